@@ -1,0 +1,55 @@
+"""Time: one value that carries both clocks, and the only place that reads them or sleeps.
+
+Subtract and compare on the monotonic half (a stepped wall clock must not change a bill); show, store and
+rebuild from the wall half. All numbers are whole milliseconds.
+"""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+import msgspec
+
+
+class Instant(msgspec.Struct, frozen=True, order=False, array_like=True, gc=False):
+    """A moment on both clocks, in ms: `wall_ms` since the Unix epoch, `monotonic_ms` since any fixed start."""
+
+    wall_ms: int
+    monotonic_ms: int
+
+    def since_ms(self, earlier: "Instant") -> int:
+        """Milliseconds from `earlier` to this, by the monotonic clock; never negative."""
+        return max(0, self.monotonic_ms - earlier.monotonic_ms)
+
+    def plus_ms(self, ms: int) -> "Instant":
+        """The moment `ms` later (earlier when negative) on both clocks."""
+        return Instant(self.wall_ms + ms, self.monotonic_ms + ms)
+
+    def at_wall(self, wall_ms: int) -> "Instant":
+        """The moment that a wall clock called `wall_ms`, placed on our monotonic clock by today's offset."""
+        return Instant(wall_ms, self.monotonic_ms + wall_ms - self.wall_ms)
+
+
+class SystemClock:
+    """The machine's clocks. Tests own time through another implementation of `ports.Clock`."""
+
+    def now(self) -> Instant:
+        return Instant(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
+
+    async def sleep_ms(self, ms: int) -> None:
+        await asyncio.sleep(ms / 1000)
+
+
+def format_time(wall_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds: "2026-11-21T10:00:00.250Z"."""
+    moment = datetime.fromtimestamp(wall_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{wall_ms % 1000:03d}Z"
+
+
+def parse_time(text: str) -> int:
+    """Milliseconds since the epoch of an RFC 3339 time. ValueError without a zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000

@@ -1,0 +1,76 @@
+"""Money: integers of a stated scale, end to end, and the only rounding there is.
+
+An *amount* is an `int` of micro-units (10^-6 of a currency). A *rate* is an exact rational number of
+micro-units per minute, so that a percentage of a purchase price stays exact. `Decimal` appears only while
+text is parsed; `float` never. Redis' Lua counts in doubles, so an amount stays below 2^53 (`MAX_MICROS`).
+"""
+
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+
+MICROS = 1_000_000
+MAX_MICROS = 2**53 - 1
+_RATE_DECIMALS = 8
+
+
+class Rounding(StrEnum):
+    """How the last kept decimal is found. Half-up is the trade's default (`rules.md`, Rounding)."""
+
+    HALF_UP = "half_up"
+    UP = "up"
+    DOWN = "down"
+
+
+def round_ratio(numerator: int, denominator: int, mode: Rounding) -> int:
+    """The integer nearest to numerator / denominator (denominator > 0, numerator >= 0) by `mode`."""
+    if mode is Rounding.HALF_UP:
+        return (2 * numerator + denominator) // (2 * denominator)
+    if mode is Rounding.UP:
+        return -(-numerator // denominator)
+    return numerator // denominator
+
+
+def parse_decimal(text: str, *, decimals: int) -> int:
+    """`text` as an integer of 10^-decimals. ValueError when it is not a plain decimal or needs more digits."""
+    try:
+        if not text or len(text) > 40 or set(text) - set("+-.0123456789"):
+            raise InvalidOperation
+        scaled = Decimal(text).scaleb(decimals)
+    except InvalidOperation:
+        raise ValueError(f"{text[:40]!r} is not a decimal number") from None
+    whole = int(scaled)
+    if whole != scaled:
+        raise ValueError(f"{text!r} has more than {decimals} decimals")
+    return whole
+
+
+def parse_amount(text: str) -> int:
+    """An amount such as "10.00" in micro-units. ValueError on anything else, or beyond +-2^53."""
+    micros = parse_decimal(text, decimals=6)
+    if abs(micros) > MAX_MICROS:
+        raise ValueError(f"{text!r} is larger than this system counts")
+    return micros
+
+
+def parse_rate(text: str) -> int:
+    """A price per minute in units of 10^-8 of the currency. ValueError when negative, finer or beyond +-2^53."""
+    rate = parse_decimal(text, decimals=_RATE_DECIMALS)
+    if not 0 <= rate <= MAX_MICROS:
+        raise ValueError(f"{text!r} is not a price per minute")
+    return rate
+
+
+def format_amount(micros: int) -> str:
+    """The decimal string of the front door: at least four decimals, no more than needed ("0.1450")."""
+    return _format(micros, 6)
+
+
+def format_rate(numerator: int, denominator: int) -> str:
+    """A rate of numerator/denominator micro-units per minute, to eight decimals (half up) at the most."""
+    return _format(round_ratio(numerator * 100, denominator, Rounding.HALF_UP), _RATE_DECIMALS)
+
+
+def _format(scaled: int, decimals: int) -> str:
+    whole, rest = divmod(abs(scaled), 10**decimals)
+    digits = f"{rest:0{decimals}d}".rstrip("0").ljust(4, "0")
+    return f"{'-' if scaled < 0 else ''}{whole}.{digits}"
