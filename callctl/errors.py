@@ -7,6 +7,8 @@
         SinkUnavailable       a CDR sink did not accept a batch
       ConfigError             wrong key or value; names the place and what was expected
       DeckError               wrong row in a tariff deck; names the line
+      UnknownCall             the call id was never seen, or was forgotten
+      CallConflict            the call id was seen before with another body
       InvariantViolation      our own fault: something that must not be is
 """
 
@@ -49,3 +51,11 @@ class DeckError(CallctlError):
 
 class InvariantViolation(CallctlError):
     """Something that must never be true is. Reported, never hidden."""
+
+
+class UnknownCall(CallctlError):
+    """No such call."""
+
+
+class CallConflict(CallctlError):
+    """The id stands for something else already: same id, other body."""

@@ -1,0 +1,140 @@
+"""Who pays: accounts, the chain of resellers above them, trunks, and the directory that finds them.
+
+Values only. A `Directory` is compiled once from all definitions and replaced as a whole when one changes; every
+look-up on the way of a call is a dictionary access.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cached_property
+
+import msgspec
+
+from callctl.limits.concurrency import Caps
+from callctl.limits.destinations import DestinationRules
+from callctl.numbering import DialRules
+from callctl.rating.margin import MarginRule, MaxCost
+
+MAX_CHAIN = 16  # levels; a chain longer than this is refused as a configuration error
+
+
+class Kind(StrEnum):
+    """How an account pays."""
+
+    PREPAID = "prepaid"
+    POSTPAID = "postpaid"
+    CARD = "card"
+
+
+class WarnTo(StrEnum):
+    """Who hears that the credit is about to end."""
+
+    CALLER = "caller"
+    CALLEE = "callee"
+    BOTH = "both"
+
+
+class Warnings(msgspec.Struct, frozen=True):
+    """Lead times in seconds before the credit ends, longest first, and who hears them."""
+
+    seconds: tuple[int, ...] = ()
+    to: WarnTo = WarnTo.CALLER
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One payer. Amounts in micro-units of `currency`; `credit_limit` None: a postpaid account without a limit."""
+
+    id: str
+    kind: Kind
+    plan: str
+    parent: str | None = None
+    currency: str = "EUR"
+    credit_limit: int | None = 0
+    timezone: str = "UTC"
+    dial_rules: DialRules = DialRules()
+    source_ips: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    exempt: bool = False
+    caps: Caps | None = None
+    destinations: DestinationRules | None = None
+    margin: MarginRule | None = None
+    max_cost: MaxCost | None = None
+    warnings: Warnings = Warnings()
+    active: bool = True
+    expires_ms: int | None = None
+    attributes: dict[str, str] = {}
+
+    @property
+    def prepaid(self) -> bool:
+        """Never charged beyond what was granted (`rules.md`, Overrun)."""
+        return self.kind is not Kind.POSTPAID
+
+
+class Trunk(msgspec.Struct, frozen=True):
+    """A line by which an account's calls arrive: recognised by its id or source address, capped on its own."""
+
+    id: str
+    account: str
+    source_ips: tuple[str, ...] = ()
+    switch: str | None = None
+    caps: Caps | None = None
+    calls_per_second: int | None = None
+    buy_plan: str | None = None
+
+
+Chain = tuple[Account, ...]
+"""The payer first, then every reseller above it; the last is the root, directly below the provider."""
+
+
+class Directory:
+    """All accounts and trunks, indexed. Raises ValueError for a parent that is missing or a chain that is a loop."""
+
+    def __init__(self, accounts: Iterable[Account] = (), trunks: Iterable[Trunk] = ()) -> None:
+        self.accounts = {account.id: account for account in accounts}
+        self.trunks = {trunk.id: trunk for trunk in trunks}
+        self._chains = {account: self._climb(account) for account in self.accounts}
+
+    def _climb(self, account_id: str) -> Chain:
+        chain: list[Account] = []
+        above: str | None = account_id
+        while above is not None:
+            if above not in self.accounts:
+                raise ValueError(f"account {account_id}: parent {above} does not exist")
+            if len(chain) >= MAX_CHAIN:
+                raise ValueError(f"account {account_id}: more than {MAX_CHAIN} levels, or a loop")
+            chain.append(self.accounts[above])
+            above = chain[-1].parent
+        return tuple(chain)
+
+    @cached_property
+    def _by_ip(self) -> dict[str, tuple[str, str | None]]:
+        found: dict[str, tuple[str, str | None]] = {}
+        for account in self.accounts.values():
+            found.update({ip: (account.id, None) for ip in account.source_ips})
+        for trunk in self.trunks.values():
+            found.update({ip: (trunk.account, trunk.id) for ip in trunk.source_ips})
+        return found
+
+    @cached_property
+    def _by_number(self) -> dict[str, str]:
+        return {number: account.id for account in self.accounts.values() for number in account.numbers}
+
+    def chain(self, account_id: str) -> Chain:
+        """The account and all above it; empty when it is not known."""
+        return self._chains.get(account_id, ())
+
+    def root(self, account_id: str) -> str | None:
+        chain = self._chains.get(account_id)
+        return chain[-1].id if chain else None
+
+    def by_ip(self, source_ip: str) -> tuple[str, str | None] | None:
+        """The account, and the trunk where it is a trunk's address."""
+        return self._by_ip.get(source_ip)
+
+    def by_number(self, e164: str) -> str | None:
+        """The account that owns a DID or CLI."""
+        return self._by_number.get(e164)
+
+    def below(self, account_id: str) -> set[str]:
+        """The account itself and every account below it."""
+        return {a for a, chain in self._chains.items() if any(level.id == account_id for level in chain)}

@@ -1,0 +1,101 @@
+"""What the machine wants done. `control/performer` does it; its outcome comes back as an event."""
+
+import msgspec
+
+from callctl.accounts import WarnTo
+from callctl.call.events import CallKey, Deadline
+from callctl.call.takes import Extension, Settlement, Take
+from callctl.causes import Cause, Refusal
+from callctl.clock import Instant
+
+
+class TakeNow(msgspec.Struct, frozen=True):
+    """Ask the store to admit: Taken, TakeRefused or StoreFailed comes back."""
+
+    take: Take
+
+
+class ExtendNow(msgspec.Struct, frozen=True):
+    """Ask the store for more, or to save the record: Extended, ExtendRefused or StoreFailed comes back."""
+
+    extension: Extension
+
+
+class SettleNow(msgspec.Struct, frozen=True):
+    """Post, record, give back: Settled or StoreFailed comes back."""
+
+    settlement: Settlement
+
+
+class JournalNow(msgspec.Struct, frozen=True):
+    """Write what was admitted or ended without the store to the local journal, to be replayed."""
+
+    settlement: Settlement
+
+
+class AdmitCall(msgspec.Struct, frozen=True):
+    """The call may go on: for `granted_s` seconds from answer, ringing at most `setup_s` seconds."""
+
+    call: CallKey
+    granted_s: int
+    setup_s: int
+    b_number: str
+    account: str
+
+
+class RejectCall(msgspec.Struct, frozen=True):
+    """The call may not go on."""
+
+    call: CallKey
+    refusal: Refusal
+    cause: Cause
+
+
+class ArmCall(msgspec.Struct, frozen=True):
+    """The switch's own timer ends the call `remaining_ms` from now, whatever becomes of callctl."""
+
+    call: CallKey
+    remaining_ms: int
+
+
+class WarnCall(msgspec.Struct, frozen=True):
+    """Announce that about `left_s` seconds of credit are left."""
+
+    call: CallKey
+    left_s: int
+    to: WarnTo
+
+
+class HangUpCall(msgspec.Struct, frozen=True):
+    """End the call now, on all its legs."""
+
+    call: CallKey
+    q850: int
+
+
+class SetDeadline(msgspec.Struct, frozen=True):
+    """Send DeadlineReached at `at`; replaces one of the same kind. None: forget it."""
+
+    call: CallKey
+    deadline: Deadline
+    at: Instant | None
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """The call is finished: its mailbox and deadlines go."""
+
+    call: CallKey
+
+
+class Unexpected(msgspec.Struct, frozen=True):
+    """An event that the state has no use for: counted and logged, nothing changes."""
+
+    call: CallKey
+    state: str
+    event: str
+
+
+Effect = (
+    TakeNow | ExtendNow | SettleNow | JournalNow | AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
+    | SetDeadline | Forget | Unexpected
+)  # fmt: skip

@@ -1,0 +1,197 @@
+"""What can happen to a call, as adapters, the store and the clock report it: frozen values, nothing else.
+
+`at` of an event is when it happened: its wall half is the switch's own clock where `stated` is true (then billing
+subtracts wall times of that one clock), its monotonic half is placed on ours (deadlines subtract on that).
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+
+class CallKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A call's name: unique per switch."""
+
+    switch: str
+    call_id: str
+
+    def __str__(self) -> str:
+        return f"{self.switch}/{self.call_id}"
+
+
+class ReleasedBy(StrEnum):
+    """Who ended the call."""
+
+    CALLER = "caller"
+    CALLEE = "callee"
+    NETWORK = "network"
+    CALLCTL = "callctl"
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """A switch asks: may this call go ahead? One of account, trunk, source_ip or a_number tells the payer."""
+
+    call: CallKey
+    at: Instant
+    a_number: str
+    b_number: str
+    direction: Direction = Direction.OUTBOUND
+    account: str | None = None
+    trunk: str | None = None
+    source_ip: str | None = None
+    can_extend: bool = False
+    stated: bool = False
+    fingerprint: str = ""
+    """What the request said, so that a repeated call id with another body is seen."""
+
+
+class Alerting(msgspec.Struct, frozen=True):
+    """The called party rings."""
+
+    call: CallKey
+    at: Instant
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The carrier leg was answered: charging begins."""
+
+    call: CallKey
+    at: Instant
+    stated: bool = False
+    trunk_out: str | None = None
+    """The carrier trunk or endpoint that won, where the switch says so."""
+
+
+class Released(msgspec.Struct, frozen=True):
+    """The call is over. `sip_code` and `q850` are what the switch reported.
+
+    `answered_at`: an answer that this report proves and that we may have missed.
+    `estimated`: the call is gone and nobody saw it end; `at` is the best known bound.
+    """
+
+    call: CallKey
+    at: Instant
+    stated: bool = False
+    q850: int | None = None
+    sip_code: int | None = None
+    released_by: ReleasedBy | None = None
+    answered_at: Instant | None = None
+    estimated: bool = False
+
+
+class SeenAlive(msgspec.Struct, frozen=True):
+    """The switch's channel list shows the call (after a reconnect); `answered_at` when it says so."""
+
+    call: CallKey
+    at: Instant
+    answered_at: Instant | None = None
+
+
+class ExtendAsked(msgspec.Struct, frozen=True):
+    """More time is wanted now: by the caller of the API, or because the account was topped up."""
+
+    call: CallKey
+
+
+class HangUpAsked(msgspec.Struct, frozen=True):
+    """An operator ends the call."""
+
+    call: CallKey
+
+
+class Deadline(StrEnum):
+    """The moments a call waits for; each is absolute and at most one of a kind is set."""
+
+    BUDGET = "budget"  # the admission must be answered
+    SETUP = "setup"  # a call that still rings is given up
+    REARM = "rearm"  # a call that still rings gets its switch timer renewed
+    EXTEND = "extend"  # the slice is nearly used up
+    WARN = "warn"  # a low-credit warning is due
+    CUT = "cut"  # the paid time is over
+    RETRY = "retry"  # the store or the switch failed; try again
+    LOST = "lost"  # the end of a call that was cut never came
+
+
+class DeadlineReached(msgspec.Struct, frozen=True):
+    call: CallKey
+    deadline: Deadline
+
+
+class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One counter of one level as the store saw it, this call not counted."""
+
+    level: int
+    slot: str
+    in_use: int
+    limit: int | None
+    hard_limit: int | None
+
+    @property
+    def full(self) -> bool:
+        return self.hard_limit is not None and self.in_use >= self.hard_limit
+
+    @property
+    def over(self) -> bool:
+        return self.limit is not None and self.in_use >= self.limit
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The take went through. `available[i]`: what level i has left after it, None where nothing limits it."""
+
+    call: CallKey
+    available: tuple[int | None, ...]
+    overflow: tuple[bool, ...] = ()
+    uses: tuple[SlotUse, ...] = ()
+
+
+class TakeRefused(msgspec.Struct, frozen=True):
+    """Nothing was taken. `uses`: every counter; `available`: every level's money before the take."""
+
+    call: CallKey
+    available: tuple[int | None, ...]
+    overflow: tuple[bool, ...]
+    uses: tuple[SlotUse, ...]
+    rate_exceeded: str | None = None
+    """The trunk or account whose call attempts per second are used up."""
+
+
+class Extended(msgspec.Struct, frozen=True):
+    """More was held. `available` as in `Taken`."""
+
+    call: CallKey
+    available: tuple[int | None, ...]
+
+
+class ExtendRefused(msgspec.Struct, frozen=True):
+    """Not all levels could hold that much; nothing more was held."""
+
+    call: CallKey
+    available: tuple[int | None, ...]
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """Charges, records and given-back channels are in the store, in one step."""
+
+    call: CallKey
+
+
+class StoreFailed(msgspec.Struct, frozen=True):
+    """The store did not answer; the outcome of the take is unknown until it is repeated."""
+
+    call: CallKey
+
+
+class SwitchFailed(msgspec.Struct, frozen=True):
+    """A command did not reach the switch or was refused by it."""
+
+    call: CallKey
+    command: str
+
+
+CallEvent = (
+    Offered | Alerting | Answered | Released | SeenAlive | ExtendAsked | HangUpAsked | DeadlineReached
+    | Taken | TakeRefused | Extended | ExtendRefused | Settled | StoreFailed | SwitchFailed
+)  # fmt: skip

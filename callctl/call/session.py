@@ -1,0 +1,106 @@
+"""A call as callctl knows it: everything a restart needs to go on, and nothing that a lookup could answer.
+
+The rows are frozen in at admission: a tariff reload never reprices a running call.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from callctl.accounts import WarnTo
+from callctl.call.events import CallKey, Deadline, ReleasedBy
+from callctl.causes import Refusal
+from callctl.clock import Instant
+from callctl.limits.concurrency import Slot
+from callctl.rating.charge import Price
+from callctl.rating.tariff import Direction
+
+
+class State(StrEnum):
+    """Where a call is in its life. The handlers of each state stand in `machine.TABLE`."""
+
+    NEW = "new"
+    TAKING = "taking"  # the store is asked for channels and credit
+    ADMITTED = "admitted"  # allowed; rings or will ring
+    ANSWERED = "answered"
+    SETTLING = "settling"  # over; the store is asked to post
+    ENDED = "ended"
+    REFUSED = "refused"
+    BLIND = "blind"  # admitted without the store (policy, or emergency); journalled
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True):
+    """One payer of the call: the customer first, then each reseller above. Amounts in micro-units."""
+
+    account: str
+    prepaid: bool
+    exempt: bool
+    currency: str
+    plan: str
+    row: str
+    destination: str
+    type: str
+    traffic_class: str
+    sell: Price
+    buy_plan: str | None = None
+    buy_row: str | None = None
+    buy: Price | None = None
+    slots: tuple[Slot, ...] = ()
+    surcharge_call: int = 0
+    surcharge_minute: int = 0
+    overflow: bool = False
+    held: int = 0
+
+
+class Session(msgspec.Struct, frozen=True, array_like=True):
+    """The call. Times are `Instant`s (wall half kept over a restart); durations in seconds; see `Level` for money.
+
+    `granted_s`: seconds from answer that are held for; the switch's timer is armed with exactly this.
+    `affordable_s`: what the weakest payer can afford from answer as last seen; None where nothing limits it.
+    """
+
+    call: CallKey
+    trace_id: str
+    state: State
+    setup: Instant
+    direction: Direction
+    a_number: str
+    b_number: str
+    dialled: str
+    root: str
+    levels: tuple[Level, ...]
+    trunk: str | None = None
+    fingerprint: str = ""
+    can_extend: bool = False
+    emergency: bool = False
+    stated: bool = False
+    ceiling_s: int | None = None  # longest grant by rule (max_cost per call, longest unattended)
+    warnings: tuple[int, ...] = ()
+    warn_to: WarnTo = WarnTo.CALLER
+    warned_s: int | None = None  # the shortest lead time that was announced
+    granted_s: int = 0
+    slice_s: int = 0
+    affordable_s: int | None = None
+    alerting: Instant | None = None
+    answered: Instant | None = None
+    answer_stated: bool = False
+    released: Instant | None = None
+    release_stated: bool = False
+    q850: int | None = None
+    sip_code: int | None = None
+    released_by: ReleasedBy | None = None
+    estimated: bool = False
+    refusal: Refusal | None = None
+    detail: str = ""
+    trace: bytes = b""
+    version: int = 0  # of the store's record; every write names the one it saw
+    corrections: int = 0
+    posted: tuple[int, ...] = ()  # what each level was charged in all, once ended
+    tries: int = 0
+    busy: bool = False  # a store request of this call is under way
+    deadlines: dict[Deadline, Instant] = {}
+
+    @property
+    def customer(self) -> Level:
+        """The payer that the call is made for."""
+        return self.levels[0]

@@ -1,0 +1,109 @@
+"""What the core proposes to the store. The store's script is the judge: all of it happens, or nothing.
+
+Every value names the session's record version it builds on, so that repeating it after a lost answer is harmless.
+"""
+
+import msgspec
+
+from callctl.call.session import Session
+from callctl.limits.concurrency import Slot
+
+
+class TakeLevel(msgspec.Struct, frozen=True, array_like=True):
+    """One account's share of a take. `hold` micro-units are held; with overflow `hold_overflow` instead."""
+
+    account: str
+    slots: tuple[Slot, ...]
+    hold: int
+    hold_overflow: int
+
+
+class Take(msgspec.Struct, frozen=True):
+    """Channels and credit for a call that is about to be admitted, for the payer and every account above it.
+
+    `trunk_slots`: counters of the caller's trunk. `rates`: (name, calls per second) tokens, taken even when the
+    rest is refused. `force`: take without any limit (emergency; a blind admission replayed). `probe`: look at
+    everything, take nothing but the tokens; `dry`: not even those.
+    """
+
+    session: Session
+    levels: tuple[TakeLevel, ...]
+    trunk_slots: tuple[Slot, ...] = ()
+    rates: tuple[tuple[str, int], ...] = ()
+    lease_ms: int = 0
+    force: bool = False
+    probe: bool = False
+    dry: bool = False
+
+
+class Extension(msgspec.Struct, frozen=True):
+    """More held for a running call, or (all zero) only its record saved and its lease renewed.
+
+    `more[i]` micro-units for level i, judged together: all fit, or nothing is held.
+    """
+
+    session: Session
+    more: tuple[int, ...]
+    lease_ms: int
+    force: bool = False
+
+
+class Post(msgspec.Struct, frozen=True, array_like=True):
+    """One ledger movement of a settlement: `amount` micro-units leave the account (negative: come back)."""
+
+    account: str
+    kind: str  # post | estimate | correction
+    amount: int
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """One CDR on its way to the outbox: JSON without `sequence`, which each feed adds."""
+
+    account: str
+    payload: bytes
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """The end of a call: posts, CDRs, channels and what is left of the holds given back, in one step.
+
+    `session` is as it shall be remembered (state ended, or refused: then `posts` is empty and nothing was held).
+    """
+
+    session: Session
+    posts: tuple[Post, ...]
+    records: tuple[Record, ...]
+
+
+class TopUp(msgspec.Struct, frozen=True):
+    """Money into (or out of, negative) an account, once per `id`. `cause`: topup, voucher, charge, correction."""
+
+    account: str
+    root: str
+    id: str
+    amount: int
+    at_ms: int
+    cause: str = "topup"
+    note: str = ""
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """An account's money and channels now. `available` None: a postpaid account without a limit."""
+
+    account: str
+    balance: int
+    held: int
+    available: int | None
+    slots: dict[str, int]
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """One movement. `cursor` pages on; `balance` is the balance after it."""
+
+    cursor: str
+    id: str
+    kind: str
+    amount: int
+    balance: int
+    at_ms: int
+    call: str = ""
+    note: str = ""

@@ -1,0 +1,163 @@
+"""The doors between the rooms: what control needs of switches, store, definitions, feeds and clocks.
+
+Every method may raise `errors.PortError`; nothing else. Amounts are micro-units, times whole milliseconds.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from callctl.accounts import Account, Directory, Trunk, WarnTo
+from callctl.call.events import (
+    Answered,
+    CallEvent,
+    CallKey,
+    ExtendAsked,
+    Extended,
+    ExtendRefused,
+    HangUpAsked,
+    Offered,
+    Released,
+    SeenAlive,
+    Taken,
+    TakeRefused,
+)
+from callctl.call.session import Session
+from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.causes import Cause
+from callctl.clock import Instant
+from callctl.rating.match import Deck
+from callctl.rating.tariff import Plan, Row
+
+
+class Clock(Protocol):
+    """Time. Nothing else reads a clock or sleeps."""
+
+    def now(self) -> Instant: ...
+    async def sleep_ms(self, ms: int) -> None: ...
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """Of a switch, a sink or the store, for /readyz: is it up, since when, and what is wrong."""
+
+    name: str
+    up: bool
+    since_ms: int
+    detail: str = ""
+
+
+Report = Callable[[CallEvent], None]
+"""How an adapter hands an event over: never blocks, never raises."""
+
+
+class Switch(Protocol):
+    """One switch. Commands raise SwitchUnavailable when the switch did not confirm them; nothing is re-sent."""
+
+    name: str
+
+    async def admit(self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str) -> None: ...
+    async def reject(self, call: CallKey, cause: Cause) -> None: ...
+    async def arm(self, call: CallKey, remaining_ms: int) -> None: ...
+    async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None: ...
+    async def hang_up(self, call: CallKey, q850: int) -> None: ...
+    async def live_calls(self) -> Sequence[SeenAlive]: ...
+
+
+class SwitchLink(Protocol):
+    """The life of an adapter: `run` keeps the link until it is cancelled."""
+
+    name: str
+
+    async def run(self, report: Report, relinked: Callable[[], None]) -> None: ...
+    def state(self) -> LinkState: ...
+
+
+class Existing(msgspec.Struct, frozen=True):
+    """The call id is known: its session as it is remembered."""
+
+    session: Session
+
+
+class Calls(Protocol):
+    """Call control as the front door uses it. A session says everything: `call.answer` shows it to people.
+
+    Raises UnknownCall, CallConflict (same id, other body). A refusal is a session in state refused.
+    """
+
+    async def authorize(self, offered: Offered) -> Session: ...
+    async def explain(self, offered: Offered) -> Session: ...
+    async def report(self, event: Answered | Released | ExtendAsked | HangUpAsked) -> Session: ...
+    async def find(self, call: CallKey) -> Session: ...
+    def live(self) -> list[Session]: ...
+
+
+class Takes(Protocol):
+    """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version."""
+
+    async def admit(self, take: Take) -> Taken | TakeRefused | Existing: ...
+    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing: ...
+    async def settle(self, settlement: Settlement) -> Existing | None: ...
+    async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
+
+
+class Sessions(Protocol):
+    """What the store remembers of calls: live ones, and ended ones for 7 days (traces: 30)."""
+
+    async def find(self, call: CallKey) -> Session | None: ...
+    async def by_trace(self, trace_id: str) -> Session | None: ...
+    async def live(self, roots: Sequence[str]) -> list[Session]: ...
+    async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]: ...
+
+
+class Books(Protocol):
+    """Reading money: balances and ledgers."""
+
+    async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]: ...
+    async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]: ...
+
+
+class Tariffs(Protocol):
+    """The definitions as compiled in this process: read without waiting, replaced as a whole when they change."""
+
+    @property
+    def directory(self) -> Directory: ...
+    def deck(self, plan: str, at_ms: int) -> Deck | None: ...
+    def plan(self, plan: str) -> Plan | None: ...
+
+
+class Definitions(Protocol):
+    """Writing definitions; every process follows within a second. ValueError where they contradict each other."""
+
+    async def put_account(self, account: Account) -> None: ...
+    async def put_trunk(self, trunk: Trunk) -> None: ...
+    async def put_plan(self, plan: Plan) -> None: ...
+    async def put_rows(self, plan: str, rows: Sequence[Row]) -> None: ...
+    def rows(self, plan: str) -> AsyncIterator[Row]: ...
+
+
+class FeedRecord(msgspec.Struct, frozen=True):
+    """A CDR in a feed: `payload` is its JSON with `sequence` in it."""
+
+    sequence: int
+    account: str
+    payload: bytes
+
+
+class Feeds(Protocol):
+    """The outboxes, moved on into one gap-free sequence per feed, kept there until accepted."""
+
+    async def move(self, feed: str, roots: Sequence[str], limit: int) -> int: ...
+    async def pending(self, feed: str, after: int, limit: int) -> list[FeedRecord]: ...
+    async def accepted(self, feed: str, sequence: int) -> None: ...
+    async def depth(self, feed: str, roots: Sequence[str]) -> tuple[int, int | None]: ...
+    async def trim(self, roots: Sequence[str], feeds: Sequence[str]) -> None: ...
+
+
+class CdrSink(Protocol):
+    """Where CDRs go. `deliver` returns when the batch is accepted for good; the same batch may come again."""
+
+    name: str
+
+    async def deliver(self, records: Sequence[FeedRecord]) -> None: ...
+    async def close(self) -> None: ...
