@@ -1,0 +1,106 @@
+"""Tariffs as a provider writes them down: a plan, and one row per line of its deck. Values only.
+
+Amounts are micro-units (10^-6 of the currency), prices per minute 10^-8 of it, times ms since the epoch.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from callctl.money import Rounding
+from callctl.numbering import NumberType
+
+MAX_PREFIX_DIGITS = 15  # E.164
+PERCENT = 10_000
+"""What one percent is in `Row.percent`, which counts millionths of the purchase price."""
+
+
+class Direction(StrEnum):
+    """Which way a call goes, seen from the account that pays."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    INTERNAL = "internal"
+
+
+class TrafficClass(StrEnum):
+    """What kind of traffic a row is, for the spend thresholds; in their order of precedence."""
+
+    EMERGENCY = "EMERGENCY"
+    HIGHRISK = "HIGHRISK"
+    PREMIUM = "PREMIUM"
+    INTL = "INTL"
+    MOB = "MOB"
+    NAT = "NAT"
+    ONNET = "ONNET"
+    INTERNAL = "INTERNAL"
+
+
+class IncrementBasis(StrEnum):
+    """Where increments count from: 20/6 bills 21 s as 26 (after the initial block) or 24 (of the total)."""
+
+    AFTER_INITIAL = "after_initial"
+    TOTAL = "total"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A tariff plan: what holds for all its rows.
+
+    `buy_plan`: the carrier's plan, which percent rows and margins of a root account look at.
+    `round_seconds`: initial and subsequent increment (s) of rows that name none.
+    `round_decimals`, `rounding`: of a charge; `duration_rounding`: of measured ms to whole seconds.
+    `grace_beats_minimum`: false: grace frees no call on a row that has a minimum (in seconds or money).
+    `effective_ms`: before it, the plan is what it `extends`. `extends`: the plan whose rows it inherits.
+    """
+
+    id: str
+    currency: str = "EUR"
+    timezone: str = "UTC"
+    buy_plan: str | None = None
+    round_seconds: int = 1
+    round_decimals: int = 4
+    rounding: Rounding = Rounding.HALF_UP
+    duration_rounding: Rounding = Rounding.UP
+    increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
+    grace_beats_minimum: bool = True
+    bill_on_net: bool = False
+    effective_ms: int | None = None
+    extends: str | None = None
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One line of a deck. Exactly one of `per_minute` and `percent` is set; None elsewhere: not stated.
+
+    `prefix`: digits of E.164 without "+"; empty for the default row.
+    `percent`: of the level's purchase price per minute, in millionths of it (175 % is 1_750_000).
+    `grace_s`: calls this short are free. `free_s`: come off every call before increments are counted.
+    `tier_from_s`: the charged second from which this price holds; rows that differ in it are one stepped price.
+    `extra_fee`: charged once when the call is longer than `extra_at_s`.
+    `valid_from_ms`: the first moment at which the row holds; `valid_until_ms`: the first at which it no longer does.
+    """
+
+    prefix: str
+    destination: str = ""
+    type: NumberType | None = None
+    connection_fee: int = 0
+    per_minute: int | None = None
+    percent: int | None = None
+    initial_s: int | None = None
+    increment_s: int | None = None
+    min_charge: int = 0
+    max_charge: int | None = None
+    grace_s: int = 0
+    free_s: int = 0
+    tier_from_s: int = 0
+    extra_at_s: int | None = None
+    extra_fee: int = 0
+    valid_from_ms: int | None = None
+    valid_until_ms: int | None = None
+    direction: Direction = Direction.OUTBOUND
+    traffic_class: TrafficClass | None = None
+
+    @property
+    def name(self) -> str:
+        """How a CDR and a trace call the row: "31:MOB", "3161", "default:FIX"."""
+        prefix = self.prefix or "default"
+        return f"{prefix}:{self.type}" if self.type else prefix
