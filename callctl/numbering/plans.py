@@ -1,0 +1,148 @@
+"""Numbering plans: the patterns of the phonenumbers library, compiled once and asked directly.
+
+A parse and a validation by the library itself cost more than a whole admission. Which pattern is asked in
+which order follows the library (`phonenumberutil.py`), and the tests prove the answers equal.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY
+from phonenumbers.phonemetadata import PhoneMetadata, PhoneNumberDesc
+
+from callctl.errors import InvariantViolation
+from callctl.numbering.values import Number, NumberType
+
+REGIONS_BY_CODE: dict[str, tuple[str, ...]] = {
+    str(code): regions for code, regions in COUNTRY_CODE_TO_REGION_CODE.items()
+}
+CODE_BY_COUNTRY: dict[str, str] = {
+    region: code
+    for code, regions in REGIONS_BY_CODE.items()
+    for region in regions
+    if region != REGION_CODE_FOR_NON_GEO_ENTITY
+}
+# Always emergency calls on a mobile phone (3GPP TS 22.101, 10.1.1): the answer where a country has no data.
+INTERNATIONAL_EMERGENCY = re.compile("112|911")
+
+
+class Shape(NamedTuple):
+    """How the numbers of one kind look: the lengths settle most questions before the pattern is asked."""
+
+    lengths: frozenset[int]
+    pattern: re.Pattern[str]
+
+    def fits(self, significant: str) -> bool:
+        return len(significant) in self.lengths and self.pattern.fullmatch(significant) is not None
+
+
+class Plan(NamedTuple):
+    """The national numbers of one region (or of one code that belongs to no country)."""
+
+    every: Shape
+    services: tuple[tuple[NumberType, Shape], ...]
+    fixed: Shape
+    mobile: Shape
+
+    def type_of(self, significant: str) -> NumberType | None:
+        """Kind of a national significant number; None when the plan has no such number."""
+        if not self.every.fits(significant):
+            return None
+        for kind, shape in self.services:
+            if shape.fits(significant):
+                return kind
+        is_mobile = self.mobile.fits(significant)
+        if self.fixed.fits(significant):
+            return NumberType.FIX_OR_MOB if is_mobile else NumberType.FIX
+        return NumberType.MOB if is_mobile else None
+
+
+@lru_cache(maxsize=16_384)
+def international(digits: str) -> Number | None:
+    """The number of calling code and national significant number, taken at their word; None if not valid."""
+    for length in (1, 2, 3):
+        if digits[:length] in REGIONS_BY_CODE:
+            return significant_number(digits[:length], digits[length:])
+    return None
+
+
+def significant_number(calling_code: str, significant: str) -> Number | None:
+    """The valid number of a national significant number under its calling code, or None."""
+    regions = REGIONS_BY_CODE[calling_code]
+    for region in regions:
+        leading = _leading_digits(calling_code, region) if len(regions) > 1 else None
+        if leading is not None and not leading.match(significant):
+            continue
+        kind = plan_of(calling_code, region).type_of(significant)
+        if kind is not None:
+            digits = calling_code + significant
+            return Number("+" + digits, digits, region, calling_code, kind)
+        if leading is not None:
+            return None
+    return None
+
+
+def warm_up() -> Iterator[str]:
+    """Compile every plan, one a step of a few ms, yielding its region: pause in between as you like."""
+    for code, regions in REGIONS_BY_CODE.items():
+        for region in regions:
+            plan_of(code, region)
+            _leading_digits(code, region)
+            emergency_numbers(region)
+            yield region
+
+
+@cache
+def emergency_numbers(country: str) -> re.Pattern[str]:
+    """What full matches an emergency number of this country, or of the world where nothing is known of it."""
+    metadata = PhoneMetadata.short_metadata_for_region(country)
+    pattern = metadata and metadata.emergency and metadata.emergency.national_number_pattern
+    return re.compile(pattern) if pattern else INTERNATIONAL_EMERGENCY
+
+
+@cache
+def plan_of(calling_code: str, region: str) -> Plan:
+    """The plan of a region that is listed under this code."""
+    metadata = metadata_of(calling_code, region)
+    every = metadata.general_desc or PhoneNumberDesc()
+
+    def shape(desc: PhoneNumberDesc | None) -> Shape:
+        if desc is None or not desc.national_number_pattern:
+            return Shape(frozenset(), re.compile(""))
+        # Where a kind names no lengths, those of the whole plan hold.
+        lengths = frozenset(desc.possible_length or every.possible_length)
+        return Shape(lengths, re.compile(desc.national_number_pattern))
+
+    services = (
+        (NumberType.PREMIUM, shape(metadata.premium_rate)),
+        (NumberType.FREEPHONE, shape(metadata.toll_free)),
+        (NumberType.SHARED, shape(metadata.shared_cost)),
+        (NumberType.VOIP, shape(metadata.voip)),
+        (NumberType.PERSONAL, shape(metadata.personal_number)),
+        (NumberType.PAGER, shape(metadata.pager)),
+        (NumberType.UAN, shape(metadata.uan)),
+        (NumberType.VOICEMAIL, shape(metadata.voicemail)),
+    )
+    return Plan(
+        every=shape(every),
+        services=tuple((kind, found) for kind, found in services if found.lengths),
+        fixed=shape(metadata.fixed_line),
+        mobile=shape(metadata.mobile),
+    )
+
+
+def metadata_of(calling_code: str, region: str) -> PhoneMetadata:
+    """The library's own data on a region that is listed under this code."""
+    metadata = PhoneMetadata.metadata_for_region_or_calling_code(int(calling_code), region)
+    if metadata is None:
+        raise InvariantViolation(f"phonenumbers lists {region} under +{calling_code} but has no data on it")
+    return metadata
+
+
+@cache
+def _leading_digits(calling_code: str, region: str) -> re.Pattern[str] | None:
+    """What settles, by the first digits, that a number of a shared calling code is this region's."""
+    leading_digits = metadata_of(calling_code, region).leading_digits
+    return re.compile(leading_digits) if leading_digits else None
