@@ -85,7 +85,7 @@ def is_emergency(dialled: str, rules: DialRules) -> bool:
 def caller(a_number: str, rules: DialRules) -> str:
     """CLI of an A-number, be it withheld or garbled: E.164 if it is a number, else its letters and keys.
 
-    At most 32 ASCII characters, perhaps none. Short codes and the access prefix are not read: those are dialled.
+    At most 32 ASCII characters, perhaps none. Short codes and the access prefix are for dialling: not read here.
     """
     keys = _keys(a_number)
     number = _number(keys, rules) if keys else None

@@ -1,8 +1,8 @@
 """How national numbers are dialled in a country: prefixes put on, left out, or both.
 
 The rules are those of phonenumbers' `parse`, less two of its liberties, which a telephone network does not
-take either: a national prefix behind a calling code (+31 0612345678), and a national prefix left out where the
-country needs it (612345678 in the Netherlands).
+take either: a national prefix behind a calling code (+31 0612345678), and a national prefix left out where
+the country needs it (612345678 in the Netherlands).
 """
 
 import re
