@@ -43,6 +43,8 @@ class Offered(msgspec.Struct, frozen=True):
     trunk: str | None = None
     source_ip: str | None = None
     can_extend: bool = False
+    attended: bool = False
+    """The switch can be reached: callctl extends, warns and cuts by itself. Implies can_extend."""
     stated: bool = False
     fingerprint: str = ""
     """What the request said, so that a repeated call id with another body is seen."""
@@ -107,7 +109,6 @@ class Deadline(StrEnum):
 
     BUDGET = "budget"  # the admission must be answered
     SETUP = "setup"  # a call that still rings is given up
-    REARM = "rearm"  # a call that still rings gets its switch timer renewed
     EXTEND = "extend"  # the slice is nearly used up
     WARN = "warn"  # a low-credit warning is due
     CUT = "cut"  # the paid time is over

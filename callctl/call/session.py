@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from callctl.accounts import WarnTo
-from callctl.call.events import CallKey, Deadline, ReleasedBy
+from callctl.call.events import CallKey, ReleasedBy
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
@@ -72,6 +72,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     trunk: str | None = None
     fingerprint: str = ""
     can_extend: bool = False
+    attended: bool = False  # callctl itself extends, warns and cuts: the switch can be reached
     emergency: bool = False
     stated: bool = False
     ceiling_s: int | None = None  # longest grant by rule (max_cost per call, longest unattended)
@@ -96,9 +97,10 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     version: int = 0  # of the store's record; every write names the one it saw
     corrections: int = 0
     posted: tuple[int, ...] = ()  # what each level was charged in all, once ended
-    tries: int = 0
+    voided: bool = False  # given up unanswered; its hold is gone
+    warn_due: bool = False  # a warning waits for a fresh look at the balance
+    tries: int = 0  # of the take or extension that is under way
     busy: bool = False  # a store request of this call is under way
-    deadlines: dict[Deadline, Instant] = {}
 
     @property
     def customer(self) -> Level:

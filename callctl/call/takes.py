@@ -23,14 +23,15 @@ class Take(msgspec.Struct, frozen=True):
 
     `trunk_slots`: counters of the caller's trunk. `rates`: (name, calls per second) tokens, taken even when the
     rest is refused. `force`: take without any limit (emergency; a blind admission replayed). `probe`: look at
-    everything, take nothing but the tokens; `dry`: not even those.
+    everything, take nothing but the tokens; `dry`: not even those. `lease_until_ms`: wall time at which the take
+    lapses unless it is renewed.
     """
 
     session: Session
     levels: tuple[TakeLevel, ...]
     trunk_slots: tuple[Slot, ...] = ()
     rates: tuple[tuple[str, int], ...] = ()
-    lease_ms: int = 0
+    lease_until_ms: int = 0
     force: bool = False
     probe: bool = False
     dry: bool = False
@@ -44,7 +45,7 @@ class Extension(msgspec.Struct, frozen=True):
 
     session: Session
     more: tuple[int, ...]
-    lease_ms: int
+    lease_until_ms: int
     force: bool = False
 
 
