@@ -51,7 +51,7 @@ exec 9> "$root.lock"
 flock 9
 if ! runs "$root"; then
   echo "building Asterisk 22 in $root; log: $root.log" >&2
-  # Not `if ! build`: bash would then go on after a failed command inside it.
-  ( set -e; build ) > "$root.log" 2>&1 9>&- & wait $! || { tail -n 20 "$root.log" >&2; exit 1; }
+  # In a process of its own: under `if` or `||` bash would go on after a failed command inside it.
+  build > "$root.log" 2>&1 & wait $! || { tail -n 20 "$root.log" >&2; exit 1; }
 fi
 echo "$root"
