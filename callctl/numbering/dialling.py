@@ -5,15 +5,23 @@ import re
 from msgspec import Struct, field
 
 from callctl.numbering.home import home_of, national
-from callctl.numbering.plans import CODE_BY_COUNTRY, INTERNATIONAL_EMERGENCY, emergency_numbers, international
-from callctl.numbering.values import Number
+from callctl.numbering.plans import (
+    CODE_BY_COUNTRY,
+    INTERNATIONAL_EMERGENCY,
+    REGIONS_BY_CODE,
+    calling_code_of,
+    emergency_numbers,
+    international,
+)
+from callctl.numbering.values import Number, NumberType
 
-# E.164 has 15 digits; prefixes and what people type between the digits come on top.
+# E.164 has 15 digits; prefixes, and what people type between the digits, come on top.
 LONGEST_DIALLED = 64
 LONGEST_CALLER = 32
 VISUAL_SEPARATORS = str.maketrans("", "", " -.()/")
 DIALLED = re.compile(r"\+?[0-9*#]{1,32}")
 KEYS = re.compile(r"[0-9*#]{1,32}")
+E164 = re.compile(r"\+[1-9][0-9]{3,14}")
 NOT_OF_A_CALLER = re.compile(r"[^0-9A-Za-z+*#]")
 
 
@@ -33,15 +41,14 @@ class DialRules(Struct, frozen=True, forbid_unknown_fields=True):
     access_prefix: str = ""
     """Dialled for an outside line ("9"); taken off when a number follows, but not required."""
     short_codes: dict[str, str] = field(default_factory=dict)
-    """What is dialled -> its target in E.164 form: {"1233": "+31612001233"}; `*` and `#` are keys too."""
+    """What is dialled -> its target in E.164 form: {"*1233": "+31612001233"}. The target is taken at its word,
+    so that short numbers outside the E.164 plan can have one: {"1888": "+311888"}."""
     emergency: tuple[str, ...] = ()
     """Emergency numbers, as dialled, beside those of the country."""
 
     def __post_init__(self) -> None:
         if self.country and self.country not in CODE_BY_COUNTRY:
-            raise ValueError(
-                f"country: {self.country!r} is not an ISO 3166 region with numbers, such as 'NL'"
-            )
+            raise ValueError(f"country: {self.country!r} is not an ISO 3166 region such as 'NL'")
         for name in ("national_prefix", "international_prefix", "access_prefix"):
             prefix = getattr(self, name)
             if prefix and not KEYS.fullmatch(prefix):
@@ -50,8 +57,8 @@ class DialRules(Struct, frozen=True, forbid_unknown_fields=True):
             if not KEYS.fullmatch(number):
                 raise ValueError(f"short_codes, emergency: {number!r} cannot be dialled")
         for target in self.short_codes.values():
-            if not target.startswith("+") or international(target[1:]) is None:
-                raise ValueError(f"short_codes: {target!r} is not a valid number in E.164 form")
+            if not E164.fullmatch(target) or calling_code_of(target[1:]) is None:
+                raise ValueError(f"short_codes: {target!r} is not of the form +31612001233")
 
 
 def normalise(dialled: str, rules: DialRules) -> Number | None:
@@ -64,7 +71,8 @@ def normalise(dialled: str, rules: DialRules) -> Number | None:
     if keys is None:
         return None
     for outside in _without_access_prefix(keys, rules):
-        number = _number(rules.short_codes.get(outside, outside), rules)
+        target = rules.short_codes.get(outside)
+        number = _number(outside, rules) if target is None else _target(target)
         if number is not None:
             return number
     return None
@@ -85,7 +93,7 @@ def is_emergency(dialled: str, rules: DialRules) -> bool:
 def caller(a_number: str, rules: DialRules) -> str:
     """CLI of an A-number, be it withheld or garbled: E.164 if it is a number, else its letters and keys.
 
-    At most 32 ASCII characters, perhaps none. Short codes and the access prefix are for dialling: not read here.
+    At most 32 ASCII characters, perhaps none. Short codes and the access prefix are not read: nobody dialled.
     """
     keys = _keys(a_number)
     number = _number(keys, rules) if keys else None
@@ -113,6 +121,15 @@ def _number(keys: str, rules: DialRules) -> Number | None:
         return international(abroad)
     number = national(keys, rules.country, rules.national_prefix) if rules.country else None
     return international(keys) if number is None and rules.international_prefix == "" else number
+
+
+def _target(e164: str) -> Number | None:
+    """The number that a short code stands for, of UNKNOWN kind where its plan has no such number."""
+    digits = e164[1:]
+    number, calling_code = international(digits), calling_code_of(digits)
+    if number is None and calling_code is not None:
+        return Number(e164, digits, REGIONS_BY_CODE[calling_code][0], calling_code, NumberType.UNKNOWN)
+    return number
 
 
 def _behind_international_prefix(keys: str, rules: DialRules) -> str | None:

@@ -6,6 +6,7 @@ the country needs it (612345678 in the Netherlands).
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from callctl.numbering.plans import (
     CODE_BY_COUNTRY,
     REGIONS_BY_CODE,
     Shape,
+    emergency_numbers,
     international,
+    leading_digits_of,
     metadata_of,
     plan_of,
     significant_number,
@@ -111,3 +114,15 @@ def _writing(written: NumberFormat) -> Writing:
         needs_prefix=re.search(r"\d", rule) is not None
         and not written.national_prefix_optional_when_formatting,
     )
+
+
+def warm_up() -> Iterator[str]:
+    """Compile everything, one region a step of a few ms, yielding its name: pause in between as you like."""
+    for calling_code, regions in REGIONS_BY_CODE.items():
+        for region in regions:
+            plan_of(calling_code, region)
+            leading_digits_of(calling_code, region)
+            if region in CODE_BY_COUNTRY:
+                home_of(region)
+                emergency_numbers(region)
+            yield region

@@ -5,7 +5,6 @@ which order follows the library (`phonenumberutil.py`), and the tests prove the 
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -62,17 +61,20 @@ class Plan(NamedTuple):
 @lru_cache(maxsize=16_384)
 def international(digits: str) -> Number | None:
     """The number of calling code and national significant number, taken at their word; None if not valid."""
-    for length in (1, 2, 3):
-        if digits[:length] in REGIONS_BY_CODE:
-            return significant_number(digits[:length], digits[length:])
-    return None
+    calling_code = calling_code_of(digits)
+    return significant_number(calling_code, digits[len(calling_code) :]) if calling_code else None
+
+
+def calling_code_of(digits: str) -> str | None:
+    """The calling code that E.164 digits begin with: none is the beginning of another."""
+    return next((digits[:length] for length in (1, 2, 3) if digits[:length] in REGIONS_BY_CODE), None)
 
 
 def significant_number(calling_code: str, significant: str) -> Number | None:
     """The valid number of a national significant number under its calling code, or None."""
     regions = REGIONS_BY_CODE[calling_code]
     for region in regions:
-        leading = _leading_digits(calling_code, region) if len(regions) > 1 else None
+        leading = leading_digits_of(calling_code, region) if len(regions) > 1 else None
         if leading is not None and not leading.match(significant):
             continue
         kind = plan_of(calling_code, region).type_of(significant)
@@ -82,16 +84,6 @@ def significant_number(calling_code: str, significant: str) -> Number | None:
         if leading is not None:
             return None
     return None
-
-
-def warm_up() -> Iterator[str]:
-    """Compile every plan, one a step of a few ms, yielding its region: pause in between as you like."""
-    for code, regions in REGIONS_BY_CODE.items():
-        for region in regions:
-            plan_of(code, region)
-            _leading_digits(code, region)
-            emergency_numbers(region)
-            yield region
 
 
 @cache
@@ -142,7 +134,7 @@ def metadata_of(calling_code: str, region: str) -> PhoneMetadata:
 
 
 @cache
-def _leading_digits(calling_code: str, region: str) -> re.Pattern[str] | None:
+def leading_digits_of(calling_code: str, region: str) -> re.Pattern[str] | None:
     """What settles, by the first digits, that a number of a shared calling code is this region's."""
     leading_digits = metadata_of(calling_code, region).leading_digits
     return re.compile(leading_digits) if leading_digits else None

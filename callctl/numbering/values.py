@@ -1,4 +1,4 @@
-"""What is known of a valid number."""
+"""What is known of a number."""
 
 from enum import StrEnum
 
@@ -6,7 +6,10 @@ from msgspec import Struct
 
 
 class NumberType(StrEnum):
-    """Kind of a number by its plan. FIX_OR_MOB where the plan cannot tell them apart, as in NANP."""
+    """Kind of a number by its plan: FIX_OR_MOB where the plan cannot tell them apart, as in NANP.
+
+    UNKNOWN is only the target of a short code that no plan has.
+    """
 
     FIX = "FIX"
     MOB = "MOB"
@@ -23,7 +26,7 @@ class NumberType(StrEnum):
 
 
 class Number(Struct, frozen=True):
-    """A valid number in its E.164 form."""
+    """A number in its E.164 form."""
 
     e164: str
     digits: str
