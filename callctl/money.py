@@ -5,12 +5,13 @@ micro-units per minute, so that a percentage of a purchase price stays exact. `D
 text is parsed; `float` never. Redis' Lua counts in doubles, so an amount stays below 2^53 (`MAX_MICROS`).
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
 
 MICROS = 1_000_000
 MAX_MICROS = 2**53 - 1
 _RATE_DECIMALS = 8
+_EXACT = Context(prec=100)  # the default of 28 digits would round a long number in silence
 
 
 class Rounding(StrEnum):
@@ -31,11 +32,11 @@ def round_ratio(numerator: int, denominator: int, mode: Rounding) -> int:
 
 
 def parse_decimal(text: str, *, decimals: int) -> int:
-    """`text` as an integer of 10^-decimals. ValueError when it is not a plain decimal or needs more digits."""
+    """`text` as an integer of 10^-decimals. ValueError when it is no plain decimal or needs more digits."""
     try:
         if not text or len(text) > 40 or set(text) - set("+-.0123456789"):
             raise InvalidOperation
-        scaled = Decimal(text).scaleb(decimals)
+        scaled = Decimal(text).scaleb(decimals, _EXACT)
     except InvalidOperation:
         raise ValueError(f"{text[:40]!r} is not a decimal number") from None
     whole = int(scaled)
@@ -53,7 +54,7 @@ def parse_amount(text: str) -> int:
 
 
 def parse_rate(text: str) -> int:
-    """A price per minute in units of 10^-8 of the currency. ValueError when negative, finer or beyond +-2^53."""
+    """A price per minute in units of 10^-8 of the currency. ValueError when negative, finer or too large."""
     rate = parse_decimal(text, decimals=_RATE_DECIMALS)
     if not 0 <= rate <= MAX_MICROS:
         raise ValueError(f"{text!r} is not a price per minute")

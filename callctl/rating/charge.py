@@ -106,7 +106,7 @@ def round_duration(price: Price, duration_ms: int) -> int:
 
 
 def charge(price: Price, seconds: int) -> Charge:
-    """What a call of `seconds` costs, rounded once. A call of 0 s, or within grace or free seconds, is free."""
+    """What a call of `seconds` costs, rounded once. Free: 0 s, and calls within grace or free seconds."""
     billed_s, usage = _usage(price, seconds)
     if not billed_s:
         return FREE
@@ -121,7 +121,7 @@ def exact_charge(price: Price, seconds: int) -> tuple[int, Fraction]:
 
 
 def affordable_seconds(price: Price, credit_micros: int, at_most_s: int) -> int:
-    """The longest call, of `at_most_s` at the most, that costs no more than the credit; 0 if that is negative."""
+    """The longest call up to `at_most_s` that costs no more than the credit; 0 if that is negative."""
     if credit_micros < 0:
         return 0
     last_s = _last_second(price, credit_micros)
@@ -135,7 +135,7 @@ def first_charged_second(price: Price) -> int | None:
 
 
 def stretch(price: Price, seconds: int, at_most_s: int) -> int:
-    """The longest call, of `at_most_s` at the most, that costs the same as one of `seconds`."""
+    """The longest call up to `at_most_s` that costs the same as one of `seconds`."""
     return affordable_seconds(price, charge(price, seconds).micros, at_most_s)
 
 

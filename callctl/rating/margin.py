@@ -20,7 +20,7 @@ class MarginRule(msgspec.Struct, frozen=True):
 
 
 class MaxCost(msgspec.Struct, frozen=True):
-    """Bounds of the seller's purchase price: `per_minute` in 10^-8; `connection` and `per_call` in micro-units."""
+    """Bounds of the purchase price: `per_minute` in 10^-8; `connection` and `per_call` in micro-units."""
 
     per_minute: int | None = None
     connection: int | None = None

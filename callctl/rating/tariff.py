@@ -74,9 +74,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     `prefix`: digits of E.164 without "+"; empty for the default row.
     `percent`: of the level's purchase price per minute, in millionths of it (175 % is 1_750_000).
     `grace_s`: calls this short are free. `free_s`: come off every call before increments are counted.
-    `tier_from_s`: the charged second from which this price holds; rows that differ in it are one stepped price.
+    `tier_from_s`: charged second from which this price holds; rows that differ in it are one stepped price.
     `extra_fee`: charged once when the call is longer than `extra_at_s`.
-    `valid_from_ms`: the first moment at which the row holds; `valid_until_ms`: the first at which it no longer does.
+    `valid_from_ms`: first moment at which the row holds; `valid_until_ms`: first at which it no longer does.
     """
 
     prefix: str
