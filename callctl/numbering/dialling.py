@@ -41,8 +41,8 @@ class DialRules(Struct, frozen=True, forbid_unknown_fields=True):
     access_prefix: str = ""
     """Dialled for an outside line ("9"); taken off when a number follows, but not required."""
     short_codes: dict[str, str] = field(default_factory=dict)
-    """What is dialled -> its target in E.164 form: {"*1233": "+31612001233"}. The target is taken at its word,
-    so that short numbers outside the E.164 plan can have one: {"1888": "+311888"}."""
+    """What is dialled -> its target in E.164 form: {"*1233": "+31612001233"}. The target is taken at its
+    word, so that short numbers outside the E.164 plan can have one: {"1888": "+311888"}."""
     emergency: tuple[str, ...] = ()
     """Emergency numbers, as dialled, beside those of the country."""
 

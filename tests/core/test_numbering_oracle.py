@@ -1,0 +1,207 @@
+"""numbering agrees with the phonenumbers library, in all regions and for all kinds of number."""
+
+import re
+from collections.abc import Iterator
+
+import phonenumbers
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType, is_emergency_number
+from phonenumbers.phonemetadata import PhoneMetadata
+
+from callctl.numbering import DialRules, Number, NumberType, is_emergency, normalise
+
+KINDS = {
+    PhoneNumberType.FIXED_LINE: NumberType.FIX,
+    PhoneNumberType.MOBILE: NumberType.MOB,
+    PhoneNumberType.FIXED_LINE_OR_MOBILE: NumberType.FIX_OR_MOB,
+    PhoneNumberType.TOLL_FREE: NumberType.FREEPHONE,
+    PhoneNumberType.PREMIUM_RATE: NumberType.PREMIUM,
+    PhoneNumberType.SHARED_COST: NumberType.SHARED,
+    PhoneNumberType.VOIP: NumberType.VOIP,
+    PhoneNumberType.PERSONAL_NUMBER: NumberType.PERSONAL,
+    PhoneNumberType.PAGER: NumberType.PAGER,
+    PhoneNumberType.UAN: NumberType.UAN,
+    PhoneNumberType.VOICEMAIL: NumberType.VOICEMAIL,
+}
+REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
+WORLD = DialRules()
+
+
+def library_number(parsed: PhoneNumber) -> Number | None:
+    """What the library says of a number it parsed."""
+    if not phonenumbers.is_valid_number(parsed):
+        return None
+    e164 = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
+    region = phonenumbers.region_code_for_number(parsed)
+    kind = KINDS[phonenumbers.number_type(parsed)]
+    return Number(e164, e164[1:], region, str(parsed.country_code), kind)
+
+
+def library_reading(dialled: str, country: str | None) -> Number | None:
+    try:
+        return library_number(phonenumbers.parse(dialled, country))
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def examples() -> Iterator[tuple[str, PhoneNumber]]:
+    for region in REGIONS:
+        for kind in KINDS:
+            example = phonenumbers.example_number_for_type(region, kind)
+            if example is not None:
+                yield region, example
+
+
+EXAMPLES = list(examples())
+
+
+def without_formatting(number: PhoneNumber, style: int) -> str:
+    return re.sub(r"[^0-9+]", "", phonenumbers.format_number(number, style))
+
+
+def test_every_region_has_examples() -> None:
+    assert {region for region, _ in EXAMPLES} == set(REGIONS)
+    assert len(EXAMPLES) > 1000
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_examples_of_every_kind_in_their_international_and_national_form(region: str) -> None:
+    rules = DialRules(country=region)
+    for example in (example for of_region, example in EXAMPLES if of_region == region):
+        expected = library_number(example)
+        assert expected is not None
+        assert normalise(expected.e164, WORLD) == expected
+        assert normalise(without_formatting(example, PhoneNumberFormat.NATIONAL), rules) == expected
+        assert (
+            normalise(phonenumbers.format_number(example, PhoneNumberFormat.INTERNATIONAL), rules) == expected
+        )
+
+
+@pytest.mark.parametrize("calling_code", sorted(phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS))
+def test_codes_that_belong_to_no_country(calling_code: int) -> None:
+    example = phonenumbers.example_number_for_non_geo_entity(calling_code)
+    assert example is not None
+    expected = library_number(example)
+    assert expected is not None
+    assert expected.country == "001"
+    assert normalise(expected.e164, WORLD) == expected
+
+
+@st.composite
+def nearly_numbers(draw: st.DrawFn) -> tuple[str, str, str]:
+    """A region, its calling code, and digits at a short distance from one of its numbers."""
+    region, example = draw(st.sampled_from(EXAMPLES))
+    digits = list(phonenumbers.national_significant_number(example))
+    for _ in range(draw(st.integers(0, 3))):
+        digits[draw(st.integers(0, len(digits) - 1))] = draw(st.sampled_from("0123456789"))
+    tail = draw(st.text("0123456789", max_size=2))
+    length = draw(st.sampled_from((len(digits), len(digits), len(digits) - 1)))
+    return region, str(example.country_code), "".join(digits[:length]) + tail
+
+
+def exactly(calling_code: str, significant: str) -> Number | None:
+    """The library's word on these very digits, nothing stripped: its parser would take a prefix off."""
+    leading_zeros = len(significant) - len(significant[:-1].lstrip("0")) - 1
+    return library_number(
+        PhoneNumber(
+            country_code=int(calling_code),
+            national_number=int(significant),
+            italian_leading_zero=leading_zeros > 0,
+            number_of_leading_zeros=leading_zeros or None,
+        )
+    )
+
+
+@settings(max_examples=1000, deadline=None)
+@given(nearly_numbers())
+def test_the_international_form_is_valid_exactly_when_the_library_says_so(near: tuple[str, str, str]) -> None:
+    _, calling_code, significant = near
+    assume(significant)
+    assert normalise(f"+{calling_code}{significant}", WORLD) == exactly(calling_code, significant)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.text("0123456789", min_size=1, max_size=18))
+def test_random_digits_behind_a_plus(digits: str) -> None:
+    assert normalise("+" + digits, WORLD) in (None, library_reading("+" + digits, None))
+    reading = library_reading("+" + digits, None)
+    if reading is not None and reading.digits == digits:
+        assert normalise("+" + digits, WORLD) == reading
+
+
+@settings(max_examples=1000, deadline=None)
+@given(nearly_numbers())
+def test_every_valid_number_is_reached_in_its_national_form(near: tuple[str, str, str]) -> None:
+    region, calling_code, significant = near
+    assume(significant)
+    number = exactly(calling_code, significant)
+    assume(number is not None)
+    assert number is not None
+    national = without_formatting(phonenumbers.parse(number.e164), PhoneNumberFormat.NATIONAL)
+    # A few are another number when dialled at home, by the library's reading too.
+    assume(library_reading(national, region) == number)
+    assert normalise(national, DialRules(country=region)) == number
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    nearly_numbers(),
+    st.sampled_from(
+        ("", "0", "1", "8", "00", "011", "06", "15", "810", "own prefix", "own code", "00 own code")
+    ),
+    st.none() | st.sampled_from(REGIONS),
+)
+def test_what_is_accepted_as_dialled_is_what_the_library_reads(
+    near: tuple[str, str, str], prefix: str, elsewhere: str | None
+) -> None:
+    region, calling_code, significant = near
+    own_prefix = phonenumbers.ndd_prefix_for_region(region, True) or ""
+    prefixes = {"own prefix": own_prefix, "own code": calling_code, "00 own code": "00" + calling_code}
+    dialled = prefixes.get(prefix, prefix) + significant
+    country = elsewhere or region
+    number = normalise(dialled, DialRules(country=country))
+    if number is not None:
+        assert number == library_reading(dialled, country)
+
+
+@settings(max_examples=500, deadline=None)
+@given(nearly_numbers(), st.sampled_from(REGIONS))
+def test_every_valid_number_is_reached_by_the_international_prefix(
+    near: tuple[str, str, str], country: str
+) -> None:
+    _, calling_code, significant = near
+    assume(significant)
+    metadata = PhoneMetadata.metadata_for_region(country)
+    assert metadata is not None
+    # Some countries choose a carrier by the prefix: theirs is a pattern, not a number.
+    prefix = metadata.international_prefix or ""
+    assume(prefix.isdigit())
+    assert normalise(prefix + calling_code + significant, DialRules(country=country)) == exactly(
+        calling_code, significant
+    )
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_emergency_numbers_of_every_country(region: str) -> None:
+    rules = DialRules(country=region)
+    metadata = PhoneMetadata.short_metadata_for_region(region)
+    if metadata is None or metadata.emergency is None or not metadata.emergency.national_number_pattern:
+        assert is_emergency("112", rules)
+        assert is_emergency("911", rules)
+        return
+    for length in range(1, 4):
+        for dialled in (f"{number:0{length}}" for number in range(10**length)):
+            assert is_emergency(dialled, rules) == is_emergency_number(dialled, region)
+    assert is_emergency(metadata.emergency.example_number or "", rules)
+
+
+@settings(max_examples=500, deadline=None)
+@given(nearly_numbers(), st.sampled_from(REGIONS), st.sampled_from(("", "0", "9")))
+def test_no_number_is_an_emergency(near: tuple[str, str, str], country: str, access_prefix: str) -> None:
+    _, calling_code, significant = near
+    assume(exactly(calling_code, significant or "0") is not None)
+    rules = DialRules(country=country, access_prefix=access_prefix)
+    assert not is_emergency(f"+{calling_code}{significant}", rules)
+    assert not is_emergency(f"00{calling_code}{significant}", rules)
