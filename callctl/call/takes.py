@@ -24,7 +24,7 @@ class Take(msgspec.Struct, frozen=True):
     `trunk_slots`: counters of the caller's trunk. `rates`: (name, calls per second) tokens, taken even when the
     rest is refused. `force`: take without any limit (emergency; a blind admission replayed). `probe`: look at
     everything, take nothing but the tokens; `dry`: not even those. `lease_until_ms`: wall time at which the take
-    lapses unless it is renewed.
+    lapses unless it is renewed. `now_ms`: wall time, whose second the tokens are taken from.
     """
 
     session: Session
@@ -32,6 +32,7 @@ class Take(msgspec.Struct, frozen=True):
     trunk_slots: tuple[Slot, ...] = ()
     rates: tuple[tuple[str, int], ...] = ()
     lease_until_ms: int = 0
+    now_ms: int = 0
     force: bool = False
     probe: bool = False
     dry: bool = False
