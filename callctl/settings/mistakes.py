@@ -1,0 +1,96 @@
+"""Pydantic's complaints in words that a provider can act on; the value of a secret is never among them."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from callctl.settings.sections import (
+    AsteriskSwitch,
+    FileSink,
+    Http,
+    Log,
+    MqttSink,
+    Policy,
+    Redis,
+    Section,
+    Settings,
+    Token,
+)
+
+SECRETS = ("token", "secret", "password", "url")
+_TABLES: dict[str, tuple[type[Section], ...]] = {
+    "": (Settings,),
+    "redis": (Redis,),
+    "http": (Http,),
+    "http.token": (Token,),
+    "policy": (Policy,),
+    "switch": (AsteriskSwitch,),
+    "sink": (FileSink, MqttSink),
+    "log": (Log,),
+}
+_LATER = {"freeswitch", "threecx", "kamailio", "call_control", "radius", "stream", "webhook", "postgres"}
+_PROSE = ("Value error, ", "Input should be ", "Value should have ")
+
+Place = tuple[str | int, ...]
+
+
+class Mistake(NamedTuple):
+    """What is wrong, and at which key."""
+
+    place: Place
+    message: str
+
+
+def dotted(place: Place) -> str:
+    """ "sink.0.directory": also what the environment calls it, in capitals and with `__`."""
+    return ".".join(map(str, place))
+
+
+def translated(errors: Sequence[Any]) -> list[Mistake]:
+    """One mistake per key. Of a table whose kind is wrong only that is told: its other keys depend on it."""
+    found = [_translate(error) for error in errors]
+    kindless = {mistake.place[:-1] for mistake in found if mistake.place[-1] == "kind"}
+    return [m for m in found if m.place[-1] == "kind" or m.place[:-1] not in kindless]
+
+
+def _translate(error: Any) -> Mistake:
+    place: Place = error["loc"]
+    if len(place) > 2 and place[0] == "sink":
+        place = (*place[:2], *place[3:])  # without the kind that chose the union's member
+    found, kind = error["input"], error["type"]
+    if kind.startswith("union_tag"):
+        found = found.get("kind") if isinstance(found, dict) else None
+        return Mistake((*place, "kind"), _unknown_kind(found, "file or mqtt"))
+    if place[-1] == "kind":
+        return Mistake(place, _unknown_kind(None if kind == "missing" else found, "asterisk"))
+    if kind == "missing":
+        also = f" or {place[-1]}_file" if place[-1] in SECRETS else ""
+        return Mistake(place, f"missing; expected {place[-1]}{also}")
+    if kind == "extra_forbidden":
+        return Mistake(place, f"unknown key{_nearest(place)}")
+    if kind == "tuple_type":
+        return Mistake(
+            place, f"expected {'a list' if place[-1] == 'scopes' else f'[[{dotted(place)}]] tables'}"
+        )
+    if kind == "model_type":
+        return Mistake(place, f"expected a table [{dotted(place)}]")
+    expected = error["msg"].partition(", unable")[0]
+    for prose in _PROSE:
+        expected = expected.removeprefix(prose)
+    shown = "" if place[-1] in SECRETS else f"found {found!r:.80}, "
+    return Mistake(place, f"{shown}expected {expected}")
+
+
+def _unknown_kind(found: Any, known: str) -> str:
+    if found is None:
+        return f"missing; expected {known}"
+    if found in _LATER:
+        return f"{found} is not in this version, which has {known}"
+    return f"found {found!r:.80}, expected {known}"
+
+
+def _nearest(place: Place) -> str:
+    table = ".".join(part for part in place[:-1] if isinstance(part, str))
+    keys = [key for section in _TABLES.get(table, ()) for key in section.model_fields]
+    near = get_close_matches(str(place[-1]), keys, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(keys)}"

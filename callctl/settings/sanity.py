@@ -1,0 +1,78 @@
+"""The checks that look at more than one key: what cannot be, and what is allowed and yet unwise."""
+
+from pathlib import Path
+
+from callctl.settings.mistakes import SECRETS, Mistake, Place
+from callctl.settings.sections import Section, Settings
+
+GUESSABLE = 16  # characters
+
+
+def contradictions(settings: Settings) -> list[Mistake]:
+    """What stops the start."""
+    http, policy = settings.http, settings.policy
+    mistakes = []
+    if not http.local and not http.token:
+        where = f"{http.host} is open to the network"
+        mistakes.append(Mistake(("http", "host"), f"{where} and there is no [[http.token]]"))
+    if (http.tls_certificate is None) != (http.tls_key is None):
+        mistakes.append(Mistake(("http", "tls_certificate"), "expected together with tls_key, or neither"))
+    if policy.redis_deadline_ms > policy.budget_ms:
+        mistakes.append(Mistake(("policy", "redis_deadline_ms"), "longer than budget_ms, where it must fit"))
+    if policy.slice_first_s > policy.slice_max_s:
+        mistakes.append(Mistake(("policy", "slice_first_s"), "longer than slice_max_s"))
+    mistakes += _repeated(("switch",), [switch.name for switch in settings.switch], reserved="http")
+    mistakes += _repeated(("sink",), [sink.name for sink in settings.sink], reserved="api")
+    mistakes += _repeated(("http", "token"), [token.name for token in http.token])
+    secrets = [token.token.get_secret_value() for token in http.token]
+    for i, secret in enumerate(secrets):
+        if secret in secrets[:i]:
+            mistakes.append(Mistake(("http", "token", i, "token"), "another's too; expected one of its own"))
+    return mistakes
+
+
+def _repeated(table: Place, names: list[str], reserved: str | None = None) -> list[Mistake]:
+    return [
+        Mistake((*table, i, "name"), f"found {name!r}, which is taken")
+        for i, name in enumerate(names)
+        if name == reserved or name in names[:i]
+    ]
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What `run` logs and `doctor` shows."""
+    http = settings.http
+    found = []
+    if not http.token:
+        found.append("http.token: there is none, so nobody can use the API")
+    found += [
+        f"http.token {token.name}: short enough to be guessed; `openssl rand -hex 24` makes a better one"
+        for token in http.token
+        if len(token.token.get_secret_value()) < GUESSABLE
+    ]
+    if not http.local and http.tls_certificate is None:
+        found.append(f"http.host: {http.host} is open to the network without TLS; put a proxy in front")
+    found += [
+        f"switch {switch.name}: the manager password crosses the network without TLS"
+        for switch in settings.switch
+        if not switch.tls and switch.host not in ("127.0.0.1", "::1", "localhost")
+    ]
+    if settings.policy.prepaid == "admit":
+        found.append("policy.prepaid: without Redis, calls are admitted that nobody may ever pay for")
+    found += [
+        f"{place}: everybody on this machine can read {path}; chmod 600 it"
+        for place, path in _secret_files(settings)
+        if path.stat().st_mode & 0o004
+    ]
+    return found
+
+
+def _secret_files(settings: Settings) -> list[tuple[str, Path]]:
+    sections: list[tuple[str, Section]] = [("redis", settings.redis)]
+    sections += [(f"http.token.{i}", token) for i, token in enumerate(settings.http.token)]
+    sections += [(f"switch.{i}", switch) for i, switch in enumerate(settings.switch)]
+    sections += [(f"sink.{i}", sink) for i, sink in enumerate(settings.sink)]
+    keys = [
+        (f"{place}.{key}_file", getattr(s, f"{key}_file", None)) for place, s in sections for key in SECRETS
+    ]
+    return [(place, path) for place, path in keys if path is not None]

@@ -1,0 +1,283 @@
+"""Settings: the example says the defaults, every mistake is named with its place, no secret is ever shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from callctl.errors import ConfigError
+from callctl.settings import Settings, load, warnings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config/callctl.example.toml"
+TOKEN = '[[http.token]]\nname = "ops"\ntoken = "0123456789abcdef"\nscopes = ["read"]\n'
+SWITCH = '[[switch]]\nname = "pbx1"\nkind = "asterisk"\nsecret = "s3cret-of-pbx1"\n'
+
+
+@pytest.fixture
+def configure(tmp_path: Path):
+    def write(text: str, **environ: str) -> Settings:
+        file = tmp_path / "callctl.toml"
+        file.write_text(text, "utf-8")
+        return load(file, {f"CALLCTL_{key}": value for key, value in environ.items()})
+
+    return write
+
+
+@pytest.fixture
+def complaint(configure):
+    def read(text: str, **environ: str) -> str:
+        with pytest.raises(ConfigError) as raised:
+            configure(text, **environ)
+        return str(raised.value)
+
+    return read
+
+
+def test_the_example_says_the_defaults() -> None:
+    assert load(EXAMPLE, {}) == Settings()
+
+
+def test_the_example_names_every_key() -> None:
+    text = EXAMPLE.read_text()
+    keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE))
+    tables = Settings.model_json_schema()["$defs"].values()
+    wanted = {key for table in tables for key in table["properties"]} - {"token"}
+    wanted -= {"secret", "password"}  # the example shows their files
+    assert wanted - {"switch", "sink", "http", "redis", "log", "policy"} <= keys
+
+
+def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) -> None:
+    """Uncommented, with files that exist, each default in them is the default."""
+    for name in ("redis-url", "sbc.token", "reseller-1.token", "ami.secret", "mqtt.password"):
+        (tmp_path / name).write_text(f"{name} {name}\n")
+    lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
+    text = "\n".join(line for line in lines if not line.startswith("url = "))
+    settings = configure(text.replace("/etc/callctl", str(tmp_path)))
+    bare = configure(
+        f'{SWITCH}[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
+    )
+    unlike = {
+        "tls_ca",
+        "announcements",
+        "username",
+        "password",
+        "password_file",
+        "client_id",
+        "secret",
+        "secret_file",
+    }
+    for full, default in ((settings.switch[0], bare.switch[0]), *zip(settings.sink, bare.sink, strict=True)):
+        assert full.model_dump(exclude=unlike) == default.model_dump(exclude=unlike)
+    assert settings.switch[0].username == bare.switch[0].username == "ccgate"
+
+
+def test_no_file_at_all_is_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(None, {}) == Settings()
+
+
+def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/callctl.toml").write_text("http.port = 9001")
+    monkeypatch.chdir(tmp_path)
+    assert load(None, {}).http.port == 9001
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "expected"),
+    [
+        ('[http]\nport = "abc"', "http.port: found 'abc'", "integer"),
+        ("[http]\nport = 0", "http.port: found 0", "greater than or equal to 1"),
+        ("[http]\nport = 65536", "http.port: found 65536", "less than or equal to 65535"),
+        ("[http]\nport = true", "http.port: found True", "whole number"),
+        ("[http]\nport = 80.5", "http.port: found 80.5", "integer"),
+        ("[http]\nhots = 1", "http.hots: unknown key", "did you mean host?"),
+        ("[redsi]", "redsi: unknown key", "did you mean redis?"),
+        ("[log]\nquux = 1", "log.quux: unknown key", "one of level, format"),
+        ('[log]\nlevel = "loud"', "log.level: found 'loud'", "'debug', 'info', 'warning' or 'error'"),
+        ("[policy]\nbudget_ms = 0", "policy.budget_ms: found 0", "greater"),
+        ('[policy]\nprepaid = "maybe"', "policy.prepaid: found 'maybe'", "'refuse' or 'admit'"),
+        ("[policy]\nredis_deadline_ms = 1501", "policy.redis_deadline_ms", "budget_ms"),
+        ("[policy]\nslice_first_s = 301", "policy.slice_first_s", "slice_max_s"),
+        ("policy = 5", "policy", "a table [policy]"),
+        ('[switch]\nname = "a"', "switch", "[[switch]] tables"),
+        ('[[switch]]\nname = "a"\nkind = "freeswitch"', "switch.0.kind: freeswitch", "not in this version"),
+        ('[[switch]]\nname = "a"\nkind = "cisco"', "switch.0.kind: found 'cisco'", "asterisk"),
+        ('[[switch]]\nname = "a"\nsecret = "s"', "switch.0.kind: missing", "asterisk"),
+        ('[[switch]]\nname = "a"\nkind = "asterisk"', "switch.0.secret: missing", "secret or secret_file"),
+        (SWITCH + SWITCH, "switch.1.name: found 'pbx1'", "taken"),
+        (SWITCH.replace("pbx1", "http"), "switch.0.name: found 'http'", "taken"),
+        (SWITCH.replace('"pbx1"', '"a b"'), "switch.0.name: found 'a b'", "letters"),
+        (SWITCH + 'tls = "perhaps"', "switch.0.tls: found 'perhaps'", "boolean"),
+        (SWITCH + 'dial_context = "a\\r\\nAction: x"', "switch.0.dial_context", "control characters"),
+        ('[[sink]]\nname = "a"\nkind = "webhook"', "sink.0.kind: webhook", "not in this version"),
+        ('[[sink]]\nname = "a"', "sink.0.kind: missing", "file or mqtt"),
+        ('[[sink]]\nname = "api"\nkind = "file"', "sink.0.name: found 'api'", "taken"),
+        (
+            '[[sink]]\nname = "a"\nkind = "file"\nformat = "xml"',
+            "sink.0.format: found 'xml'",
+            "'jsonl' or 'csv'",
+        ),
+        ('[[sink]]\nname = "a"\nkind = "file"\nhost = "b"', "sink.0.host: unknown key", ""),
+        ('[[sink]]\nname = "a"\nkind = "mqtt"\ntopic_prefix = "a/#"', "sink.0.topic_prefix", "wildcards"),
+        ('[[sink]]\nname = "a"\nkind = "mqtt"\ntopic_prefix = "$SYS"', "sink.0.topic_prefix", "wildcards"),
+        ('[http]\nhost = "0.0.0.0"', "http.host: 0.0.0.0 is open", "[[http.token]]"),
+        ('[http]\ntls_key = "k"', "http.tls_certificate", "together"),
+        (
+            TOKEN.replace('"read"', '"root"'),
+            "http.token.0.scopes.0: found 'root'",
+            "'call', 'read' or 'admin'",
+        ),
+        (TOKEN.replace('["read"]', "[]"), "http.token.0.scopes", "at least 1"),
+        (TOKEN + TOKEN.replace("ops", "b"), "http.token.1.token", "one of its own"),
+        (TOKEN + TOKEN.replace("0123", "x"), "http.token.1.name: found 'ops'", "taken"),
+        ("[http", "callctl.toml: not TOML", "Expected"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(complaint, text: str, place: str, expected: str) -> None:
+    message = complaint(text)
+    assert place in message
+    assert expected in message
+    assert "callctl.toml" in message
+    assert "\n" not in message, "one mistake, one line"
+
+
+def test_all_mistakes_at_once(complaint) -> None:
+    message = complaint('[http]\nport = 0\n[log]\nlevel = 1\n[[sink]]\nname = "a"\nkind = "stream"\n')
+    assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == [
+        "http.port",
+        "sink.0.kind",
+        "log.level",
+    ]
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
+        load(tmp_path / "nowhere.toml", {})
+
+
+def test_the_environment_wins_over_the_file(configure) -> None:
+    settings = configure(
+        "[http]\nport = 9000\n" + SWITCH + TOKEN,
+        HTTP__PORT="9001",
+        LOG__LEVEL="debug",
+        SWITCH__0__HOST="10.0.0.5",
+        SWITCH__0__TLS="true",
+        HTTP__TOKEN__0__SCOPES="call, admin",
+        TOKEN="of the command line",
+        URL="of the command line",
+    )
+    assert settings.http.port == 9001
+    assert settings.log.level == "debug"
+    assert (settings.switch[0].host, settings.switch[0].tls, settings.switch[0].port) == (
+        "10.0.0.5",
+        True,
+        5038,
+    )
+    assert settings.http.token[0].scopes == ("call", "admin")
+
+
+def test_the_environment_makes_tables(configure) -> None:
+    eleven = {
+        f"SINK__{i}__{key}": value for i in range(11) for key, value in (("KIND", "file"), ("NAME", f"s{i}"))
+    }
+    assert [sink.name for sink in configure("", **eleven).sink] == [f"s{i}" for i in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HTTP__PORT", "x"),
+        ("HTP__PORT", "1"),
+        ("SWITCH__5__HOST", "h"),
+        ("SWITCH__X__HOST", "h"),
+        ("HTTP__PORT__LOW", "1"),
+        ("LOG__0", "1"),
+        ("LOG", "1"),
+        ("", "1"),
+    ],
+)
+def test_a_wrong_variable_is_named(complaint, variable: str, value: str) -> None:
+    assert f"CALLCTL_{variable}: " in complaint("[http]\nport = 1\n", **{variable: value})
+
+
+def test_secrets_come_from_files(configure, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(" with spaces \n")
+    secret.chmod(0o600)
+    text = f'[redis]\nurl_file = "{secret}"\n' + SWITCH.replace("secret =", "secret_file =").replace(
+        "s3cret-of-pbx1", str(secret)
+    )
+    settings = configure(text, SINK__0__KIND="mqtt", SINK__0__NAME="m", SINK__0__PASSWORD_FILE=str(secret))
+    assert settings.switch[0].secret.get_secret_value() == " with spaces "
+    assert settings.redis.url is not None
+    assert settings.sink[0].password.get_secret_value() == " with spaces "  # type: ignore[union-attr]
+    assert not any("everybody" in warning for warning in warnings(settings))
+
+
+def test_a_secret_and_its_file_contradict_each_other(complaint) -> None:
+    message = complaint(SWITCH + 'secret_file = "x"')
+    assert "switch.0.secret_file: given beside secret; expected one of them" in message
+
+
+def test_an_unreadable_secret_file_is_named(complaint) -> None:
+    message = complaint(SWITCH.replace("secret =", "secret_file ="))
+    assert "switch.0.secret_file: cannot read s3cret-of-pbx1: No such file" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SWITCH + "port = 0",
+        SWITCH.replace('"s3cret-of-pbx1"', '["s3cret-of-pbx1"]'),
+        SWITCH.replace("secret", "secrte"),
+        '[redis]\nurl = ["s3cret-of-pbx1"]',
+        'redis = "redis://:s3cret-of-pbx1@host"',
+        'http.token = "s3cret-of-pbx1"',
+        SWITCH.replace("[[switch]]", "[switch]"),
+    ],
+)
+def test_no_message_shows_a_secret(complaint, text: str) -> None:
+    assert "s3cret-of-pbx1" not in complaint(text)
+
+
+def test_no_representation_shows_a_secret(configure) -> None:
+    settings = configure(SWITCH + TOKEN + '[redis]\nurl = "redis://:0123456789abcdef@h"\n')
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "s3cret-of-pbx1" not in text
+        assert "0123456789abcdef" not in text
+
+
+def test_settings_are_frozen(configure) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        configure("").http.port = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("", "http.token: there is none"),
+        (TOKEN.replace("0123456789abcdef", "short"), "http.token ops: short enough"),
+        ('[http]\nhost = "10.0.0.1"\n' + TOKEN, "without TLS"),
+        (SWITCH + 'host = "10.0.0.1"', "switch pbx1: the manager password"),
+        ('[policy]\nprepaid = "admit"', "policy.prepaid"),
+    ],
+)
+def test_the_unwise_is_warned_of(configure, text: str, warning: str) -> None:
+    assert any(warning in line for line in warnings(configure(text)))
+
+
+def test_a_secret_that_everybody_can_read_is_warned_of(configure, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("0123456789abcdef")
+    secret.chmod(0o644)
+    settings = configure(f'[[http.token]]\nname = "a"\nscopes = ["read"]\ntoken_file = "{secret}"')
+    assert warnings(settings) == [
+        f"http.token.0.token_file: everybody on this machine can read {secret}; chmod 600 it"
+    ]
+
+
+def test_a_wise_configuration_has_no_warnings(configure) -> None:
+    assert warnings(configure(TOKEN + SWITCH)) == []
