@@ -1,0 +1,84 @@
+"""The log: one event a line, JSON in production and readable on a terminal, without a secret in it.
+
+`structlog.contextvars.bound_contextvars(call_id=...)` puts a call's name on every line of its mailbox. The
+libraries' own warnings (standard `logging`) come out the same way.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from callctl.printable import printable
+
+_SECRET_WORDS = {"pin", "pins", "secret", "token", "password", "passwd", "authorization", "credentials"}
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
+_DROPPED = "[dropped]"
+
+Event = MutableMapping[str, Any]
+
+
+def set_up(level: str = "info", style: str = "auto", stream: TextIO = sys.stderr) -> None:
+    """Every logger of this process writes to `stream` from now on. `style`: auto, json or text."""
+    as_text = style == "text" or (style == "auto" and stream.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        drop_secrets,
+    ]
+    render: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        if as_text
+        else structlog.processors.JSONRenderer()
+    )
+    last = [_made_printable, render] if as_text else [render]
+    threshold = getattr(logging, level.upper())
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def drop_secrets(_logger: Any, _method: str, event: Event) -> Event:
+    """A structlog processor: drops what stands under a secret's name, at any depth, and passwords in addresses."""
+    return {key: _without_secrets(key, value) for key, value in event.items()}
+
+
+def _without_secrets(key: Any, value: Any) -> Any:
+    if isinstance(key, str) and not _SECRET_WORDS.isdisjoint(re.split(r"[^a-z]+", key.lower())):
+        return _DROPPED
+    if isinstance(value, str):
+        return _CREDENTIALS_IN_URL.sub("", value) if "@" in value else value
+    if isinstance(value, dict):
+        return {inner: _without_secrets(inner, item) for inner, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(None, item) for item in value]
+    return value
+
+
+def _made_printable(_logger: Any, _method: str, event: Event) -> Event:
+    """No control character reaches a terminal; a traceback keeps its lines."""
+    return {key: _printable_value(key, value) for key, value in event.items()}
+
+
+def _printable_value(key: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if key == "exception":
+        return "\n".join(printable(line) for line in value.splitlines())
+    return printable(value)
