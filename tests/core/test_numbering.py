@@ -45,6 +45,7 @@ def reached(dialled: str, rules: DialRules) -> str | None:
         ("MX", "2221234567", "+522221234567", "MX", "FIX_OR_MOB"),
         ("BR", "0 15 11 96123-4567", "+5511961234567", "BR", "MOB"),
         ("RU", "89123456789", "+79123456789", "RU", "MOB"),
+        ("RU", "9123456789", "+79123456789", "RU", "MOB"),
         ("RU", "81031612345678", "+31612345678", "NL", "MOB"),
         ("RU", "+77710009998", "+77710009998", "KZ", "MOB"),
         ("KZ", "87710009998", "+77710009998", "KZ", "MOB"),
@@ -180,6 +181,8 @@ def test_the_access_prefix_is_taken_off_when_a_number_follows() -> None:
     assert reached("0030123456", german) == "+4930123456"
     assert reached("030123456", german) == "+4930123456"
     assert reached("00031612345678", german) == "+31612345678"
+    # Two numbers are possible: Varese without an outside line, or a mobile phone with one.
+    assert reached("0331123456", DialRules(country="IT", access_prefix="0")) == "+39331123456"
     american = DialRules(country="US", access_prefix="9")
     assert reached("9175551234", american) == "+19175551234"
 

@@ -35,6 +35,7 @@ def library_number(parsed: PhoneNumber) -> Number | None:
         return None
     e164 = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
     region = phonenumbers.region_code_for_number(parsed)
+    assert region is not None
     kind = KINDS[phonenumbers.number_type(parsed)]
     return Number(e164, e164[1:], region, str(parsed.country_code), kind)
 
@@ -164,6 +165,23 @@ def test_what_is_accepted_as_dialled_is_what_the_library_reads(
     number = normalise(dialled, DialRules(country=country))
     if number is not None:
         assert number == library_reading(dialled, country)
+
+
+@pytest.mark.parametrize(
+    ("dialled", "country"),
+    [
+        ("0008007234560", "IN"),  # 00 is no international prefix here, and 0 no national one
+        ("00041223", "UY"),
+        ("0800234567", "IM"),  # less the 0 it would be a number of Great Britain, too short for Man
+        ("13101234", "AS"),
+        ("4777123456", "SJ"),  # too long for a national number, so 47 is the calling code
+        ("441484256789", "GG"),
+        ("358681231565", "AX"),
+        ("79091214577", "KZ"),
+    ],
+)
+def test_where_the_order_of_the_library_s_questions_decides(dialled: str, country: str) -> None:
+    assert normalise(dialled, DialRules(country=country)) == library_reading(dialled, country)
 
 
 @settings(max_examples=500, deadline=None)
