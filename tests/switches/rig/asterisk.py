@@ -1,4 +1,4 @@
-"""A real Asterisk 22 on loopback, with the configuration that ships in docker/asterisk/ and the peers of etc/."""
+"""A real Asterisk 22 on loopback: the configuration that ships in docker/asterisk/, and the peers of etc/."""
 
 import random
 import shutil
@@ -54,7 +54,7 @@ class AsteriskRig:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start Asterisk and wait until it is fully booted; RuntimeError with the end of its log otherwise."""
+        """Start Asterisk and wait until it is fully booted; RuntimeError with the end of its log if not."""
         inside = f"/{self._home.relative_to(self.root)}"
         command = ["unshare", f"--mount-proc={self.root}/proc", "chroot", str(self.root)]
         # setpriv after the change of user, which would clear the signal: no Asterisk outlives its tests.
