@@ -1,0 +1,80 @@
+"""Reading a request's body: bounded in size and in time, and refused when a key stands in it twice."""
+
+import asyncio
+import json
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from pydantic import BaseModel
+
+from callctl.http.errors import HttpError, bad_request
+
+DECISION_LIMIT = 64 * 1024
+JSON_LIMIT = 1024 * 1024
+ROWS_LIMIT = 32 * 1024 * 1024
+ARRIVAL_TIMEOUT_S = 10
+ROWS_ARRIVAL_TIMEOUT_S = 120
+
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
+
+
+async def read(request: web.Request, limit: int, *, timeout_s: float = ARRIVAL_TIMEOUT_S) -> bytes:
+    """The whole body. HttpError 413 beyond `limit` bytes (unread when the length is announced), 408 when late."""
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    if request.content.is_eof():  # Everything is here: no timer on the way of a decision.
+        return await _read(request, limit)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise HttpError(408, "timeout", f"the body did not arrive within {timeout_s} s") from None
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(413, "too_large", f"the body is larger than {limit} bytes")
+
+
+def decode(decoder: "msgspec.json.Decoder[Value]", body: bytes) -> Value:
+    """A value of the decision path. DecodeError or HttpError 400 for anything that is not exactly it."""
+    value = decoder.decode(body)
+    _refuse_repeated_keys(body)
+    return value
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """A value of the administration. pydantic's ValidationError or HttpError 400 otherwise."""
+    _refuse_repeated_keys(body)
+    return model.model_validate_json(body, strict=True)
+
+
+def _refuse_repeated_keys(body: bytes) -> None:
+    """JSON leaves open which of two equal keys counts, and libraries differ: neither does here."""
+    try:
+        _PAIRS.decode(body.decode())
+    except RecursionError:
+        raise bad_request("the JSON is nested too deeply") from None
+    except json.JSONDecodeError as exc:
+        raise bad_request(f"malformed JSON: {exc}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) == len(pairs):
+        return
+    keys = [key for key, _ in pairs]
+    twice = next(key for key in keys if keys.count(key) > 1)
+    raise bad_request(f"the key {twice!r} stands there twice", twice)
+
+
+_PAIRS = json.JSONDecoder(object_pairs_hook=_once)

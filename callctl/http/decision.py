@@ -1,0 +1,317 @@
+"""The way of a call over HTTP: authorize, answer, extend, end, look, hang up, explain. A decision is always 200.
+
+The same call id with the same body is answered as before; another body is a 409. "The same" is what decides who
+pays for what: a retry may state another `at` or `ring_at`.
+"""
+
+import hashlib
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from callctl.accounts import Directory
+from callctl.call.answer import decision
+from callctl.call.cdr import records
+from callctl.call.due import dues
+from callctl.call.events import (
+    Alerting,
+    Answered,
+    CallKey,
+    ExtendAsked,
+    HangUpAsked,
+    Offered,
+    Released,
+    ReleasedBy,
+)
+from callctl.call.session import Session, State
+from callctl.clock import Instant, format_time, parse_time
+from callctl.http import body, seeing
+from callctl.http.auth import Holder, Scope
+from callctl.http.errors import JSON_HEADERS, bad_request, not_found, unacceptable
+from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
+from callctl.ports import Calls, Clock, Tariffs
+from callctl.rating.tariff import Direction
+
+OLDEST_REPORT_MS = 24 * 3600 * 1000
+FASTEST_CLOCK_MS = 5_000
+LISTED_AT_MOST = 1000
+DEFAULT_SWITCH = "http"
+
+CallId = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+PhoneNumber = Annotated[str, Meta(max_length=64)]
+Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
+
+
+class Authorize(
+    Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}
+):
+    """May this call go ahead? One of account, trunk and source_ip tells the payer; else `from` does."""
+
+    call_id: CallId
+    a_number: PhoneNumber
+    b_number: PhoneNumber
+    switch: Name = DEFAULT_SWITCH
+    direction: Direction = Direction.OUTBOUND
+    account: Name | None = None
+    trunk: Name | None = None
+    source_ip: Name | None = None
+    at: Time | None = None
+    ring_at: Time | None = None
+    can_extend: bool = False
+
+
+class AnswerReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """The called party answered. `trunk_out`: the carrier trunk that won, where the caller of the API knows."""
+
+    at: Time | None = None
+    switch: Name | None = None
+    trunk_out: Name | None = None
+
+
+class ExtendReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """More time is wanted now."""
+
+    switch: Name | None = None
+
+
+class EndReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """The call is over."""
+
+    at: Time | None = None
+    switch: Name | None = None
+    q850: Annotated[int, Meta(ge=0, le=127)] | None = None
+    sip_code: Annotated[int, Meta(ge=100, le=699)] | None = None
+    released_by: ReleasedBy | None = None
+
+
+_authorize = msgspec.json.Decoder(Authorize)
+_answer = msgspec.json.Decoder(AnswerReport)
+_extend = msgspec.json.Decoder(ExtendReport)
+_end = msgspec.json.Decoder(EndReport)
+_encode = msgspec.json.Encoder().encode
+
+
+class Decisions:
+    """The routes of calls."""
+
+    def __init__(self, calls: Calls, tariffs: Tariffs, clock: Clock) -> None:
+        self._calls = calls
+        self._tariffs = tariffs
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        one, switch = "/v1/calls/{call_id}", (Query("switch", "where it is not `http`"),)
+        call, read = Scope.CALL, Scope.READ
+        asked = (400, 404, 408, 409, 413, 422, 503)
+        report = (400, 404, 408, 413, 422, 503)
+        return (
+            Route("POST", "/v1/calls", self.authorize, call, "authorize a call", Authorize, codes=asked),
+            Route("POST", "/v1/explain", self.explain, call, "what would be decided", Authorize, codes=asked),
+            Route(
+                "POST",
+                f"{one}/answer",
+                self.answer,
+                call,
+                "answered",
+                AnswerReport,
+                query=switch,
+                codes=report,
+            ),
+            Route(
+                "POST",
+                f"{one}/extend",
+                self.extend,
+                call,
+                "more time",
+                ExtendReport,
+                query=switch,
+                codes=report,
+            ),
+            Route(
+                "POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, query=switch, codes=report
+            ),
+            Route("DELETE", one, self.hang_up, call, "hang up", query=switch, codes=(400, 404, 503)),
+            Route("GET", one, self.show, read, "one call", query=switch, codes=(400, 404, 503)),
+            Route("GET", "/v1/calls", self.list_live, read, "live calls", query=_FILTERS, codes=(400,)),
+        )
+
+    async def authorize(self, request: web.Request, holder: Holder) -> web.Response:
+        asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
+        session = await self._calls.authorize(self._offered(asked, holder))
+        if asked.ring_at is not None and session.state is State.ADMITTED:
+            session = await self._calls.report(
+                Alerting(session.call, self._instant(asked.ring_at, "ring_at"))
+            )
+        return _decided(session, holder)
+
+    async def explain(self, request: web.Request, holder: Holder) -> web.Response:
+        asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
+        return _decided(await self._calls.explain(self._offered(asked, holder)), holder)
+
+    async def answer(self, request: web.Request, holder: Holder) -> web.Response:
+        said = body.decode(_answer, await _read_report(request))
+        call = await self._call(request, holder, said.switch)
+        at = self._instant(said.at, "at")
+        event = Answered(call, at, stated=said.at is not None, trunk_out=said.trunk_out)
+        return _decided(await self._calls.report(event), holder)
+
+    async def extend(self, request: web.Request, holder: Holder) -> web.Response:
+        said = body.decode(_extend, await _read_report(request))
+        call = await self._call(request, holder, said.switch)
+        return _decided(await self._calls.report(ExtendAsked(call)), holder)
+
+    async def end(self, request: web.Request, holder: Holder) -> web.Response:
+        said = body.decode(_end, await _read_report(request))
+        call = await self._call(request, holder, said.switch)
+        at = self._instant(said.at, "at")
+        event = Released(
+            call, at, said.at is not None, said.q850, said.sip_code, released_by=said.released_by
+        )
+        session = await self._calls.report(event)
+        cdrs = self._records(session, holder) if session.released is not None else []
+        return json_response({"call_id": call.call_id, "state": session.state.value, "cdrs": cdrs})
+
+    async def hang_up(self, request: web.Request, holder: Holder) -> web.Response:
+        call = await self._call(request, holder, None)
+        return json_response(describe(await self._calls.report(HangUpAsked(call)), holder.account))
+
+    async def show(self, request: web.Request, holder: Holder) -> web.Response:
+        session = await self._calls.find(await self._call(request, holder, None))
+        return json_response(describe(session, holder.account))
+
+    async def list_live(self, request: web.Request, holder: Holder) -> web.Response:
+        refuse_unknown_queries(request, *(query.name for query in _FILTERS))
+        account, switch = request.query.get("account"), request.query.get("switch")
+        limit = whole_number(request, "limit", LISTED_AT_MOST, LISTED_AT_MOST)
+        directory = self._tariffs.directory
+        live = [
+            session
+            for session in self._calls.live()
+            if (switch is None or session.call.switch == switch)
+            and (account is None or session.account == account)
+            and seeing.sees_call(directory, holder.account, session)
+        ]
+        shown = []
+        for session in live[:limit]:
+            shown.append(_without_trace(describe(session, holder.account)))
+        return json_response({"calls": shown, "total": len(live)})
+
+    def _offered(self, asked: Authorize, holder: Holder) -> Offered:
+        if not asked.call_id.isprintable():
+            raise bad_request("printable characters are expected", "call_id")
+        if holder.account is not None:
+            _refuse_other_payers(self._tariffs.directory, holder.account, asked)
+        return Offered(
+            CallKey(asked.switch, asked.call_id),
+            self._instant(asked.at, "at"),
+            asked.a_number,
+            asked.b_number,
+            asked.direction,
+            asked.account,
+            asked.trunk,
+            asked.source_ip,
+            asked.can_extend,
+            stated=asked.at is not None,
+            fingerprint=fingerprint(asked),
+        )
+
+    def _instant(self, stated: str | None, field: str) -> Instant:
+        """The stated moment on our clocks; now where none is stated."""
+        now = self._clock.now()
+        if stated is None:
+            return now
+        try:
+            at_ms = parse_time(stated)
+        except ValueError as exc:
+            raise bad_request(f"RFC 3339 with a zone is expected: {exc}", field) from None
+        if at_ms < now.wall_ms - OLDEST_REPORT_MS:
+            raise unacceptable("more than 24 h ago", field)
+        if at_ms > now.wall_ms + FASTEST_CLOCK_MS:
+            raise unacceptable("more than 5 s ahead of this server's clock", field)
+        return now.at_wall(at_ms)
+
+    async def _call(self, request: web.Request, holder: Holder, switch: str | None) -> CallKey:
+        """The call that the path names. A bound token gets no further than a call that it may see."""
+        refuse_unknown_queries(request, "switch")
+        asked = request.query.get("switch")
+        if switch is not None and asked is not None and switch != asked:
+            raise bad_request("body and query name different switches", "switch")
+        call = CallKey(switch or asked or DEFAULT_SWITCH, request.match_info["call_id"])
+        if holder.account is not None:
+            session = await self._calls.find(call)
+            if not seeing.sees_call(self._tariffs.directory, holder.account, session):
+                raise not_found("call")
+        return call
+
+    def _records(self, session: Session, holder: Holder) -> list[seeing.Record]:
+        directory, cdrs = self._tariffs.directory, []
+        for record in records(session, dues(session)):
+            seen = seeing.record_seen(directory, holder.account, msgspec.json.decode(record.payload))
+            if seen is not None:
+                cdrs.append(seen)
+        return cdrs
+
+
+_FILTERS = (
+    Query("account", "of this customer"),
+    Query("switch", "on this switch"),
+    Query("limit", f"at most so many, default {LISTED_AT_MOST}"),
+)
+
+
+def fingerprint(asked: Authorize) -> str:
+    """What must be the same when a call id comes again: everything but the times."""
+    said = (
+        asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend
+    )  # fmt: skip
+    return hashlib.blake2b(_encode(said), digest_size=8).hexdigest()
+
+
+def _refuse_other_payers(directory: Directory, viewer: str, asked: Authorize) -> None:
+    """A bound token names the payer, and only itself or one below it; others look as if they did not exist."""
+    trunk = directory.trunks.get(asked.trunk) if asked.trunk is not None else None
+    by_ip = directory.by_ip(asked.source_ip) if asked.source_ip is not None else None
+    payers = []
+    if asked.account is not None:
+        payers.append(("account", asked.account))
+    if asked.trunk is not None:
+        payers.append(("trunk", trunk.account if trunk is not None else ""))
+    if asked.source_ip is not None:
+        payers.append(("source_ip", by_ip[0] if by_ip is not None else ""))
+    if not payers:
+        raise bad_request("with this token, account, trunk or source_ip is required", "account")
+    for field, account in payers:
+        if not seeing.may_see(directory, viewer, account):
+            raise not_found(field)
+
+
+async def _read_report(request: web.Request) -> bytes:
+    """A report may come without a body."""
+    return await body.read(request, body.DECISION_LIMIT) or b"{}"
+
+
+def _decided(session: Session, holder: Holder) -> web.Response:
+    return web.Response(body=_encode(decision(session, holder.account)), headers=JSON_HEADERS)
+
+
+def describe(session: Session, viewer: str | None) -> dict[str, Any]:
+    """A call for people: who, where it stands and since when, beside what was decided."""
+    times = {"setup_time": session.setup, "answer_time": session.answered, "release_time": session.released}
+    return {
+        "call_id": session.call.call_id,
+        "switch": session.call.switch,
+        "state": session.state.value,
+        "direction": session.direction.value,
+        "from": session.a_number,
+        "to": session.b_number,
+        **{name: format_time(at.wall_ms) if at is not None else None for name, at in times.items()},
+        "trace_id": session.trace_id,
+        **decision(session, viewer),
+    }
+
+
+def _without_trace(call: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in call.items() if key != "trace"}

@@ -1,0 +1,85 @@
+"""A route as data: what aiohttp serves and what the OpenAPI document says come from the same line."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from callctl.http import errors
+from callctl.http.auth import Holder, Scope, Tokens
+
+Handler = Callable[[web.Request, Holder], Awaitable[web.StreamResponse]]
+OpenHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PROVIDER = Holder("anyone", frozenset())
+_encode = msgspec.json.Encoder().encode
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A query parameter, for the document."""
+
+    name: str
+    about: str
+    required: bool = False
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One method of one path. `scope` None: no token. `provider`: not for tokens that are bound to an account.
+
+    `body`, `answer`: a msgspec or pydantic type, or the media type where it is not JSON; None for none.
+    `codes`: what it answers beside 200 and what its scope implies.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    about: str
+    body: Any = None
+    answer: Any = None
+    query: tuple[Query, ...] = ()
+    codes: tuple[int, ...] = ()
+    provider: bool = False
+
+
+def json_response(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=_encode(value), headers=errors.JSON_HEADERS)
+
+
+def endpoint(route: Route, tokens: Tokens) -> OpenHandler:
+    """The handler behind authentication and error translation; not a middleware, which the hot path would pay."""
+    scope, handler, provider = route.scope, route.handler, route.provider
+    basic = route.method == "GET"
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        try:
+            holder = PROVIDER
+            if scope is not None:
+                holder = tokens.holder(
+                    request.headers.get("Authorization"), request.remote or "", scope, basic=basic
+                )
+                if provider and holder.account is not None:
+                    raise errors.HttpError(403, "forbidden", "this belongs to the provider")
+            return await handler(request, holder)
+        except Exception as exc:
+            return errors.respond(exc)
+
+    return serve
+
+
+def whole_number(request: web.Request, name: str, default: int, at_most: int) -> int:
+    """A query parameter between 0 and `at_most`. HttpError 400 otherwise."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) > at_most:
+        raise errors.bad_request(f"a whole number from 0 to {at_most} is expected", name)
+    return int(text)
+
+
+def refuse_unknown_queries(request: web.Request, *known: str) -> None:
+    """A misspelt filter would answer everything: HttpError 400 names it."""
+    for name in request.query:
+        if name not in known:
+            raise errors.bad_request(f"unknown parameter {name!r}", name)
