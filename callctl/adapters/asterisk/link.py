@@ -1,0 +1,338 @@
+"""The connection to one Asterisk's manager interface. It knows messages, not calls.
+
+`AmiLink.run` connects, logs in, hands over events, and connects again with growing pauses until it is
+cancelled. Any number of actions may be under way; each is answered, or fails with `SwitchUnavailable` at its
+time-out or when the connection goes. **Nothing is ever sent twice**: whether a lost action was carried out is
+unknown, and the caller decides afresh from the switch's own channel list.
+"""
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Final
+
+import msgspec
+import structlog
+
+from callctl.adapters.asterisk.wire import Message, Reader, encode_action
+from callctl.clock import SystemClock
+from callctl.errors import SwitchUnavailable
+from callctl.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+BANNER: Final = b"Asterisk Call Manager/"
+READ_BYTES: Final = 64 * 1024
+
+Headers = Iterable[tuple[str, str | int]]
+
+
+class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the link waits, in ms."""
+
+    action_ms: int = 3_000
+    connect_ms: int = 3_000
+    ping_every_ms: int = 5_000
+    ping_answer_ms: int = 3_000
+    retry_first_ms: int = 200
+    retry_longest_ms: int = 10_000
+    refused_ms: int = 60_000  # Asterisk counts wrong passwords (authlimit) and operators count on its log
+    tick_ms: int = 50  # how exactly time-outs are kept
+
+
+class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the link holds at most; beyond it an action is refused or the connection dropped."""
+
+    in_flight: int = 1_024
+    list_items: int = 50_000
+    unsent_bytes: int = 1_048_576
+
+
+class LinkCounts(msgspec.Struct):
+    """What has happened since the start, for /metrics."""
+
+    connections: int = 0
+    events: int = 0
+    timeouts: int = 0
+    unasked_responses: int = 0
+    overflows: int = 0
+    failed_callbacks: int = 0
+
+
+class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom the link tells. Plain functions that only enqueue: they run between two messages.
+
+    `on_event` may raise `asyncio.QueueFull`: the connection is then dropped rather than memory grown, and the
+    consumer starts again from the switch's channel list. `on_up` comes before the first event, `on_down` once
+    per outage with its reason, `on_refused` once per row of refused logins with Asterisk's words.
+    """
+
+    on_event: Callable[[Message], None]
+    on_up: Callable[[], None] = lambda: None
+    on_down: Callable[[str], None] = lambda _reason: None
+    on_refused: Callable[[str], None] = lambda _message: None
+
+
+class LoginRefused(SwitchUnavailable):
+    """Asterisk does not accept our user and secret. Not cured by trying harder."""
+
+
+class _Pending:
+    """An action under way. A list action gathers `items` until Asterisk says that the list is complete."""
+
+    __slots__ = ("answer", "deadline_ms", "is_list", "items", "name")
+
+    def __init__(self, name: str, deadline_ms: int, *, is_list: bool) -> None:
+        self.name = name
+        self.deadline_ms = deadline_ms
+        self.is_list = is_list
+        self.items: list[Message] = []
+        self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    def settle(self, answer: Message) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def fail(self, reason: str) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(SwitchUnavailable(f"{self.name}: {reason}"))
+
+
+class AmiLink:
+    """One Asterisk, one user, one connection at a time. See the module."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        username: str,
+        secret: str,
+        events: LinkEvents,
+        *,
+        tls: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
+        times: LinkTimes = LinkTimes(),  # noqa: B008  frozen
+        bounds: LinkBounds = LinkBounds(),  # noqa: B008  frozen
+    ) -> None:
+        self.counts = LinkCounts()
+        self.up = False
+        self.detail = "not connected yet"
+        self.version = ""
+        """What Asterisk's greeting says of the protocol: "11.0.0" on Asterisk 22, "5.0.4" on 16."""
+        self._address = (host, port)
+        self._login_headers = [("Username", username), ("Secret", secret), ("Events", "on")]
+        self._tell = events
+        self._tls = tls
+        self._clock: Clock = clock or SystemClock()
+        self._times = times
+        self._bounds = bounds
+        self._pending: dict[str, _Pending] = {}
+        self._sent = 0
+        # Events that carry an ActionID reach every session of the switch, so ours must be ours alone.
+        self._id_prefix = f"callctl-{random.getrandbits(32):08x}"
+        self._transport: asyncio.WriteTransport | None = None
+        self._outage_told = self._refusal_told = False
+
+    async def run(self) -> None:
+        """Keep the link until cancelled."""
+        failures = 0
+        while True:
+            began_ms = self._now_ms()
+            longest_ms = self._times.retry_longest_ms
+            try:
+                await self._live()
+            except LoginRefused as error:
+                self._tell_refusal(str(error))
+                pause_ms = self._times.refused_ms
+            except (SwitchUnavailable, OSError) as error:
+                self._tell_outage(str(error) or type(error).__name__)
+                failures = 0 if self._now_ms() - began_ms >= longest_ms else failures + 1
+                pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
+            await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
+
+    async def action(self, name: str, headers: Headers = (), *, timeout_ms: int | None = None) -> Message:
+        """Asterisk's response, `succeeded` or not. ValueError for headers that cannot be sent as they are."""
+        pending = await self._ask(name, headers, timeout_ms, is_list=False)
+        return pending.answer.result()
+
+    async def query(
+        self, name: str, headers: Headers = (), *, timeout_ms: int | None = None
+    ) -> list[Message]:
+        """The whole list of an action like `Status`. A refusal, or half a list, is SwitchUnavailable."""
+        pending = await self._ask(name, headers, timeout_ms, is_list=True)
+        items, last = pending.items, pending.answer.result()
+        if last.get("EventList") != "Complete":
+            raise SwitchUnavailable(f"{name}: {last.get('Message', 'the list was cancelled')}")
+        if last.get("ListItems", str(len(items))) != str(len(items)):
+            raise SwitchUnavailable(f"{name}: {len(items)} of {last['ListItems']} items arrived")
+        return items
+
+    async def _ask(self, name: str, headers: Headers, timeout_ms: int | None, *, is_list: bool) -> _Pending:
+        if not self.up:
+            raise SwitchUnavailable(f"{name}: {self.detail}")
+        if len(self._pending) >= self._bounds.in_flight and name != "Ping":
+            self.counts.overflows += 1
+            raise SwitchUnavailable(f"{name}: {len(self._pending)} actions are unanswered already")
+        action_id = self._next_id()
+        data = encode_action(name, headers, action_id)
+        deadline_ms = self._now_ms() + (self._times.action_ms if timeout_ms is None else timeout_ms)
+        pending = self._pending[action_id] = _Pending(name, deadline_ms, is_list=is_list)
+        try:
+            self._write(data)
+            await pending.answer
+        finally:
+            self._pending.pop(action_id, None)
+        return pending
+
+    async def _live(self) -> None:
+        """One connection, from connecting to its end, which is always an exception."""
+        try:
+            async with asyncio.timeout(self._times.connect_ms / 1000) as patience:
+                reader, writer = await asyncio.open_connection(*self._address, ssl=self._tls)
+                self._transport = writer.transport
+                async with contextlib.aclosing(self._messages(reader)) as messages:
+                    await self._log_in(reader, messages)
+                    patience.reschedule(None)
+                    await self._serve(messages)
+        except TimeoutError as error:
+            raise SwitchUnavailable(str(error) or "no answer to connecting or logging in") from None
+        finally:
+            self._drop("the connection is lost")
+
+    async def _log_in(self, reader: asyncio.StreamReader, messages: AsyncGenerator[Message, None]) -> None:
+        try:
+            greeting = await reader.readline()
+        except ValueError:
+            greeting = b""  # longer than asyncio reads of one line
+        if not greeting.startswith(BANNER):
+            raise SwitchUnavailable(f"not an Asterisk manager: {greeting[:40]!r}")
+        self.version = greeting.removeprefix(BANNER).decode("ascii", "replace").strip()
+        action_id = self._next_id()
+        self._write(encode_action("Login", self._login_headers, action_id))
+        async for message in messages:
+            if message.get("ActionID") == action_id:
+                if not message.succeeded:
+                    raise LoginRefused(message.get("Message", "login refused"))
+                return
+
+    async def _serve(self, messages: AsyncGenerator[Message, None]) -> None:
+        self.counts.connections += 1
+        self.up, self.detail = True, "up"
+        self._outage_told = self._refusal_told = False
+        self._guarded(self._tell.on_up)
+        watches = [asyncio.create_task(self._keep_deadlines()), asyncio.create_task(self._keep_pinging())]
+        try:
+            async for message in messages:
+                self._receive(message)
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    async def _messages(self, reader: asyncio.StreamReader) -> AsyncGenerator[Message, None]:
+        frames = Reader()
+        while data := await reader.read(READ_BYTES):
+            for message in frames.feed(data):
+                yield message
+            if frames.fault:
+                self.counts.overflows += 1
+                raise SwitchUnavailable(frames.fault)
+        raise SwitchUnavailable("Asterisk closed the connection" if self._transport else self.detail)
+
+    def _receive(self, message: Message) -> None:
+        """Hand `message` to the action that waits for it, else to the consumer of events."""
+        pending = self._pending.get(message.get("ActionID"))
+        if message.event:
+            if pending is None or not pending.is_list:
+                self._deliver(message)
+            elif "EventList" in message:
+                pending.settle(message)
+            elif len(pending.items) < self._bounds.list_items:
+                pending.items.append(message)
+            else:
+                self.counts.overflows += 1
+                pending.fail(f"a list of more than {self._bounds.list_items} items")
+        elif pending is None:
+            self.counts.unasked_responses += 1
+        elif not (pending.is_list and message.succeeded):
+            pending.settle(message)
+
+    def _deliver(self, event: Message) -> None:
+        self.counts.events += 1
+        try:
+            self._tell.on_event(event)
+        except asyncio.QueueFull:
+            self.counts.overflows += 1
+            raise SwitchUnavailable("the queue of events is full") from None
+        except Exception:
+            self._callback_failed()
+
+    def _guarded(self, callback: Callable[..., None], *arguments: str) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            self._callback_failed()
+
+    def _callback_failed(self) -> None:
+        """A consumer's mistake must not cost the connection."""
+        self.counts.failed_callbacks += 1
+        log.exception("ami_callback_failed", switch=self._address)
+
+    def _tell_outage(self, reason: str) -> None:
+        self.detail = reason
+        if not self._outage_told:
+            self._outage_told = True
+            self._guarded(self._tell.on_down, reason)
+
+    def _tell_refusal(self, message: str) -> None:
+        self.detail = f"login refused: {message}"
+        if not self._refusal_told:
+            self._refusal_told = True
+            self._guarded(self._tell.on_refused, message)
+
+    async def _keep_deadlines(self) -> None:
+        while True:
+            await self._clock.sleep_ms(self._times.tick_ms)
+            now_ms = self._now_ms()
+            for pending in self._pending.values():
+                if pending.deadline_ms <= now_ms and not pending.answer.done():
+                    self.counts.timeouts += 1
+                    pending.fail("no answer in time; whether it was done is unknown")
+
+    async def _keep_pinging(self) -> None:
+        """A frozen switch keeps its TCP connection open: only an unanswered Ping tells."""
+        while True:
+            await self._clock.sleep_ms(self._times.ping_every_ms)
+            try:
+                await self.action("Ping", timeout_ms=self._times.ping_answer_ms)
+            except SwitchUnavailable:
+                self._drop("no answer to Ping")
+                return
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise SwitchUnavailable("the connection is lost")
+        if transport.get_write_buffer_size() > self._bounds.unsent_bytes:
+            self.counts.overflows += 1
+            self._drop("Asterisk does not read")
+            raise SwitchUnavailable(self.detail)
+        transport.write(data)
+
+    def _drop(self, reason: str) -> None:
+        """End the connection and everything that waits for it. The first reason stays."""
+        if self._transport is None:
+            return
+        self._transport.abort()
+        self._transport = None
+        self.up, self.detail = False, reason
+        for pending in self._pending.values():
+            pending.fail(f"{reason}; whether it was done is unknown")
+
+    def _next_id(self) -> str:
+        self._sent += 1
+        return f"{self._id_prefix}-{self._sent}"
+
+    def _now_ms(self) -> int:
+        return self._clock.now().monotonic_ms

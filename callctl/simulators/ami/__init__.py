@@ -1,0 +1,23 @@
+"""A simulated Asterisk: its manager interface on a real socket and scripted phone calls behind it.
+
+`python -m callctl.simulators.ami` serves one for an integrator; tests and the demo use `AmiSimulator`.
+"""
+
+from callctl.simulators.ami.call import HeardWarning, Outcome, Script, SimCall
+from callctl.simulators.ami.channel import ArmedLimit, EndedBy
+from callctl.simulators.ami.exchange import Setup
+from callctl.simulators.ami.server import Faults, User
+from callctl.simulators.ami.simulator import AmiSimulator
+
+__all__ = [
+    "AmiSimulator",
+    "ArmedLimit",
+    "EndedBy",
+    "Faults",
+    "HeardWarning",
+    "Outcome",
+    "Script",
+    "Setup",
+    "SimCall",
+    "User",
+]
