@@ -22,13 +22,25 @@ class Rounding(StrEnum):
     DOWN = "down"
 
 
+_HALF_UP, _UP = Rounding.HALF_UP, Rounding.UP  # looking them up in the enum takes longer than the division
+
+
 def round_ratio(numerator: int, denominator: int, mode: Rounding) -> int:
     """The integer nearest to numerator / denominator (denominator > 0, numerator >= 0) by `mode`."""
-    if mode is Rounding.HALF_UP:
+    if mode is _HALF_UP:
         return (2 * numerator + denominator) // (2 * denominator)
-    if mode is Rounding.UP:
+    if mode is _UP:
         return -(-numerator // denominator)
     return numerator // denominator
+
+
+def largest_rounding_to(whole: int, denominator: int, mode: Rounding) -> int:
+    """The largest numerator for which `round_ratio` answers `whole` or less: its inverse."""
+    if mode is _HALF_UP:
+        return ((2 * whole + 1) * denominator - 1) // 2
+    if mode is _UP:
+        return whole * denominator
+    return (whole + 1) * denominator - 1
 
 
 def parse_decimal(text: str, *, decimals: int) -> int:

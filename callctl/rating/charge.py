@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import msgspec
 
-from callctl.money import Rounding, format_rate, round_ratio
+from callctl.money import Rounding, format_rate, largest_rounding_to, round_ratio
 from callctl.rating.tariff import IncrementBasis
 
 _QUANTA = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)  # micro-units of the last kept decimal
@@ -161,8 +161,9 @@ def _usage(price: Price, seconds: int) -> tuple[int, int]:
 
 def _last_second(price: Price, credit_micros: int) -> int | None:
     """The longest call that costs no more than the credit (0 or more); None where no length costs more."""
-    budget = _dearest(price, credit_micros)
     micros = 60 * price.denominator
+    quantum = _QUANTA[price.decimals]
+    budget = largest_rounding_to(credit_micros // quantum, micros * quantum, price.rounding)
     if price.max_charge is not None and price.max_charge * micros <= budget:
         return None
     free_s = max(price.grace_s, price.free_s)
@@ -175,18 +176,6 @@ def _last_second(price: Price, credit_micros: int) -> int | None:
         last_s = _last_paid_second(price, budget - price.extra_fee * micros)
         last_s = None if last_s is None else max(last_s, extra_at_s)
     return None if last_s is None else max(last_s, free_s)
-
-
-def _dearest(price: Price, credit_micros: int) -> int:
-    """The largest cost in usage units that still rounds to no more than the credit."""
-    quantum = _QUANTA[price.decimals]
-    unit = 60 * price.denominator * quantum
-    whole = credit_micros // quantum
-    if price.rounding is Rounding.HALF_UP:
-        return ((2 * whole + 1) * unit - 1) // 2
-    if price.rounding is Rounding.UP:
-        return whole * unit
-    return (whole + 1) * unit - 1
 
 
 def _last_paid_second(price: Price, budget: int) -> int | None:

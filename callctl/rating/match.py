@@ -1,0 +1,277 @@
+"""Which row prices a call, and what each level of a reseller chain sells and buys it for.
+
+The longest prefix wins, over a plan's own rows and those it inherits; its own win at the same prefix. A row
+whose prefix is no longer than the country's calling code says which types of number it is for; a longer one
+names its numbers by itself, and the row's type is what they are called.
+"""
+
+from collections.abc import Sequence
+from math import gcd, lcm
+
+import msgspec
+
+from callctl.money import MICROS
+from callctl.numbering import Number, NumberType
+from callctl.rating.charge import Price, fold_tiers
+from callctl.rating.tariff import MAX_PREFIX_DIGITS, Direction, IncrementBasis, Plan, Row
+
+_TABLE_DENOMINATOR = 100  # `Row.per_minute` counts 10^-8: hundredths of a micro-unit
+
+_FIX, _MOB = NumberType.FIX, NumberType.MOB
+_ROW_TYPES: dict[NumberType, tuple[NumberType | None, ...]] = {
+    **{kind: (kind, None) for kind in NumberType},
+    **{kind: (kind, _FIX, None) for kind in (NumberType.VOIP, NumberType.UAN, NumberType.VOICEMAIL)},
+    NumberType.UNKNOWN: (NumberType.UNKNOWN, _FIX, None),
+    NumberType.FIX_OR_MOB: (NumberType.FIX_OR_MOB, _FIX, _MOB, None),
+    NumberType.PAGER: (NumberType.PAGER, _MOB, None),
+}
+"""Types of row that take a type of number, the best first; None is a row without a type."""
+
+_INBOUND = Direction.INBOUND
+_LONGER_THAN = tuple(2 * 10**digits for digits in range(MAX_PREFIX_DIGITS))
+"""By number of digits: the keys of longer prefixes start here."""
+
+Entry = Row | tuple[Row, ...]
+"""All rows of one prefix; a lone row stands by itself, which spares the garbage collector 200,000 tuples."""
+
+Table = dict[int, Entry]
+"""By int("1" + prefix), so that dropping the last digit is a division."""
+
+
+class Match(msgspec.Struct, frozen=True, gc=False):
+    """The rows that price a call (more than one: the tiers of a stepped price) and its number's type."""
+
+    rows: tuple[Row, ...]
+    type: NumberType
+
+
+class Deck:
+    """A plan with its rows, ready to be looked up in. Never changes; a reload builds another.
+
+    `parent` is the deck of the plan that this one extends.
+    """
+
+    def __init__(self, plan: Plan, table: Table, longest: int, parent: "Deck | None") -> None:
+        self.plan = plan
+        self.parent = parent
+        self._table = table
+        self._longest: int = max(longest, parent._longest) if parent is not None else longest
+        self._family: tuple[Deck, ...] = (self, *parent._family) if parent is not None else (self,)
+        self._dated = any(deck.plan.effective_ms is not None for deck in self._family)
+        self._lookups = tuple(deck._table.get for deck in self._family)
+
+    def find(self, number: Number, at_ms: int, direction: Direction) -> Match | None:
+        """The row for a call that starts at `at_ms`; None where the deck has none.
+
+        Inbound calls find inbound rows alone; an internal call is looked up as an outbound one.
+        """
+        lookups = self._lookups
+        if self._dated:
+            lookups = tuple(deck._table.get for deck in self._family if deck._effective(at_ms))
+        longest_key = int("1" + number.digits[: self._longest])
+        found: Match | None = None
+        found_key = 0
+        for lookup in lookups:
+            key = longest_key
+            while key > found_key:  # an inherited row must have a longer prefix than what was found
+                entry = lookup(key)
+                if entry is not None and (match := _choose(entry, key, number, at_ms, direction)) is not None:
+                    found, found_key = match, key
+                    break
+                key //= 10
+        return found
+
+    def plan_at(self, at_ms: int) -> Plan:
+        """The plan whose conventions hold: this one, or before it is effective the one that it extends."""
+        return next((deck.plan for deck in self._family if deck._effective(at_ms)), self.plan)
+
+    def _effective(self, at_ms: int) -> bool:
+        return self.plan.effective_ms is None or self.plan.effective_ms <= at_ms
+
+
+def _choose(entry: Entry, key: int, number: Number, at_ms: int, direction: Direction) -> Match | None:
+    """The best of one prefix's rows: by type, then the one whose validity began last."""
+    by_type = key < _LONGER_THAN[len(number.calling_code)]
+    inbound = direction is _INBOUND
+    if not isinstance(entry, tuple):
+        if _order(entry, number.type, at_ms, inbound, by_type) is None:
+            return None
+        return Match((entry,), number.type if by_type else entry.type or number.type)
+    best: Row | None = None
+    best_rank = (0, 0)
+    for row in entry:
+        order = None if row.tier_from_s else _order(row, number.type, at_ms, inbound, by_type)
+        if order is not None:
+            rank = (order, -(row.valid_from_ms or 0))
+            if best is None or rank < best_rank:
+                best, best_rank = row, rank
+    if best is None:
+        return None
+    tiers = tuple(row for row in entry if same_price(row, best))
+    return Match(tiers, number.type if by_type else best.type or number.type)
+
+
+def _order(row: Row, number_type: NumberType, at_ms: int, inbound: bool, by_type: bool) -> int | None:
+    """How well a row suits the call, 0 the best; None where it is not for such calls."""
+    if (row.direction is _INBOUND) is not inbound:
+        return None
+    if row.valid_from_ms is not None and at_ms < row.valid_from_ms:
+        return None
+    if row.valid_until_ms is not None and at_ms >= row.valid_until_ms:
+        return None
+    accepted = _ROW_TYPES[number_type]
+    if row.type in accepted:
+        return accepted.index(row.type)
+    return None if by_type else len(accepted)
+
+
+def same_price(row: Row, other: Row) -> bool:
+    """Whether two rows of one prefix are tiers of one stepped price."""
+    return (
+        row.type is other.type
+        and row.direction is other.direction
+        and row.valid_from_ms == other.valid_from_ms
+        and row.valid_until_ms == other.valid_until_ms
+    )
+
+
+class Minutes(msgspec.Struct, frozen=True, gc=False):
+    """Exact prices per minute: (from_s, numerator) steps, in micro-units over `denominator`."""
+
+    denominator: int
+    steps: tuple[tuple[int, int], ...]
+
+
+class LevelPrice(msgspec.Struct, frozen=True):
+    """What one account sells a call for (to the level below, or the customer) and what it costs its seller.
+
+    `buy` None: no purchase row was found. `traffic_class` is empty where the row states none.
+    """
+
+    account: str
+    plan: str
+    row: str
+    destination: str
+    type: str
+    traffic_class: str
+    sell: Price
+    buy_plan: str | None
+    buy_row: str | None
+    buy: Price | None
+
+
+class NoRate(msgspec.Struct, frozen=True):
+    """The level whose plan does not price the call, and why."""
+
+    account: str
+    plan: str
+    reason: str
+
+
+class _Priced(msgspec.Struct, frozen=True, gc=False):
+    plan: Plan
+    match: Match
+    minutes: Minutes
+    price: Price
+
+
+def price_levels(
+    levels: Sequence[tuple[str, Deck]], carrier: Deck | None, number: Number, at_ms: int, direction: Direction
+) -> tuple[LevelPrice, ...] | NoRate:
+    """Prices of every level, in the order given: (account, its deck), the payer first and the root last.
+
+    `carrier` is the deck that the root buys from; every other level buys from the one above it. A percentage
+    is of that purchase row. A purchase in another currency counts as none.
+    """
+    purchase = _priced(carrier, number, at_ms, direction, None) if carrier is not None else None
+    prices: list[LevelPrice] = []
+    for account, deck in reversed(levels):
+        if purchase is not None and purchase.plan.currency != deck.plan.currency:
+            purchase = None
+        sale = _priced(deck, number, at_ms, direction, purchase)
+        if sale is None:
+            found = deck.find(number, at_ms, direction) is not None
+            reason = "a percentage of a purchase price that is missing" if found else "no row"
+            return NoRate(account, deck.plan.id, reason)
+        head = sale.match.rows[0]
+        prices.append(
+            LevelPrice(
+                account=account,
+                plan=sale.plan.id,
+                row=head.name,
+                destination=head.destination,
+                type=sale.match.type,
+                traffic_class=head.traffic_class or "",
+                sell=sale.price,
+                buy_plan=purchase.plan.id if purchase else None,
+                buy_row=purchase.match.rows[0].name if purchase else None,
+                buy=purchase.price if purchase else None,
+            )
+        )
+        purchase = sale
+    return tuple(reversed(prices))
+
+
+def _priced(
+    deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None
+) -> _Priced | None:
+    """None where no row is found, or a percentage has no purchase."""
+    match = deck.find(number, at_ms, direction)
+    minutes = _minutes(match.rows, purchase.minutes if purchase else None) if match is not None else None
+    if match is None or minutes is None:
+        return None
+    plan = deck.plan_at(at_ms)
+    return _Priced(plan, match, minutes, price_of(plan, match.rows, minutes))
+
+
+def _minutes(rows: tuple[Row, ...], purchase: Minutes | None) -> Minutes | None:
+    """The rows' prices per minute, percentages of the purchase exact, tier by tier; None if it is missing."""
+    if all(row.percent is None for row in rows):
+        return Minutes(_TABLE_DENOMINATOR, tuple((row.tier_from_s, row.per_minute or 0) for row in rows))
+    if purchase is None:
+        return None
+    denominator = lcm(_TABLE_DENOMINATOR, purchase.denominator * MICROS)
+    starts = sorted({row.tier_from_s for row in rows} | {from_s for from_s, _ in purchase.steps})
+    steps = []
+    for from_s in starts:
+        row = _last_from(rows, from_s)
+        if row.percent is None:
+            per_minute = (row.per_minute or 0) * (denominator // _TABLE_DENOMINATOR)
+        else:
+            bought = [numerator for start_s, numerator in purchase.steps if start_s <= from_s][-1]
+            per_minute = bought * row.percent * (denominator // (purchase.denominator * MICROS))
+        steps.append((from_s, per_minute))
+    common = gcd(denominator, *(per_minute for _, per_minute in steps))
+    return Minutes(
+        denominator // common, tuple((from_s, per_minute // common) for from_s, per_minute in steps)
+    )
+
+
+def _last_from(rows: tuple[Row, ...], from_s: int) -> Row:
+    return [row for row in rows if row.tier_from_s <= from_s][-1]
+
+
+def price_of(plan: Plan, rows: tuple[Row, ...], minutes: Minutes) -> Price:
+    """The self-contained price of a row (or of the tiers of one) under its plan's conventions."""
+    head = rows[0]
+    initial_s = plan.round_seconds if head.initial_s is None else head.initial_s
+    steps = [
+        (from_s, per_minute, _last_from(rows, from_s).increment_s or plan.round_seconds)
+        for from_s, per_minute in minutes.steps
+    ]
+    has_minimum = initial_s > 1 or head.min_charge > 0
+    return Price(
+        connection_fee=head.connection_fee,
+        denominator=minutes.denominator,
+        tiers=fold_tiers(steps, initial_s=initial_s, basis=plan.increment_basis),
+        minimum_s=initial_s if plan.increment_basis is IncrementBasis.TOTAL else 0,
+        min_charge=head.min_charge,
+        max_charge=head.max_charge,
+        grace_s=head.grace_s if plan.grace_beats_minimum or not has_minimum else 0,
+        free_s=head.free_s,
+        extra_at_s=head.extra_at_s,
+        extra_fee=head.extra_fee,
+        decimals=plan.round_decimals,
+        rounding=plan.rounding,
+        duration_rounding=plan.duration_rounding,
+    )
