@@ -73,6 +73,14 @@ def parse_rate(text: str) -> int:
     return rate
 
 
+def parse_percent(text: str) -> int:
+    """A percentage such as "175" or "12.5" in millionths of the whole. ValueError when negative or finer."""
+    millionths = parse_decimal(text, decimals=4)
+    if not 0 <= millionths <= MAX_MICROS:
+        raise ValueError(f"{text!r} is not a percentage")
+    return millionths
+
+
 def format_amount(micros: int) -> str:
     """The decimal string of the front door: at least four decimals, no more than needed ("0.1450")."""
     return _format(micros, 6)
@@ -81,6 +89,12 @@ def format_amount(micros: int) -> str:
 def format_rate(numerator: int, denominator: int) -> str:
     """A rate of numerator/denominator micro-units per minute, to eight decimals (half up) at the most."""
     return _format(round_ratio(numerator * 100, denominator, Rounding.HALF_UP), _RATE_DECIMALS)
+
+
+def format_percent(millionths: int) -> str:
+    """A percentage as it is written in a deck, without the sign: "175", "12.5"."""
+    whole, rest = divmod(millionths, 10_000)
+    return f"{whole}.{rest:04d}".rstrip("0").rstrip(".")
 
 
 def _format(scaled: int, decimals: int) -> str:

@@ -4,13 +4,15 @@ Prices per minute are compared as they are charged, fees apart, for every tier t
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import msgspec
 
-from callctl.money import MICROS, format_amount, format_rate
-from callctl.rating.charge import Price, charge
+from callctl.money import MICROS, format_amount, format_percent, format_rate
+from callctl.rating.charge import Price, charge, first_charged_second
+from callctl.rating.match import LevelPrice
 
-_RATE = 100  # a rule's 10^-8 per minute are hundredths of a micro-unit
+_RATE_DENOMINATOR = 100  # a rule's 10^-8 per minute are hundredths of a micro-unit
 
 
 class MarginRule(msgspec.Struct, frozen=True):
@@ -34,13 +36,6 @@ class MaxCost(msgspec.Struct, frozen=True):
     per_call: int | None = None
 
 
-class Traded(msgspec.Struct, frozen=True, gc=False):
-    """What a rule looks at: the price it sells at, and the price it buys at where there is one."""
-
-    sell: Price
-    buy: Price | None
-
-
 class Found(msgspec.Struct, frozen=True, gc=False):
     """Whether a rule holds, what it saw (both prices) and what it demands (with the shortfall, if any).
 
@@ -53,4 +48,82 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     no_buy: bool = False
 
 
-NO_BUY = Found(kept=False, saw="no purchase price", limit="a rule on the purchase price needs one", no_buy=True)
+NO_BUY = Found(
+    kept=False, saw="no purchase price", limit="a rule on the purchase price needs one", no_buy=True
+)
+
+
+def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> Found:
+    """Whether the sale earns what the rule demands, over calls of up to `until_s` (None: of any length)."""
+    sell, buy = price.sell, price.buy
+    if buy is None:
+        return NO_BUY
+    prices = list(_minutes(sell, buy, until_s))
+    for sold, bought in prices:
+        least = bought + Fraction(rule.min_per_minute or 0, _RATE_DENOMINATOR)
+        if rule.min_per_minute is not None and sold < least:
+            return _short(sold, bought, least, f"{_shown(least - bought)} per minute more than the purchase")
+        share = bought + bought * (rule.min_percent or 0) / MICROS
+        if rule.min_percent is not None and sold < share:
+            return _short(sold, bought, share, f"{format_percent(rule.min_percent)} % more than the purchase")
+    if rule.min_per_call is not None:
+        seconds = rule.assumed_seconds
+        sold_micros, bought_micros = charge(sell, seconds).micros, charge(buy, seconds).micros
+        short = bought_micros + rule.min_per_call - sold_micros
+        if short > 0:
+            saw = f"sell {format_amount(sold_micros)}, buy {format_amount(bought_micros)} for {seconds} s"
+            limit = f"at least {format_amount(rule.min_per_call)} per call, {format_amount(short)} short"
+            return Found(kept=False, saw=saw, limit=limit)
+    return Found(kept=True, saw=_pair(*prices[0]))
+
+
+def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) -> Found:
+    """Whether the purchase is within its bounds, over calls of up to `until_s` (None: of any length).
+
+    `per_call` refuses only what the first charged second exceeds; it shortens any other grant.
+    """
+    sell, buy = price.sell, price.buy
+    if buy is None:
+        return NO_BUY
+    if rule.connection is not None and buy.connection_fee > rule.connection:
+        saw = f"buy {format_amount(buy.connection_fee)} per connection"
+        return Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.connection)}")
+    dearest = max(bought for _, bought in _minutes(sell, buy, until_s))
+    saw = f"buy {_shown(dearest)} per minute"
+    if rule.per_minute is not None and dearest > (most := Fraction(rule.per_minute, _RATE_DENOMINATOR)):
+        return Found(kept=False, saw=saw, limit=f"at most {_shown(most)}")
+    first_s = first_charged_second(buy)
+    if rule.per_call is not None and first_s is not None:
+        first = charge(buy, first_s).micros
+        if first > rule.per_call:
+            saw = f"buy {format_amount(first)} for the first increment"
+            return Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.per_call)} per call")
+    return Found(kept=True, saw=saw)
+
+
+def _minutes(sell: Price, buy: Price, until_s: int | None) -> Iterator[tuple[Fraction, Fraction]]:
+    """Both prices per minute (micro-units) from the first second, and wherever one of them changes."""
+    changes = {tier.from_s + price.free_s for price in (sell, buy) for tier in price.tiers[1:]}
+    for from_s in sorted({0} | changes):
+        if from_s == 0 or until_s is None or from_s < until_s:
+            yield _minute_price(sell, from_s), _minute_price(buy, from_s)
+
+
+def _minute_price(price: Price, second: int) -> Fraction:
+    charged_s = max(0, second - price.free_s)
+    per_minute = [tier.per_minute for tier in price.tiers if tier.from_s <= charged_s][-1]
+    return Fraction(per_minute, price.denominator)
+
+
+def _short(sold: Fraction, bought: Fraction, least: Fraction, demand: str) -> Found:
+    return Found(
+        kept=False, saw=_pair(sold, bought), limit=f"at least {demand}, {_shown(least - sold)} short"
+    )
+
+
+def _pair(sold: Fraction, bought: Fraction) -> str:
+    return f"sell {_shown(sold)}, buy {_shown(bought)} per minute"
+
+
+def _shown(per_minute: Fraction) -> str:
+    return format_rate(per_minute.numerator, per_minute.denominator)
