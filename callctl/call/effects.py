@@ -4,6 +4,7 @@ import msgspec
 
 from callctl.accounts import WarnTo
 from callctl.call.events import CallKey, Deadline
+from callctl.call.session import Session
 from callctl.call.takes import Extension, Settlement, Take
 from callctl.causes import Cause, Refusal
 from callctl.clock import Instant
@@ -28,9 +29,9 @@ class SettleNow(msgspec.Struct, frozen=True):
 
 
 class JournalNow(msgspec.Struct, frozen=True):
-    """Write what was admitted or ended without the store to the local journal, to be replayed."""
+    """Append the session to the local journal. Its last line there says what is to be replayed into the store."""
 
-    settlement: Settlement
+    session: Session
 
 
 class AdmitCall(msgspec.Struct, frozen=True):

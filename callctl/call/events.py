@@ -5,11 +5,15 @@ subtracts wall times of that one clock), its monotonic half is placed on ours (d
 """
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
+
+if TYPE_CHECKING:
+    from callctl.call.session import Session
 
 
 class CallKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -179,6 +183,13 @@ class Settled(msgspec.Struct, frozen=True):
     call: CallKey
 
 
+class Recalled(msgspec.Struct, frozen=True):
+    """The store knows the call otherwise than we do (another process wrote, or the id was seen before)."""
+
+    call: CallKey
+    session: "Session"
+
+
 class StoreFailed(msgspec.Struct, frozen=True):
     """The store did not answer; the outcome of the take is unknown until it is repeated."""
 
@@ -194,5 +205,5 @@ class SwitchFailed(msgspec.Struct, frozen=True):
 
 CallEvent = (
     Offered | Alerting | Answered | Released | SeenAlive | ExtendAsked | HangUpAsked | DeadlineReached
-    | Taken | TakeRefused | Extended | ExtendRefused | Settled | StoreFailed | SwitchFailed
+    | Recalled | Taken | TakeRefused | Extended | ExtendRefused | Settled | StoreFailed | SwitchFailed
 )  # fmt: skip

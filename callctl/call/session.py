@@ -19,7 +19,6 @@ from callctl.rating.tariff import Direction
 class State(StrEnum):
     """Where a call is in its life. The handlers of each state stand in `machine.TABLE`."""
 
-    NEW = "new"
     TAKING = "taking"  # the store is asked for channels and credit
     ADMITTED = "admitted"  # allowed; rings or will ring
     ANSWERED = "answered"
@@ -68,6 +67,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     b_number: str
     dialled: str
     root: str
+    account: str
     levels: tuple[Level, ...]
     trunk: str | None = None
     fingerprint: str = ""
@@ -75,12 +75,15 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     attended: bool = False  # callctl itself extends, warns and cuts: the switch can be reached
     emergency: bool = False
     stated: bool = False
-    ceiling_s: int | None = None  # longest grant by rule (max_cost per call, longest unattended)
+    ceiling_s: int = 0  # longest grant by rule (max_cost per call, longest unattended)
     warnings: tuple[int, ...] = ()
     warn_to: WarnTo = WarnTo.CALLER
     warned_s: int | None = None  # the shortest lead time that was announced
     granted_s: int = 0
     slice_s: int = 0
+    wanted_s: int = 0  # what the store is being asked to grant
+    first_granted_s: int = 0  # with first_affordable_s: what the first answer said
+    first_affordable_s: int | None = None
     affordable_s: int | None = None
     alerting: Instant | None = None
     answered: Instant | None = None
@@ -92,6 +95,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     released_by: ReleasedBy | None = None
     estimated: bool = False
     refusal: Refusal | None = None
+    refused_at: str = ""  # the level above the customer that refused, if it was one
     detail: str = ""
     trace: bytes = b""
     version: int = 0  # of the store's record; every write names the one it saw
@@ -99,6 +103,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     posted: tuple[int, ...] = ()  # what each level was charged in all, once ended
     voided: bool = False  # given up unanswered; its hold is gone
     warn_due: bool = False  # a warning waits for a fresh look at the balance
+    cut: bool = False  # callctl has sent the hang-up
     tries: int = 0  # of the take or extension that is under way
     busy: bool = False  # a store request of this call is under way
 

@@ -42,3 +42,16 @@ def visible(trace: Trace, account: str | None) -> list[dict[str, str]]:
             line["account"] = check.level
         lines.append(line)
     return lines
+
+
+def encode_trace(trace: Trace) -> bytes:
+    """The trace as a session keeps it: small."""
+    return _encoder.encode(trace)
+
+
+def decode_trace(packed: bytes) -> Trace:
+    return _decoder.decode(packed) if packed else ()
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Trace)

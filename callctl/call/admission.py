@@ -1,0 +1,325 @@
+"""May this call go ahead? Every check in order, with a full trace; then what to ask of the store.
+
+All checks are evaluated, so that the answer lists every reason; the first in `Refusal`'s order decides. Money and
+channels are judged by the store: `propose` says what to take, `findings` reads its verdict.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from msgspec.structs import replace
+
+from callctl.accounts import Account, Chain, Trunk, WarnTo
+from callctl.call.events import Offered, SlotUse, Taken, TakeRefused
+from callctl.call.session import Level, Session, State
+from callctl.call.takes import Take, TakeLevel
+from callctl.call.trace import Check, Trace, Verdict
+from callctl.causes import PRECEDENCE, Refusal
+from callctl.clock import Instant
+from callctl.limits.concurrency import Slot, slots
+from callctl.money import format_amount
+from callctl.numbering import Number
+from callctl.prepaid import slicing
+from callctl.rating.charge import affordable_seconds, first_charged_second
+from callctl.rating.margin import cost_within, margin_kept
+from callctl.rating.match import LevelPrice
+
+NOBODY = "~nobody"
+"""The root under which attempts of unknown callers are recorded; no account can have this id."""
+EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The house rules of admission; every default stands in the example configuration.
+
+    `blind_s`: how long a postpaid call may last that was admitted without the store; 0 refuses it.
+    """
+
+    budget_ms: int = 1500
+    setup_timeout_s: int = 120
+    slice_first_s: int = 10
+    slice_max_s: int = 300
+    longest_unattended_s: int = 3600
+    lease_grace_s: int = 30
+    blind_s: int = 300
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
+
+    `b_number` is None where the dialled number is invalid; `unpriced`: the level for which no row was found.
+    `caller` says which of account, trunk, address or number told the payer.
+    """
+
+    chain: Chain
+    trunk: Trunk | None
+    dialled: str
+    a_number: str
+    b_number: Number | None
+    emergency: bool
+    trace_id: str
+    caller: str
+    days: tuple[str, ...] = ()
+    prices: tuple[LevelPrice, ...] = ()
+    unpriced: str | None = None
+
+    def above(self, account: str) -> str:
+        """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
+        return account if account != self.chain[0].id else ""
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False):
+    """One line of the trace, and the refusal that it means, if any."""
+
+    check: str
+    saw: str
+    refusal: Refusal | None = None
+    limit: str = ""
+    level: str = ""
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A session that is ready to take, what to take, and the core's checks with what they found against it."""
+
+    session: Session
+    take: Take
+    trace: Trace
+    refused: Finding | None
+
+
+Checker = Callable[[Offered, Facts, Instant], Iterable[Finding]]
+
+
+def _account(_: Offered, facts: Facts, now: Instant) -> Iterator[Finding]:
+    if not facts.chain:
+        yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, "no such account")
+    for account in facts.chain:
+        above = facts.above(account.id)
+        if not account.active:
+            yield Finding("account", account.id, Refusal.ACCOUNT_SUSPENDED, "suspended", above)
+        elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
+            yield Finding("account", account.id, Refusal.ACCOUNT_EXPIRED, "expired", above)
+        elif not above:
+            yield Finding("account", facts.caller)
+
+
+def _number(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+    if facts.b_number is not None:
+        yield Finding("number", f"{facts.b_number.e164} {facts.b_number.country} {facts.b_number.type}")
+    elif facts.chain:
+        yield Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number")
+
+
+def _destination(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+    if facts.b_number is None:
+        return
+    for account, price in zip(facts.chain, facts.prices, strict=False):
+        if account.destinations is not None:
+            barred = account.destinations.barred_by(facts.b_number.digits, price.type, price.destination)
+            saw, above = f"{price.destination} {price.type}", facts.above(account.id)
+            yield Finding(
+                "destination", saw, Refusal.DESTINATION_BARRED if barred else None, barred or "", above
+            )
+
+
+def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
+    if facts.unpriced is not None and facts.b_number is not None:
+        saw = f"{facts.b_number.e164} {facts.b_number.type}"
+        limit = f"no {offered.direction} row prices it"
+        yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced))
+    for price in facts.prices:
+        yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(price.account))
+
+
+def _margin(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+    for account, price in zip(facts.chain, facts.prices, strict=False):
+        if account.margin is not None:
+            found = margin_kept(account.margin, price)
+            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.MARGIN_TOO_LOW
+            yield Finding("margin", found.saw, refusal, found.limit, facts.above(account.id))
+
+
+def _max_cost(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+    for account, price in zip(facts.chain, facts.prices, strict=False):
+        if account.max_cost is not None:
+            found = cost_within(account.max_cost, price)
+            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.COST_TOO_HIGH
+            yield Finding("max_cost", found.saw, refusal, found.limit, facts.above(account.id))
+
+
+CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost)
+
+
+def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Proposal:
+    """Run the core's checks, and build the session and the take of its first slice."""
+    number = facts.b_number.e164 if facts.b_number is not None else facts.dialled
+    if facts.emergency:
+        trace: tuple[Check, ...] = (Check("emergency", Verdict.PASS, f"{number} is an emergency number"),)
+        refused = None
+    else:
+        found = [finding for checker in CHECKS for finding in checker(offered, facts, now)]
+        trace = (Check("emergency", Verdict.PASS, number), *map(traced, found))
+        refused = deciding(found)
+    session = _session(offered, facts, number, policy, trace)
+    return Proposal(session, take_for(session, facts.trunk, now, policy), trace, refused)
+
+
+def traced(finding: Finding) -> Check:
+    verdict = Verdict.PASS if finding.refusal is None else Verdict.REFUSE
+    return Check(finding.check, verdict, finding.saw, finding.limit, finding.level)
+
+
+def _session(offered: Offered, facts: Facts, number: str, policy: Policy, trace: Trace) -> Session:
+    payer = facts.chain[0] if facts.chain else None
+    digits = facts.b_number.digits if facts.b_number is not None else ""
+    levels = tuple(
+        _level(account, price, slots(account.caps, offered.direction, digits, day))
+        for account, price, day in zip(facts.chain, facts.prices, facts.days, strict=False)
+    )
+    ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
+    least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
+    granted_s = slicing.stretched(levels, min(least_s, ceiling_s), ceiling_s)
+    return Session(
+        call=offered.call,
+        trace_id=facts.trace_id,
+        state=State.TAKING,
+        setup=offered.at,
+        direction=offered.direction,
+        a_number=facts.a_number,
+        b_number=number,
+        dialled=facts.dialled,
+        root=facts.chain[-1].id if facts.chain else NOBODY,
+        account=payer.id if payer is not None else "",
+        levels=levels,
+        trunk=facts.trunk.id if facts.trunk is not None else offered.trunk,
+        fingerprint=offered.fingerprint,
+        can_extend=offered.can_extend,
+        attended=offered.attended,
+        emergency=facts.emergency,
+        stated=offered.stated,
+        ceiling_s=ceiling_s,
+        warnings=payer.warnings.seconds if payer is not None else (),
+        warn_to=payer.warnings.to if payer is not None else WarnTo.CALLER,
+        granted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
+        slice_s=least_s,
+        wanted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
+    )
+
+
+def _ceiling(facts: Facts, longest_s: int) -> int:
+    """The longest grant that every level's bound on the purchase price of a call allows."""
+    for account, price in zip(facts.chain, facts.prices, strict=False):
+        bound = account.max_cost.per_call if account.max_cost is not None else None
+        if bound is not None and price.buy is not None:
+            longest_s = affordable_seconds(price.buy, bound, longest_s)
+    return longest_s
+
+
+def _level(account: Account, price: LevelPrice, taken: tuple[Slot, ...]) -> Level:
+    overflow = account.caps.overflow if account.caps is not None else None
+    return Level(
+        account=account.id,
+        prepaid=account.prepaid,
+        exempt=account.exempt,
+        currency=account.currency,
+        plan=price.plan,
+        row=price.row,
+        destination=price.destination,
+        type=price.type,
+        traffic_class=price.traffic_class,
+        sell=price.sell,
+        buy_plan=price.buy_plan,
+        buy_row=price.buy_row,
+        buy=price.buy,
+        slots=taken,
+        surcharge_call=overflow.per_call if overflow is not None else 0,
+        surcharge_minute=overflow.per_minute if overflow is not None else 0,
+    )
+
+
+def take_for(session: Session, trunk: Trunk | None, now: Instant, policy: Policy) -> Take:
+    """What the store is asked for: the session's slice at every level, and its channels."""
+    b_digits = session.b_number.removeprefix("+")
+    session = replace(session, state=State.ADMITTED)  # as it is remembered when the take goes through
+    rates: tuple[tuple[str, int], ...] = ()
+    if trunk is not None and trunk.calls_per_second is not None:
+        rates = ((trunk.id, trunk.calls_per_second),)
+    return Take(
+        session=session,
+        levels=tuple(
+            TakeLevel(
+                level.account,
+                level.slots,
+                0 if session.emergency else slicing.cost(level, session.granted_s),
+                0 if session.emergency else slicing.cost(replace(level, overflow=True), session.granted_s),
+            )
+            for level in session.levels
+        ),
+        trunk_slots=slots(trunk.caps, session.direction, b_digits, "")
+        if trunk is not None and trunk.caps
+        else (),
+        rates=rates,
+        lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
+        force=session.emergency,
+    )
+
+
+def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
+    """What the store saw, as lines for the trace, and what it refuses.
+
+    A limit of a level above the caller's account is a `provider_limit` to the caller (`rules.md`, Seeing).
+    """
+    return [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
+
+
+def _attempts(answer: Taken | TakeRefused) -> Iterator[Finding]:
+    if isinstance(answer, TakeRefused) and answer.rate_exceeded is not None:
+        name = answer.rate_exceeded
+        yield Finding("call_rate", name, Refusal.CALL_RATE_LIMIT, "its call attempts per second are used up")
+
+
+def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
+    for use in uses:
+        if use.limit is None:
+            continue
+        account = (
+            session.levels[use.level].account if use.level < len(session.levels) else session.trunk or "trunk"
+        )
+        above = account if 0 < use.level < len(session.levels) else ""
+        limited = Refusal.PROVIDER_LIMIT if above else Refusal.CHANNEL_LIMIT
+        refusal = limited if use.full and not session.emergency else None
+        limit = (
+            str(use.limit) if use.hard_limit == use.limit else f"{use.limit}, with overflow {use.hard_limit}"
+        )
+        yield Finding("channels", f"{use.slot}: {use.in_use} in use", refusal, f"at most {limit}", above)
+
+
+def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
+    for depth, (level, left) in enumerate(zip(session.levels, answer.available, strict=True)):
+        above = level.account if depth else ""
+        if left is None or level.exempt or session.emergency:
+            yield Finding("credit", "not limited", level=above)
+            continue
+        poor = isinstance(answer, TakeRefused) and slicing.too_poor((level,), (left,)) is not None
+        first_s = first_charged_second(level.sell) or 0
+        limit = f"the first increment costs {format_amount(slicing.cost(level, first_s))} {level.currency}"
+        saw = f"{format_amount(left)} {level.currency} available"
+        refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
+        yield Finding("credit", saw, refusal if poor else None, limit, above)
+
+
+def deciding(findings: Iterable[Finding]) -> Finding | None:
+    """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
+    refusing = [finding for finding in findings if finding.refusal is not None]
+    return min(refusing, key=_rank, default=None)
+
+
+def _rank(finding: Finding) -> tuple[int, bool]:
+    return PRECEDENCE[finding.refusal or Refusal.OVERLOADED], bool(finding.level)
+
+
+def refuse(session: Session, finding: Finding) -> Session:
+    """The session with the refusal that this finding means, and its words."""
+    detail = f"{finding.saw}, {finding.limit}" if finding.limit else finding.saw
+    refusal = finding.refusal or Refusal.PROVIDER_LIMIT
+    return replace(session, refusal=refusal, refused_at=finding.level, detail=detail)

@@ -1,0 +1,155 @@
+"""Call detail records: one per payer of an answered call, one for the customer of any other attempt.
+
+Names and shapes are the front door's (`interface.md`): money as decimal strings, times as RFC 3339. `sequence` is
+added by each feed. `chain` (what every level was charged) is callctl's own: from it a reseller's view gets the cost
+that it may see; no view shows it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from callctl.call.due import Due, duration_ms
+from callctl.call.session import Session, State
+from callctl.call.takes import Record
+from callctl.call.trace import decode_trace, visible
+from callctl.clock import Instant, format_time
+from callctl.money import format_amount
+
+_encode = msgspec.json.Encoder().encode
+_NOTHING = Due(0, 0, 0, 0, 0, 0)
+
+
+def record_id(session: Session, account: str, correction: int = 0) -> str:
+    """The idempotency key of a record: the same for every delivery of it, different for every other one."""
+    attempt = f"-{session.setup.wall_ms}" if session.state is State.REFUSED else ""
+    number = f":c{correction}" if correction else ""
+    return f"{session.call}{attempt}:{account or '-'}{number}"
+
+
+def records(session: Session, owed: Sequence[Due]) -> tuple[Record, ...]:
+    """The original records of a call that is over or was refused."""
+    if session.answered is None:
+        return (_record(session, 0, _NOTHING, owed),)
+    return tuple(_record(session, depth, due, owed) for depth, due in enumerate(owed))
+
+
+def corrections(session: Session, before: Sequence[Due], after: Sequence[Due]) -> tuple[Record, ...]:
+    """What a late true end changed: money as the difference, everything else as it truly was."""
+    return tuple(
+        _record(session, depth, _difference(new, old), after, session.corrections)
+        for depth, (new, old) in enumerate(zip(after, before, strict=True))
+    )
+
+
+def _difference(new: Due, old: Due) -> Due:
+    return msgspec.structs.replace(
+        new,
+        list_charge=new.list_charge - old.list_charge,
+        charge=new.charge - old.charge,
+        surcharge=new.surcharge - old.surcharge,
+        cost=None if new.cost is None or old.cost is None else new.cost - old.cost,
+    )
+
+
+def _record(session: Session, depth: int, due: Due, owed: Sequence[Due], correction: int = 0) -> Record:
+    account = session.levels[depth].account if session.levels else session.account
+    above = session.levels[depth + 1].account if depth + 1 < len(session.levels) else None
+    fields = {
+        "id": record_id(session, account, correction),
+        "corrects": record_id(session, account) if correction else None,
+        "call_id": session.call.call_id,
+        "switch": session.call.switch,
+        "trunk": session.trunk,
+        "account": account or None,
+        "parent": above,
+        "role": "reseller" if depth else "customer",
+        "direction": session.direction.value,
+        "from": session.a_number,
+        "to": session.b_number,
+        **_rating(session, depth),
+        **_times(session, due),
+        **_money(due, exempt=bool(session.levels) and session.levels[depth].exempt),
+        "verdict": "refused" if session.state is State.REFUSED else "allowed",
+        "refusal": session.refusal.value if session.refusal is not None else None,
+        "detail": session.detail if session.detail and not session.refused_at else None,
+        "trace": visible(decode_trace(session.trace), account or None)
+        if session.state is State.REFUSED
+        else None,
+        "q850": session.q850,
+        "sip_code": session.sip_code,
+        "released_by": session.released_by.value if session.released_by is not None else None,
+        "estimated": session.estimated,
+        "trace_id": session.trace_id,
+        "chain": [
+            [level.account, format_amount(share.total)]
+            for level, share in zip(session.levels, owed, strict=False)
+        ],
+    }
+    return Record(account, _encode(fields))
+
+
+def _rating(session: Session, depth: int) -> dict[str, Any]:
+    if not session.levels:
+        return dict.fromkeys(
+            (
+                "destination",
+                "type",
+                "class",
+                "plan",
+                "row",
+                "buy_plan",
+                "buy_row",
+                "connection_fee",
+                "per_minute",
+                "currency",
+            )
+        )
+    level = session.levels[depth]
+    return {
+        "destination": level.destination,
+        "type": level.type,
+        "class": level.traffic_class,
+        "plan": level.plan,
+        "row": level.row,
+        "buy_plan": level.buy_plan,
+        "buy_row": level.buy_row,
+        "connection_fee": format_amount(level.sell.connection_fee),
+        "per_minute": level.sell.per_minute,
+        "currency": level.currency,
+    }
+
+
+def _times(session: Session, due: Due) -> dict[str, Any]:
+    rang_until = session.answered or session.released
+    rang_s = rang_until.since_ms(session.alerting) // 1000 if rang_until and session.alerting else 0
+    return {
+        "setup_time": _shown(session.setup),
+        "answer_time": _shown(session.answered),
+        "release_time": _shown(session.released),
+        "ring_s": rang_s,
+        "duration_ms": duration_ms(session),
+        "duration_s": due.duration_s,
+        "billed_s": due.billed_s,
+        "unbilled_s": due.unbilled_s,
+    }
+
+
+def _shown(moment: Instant | None) -> str | None:
+    return None if moment is None else format_time(moment.wall_ms)
+
+
+def _money(due: Due, *, exempt: bool) -> dict[str, Any]:
+    return {
+        "charge": format_amount(due.charge),
+        "list_charge": format_amount(due.list_charge) if exempt else None,
+        "gross": format_amount(due.total),
+        "taxes": [],
+        "surcharge": format_amount(due.surcharge),
+        "bundle_s": 0,
+        "cost": None if due.cost is None else format_amount(due.cost),
+        "margin": None if due.margin is None else format_amount(due.margin),
+        "affiliates": [],
+        "exempt": exempt,
+    }

@@ -1,0 +1,71 @@
+"""What each payer owes for a call, second by second and amount by amount. The same for hold, post and record.
+
+A prepaid payer is never charged beyond what was granted: later seconds are `unbilled_s`. Postpaid is billed in full
+(`rules.md`, Overrun).
+"""
+
+import msgspec
+
+from callctl.call.session import Level, Session
+from callctl.prepaid import slicing
+from callctl.rating.charge import charge, round_duration
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """One payer's share; micro-units. `charge` is net, without `surcharge`; both are 0 for an exempt account.
+
+    `cost`: what the seller of this payer pays: the level above, or the carrier; None where nobody knows.
+    """
+
+    duration_s: int
+    billed_s: int
+    unbilled_s: int
+    list_charge: int
+    charge: int
+    surcharge: int
+    cost: int | None = None
+
+    @property
+    def total(self) -> int:
+        """What is posted."""
+        return self.charge + self.surcharge
+
+    @property
+    def margin(self) -> int | None:
+        return None if self.cost is None else self.total - self.cost
+
+
+def duration_ms(session: Session) -> int:
+    """Measured duration: by the switch's own clock where it states both ends, else by ours. 0 if unanswered."""
+    answered, released = session.answered, session.released
+    if answered is None or released is None:
+        return 0
+    if session.answer_stated and session.release_stated:
+        return max(0, released.wall_ms - answered.wall_ms)
+    return released.since_ms(answered)
+
+
+def dues(session: Session) -> tuple[Due, ...]:
+    """Every payer's share of a call that is over, in the order of its levels."""
+    measured_ms = duration_ms(session)
+    found: list[Due] = []
+    for level in reversed(session.levels):
+        above = found[-1].total if found else _carrier(level, measured_ms)
+        found.append(_due(session, level, measured_ms, above))
+    return tuple(reversed(found))
+
+
+def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> Due:
+    seconds = round_duration(level.sell, measured_ms)
+    paid_s = seconds
+    if level.prepaid and not session.emergency:
+        paid_s = 0 if session.voided else min(seconds, session.granted_s)
+    charged = charge(level.sell, paid_s)
+    extra = slicing.surcharge(level, charged.billed_s)
+    net, extra = (0, 0) if level.exempt else (charged.micros, extra)
+    return Due(seconds, charged.billed_s, seconds - paid_s, charged.micros, net, extra, cost)
+
+
+def _carrier(root: Level, measured_ms: int) -> int | None:
+    """What the carrier is paid: for the whole call, whatever was granted."""
+    return None if root.buy is None else charge(root.buy, round_duration(root.buy, measured_ms)).micros

@@ -1,0 +1,112 @@
+"""The end of a call: settled once, estimated where nobody saw it, corrected when the truth comes late.
+
+Handlers of `machine.TABLE`.
+"""
+
+from msgspec.structs import replace
+
+from callctl.call import settlement
+from callctl.call.admission import Policy
+from callctl.call.effects import Effect, Forget, JournalNow, SetDeadline, SettleNow
+from callctl.call.events import Deadline, Extended, ExtendRefused, Released, ReleasedBy, Settled, StoreFailed
+from callctl.call.session import Session, State
+from callctl.clock import Instant
+
+Advance = tuple[Session, tuple[Effect, ...]]
+
+
+def released(session: Session, event: Released) -> Session:
+    """The session with what the switch says of its end."""
+    begun, stated = session.answered, session.answer_stated
+    if begun is None and event.answered_at is not None:
+        begun, stated = event.answered_at, event.stated
+    return replace(
+        session,
+        answered=begun,
+        answer_stated=stated,
+        released=event.at,
+        release_stated=event.stated,
+        q850=event.q850,
+        sip_code=event.sip_code,
+        released_by=ReleasedBy.CALLCTL if session.cut else event.released_by,
+        estimated=event.estimated and begun is not None,
+    )
+
+
+def carry_over(ours: Session, stored: Session) -> Session:
+    """The stored session with the end that we saw."""
+    return replace(
+        stored,
+        released=ours.released,
+        release_stated=ours.release_stated,
+        q850=ours.q850,
+        sip_code=ours.sip_code,
+        released_by=ours.released_by,
+        estimated=ours.estimated,
+        cut=ours.cut,
+        answer_stated=ours.answer_stated if stored.answered is None else stored.answer_stated,
+    )
+
+
+def lost(session: Session, now: Instant) -> Advance:
+    """Nobody saw the call end: it is taken to have used its grant, and not a second more. Unanswered: voided."""
+    if session.answered is None:
+        gone = Released(session.call, now)
+        return settle(replace(released(session, gone), voided=True))
+    granted_end = session.answered.plus_ms(session.granted_s * 1000)
+    end = granted_end if granted_end.monotonic_ms < now.monotonic_ms else now
+    return settle(
+        released(session, Released(session.call, end, stated=session.answer_stated, estimated=True))
+    )
+
+
+def settle(session: Session) -> Advance:
+    """Ask the store to post and record; where a request is under way, when its answer comes."""
+    session = replace(session, state=State.SETTLING)
+    quiet = tuple(SetDeadline(session.call, deadline, None) for deadline in Deadline)
+    if session.busy:
+        return session, quiet
+    return replace(session, busy=True), (*quiet, SettleNow(settlement.settle(session)))
+
+
+def answered_late(session: Session, event: Extended | ExtendRefused, now: Instant, policy: Policy) -> Advance:
+    """The extension that was under way when the call ended: now settle, from the version it left."""
+    session = replace(session, busy=False)
+    if isinstance(event, Extended):
+        granted_s = max(session.granted_s, session.wanted_s)
+        session = replace(session, version=session.version + 1, granted_s=granted_s)
+    return settle(session)
+
+
+def journalled(session: Session, _: StoreFailed, now: Instant, policy: Policy) -> Advance:
+    """The store is away: the local journal keeps the end, and it is replayed."""
+    return replace(session, busy=False), (JournalNow(session), Forget(session.call))
+
+
+def closed(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:
+    ended = settlement.settle(session).session
+    return replace(ended, busy=False, version=session.version + 1), (Forget(session.call),)
+
+
+# ---- a late true end
+
+
+def true_end(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
+    """What is known already changes nothing; the truth about an estimate is posted as a correction."""
+    if event.estimated:
+        return session, (Forget(session.call),)
+    return reopened(session, released(session, event))
+
+
+def reopened(stored: Session, ours: Session) -> Advance:
+    """The store has closed the call. Where it guessed and we know, correct it."""
+    guessed = stored.state is State.ENDED and (stored.estimated or stored.voided)
+    if not guessed or stored.busy or ours.released is None or ours.estimated or ours.answered is None:
+        return stored, (Forget(stored.call),)
+    after = carry_over(ours, replace(stored, answered=stored.answered or ours.answered))
+    correction = settlement.correct(stored, after)
+    return replace(correction.session, busy=True), (SettleNow(correction),)
+
+
+def written(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:
+    return replace(session, busy=False, version=session.version + 1), (Forget(session.call),)

@@ -1,0 +1,333 @@
+"""The call as a state machine: `advance(session, event, now, policy) -> (session, effects)`. Pure.
+
+Rules. A pair of state and event that is not in `TABLE` changes nothing and is reported as `Unexpected`. At most one
+store request of a call is under way (`busy`); what happens meanwhile is kept in the session and acted upon when its
+answer comes. A failed request is repeated: takes are idempotent. Deadlines are absolute.
+
+    TAKING ─▶ ADMITTED ─▶ ANSWERED ─▶ SETTLING ─▶ ENDED ─▶ (correction) ENDED
+       ├─▶ REFUSED
+       └─▶ BLIND      admitted without the store: journalled, and taken after all when the store is back
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from callctl.call import admission, ending, running
+from callctl.call.admission import Finding, Policy, Proposal
+from callctl.call.effects import AdmitCall, JournalNow, RejectCall, SettleNow, TakeNow, Unexpected
+from callctl.call.events import (
+    Alerting,
+    Answered,
+    CallEvent,
+    Deadline,
+    DeadlineReached,
+    ExtendAsked,
+    Extended,
+    ExtendRefused,
+    HangUpAsked,
+    Recalled,
+    Released,
+    ReleasedBy,
+    SeenAlive,
+    Settled,
+    StoreFailed,
+    SwitchFailed,
+    Taken,
+    TakeRefused,
+)
+from callctl.call.running import Advance, deadline_at, forget, holding, seen
+from callctl.call.session import Session, State
+from callctl.call.settlement import refuse
+from callctl.call.trace import Check, Verdict, decode_trace, encode_trace
+from callctl.causes import Refusal, cause_of
+from callctl.clock import Instant
+from callctl.prepaid import slicing
+from callctl.rating.tariff import Direction
+
+Handler = Callable[[Session, Any, Instant, Policy], Advance]
+
+
+def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) -> Advance:
+    """The next session, and what is to be done. Never raises for any order, repetition or lack of events."""
+    handler = TABLE.get((session.state, type(event)))
+    if handler is None:
+        return session, (Unexpected(session.call, session.state, type(event).__name__),)
+    return handler(session, event, now, policy)
+
+
+def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
+    """The first step of an offered call: take; or, where the core refuses, only look at what the store would say."""
+    session = replace(proposal.session, trace=encode_trace(proposal.trace), busy=True)
+    take = replace(proposal.take, session=replace(proposal.take.session, trace=session.trace))
+    if proposal.refused is not None:
+        session = admission.refuse(session, proposal.refused)
+        take = replace(take, probe=True)
+    return session, (deadline_at(session, Deadline.BUDGET, now.plus_ms(policy.budget_ms)), TakeNow(take))
+
+
+def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
+    session = _traced(replace(session, busy=False), admission.judged(session, event))
+    if session.refusal is not None:  # the core had refused; this was only a look
+        return _say_no(session, now)
+    session = holding(
+        replace(session, version=session.version + 1, tries=0), session.wanted_s, event.overflow
+    )
+    session = seen(session, event.available)
+    if session.released is not None:  # the caller gave up while we asked
+        return ending.settle(session)
+    session = replace(
+        session,
+        state=State.ADMITTED,
+        first_granted_s=session.granted_s,
+        first_affordable_s=session.affordable_s,
+    )
+    return session, (
+        deadline_at(session, Deadline.BUDGET, None),
+        deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
+        _go_ahead(session, policy),
+    )
+
+
+def _go_ahead(session: Session, policy: Policy) -> AdmitCall:
+    return AdmitCall(
+        session.call, session.granted_s, policy.setup_timeout_s, session.b_number, session.account
+    )
+
+
+def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
+    session = replace(session, busy=False, tries=session.tries + 1)
+    findings = admission.judged(session, event)
+    refused = admission.deciding(findings)
+    if session.refusal is None and refused is None and session.tries <= running.MOST_TRIES:
+        return _take_less(session, event, now, policy)
+    if session.refusal is None:
+        session = admission.refuse(
+            session, refused or Finding("credit", "others were faster", Refusal.NO_CREDIT)
+        )
+    return _say_no(_traced(session, findings), now)
+
+
+def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
+    """Only the money fell short: ask again for what it pays; at the last try for the least that can be sold."""
+    over = holding(session, 0, event.overflow)
+    paid_s = slicing.affordable_by_all(over.levels, event.available) or 1
+    wanted_s = 1 if session.tries == running.MOST_TRIES else min(session.granted_s, paid_s)
+    session = replace(over, granted_s=wanted_s, wanted_s=wanted_s, busy=True)
+    return session, (TakeNow(admission.take_for(session, None, now, policy)),)
+
+
+def _say_no(session: Session, now: Instant) -> Advance:
+    """Refuse, and record it. Where a request is still under way its answer brings the record."""
+    refusal = session.refusal or Refusal.STORE_UNAVAILABLE
+    cause = cause_of(refusal, inbound=session.direction is Direction.INBOUND)
+    session = replace(
+        session,
+        state=State.REFUSED,
+        refusal=refusal,
+        released=now,
+        granted_s=0,
+        q850=cause.q850,
+        sip_code=cause.sip,
+        released_by=ReleasedBy.CALLCTL,
+    )
+    said = (deadline_at(session, Deadline.BUDGET, None), RejectCall(session.call, refusal, cause))
+    if session.busy:
+        return session, said
+    return replace(session, busy=True), (*said, SettleNow(refuse(session)))
+
+
+def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Policy) -> Advance:
+    """No answer in time: emergency passes, postpaid for as long as the policy says, all others are refused."""
+    postpaid = bool(session.levels) and not any(level.prepaid for level in session.levels)
+    if session.emergency or (session.refusal is None and postpaid and policy.blind_s):
+        granted_s = session.granted_s if session.emergency else min(policy.blind_s, session.ceiling_s)
+        line = Check("store", Verdict.SKIP, f"{refusal}: admitted without it, for {granted_s} s")
+        trace = encode_trace((*decode_trace(session.trace), line))
+        session = replace(
+            session, state=State.BLIND, granted_s=granted_s, first_granted_s=granted_s, trace=trace
+        )
+        return session, (
+            deadline_at(session, Deadline.BUDGET, None),
+            deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
+            deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),
+            JournalNow(session),
+            _go_ahead(session, policy),
+        )
+    if session.refusal is None:
+        session = admission.refuse(
+            session, Finding("store", "no answer within the admission budget", refusal)
+        )
+    session, effects = _say_no(replace(session, busy=True), now)
+    return session, effects
+
+
+def _take_failed(session: Session, _: StoreFailed, now: Instant, policy: Policy) -> Advance:
+    session, effects = _without_store(session, Refusal.STORE_UNAVAILABLE, now, policy)
+    session = replace(session, busy=False)
+    if session.state is State.REFUSED:
+        return session, (*effects, JournalNow(session), *forget(session))
+    return session, effects
+
+
+def _budget_exceeded(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
+    if event.deadline is not Deadline.BUDGET:
+        return session, ()
+    return _without_store(session, Refusal.BUDGET_EXCEEDED, now, policy)
+
+
+def _given_up(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
+    """The caller left while we asked; what is taken is given back when the answer comes."""
+    return ending.released(session, event), ()
+
+
+def _traced(session: Session, findings: list[Finding]) -> Session:
+    return replace(
+        session, trace=encode_trace((*decode_trace(session.trace), *map(admission.traced, findings)))
+    )
+
+
+def _refused_answer(session: Session, event: Taken | TakeRefused, now: Instant, policy: Policy) -> Advance:
+    """An answer that came after the budget: what it took is given back with the record of the refusal."""
+    if isinstance(event, Taken):
+        session = replace(session, version=session.version + 1)
+    return session, (SettleNow(refuse(session)),)
+
+
+# ---- admitted without the store
+
+
+def _blind_answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
+    session = replace(session, answered=event.at, answer_stated=event.stated)
+    quiet = deadline_at(session, Deadline.SETUP, None)
+    return session, (quiet, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
+
+
+def _blind_released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
+    session = ending.released(session, event)
+    if (
+        session.busy
+    ):  # a take is under way: its answer decides whether the store or the journal closes the call
+        return session, ()
+    return session, (JournalNow(session), *forget(session))
+
+
+def _blind_deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
+    match event.deadline:
+        case Deadline.RETRY if not session.busy:
+            session = replace(session, wanted_s=session.granted_s, busy=True)
+            return session, (TakeNow(replace(admission.take_for(session, None, now, policy), force=True)),)
+        case Deadline.LOST:
+            return _blind_released(session, Released(session.call, now, estimated=True), now, policy)
+        case Deadline.CUT | Deadline.SETUP:
+            return running.deadline(session, event, now, policy)
+        case _:
+            return session, ()
+
+
+def _blind_taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
+    """The store is back: from here on it is a call like any other."""
+    session = replace(session, busy=False, version=session.version + 1)
+    state = State.ADMITTED if session.answered is None else State.ANSWERED
+    granted_s = session.granted_s
+    session = seen(holding(replace(session, state=state), session.wanted_s, event.overflow), event.available)
+    if session.released is not None:
+        session, effects = ending.settle(replace(holding(session, session.wanted_s), granted_s=granted_s))
+        return session, (JournalNow(session), *effects)
+    session, asking = running.ask(session, granted_s, now, policy, force=True)
+    return session, (JournalNow(session), *asking)
+
+
+def _blind_failed(session: Session, _: StoreFailed | TakeRefused, now: Instant, policy: Policy) -> Advance:
+    session = replace(session, busy=False)
+    if session.released is not None:
+        return session, (JournalNow(session), *forget(session))
+    return session, (deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),)
+
+
+# ---- the store knows better
+
+
+def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -> Advance:
+    """Adopt what the store remembers, keep what only we have seen, and go on from there."""
+    stored = replace(event.session, busy=False)
+    if session.state is State.REFUSED and stored.state not in (State.ENDED, State.REFUSED):
+        session = replace(session, version=stored.version)  # taken after all, too late: give it back
+        return session, (SettleNow(refuse(session)),)
+    if stored.state in (State.ENDED, State.REFUSED):
+        return ending.reopened(stored, session)
+    merged = replace(
+        stored,
+        alerting=session.alerting or stored.alerting,
+        answered=session.answered or stored.answered,
+        answer_stated=session.answer_stated if session.answered else stored.answer_stated,
+        cut=session.cut or stored.cut,
+    )
+    if session.released is not None:
+        return ending.settle(ending.carry_over(session, merged))
+    state = State.ADMITTED if merged.answered is None else State.ANSWERED
+    return resume(replace(merged, state=state), now, policy)
+
+
+def resume(session: Session, now: Instant, policy: Policy) -> Advance:
+    """Take up a call that the store remembers: after a restart, or from another process."""
+    session = replace(session, busy=False, wanted_s=session.granted_s)
+    setup = session.setup.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None
+    return session, (deadline_at(session, Deadline.SETUP, setup), *running.watch(session, now))
+
+
+TABLE: dict[tuple[State, type], Handler] = {
+    (State.TAKING, Taken): _taken,
+    (State.TAKING, TakeRefused): _take_refused,
+    (State.TAKING, StoreFailed): _take_failed,
+    (State.TAKING, Recalled): _recalled,
+    (State.TAKING, DeadlineReached): _budget_exceeded,
+    (State.TAKING, Released): _given_up,
+    (State.REFUSED, Taken): _refused_answer,
+    (State.REFUSED, TakeRefused): _refused_answer,
+    (State.REFUSED, StoreFailed): ending.journalled,
+    (State.REFUSED, Settled): ending.written,
+    (State.REFUSED, Released): running.ignored,
+    (State.REFUSED, Recalled): _recalled,
+    (State.BLIND, Alerting): running.alerting,
+    (State.BLIND, Answered): _blind_answered,
+    (State.BLIND, Released): _blind_released,
+    (State.BLIND, HangUpAsked): running.hang_up,
+    (State.BLIND, DeadlineReached): _blind_deadline,
+    (State.BLIND, Taken): _blind_taken,
+    (State.BLIND, TakeRefused): _blind_failed,
+    (State.BLIND, StoreFailed): _blind_failed,
+    (State.BLIND, Recalled): _recalled,
+    (State.ADMITTED, Alerting): running.alerting,
+    (State.ADMITTED, Answered): running.answered,
+    (State.ADMITTED, SeenAlive): running.seen_alive,
+    (State.ADMITTED, Released): running.released,
+    (State.ADMITTED, ExtendAsked): running.ignored,
+    (State.ADMITTED, HangUpAsked): running.hang_up,
+    (State.ADMITTED, DeadlineReached): running.deadline,
+    (State.ADMITTED, Extended): running.extended,
+    (State.ADMITTED, ExtendRefused): running.extend_refused,
+    (State.ADMITTED, StoreFailed): running.extend_failed,
+    (State.ADMITTED, SwitchFailed): running.switch_failed,
+    (State.ADMITTED, Recalled): _recalled,
+    (State.ANSWERED, SeenAlive): running.seen_alive,
+    (State.ANSWERED, Released): running.released,
+    (State.ANSWERED, ExtendAsked): running.extend_asked,
+    (State.ANSWERED, HangUpAsked): running.hang_up,
+    (State.ANSWERED, DeadlineReached): running.deadline,
+    (State.ANSWERED, Extended): running.extended,
+    (State.ANSWERED, ExtendRefused): running.extend_refused,
+    (State.ANSWERED, StoreFailed): running.extend_failed,
+    (State.ANSWERED, SwitchFailed): running.switch_failed,
+    (State.ANSWERED, Recalled): _recalled,
+    (State.SETTLING, Extended): ending.answered_late,
+    (State.SETTLING, ExtendRefused): ending.answered_late,
+    (State.SETTLING, StoreFailed): ending.journalled,
+    (State.SETTLING, Settled): ending.closed,
+    (State.SETTLING, Recalled): _recalled,
+    (State.ENDED, Released): ending.true_end,
+    (State.ENDED, Settled): ending.written,
+    (State.ENDED, StoreFailed): ending.journalled,
+    (State.ENDED, Recalled): _recalled,
+}

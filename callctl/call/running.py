@@ -1,0 +1,274 @@
+"""A call that was admitted: answered, extended, warned, cut off. Handlers of `machine.TABLE`."""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from callctl.call import ending
+from callctl.call.admission import Policy
+from callctl.call.effects import ArmCall, Effect, ExtendNow, Forget, HangUpCall, SetDeadline, WarnCall
+from callctl.call.events import (
+    Alerting,
+    Answered,
+    Deadline,
+    DeadlineReached,
+    ExtendAsked,
+    Extended,
+    ExtendRefused,
+    HangUpAsked,
+    Released,
+    SeenAlive,
+    StoreFailed,
+    SwitchFailed,
+)
+from callctl.call.session import Session, State
+from callctl.call.takes import Extension
+from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
+from callctl.clock import Instant
+from callctl.prepaid import slicing
+
+EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`rules.md`, Slice)
+LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is not looked at again
+RETRY_AFTER_MS = 1_000
+MOST_TRIES = 5
+
+Advance = tuple[Session, tuple[Effect, ...]]
+
+
+# ---- what a session needs
+
+
+def deadline_at(session: Session, deadline: Deadline, at: Instant | None) -> SetDeadline:
+    return SetDeadline(session.call, deadline, at)
+
+
+def quiet(session: Session) -> tuple[Effect, ...]:
+    """No deadline of the call is waited for any more."""
+    return tuple(SetDeadline(session.call, deadline, None) for deadline in Deadline)
+
+
+def forget(session: Session) -> tuple[Effect, ...]:
+    return (*quiet(session), Forget(session.call))
+
+
+def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> Session:
+    """The session granted `granted_s`, each level holding what that costs, with the overflow the store saw."""
+    flags = overflow or [level.overflow for level in session.levels]
+    levels = [replace(level, overflow=over) for level, over in zip(session.levels, flags, strict=True)]
+    costs = [0 if session.emergency else slicing.cost(level, granted_s) for level in levels]
+    held = tuple(replace(level, held=micros) for level, micros in zip(levels, costs, strict=True))
+    return replace(session, levels=held, granted_s=granted_s)
+
+
+def seen(session: Session, available: Sequence[int | None]) -> Session:
+    """The session with what its payers can still afford, as the store has just said."""
+    if session.emergency:
+        return replace(session, affordable_s=None)
+    return replace(session, affordable_s=slicing.affordable_by_all(session.levels, available))
+
+
+def armed(session: Session, now: Instant) -> tuple[Effect, ...]:
+    """The switch's own timer, so that the call ends with its grant even when callctl is dead."""
+    if session.emergency or not session.attended or session.answered is None:
+        return ()
+    return (ArmCall(session.call, max(1, _left_ms(session, session.granted_s, now))),)
+
+
+def watch(session: Session, now: Instant) -> tuple[Effect, ...]:
+    """The deadlines of an answered call: next slice, next warning, the end."""
+    if session.answered is None or session.emergency:
+        return ()
+    end = session.answered.plus_ms(session.granted_s * 1000)
+    return (
+        deadline_at(session, Deadline.CUT, end),
+        deadline_at(session, Deadline.EXTEND, _next_look(session, now)),
+        deadline_at(session, Deadline.WARN, _next_warning(session)),
+    )
+
+
+def _left_ms(session: Session, seconds: int, now: Instant) -> int:
+    """Milliseconds until the call has lasted `seconds`; negative when it has."""
+    assert session.answered is not None
+    return session.answered.monotonic_ms + seconds * 1000 - now.monotonic_ms
+
+
+def _next_look(session: Session, now: Instant) -> Instant | None:
+    """When to ask for more. Once the credit is used up ever closer to the end: money may come back or be topped up."""
+    if not session.attended or session.granted_s >= session.ceiling_s or session.busy:
+        return None
+    left_ms = _left_ms(session, session.granted_s, now)
+    if session.affordable_s is None or session.affordable_s > session.granted_s:
+        return now.plus_ms(max(0, left_ms - EXTEND_LEAD_MS))
+    return now.plus_ms(left_ms // 2) if left_ms > LAST_LOOK_MS else None
+
+
+def _next_warning(session: Session) -> Instant | None:
+    unsaid = [lead for lead in session.warnings if session.warned_s is None or lead < session.warned_s]
+    if not session.attended or session.affordable_s is None or session.answered is None or not unsaid:
+        return None
+    return session.answered.plus_ms((session.affordable_s - max(unsaid)) * 1000)
+
+
+# ---- events
+
+
+def alerting(session: Session, event: Alerting, now: Instant, policy: Policy) -> Advance:
+    return (session if session.alerting else replace(session, alerting=event.at)), ()
+
+
+def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
+    session = replace(session, state=State.ANSWERED, answered=event.at, answer_stated=event.stated)
+    setup = deadline_at(session, Deadline.SETUP, None)
+    arming = armed(session, now)
+    session, saving = save(session, now, policy)
+    return session, (setup, *arming, *watch(session, now), *saving)
+
+
+def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:
+    """After a reconnect: the switch's timer is set anew, in case that the last command was lost."""
+    if session.answered is None and event.answered_at is not None:
+        return answered(session, Answered(session.call, event.answered_at, stated=True), now, policy)
+    return session, (*armed(session, now), *watch(session, now))
+
+
+def ignored(session: Session, _: object, now: Instant, policy: Policy) -> Advance:
+    """Expected, and of no consequence in this state."""
+    return session, ()
+
+
+def released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
+    return ending.settle(ending.released(session, event))
+
+
+def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
+    match event.deadline:
+        case Deadline.EXTEND:
+            return _extend(session, now, policy)
+        case Deadline.WARN:
+            return save(replace(session, warn_due=True), now, policy)
+        case Deadline.CUT:
+            return _cut(session, now, policy)
+        case Deadline.SETUP if session.answered is None:
+            return _end(session, RECOVERY_ON_TIMER, now, policy)
+        case Deadline.LOST:
+            return ending.lost(session, now)
+        case Deadline.RETRY:
+            session, saving = save(session, now, policy)
+            return session, (*armed(session, now), *watch(session, now), *saving)
+        case _:
+            return session, ()
+
+
+def extend_asked(session: Session, _: ExtendAsked, now: Instant, policy: Policy) -> Advance:
+    return _extend(session, now, policy)
+
+
+def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
+    """Hold the next, longer slice."""
+    if (
+        session.busy
+        or session.answered is None
+        or session.emergency
+        or session.granted_s >= session.ceiling_s
+    ):
+        return session, ()
+    slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
+    planned_s = min(session.granted_s + slice_s, session.ceiling_s)
+    longest_s = min(session.ceiling_s, session.granted_s + policy.longest_unattended_s)
+    planned_s = slicing.stretched(session.levels, planned_s, longest_s)
+    return ask(replace(session, slice_s=slice_s, tries=0), planned_s, now, policy)
+
+
+def ask(session: Session, planned_s: int, now: Instant, policy: Policy, *, force: bool = False) -> Advance:
+    """Ask the store to hold what the call costs until `planned_s`, beyond what it holds already."""
+    longer = holding(session, planned_s)
+    more = tuple(new.held - old.held for new, old in zip(longer.levels, session.levels, strict=True))
+    session = replace(session, wanted_s=planned_s, busy=True)
+    return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force)),)
+
+
+def save(session: Session, now: Instant, policy: Policy) -> Advance:
+    """Have the store's record say what the session says, and see what money is left."""
+    if session.busy:
+        return session, ()
+    session = replace(session, wanted_s=session.granted_s, busy=True)
+    nothing = (0,) * len(session.levels)
+    return session, (
+        ExtendNow(Extension(replace(session, busy=False), nothing, _lease_until(session, now, policy))),
+    )
+
+
+def _lease_until(session: Session, now: Instant, policy: Policy) -> int:
+    """Our wall ms at which the take lapses: a grace after the grant, or after the longest ringing."""
+    left_ms = policy.setup_timeout_s * 1000
+    if session.answered is not None:
+        left_ms = max(0, _left_ms(session, session.granted_s, now))
+    return now.wall_ms + left_ms + policy.lease_grace_s * 1000
+
+
+def extended(session: Session, event: Extended, now: Instant, policy: Policy) -> Advance:
+    longer = session.wanted_s > session.granted_s
+    session = replace(session, busy=False, version=session.version + 1)
+    session = seen(holding(session, max(session.granted_s, session.wanted_s)), event.available)
+    session, warning = _warn(session, now)
+    return session, (*(armed(session, now) if longer else ()), *warning, *watch(session, now))
+
+
+def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy: Policy) -> Advance:
+    """Not enough for the whole slice: take what there is, to the second."""
+    session = seen(replace(session, busy=False, tries=session.tries + 1), event.available)
+    paid_s = min(session.affordable_s or 0, session.ceiling_s)
+    if paid_s > session.granted_s and session.tries < MOST_TRIES:
+        return ask(session, min(paid_s, session.wanted_s), now, policy)
+    session, warning = _warn(session, now)
+    return session, (*warning, *watch(session, now))
+
+
+def extend_failed(session: Session, _: StoreFailed, now: Instant, policy: Policy) -> Advance:
+    """The outcome is unknown. The grant stands; ask again soon, while there is time."""
+    session = replace(session, busy=False)
+    soon = now.plus_ms(RETRY_AFTER_MS)
+    look = _next_look(session, now) if session.answered is not None else None
+    if look is not None and look.monotonic_ms < soon.monotonic_ms:
+        look = soon
+    return session, (deadline_at(session, Deadline.RETRY, soon), deadline_at(session, Deadline.EXTEND, look))
+
+
+def switch_failed(session: Session, event: SwitchFailed, now: Instant, policy: Policy) -> Advance:
+    return session, (deadline_at(session, Deadline.RETRY, now.plus_ms(RETRY_AFTER_MS)),)
+
+
+def _warn(session: Session, now: Instant) -> Advance:
+    """Announce the credit that is left, if the fresh look shows that a lead time is reached."""
+    if not session.warn_due or session.answered is None:
+        return session, ()
+    session = replace(session, warn_due=False)
+    left_ms = _left_ms(session, session.affordable_s, now) if session.affordable_s is not None else None
+    if left_ms is None or left_ms <= 0:
+        return session, ()
+    reached = [lead for lead in session.warnings if lead * 1000 >= left_ms - EXTEND_LEAD_MS // 10]
+    unsaid = [lead for lead in reached if session.warned_s is None or lead < session.warned_s]
+    if not unsaid:
+        return session, ()
+    left_s = max(1, (left_ms + 500) // 1000)
+    return replace(session, warned_s=min(unsaid)), (WarnCall(session.call, left_s, session.warn_to),)
+
+
+def _cut(session: Session, now: Instant, policy: Policy) -> Advance:
+    """The paid time is over."""
+    if _left_ms(session, session.granted_s, now) > 0:  # extended while this deadline was on its way
+        return session, watch(session, now)
+    return _end(session, NORMAL_CLEARING, now, policy)
+
+
+def hang_up(session: Session, _: HangUpAsked, now: Instant, policy: Policy) -> Advance:
+    return _end(session, NORMAL_CLEARING, now, policy)
+
+
+def _end(session: Session, q850: int, now: Instant, policy: Policy) -> Advance:
+    """Hang up. The call is over when the switch says so, or a grace later."""
+    command = HangUpCall(session.call, q850)
+    if session.cut:
+        return session, (command,)
+    lost = deadline_at(session, Deadline.LOST, now.plus_ms(policy.lease_grace_s * 1000))
+    return replace(session, cut=True), (command, lost)

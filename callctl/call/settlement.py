@@ -1,0 +1,44 @@
+"""The end of a call as one step for the store: posts, records, and everything taken given back."""
+
+from msgspec.structs import replace
+
+from callctl.call import cdr
+from callctl.call.due import dues
+from callctl.call.session import Session, State
+from callctl.call.takes import Post, Settlement
+
+
+def settle(session: Session) -> Settlement:
+    """Close an ended call: posts (estimates where nobody saw the end) and one record per payer."""
+    owed = dues(session)
+    kind = "estimate" if session.estimated else "post"
+    ended = replace(session, state=State.ENDED, posted=tuple(due.total for due in owed))
+    posts: tuple[Post, ...] = ()
+    if session.answered is not None:
+        posts = tuple(
+            Post(level.account, kind, due.total) for level, due in zip(session.levels, owed, strict=True)
+        )
+    return Settlement(ended, posts, cdr.records(ended, owed))
+
+
+def correct(before: Session, after: Session) -> Settlement:
+    """The true end of a call that was estimated: the difference, in posts and records of its own."""
+    owed = dues(after)
+    ended = replace(
+        after,
+        state=State.ENDED,
+        posted=tuple(due.total for due in owed),
+        corrections=before.corrections + 1,
+        estimated=False,
+    )
+    posts = tuple(
+        Post(level.account, "correction", due.total - posted)
+        for level, due, posted in zip(after.levels, owed, before.posted, strict=True)
+    )
+    return Settlement(ended, posts, cdr.corrections(ended, dues(before), owed))
+
+
+def refuse(session: Session) -> Settlement:
+    """Record a refused attempt: one record, for the customer."""
+    refused = replace(session, state=State.REFUSED)
+    return Settlement(refused, (), cdr.records(refused, ()))
