@@ -96,7 +96,7 @@ class AmiSimulator:
             await self._listen()
 
     async def restart(self, *, cleanly: bool = False) -> None:
-        """All calls end. Killed, the switch says nothing of it; `cleanly` it tells each Hangup and Shutdown."""
+        """All calls end. A killed switch says nothing; `cleanly` it tells each Hangup and Shutdown."""
         if cleanly:
             for call in list(self.calls):
                 for leg in (call.caller, call.callee):
