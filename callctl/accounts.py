@@ -110,9 +110,9 @@ class Directory:
     def _by_ip(self) -> dict[str, tuple[str, str | None]]:
         found: dict[str, tuple[str, str | None]] = {}
         for account in self.accounts.values():
-            found.update({ip: (account.id, None) for ip in account.source_ips})
+            found.update(dict.fromkeys(account.source_ips, (account.id, None)))
         for trunk in self.trunks.values():
-            found.update({ip: (trunk.account, trunk.id) for ip in trunk.source_ips})
+            found.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
         return found
 
     @cached_property

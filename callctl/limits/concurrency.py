@@ -80,7 +80,11 @@ def slots(caps: Caps | None, direction: Direction, b_digits: str, day: str) -> t
         return _COUNTED[direction]
     extra = sum(p.channels for p in caps.packages if p.from_day <= day <= p.until_day)
     over = caps.overflow.at_most if caps.overflow is not None else 0
-    own = {Direction.INBOUND: caps.inbound, Direction.OUTBOUND: caps.outbound, Direction.INTERNAL: caps.internal}
+    own = {
+        Direction.INBOUND: caps.inbound,
+        Direction.OUTBOUND: caps.outbound,
+        Direction.INTERNAL: caps.internal,
+    }
     taken = [_slot(direction.value, own[direction], over, extra), _slot("total", caps.total, over, extra)]
     if caps.bandwidth is not None:
         taken.append(_slot("line", caps.bandwidth.calls(), 0))

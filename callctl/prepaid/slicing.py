@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from callctl.call.session import Level
 from callctl.money import Rounding, round_ratio
-from callctl.rating.charge import Charge, affordable_seconds, charge, first_charged_second, stretch
+from callctl.rating.charge import affordable_seconds, charge, first_charged_second, stretch
 
 HORIZON_S = 10**9  # thirty years: what no money ends before this, nothing ends
 
@@ -18,16 +18,17 @@ def surcharge(level: Level, billed_s: int) -> int:
     """What overflow adds to `billed_s` billed seconds, in micro-units: a charge of its own, rounded once."""
     if not level.overflow or not billed_s:
         return 0
-    quantum = 10 ** (6 - level.sell.decimals)
+    quantum: int = 10 ** (6 - level.sell.decimals)
     usage = level.surcharge_call * 60 + level.surcharge_minute * billed_s
-    return round_ratio(usage, 60 * quantum, Rounding.HALF_UP) * quantum
+    rounded: int = round_ratio(usage, 60 * quantum, Rounding.HALF_UP) * quantum
+    return rounded
 
 
 def cost(level: Level, seconds: int) -> int:
     """What a call of `seconds` costs this payer, surcharge included. Micro-units; nothing for an exempt one."""
     if level.exempt:
         return 0
-    charged: Charge = charge(level.sell, seconds)
+    charged = charge(level.sell, seconds)
     return charged.micros + surcharge(level, charged.billed_s)
 
 
