@@ -1,13 +1,13 @@
 """A real Asterisk 22 on loopback: the configuration that ships in docker/asterisk/, and the peers of etc/."""
 
-import random
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+
+from tests.servers import HOST, free_port
 
 SHIPPED = Path(__file__).parents[3] / "docker" / "asterisk"
 EXTRAS = Path(__file__).parent / "etc"
@@ -29,11 +29,12 @@ class AsteriskRig:
     def __init__(self, root: Path) -> None:
         """Write the configuration of a new instance below `root`; nothing runs yet."""
         self.root = root
-        self.host = "127.0.0.1"
-        self.ami_port = _free_port(socket.SOCK_STREAM, [self.host])
-        self.sip_port = _free_port(socket.SOCK_DGRAM, [self.host])
-        self.peer_port = _free_port(socket.SOCK_DGRAM, [ACME, GLOBEX, STRANGER, CARRIER_A, CARRIER_B])
+        self.host = HOST
+        self.ami_port = free_port(socket.SOCK_STREAM)
+        self.sip_port = free_port(socket.SOCK_DGRAM)
+        self.peer_port = free_port(socket.SOCK_DGRAM, [ACME, GLOBEX, STRANGER, CARRIER_A, CARRIER_B])
         self.ami_user, self.ami_secret = "ccgate", "gate-secret"
+        self.sip_address = (self.host, self.sip_port)
         self._home = root / "srv" / f"rig-{self.ami_port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._configure()
@@ -135,30 +136,3 @@ def built_root() -> Path:
     """The installation made by build.sh, built now if missing; CalledProcessError if it cannot be."""
     done = subprocess.run([str(BUILD)], stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())
-
-
-def running_rig() -> Iterator[AsteriskRig]:
-    """A started rig for the life of a fixture."""
-    rig = AsteriskRig(built_root())
-    try:
-        rig.start()
-        yield rig
-    finally:
-        rig.remove()
-
-
-def _free_port(kind: socket.SocketKind, addresses: list[str]) -> int:
-    """A port that is free on each of `addresses`, below those that the system hands out by itself."""
-    while True:
-        port = random.randrange(6000, 19000)
-        sockets = [socket.socket(socket.AF_INET, kind) for _ in addresses]
-        try:
-            for one, address in zip(sockets, addresses, strict=True):
-                one.bind((address, port))
-        except OSError:
-            continue
-        else:
-            return port
-        finally:
-            for one in sockets:
-                one.close()

@@ -46,6 +46,13 @@ class Call:
         """What the phone heard so far, in windows of 250 ms."""
         return self.ear.heard()
 
+    @property
+    def talked_s(self) -> float:
+        """From the answer to the end; only of a call that had both."""
+        assert self.answered_at is not None, "never answered"
+        assert self.ended_at is not None, "not ended"
+        return self.ended_at - self.answered_at
+
     async def until_answered(self, within_s: float = PATIENCE_S) -> None:
         """Wait for the answer; AssertionError if the call ended instead, TimeoutError if nothing happened."""
         waits = [asyncio.create_task(event.wait()) for event in (self._answered, self._ended)]

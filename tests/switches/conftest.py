@@ -1,0 +1,47 @@
+"""The real Asterisk, one for the whole run."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.servers import missing
+from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B, AsteriskRig, built_root
+from tests.switches.sip.phone import Phone
+
+
+@pytest.fixture(scope="session")
+def asterisk() -> Iterator[AsteriskRig]:
+    """A running Asterisk 22 with the shipped configuration; the first time it is built, in a minute."""
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        missing("Asterisk", "building it needs root and debootstrap")
+    rig = AsteriskRig(built_root())
+    try:
+        rig.start()
+        yield rig
+    finally:
+        rig.remove()
+
+
+@pytest.fixture
+async def acme(asterisk: AsteriskRig) -> AsyncIterator[Phone]:
+    """The phone of the customer acme; speaks 400 Hz."""
+    async with Phone(ACME, asterisk.sip_address, port=asterisk.peer_port, tone_hz=400) as phone:
+        yield phone
+
+
+@pytest.fixture
+async def carrier(asterisk: AsteriskRig) -> AsyncIterator[Phone]:
+    """The first carrier of CC_TRUNK, answering at once; speaks 600 Hz."""
+    async with Phone(CARRIER_A, asterisk.sip_address, port=asterisk.peer_port, tone_hz=600) as phone:
+        phone.answer_calls()
+        yield phone
+
+
+@pytest.fixture
+async def second_carrier(asterisk: AsteriskRig) -> AsyncIterator[Phone]:
+    """The second one, answering at once; speaks 800 Hz."""
+    async with Phone(CARRIER_B, asterisk.sip_address, port=asterisk.peer_port, tone_hz=800) as phone:
+        phone.answer_calls()
+        yield phone
