@@ -93,15 +93,9 @@ async def test_many_actions_at_once_each_get_their_own_answer(switch: AmiSimulat
         await until(lambda: "UserEvent" in heard.names())
         channel = ("Channel", call.uniqueid)
         variables = [("Variable", f"V{n}") for n in range(300)]
-        await asyncio.gather(
-            *(
-                link.action("Setvar", [channel, variable, ("Value", variable[1] + "!")])
-                for variable in variables
-            )
-        )
-        answers = await asyncio.gather(
-            *(link.action("Getvar", [channel, variable]) for variable in variables)
-        )
+        setting = [link.action("Setvar", [channel, name, ("Value", name[1] + "!")]) for name in variables]
+        await asyncio.gather(*setting)
+        answers = await asyncio.gather(*(link.action("Getvar", [channel, name]) for name in variables))
         assert [answer["Value"] for answer in answers] == [f"V{n}!" for n in range(300)]
 
 
@@ -378,6 +372,9 @@ async def test_a_port_that_says_nothing_is_given_up(heard: Heard) -> None:
     async with scripted(silent) as port, linked(link_to(port, heard, times), is_up=False):
         await until(lambda: heard.states)
         assert heard.states == ["down: no answer to connecting or logging in"]
+
+
+ITEM = b"Event: Status\r\n%s\r\n\r\n"
 
 
 @pytest.mark.parametrize(
