@@ -231,9 +231,7 @@ class Call:
         )
         self.phone.send(Message(self._invite.first.replace("INVITE", method, 1), headers))
 
-    def _respond(
-        self, request: Message, status: int, *, sdp: bool = False, contact: str | None = None
-    ) -> None:
+    def _respond(self, request: Message, status: int, *, sdp: bool = False, contact: str | None = None) -> None:
         headers = (
             *request.all("via"),
             *request.all("record-route"),

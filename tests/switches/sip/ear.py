@@ -55,7 +55,7 @@ class Ear(asyncio.DatagramProtocol):
         ear._transport, ear.port = transport, transport.get_extra_info("sockname")[1]
         return ear
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002 - asyncio's name
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Called by asyncio; payload type 8 is the A-law that was offered."""
         if len(data) > 12 and data[1] & 0x7F == 8:
             self._packets.append((time.time(), data[12:]))
@@ -82,9 +82,7 @@ class Ear(asyncio.DatagramProtocol):
         begun = ((index * WINDOW_S, payloads) for index, payloads in windows.items())
         return [listen(at, payloads) for at, payloads in begun if at >= since]
 
-    async def until_heard(
-        self, wanted: Callable[[Heard], bool], within_s: float, since: float = 0.0
-    ) -> Heard:
+    async def until_heard(self, wanted: Callable[[Heard], bool], within_s: float, since: float = 0.0) -> Heard:
         """The first window that `wanted` accepts; TimeoutError with what was heard instead."""
         deadline = time.monotonic() + within_s
         while True:

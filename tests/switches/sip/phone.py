@@ -48,9 +48,7 @@ class Phone(asyncio.DatagramProtocol):
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=(self.address, self.port)
-        )
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(self.address, self.port))
         self.port = self._transport.get_extra_info("sockname")[1]
         return self
 
@@ -143,7 +141,7 @@ class Phone(asyncio.DatagramProtocol):
         """One datagram to the switch."""
         self._transport.sendto(message.encode(), self.switch)
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002 - asyncio's name
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Called by asyncio: to the call it belongs to."""
         message = Message.parse(data)
         call = next((call for call in self.calls if call.call_id == message["call-id"]), None)
