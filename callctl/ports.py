@@ -3,7 +3,7 @@
 Every method may raise `errors.PortError`; nothing else. Amounts are micro-units, times whole milliseconds.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -57,9 +57,7 @@ class Switch(Protocol):
 
     name: str
 
-    async def admit(
-        self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str
-    ) -> None: ...
+    async def admit(self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str) -> None: ...
     async def reject(self, call: CallKey, cause: Cause) -> None: ...
     async def arm(self, call: CallKey, remaining_ms: int) -> None: ...
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None: ...
@@ -147,14 +145,30 @@ class FeedRecord(msgspec.Struct, frozen=True):
     payload: bytes
 
 
+class FeedPage(msgspec.Struct, frozen=True):
+    """What was found of a feed, up to the sequence `after`. `more`: there may be more behind it."""
+
+    records: tuple[FeedRecord, ...]
+    after: int
+    more: bool
+
+
 class Feeds(Protocol):
-    """The outboxes, moved on into one gap-free sequence per feed, kept there until accepted."""
+    """The outboxes, moved on into one gap-free sequence per feed, kept there until accepted.
+
+    `move` answers how many records it moved. `depth`: how many records nobody has accepted yet (of each outbox at
+    most 1,000 are counted), and the wall ms at which the oldest was written. `trim` drops what all `feeds` have.
+    `page` reads records of some accounts (None: of all) written since a moment; it may end early, with `more`.
+    """
 
     async def move(self, feed: str, roots: Sequence[str], limit: int) -> int: ...
     async def pending(self, feed: str, after: int, limit: int) -> list[FeedRecord]: ...
     async def accepted(self, feed: str, sequence: int) -> None: ...
     async def depth(self, feed: str, roots: Sequence[str]) -> tuple[int, int | None]: ...
     async def trim(self, roots: Sequence[str], feeds: Sequence[str]) -> None: ...
+    async def page(
+        self, feed: str, accounts: Collection[str] | None, after: int, since_ms: int | None, limit: int
+    ) -> FeedPage: ...
 
 
 class CdrSink(Protocol):

@@ -6,7 +6,7 @@ import signal
 import stat
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from callctl.clock import SystemClock
 from callctl.errors import ConfigError
 from callctl.store import embedded
 from callctl.store.embedded import EmbeddedRedis
+from tests.waiting import until
 
 DEADLINE_S = 20
 
@@ -35,12 +36,6 @@ OWNER = """
 
     asyncio.run(main())
 """
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -235,9 +230,7 @@ async def test_without_the_wheel_a_server_from_the_path_is_taken(
         assert await redis.ping()
 
 
-async def test_without_any_server_program_the_start_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_any_server_program_the_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "get_binary_path", no_wheel)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="no server program: none for this machine"):
