@@ -31,9 +31,7 @@ class DeckBuilder:
 
     def __init__(self, plan: Plan, parent: Deck | None = None) -> None:
         if parent is not None and parent.plan.currency != plan.currency:
-            raise ValueError(
-                f"plan {plan.id} in {plan.currency} extends {parent.plan.id} in {parent.plan.currency}"
-            )
+            raise ValueError(f"plan {plan.id} in {plan.currency} extends {parent.plan.id} in {parent.plan.currency}")
         self._plan = plan
         self._parent = parent
         self._table: Table = {}

@@ -5,13 +5,13 @@ without `rounding` states its exact cost; its first tier starts at 0, and withou
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Any
 
 import msgspec
 
+from callctl.clock import parse_time
 from callctl.money import MICROS, Rounding, format_amount, parse_amount, parse_decimal, round_ratio
 from callctl.rating.charge import Price, charge, exact_charge, fold_tiers
 from callctl.rating.tariff import IncrementBasis
@@ -21,7 +21,6 @@ Increment = Annotated[int, msgspec.Meta(ge=1)]
 Result = dict[str, Any]
 
 _DECIMALS = 30  # more than any published figure has
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CaseKind(StrEnum):
@@ -172,10 +171,7 @@ def _steps(tariff: CaseTariff) -> list[tuple[int, int, int]]:
     starts = [tier.from_s for tier in tiers]
     if starts[0] != 0 or starts != sorted(set(starts)):
         raise ValueError("tiers: from_s must ascend from 0")
-    steps = [
-        (tier.from_s, parse_decimal(tier.rate_per_min, decimals=_DECIMALS), tier.increment_s)
-        for tier in tiers
-    ]
+    steps = [(tier.from_s, parse_decimal(tier.rate_per_min, decimals=_DECIMALS), tier.increment_s) for tier in tiers]
     if any(per_minute < 0 for _, per_minute, _ in steps):
         raise ValueError("rate_per_min: must not be negative")
     return steps
@@ -193,10 +189,7 @@ def _seconds(case: Case) -> int:
         return round_ratio(duration_ms, 1000, Rounding(rounding))
     if case.start is None:
         raise ValueError("start: floor_ends needs one")
-    start = datetime.fromisoformat(case.start)
-    if start.tzinfo is None:
-        raise ValueError("start: has no time zone")
-    start_ms = (start - _EPOCH) // timedelta(milliseconds=1)
+    start_ms = parse_time(case.start)
     return (start_ms + duration_ms) // 1000 - start_ms // 1000
 
 

@@ -74,9 +74,7 @@ class Charge(msgspec.Struct, frozen=True, array_like=True, gc=False):
 FREE = Charge(0, 0)
 
 
-def fold_tiers(
-    steps: Sequence[tuple[int, int, int]], *, initial_s: int, basis: IncrementBasis
-) -> tuple[Tier, ...]:
+def fold_tiers(steps: Sequence[tuple[int, int, int]], *, initial_s: int, basis: IncrementBasis) -> tuple[Tier, ...]:
     """Tiers from (from_s, per_minute, increment_s) steps as a deck states them: ascending, the first from 0.
 
     An increment belongs to the step in which it starts, so a tier begins where the increment that runs at its

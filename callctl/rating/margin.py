@@ -48,9 +48,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     no_buy: bool = False
 
 
-NO_BUY = Found(
-    kept=False, saw="no purchase price", limit="a rule on the purchase price needs one", no_buy=True
-)
+NO_BUY = Found(kept=False, saw="no purchase price", limit="a rule on the purchase price needs one", no_buy=True)
 
 
 def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> Found:
@@ -116,9 +114,7 @@ def _minute_price(price: Price, second: int) -> Fraction:
 
 
 def _short(sold: Fraction, bought: Fraction, least: Fraction, demand: str) -> Found:
-    return Found(
-        kept=False, saw=_pair(sold, bought), limit=f"at least {demand}, {_shown(least - sold)} short"
-    )
+    return Found(kept=False, saw=_pair(sold, bought), limit=f"at least {demand}, {_shown(least - sold)} short")
 
 
 def _pair(sold: Fraction, bought: Fraction) -> str:

@@ -212,9 +212,7 @@ def price_levels(
     return tuple(reversed(prices))
 
 
-def _priced(
-    deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None
-) -> _Priced | None:
+def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None) -> _Priced | None:
     """None where no row is found, or a percentage has no purchase."""
     match = deck.find(number, at_ms, direction)
     minutes = _minutes(match.rows, purchase.minutes if purchase else None) if match is not None else None
@@ -242,9 +240,7 @@ def _minutes(rows: tuple[Row, ...], purchase: Minutes | None) -> Minutes | None:
             per_minute = bought * row.percent * (denominator // (purchase.denominator * MICROS))
         steps.append((from_s, per_minute))
     common = gcd(denominator, *(per_minute for _, per_minute in steps))
-    return Minutes(
-        denominator // common, tuple((from_s, per_minute // common) for from_s, per_minute in steps)
-    )
+    return Minutes(denominator // common, tuple((from_s, per_minute // common) for from_s, per_minute in steps))
 
 
 def _last_from(rows: tuple[Row, ...], from_s: int) -> Row:

@@ -195,7 +195,7 @@ CALL = {"tariff": RATE, "duration_s": "60", "expected_cost": "1"}
         ({**CALL, "tariff": RATE | {"duration_rounding": "floor_ends"}}, "start: floor_ends needs one"),
         (
             {**CALL, "tariff": RATE | {"duration_rounding": "floor_ends"}, "start": "2013-01-01T00:00:00"},
-            "start: has no time zone",
+            "has no time zone",
         ),
         ({**CALL, "duration_s": None}, "duration_s: is missing"),
         ({**CALL, "duration_s": "-1"}, "duration_s: must not be negative"),
