@@ -45,9 +45,7 @@ PhoneNumber = Annotated[str, Meta(max_length=64)]
 Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
 
 
-class Authorize(
-    Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}
-):
+class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}):
     """May this call go ahead? One of account, trunk and source_ip tells the payer; else `from` does."""
 
     call_id: CallId
@@ -130,9 +128,7 @@ class Decisions:
                 query=switch,
                 codes=report,
             ),
-            Route(
-                "POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, query=switch, codes=report
-            ),
+            Route("POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, query=switch, codes=report),
             Route("DELETE", one, self.hang_up, call, "hang up", query=switch, codes=(400, 404, 503)),
             Route("GET", one, self.show, read, "one call", query=switch, codes=(400, 404, 503)),
             Route("GET", "/v1/calls", self.list_live, read, "live calls", query=_FILTERS, codes=(400,)),
@@ -142,9 +138,7 @@ class Decisions:
         asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
         session = await self._calls.authorize(self._offered(asked, holder))
         if asked.ring_at is not None and session.state is State.ADMITTED:
-            session = await self._calls.report(
-                Alerting(session.call, self._instant(asked.ring_at, "ring_at"))
-            )
+            session = await self._calls.report(Alerting(session.call, self._instant(asked.ring_at, "ring_at")))
         return _decided(session, holder)
 
     async def explain(self, request: web.Request, holder: Holder) -> web.Response:
@@ -167,9 +161,7 @@ class Decisions:
         said = body.decode(_end, await _read_report(request))
         call = await self._call(request, holder, said.switch)
         at = self._instant(said.at, "at")
-        event = Released(
-            call, at, said.at is not None, said.q850, said.sip_code, released_by=said.released_by
-        )
+        event = Released(call, at, said.at is not None, said.q850, said.sip_code, released_by=said.released_by)
         session = await self._calls.report(event)
         cdrs = self._records(session, holder) if session.released is not None else []
         return json_response({"call_id": call.call_id, "state": session.state.value, "cdrs": cdrs})
@@ -194,9 +186,7 @@ class Decisions:
             and (account is None or session.account == account)
             and seeing.sees_call(directory, holder.account, session)
         ]
-        shown = []
-        for session in live[:limit]:
-            shown.append(_without_trace(describe(session, holder.account)))
+        shown = [_without_trace(describe(session, holder.account)) for session in live[:limit]]
         return json_response({"calls": shown, "total": len(live)})
 
     def _offered(self, asked: Authorize, holder: Holder) -> Offered:

@@ -1,18 +1,6 @@
-"""The one place where something that went wrong becomes `{"error": {"code", "message", "field"}}`.
-
-400  the body or a parameter is not what the schema says (malformed, unknown or repeated key, wrong type)
-401, 403, 429  see `auth`
-404  no such thing, or none that this token may see: the two look the same
-405  the path is known, the method is not
-408  the body did not arrive in time
-409  the id stands for something else already
-413, 415  body too large; rows that are not CSV
-422  well-formed, but it cannot be accepted: an amount of 0, a time next week, a parent that does not exist
-503  the store or a switch did not answer; the same request may be repeated
-"""
+"""The one place where something that went wrong becomes `{"error": {"code", "message", "field"}}`."""
 
 import re
-from typing import Any
 
 import msgspec
 import structlog
@@ -21,7 +9,6 @@ from pydantic import ValidationError
 
 from callctl.errors import (
     CallConflict,
-    DeckError,
     PortError,
     StoreUnavailable,
     SwitchUnavailable,
@@ -35,6 +22,40 @@ _MSGSPEC_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _MSGSPEC_KEY = re.compile(r"field `(?P<key>[^`]*)`")
 
 
+CODES = {
+    400: "the body or a parameter is not what the schema says: malformed, unknown or repeated key, wrong type",
+    401: "no token, or one that is not known",
+    403: "the token has not the scope, or the change is not this account's to make",
+    404: "no such thing, or none that this token may see: the two look the same",
+    408: "the body did not arrive in time",
+    409: "the id stands for something else already",
+    413: "the body is too large",
+    415: "rows that are not text/csv",
+    422: "well-formed, but it cannot be accepted: an amount of 0, a time next week, a parent that does not exist",
+    429: "too many wrong tokens",
+    503: "the store or a switch did not answer; the same request may be repeated",
+}
+"""What each status says; unforeseen faults are a 500, a known path with another method a 405."""
+
+
+class ErrorShown(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`code` is for programs, `message` for people; `field` names the key, parameter or line at fault.
+
+    `details`: everything that is wrong with a deck, where `message` is the first of it.
+    """
+
+    code: str
+    message: str
+    field: str | None = None
+    details: tuple[str, ...] = ()
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Any answer that is not 200."""
+
+    error: ErrorShown
+
+
 class HttpError(Exception):
     """An answer other than 200. `field` names the key or parameter at fault, `headers` what HTTP asks for."""
 
@@ -45,12 +66,14 @@ class HttpError(Exception):
         message: str,
         field: str | None = None,
         headers: dict[str, str] | None = None,
+        details: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.field = field
         self.headers = headers or {}
+        self.details = details
 
 
 def bad_request(message: str, field: str | None = None) -> HttpError:
@@ -75,10 +98,7 @@ def respond(error: Exception) -> web.Response:
     if known is None:
         log.error("http.unforeseen", exc_info=error)
         known = HttpError(500, "internal", "this is our fault; it has been logged")
-    shown: dict[str, Any] = {"code": known.code, "message": str(known)}
-    if known.field is not None:
-        shown["field"] = known.field
-    body = _encode({"error": shown})
+    body = _encode(Problem(ErrorShown(known.code, str(known), known.field, known.details)))
     return web.Response(status=known.status, body=body, headers=JSON_HEADERS | known.headers)
 
 
@@ -96,8 +116,6 @@ def _translate(error: Exception) -> HttpError | None:
             return _retry_later("switch_unavailable", "the switch did not confirm the command")
         case PortError():
             return _retry_later("unavailable", str(error))
-        case DeckError():
-            return unacceptable(str(error), f"line {error.line}")
         case msgspec.DecodeError() | UnicodeDecodeError():
             return _of_msgspec(error)
         case ValidationError():

@@ -56,9 +56,7 @@ def endpoint(route: Route, tokens: Tokens) -> OpenHandler:
         try:
             holder = PROVIDER
             if scope is not None:
-                holder = tokens.holder(
-                    request.headers.get("Authorization"), request.remote or "", scope, basic=basic
-                )
+                holder = tokens.holder(request.headers.get("Authorization"), request.remote or "", scope, basic=basic)
                 if provider and holder.account is not None:
                     raise errors.HttpError(403, "forbidden", "this belongs to the provider")
             return await handler(request, holder)

@@ -6,6 +6,7 @@ says is a 400; one that has the right form and cannot be accepted raises ValueEr
 """
 
 import ipaddress
+import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -26,13 +27,15 @@ from pydantic_core import PydanticCustomError
 
 from callctl.accounts import Kind, WarnTo
 from callctl.clock import format_time, parse_time
+from callctl.http.errors import bad_request
 from callctl.money import (
     MICROS,
     Rounding,
     format_amount,
+    format_percent,
     format_rate,
     parse_amount,
-    parse_decimal,
+    parse_percent,
     parse_rate,
 )
 from callctl.numbering import DialRules, NumberType
@@ -40,6 +43,7 @@ from callctl.rating.tariff import IncrementBasis
 
 Struct = TypeVar("Struct")
 LARGEST_TOP_UP = 1_000_000 * MICROS
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$")
 _INSIDE = "inside"  # validation context: the input is our own value, not a request
 
 
@@ -81,19 +85,6 @@ def _parse_positive(text: str) -> int:
     return micros
 
 
-def _parse_percent(text: str) -> int:
-    """Percent with up to four decimals, in millionths."""
-    millionths = parse_decimal(text, decimals=4)
-    if not 0 <= millionths <= 100_000_000:
-        raise ValueError(f"{text!r} is not between 0 and 10000 percent")
-    return millionths
-
-
-def _decimals(value: int, places: int) -> str:
-    whole, rest = divmod(value, 10**places)
-    return f"{whole}.{rest:0{places}d}".rstrip("0").removesuffix(".")
-
-
 def _read_time(value: object, info: ValidationInfo) -> object:
     if info.context == _INSIDE and isinstance(value, int):
         return value
@@ -116,7 +107,7 @@ def _zone(name: str) -> str:
 
 Amount = Annotated[int, *_scaled(_parse_positive, format_amount, "10.00")]
 PerMinute = Annotated[int, *_scaled(parse_rate, lambda rate: format_rate(rate, 100), "0.0800")]
-Percent = Annotated[int, *_scaled(_parse_percent, lambda value: _decimals(value, 4), "10")]
+Percent = Annotated[int, *_scaled(parse_percent, format_percent, "10")]
 Time = Annotated[
     int,
     BeforeValidator(_read_time),
@@ -125,7 +116,7 @@ Time = Annotated[
 ]
 Billing = Annotated[bool, *_choice(normal=False, exempt=True)]
 Status = Annotated[bool, *_choice(active=True, suspended=False)]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$")]
+Id = Annotated[str, Field(pattern=_ID.pattern)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -322,3 +313,10 @@ class TopUpBody(Body):
         if not 0 < amount <= LARGEST_TOP_UP:
             raise ValueError(f"more than 0 and at most {format_amount(LARGEST_TOP_UP)} is expected")
         return amount
+
+
+def new_id(text: str) -> str:
+    """The id that a PUT gives in its path. HttpError 400 when it is not one."""
+    if not _ID.fullmatch(text):
+        raise bad_request("an id is 1 to 64 letters, digits and . _ @ + -", "id")
+    return text

@@ -1,0 +1,232 @@
+"""Accounts and trunks, and the money of accounts: balances, top-ups, ledgers, quotes."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from callctl.accounts import Account, Directory, Trunk
+from callctl.call.answer import decision
+from callctl.call.events import CallKey, Offered
+from callctl.call.takes import Balance, LedgerEntry, TopUp
+from callctl.clock import format_time
+from callctl.http import body, schemas, seeing
+from callctl.http.auth import Holder, Scope
+from callctl.http.errors import HttpError, bad_request, conflict, not_found, unacceptable
+from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
+from callctl.money import format_amount
+from callctl.ports import Books, Calls, Clock, Definitions, Tariffs
+
+LISTED_AT_MOST = 500
+ENTRIES_AT_MOST = 1000
+_COUNTERS = ("inbound", "outbound", "total")
+_SELLERS_OWN = ("parent", "margin", "max_cost")
+_QUOTED = ("verdict", "refusal", "detail", "b_number", "max_seconds", "rate")
+
+PerformTopUp = Callable[[TopUp], Awaitable[LedgerEntry]]
+
+
+class Accounts:
+    """The routes of accounts and trunks."""
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        tariffs: Tariffs,
+        books: Books,
+        calls: Calls,
+        top_up: PerformTopUp,
+        clock: Clock,
+    ) -> None:
+        self._definitions = definitions
+        self._tariffs = tariffs
+        self._books = books
+        self._calls = calls
+        self._top_up = top_up
+        self._clock = clock
+
+    def routes(self) -> tuple[Route, ...]:
+        one, trunk = "/v1/accounts/{id}", "/v1/trunks/{id}"
+        read, admin, account = Scope.READ, Scope.ADMIN, schemas.AccountBody
+        put = (400, 404, 408, 409, 413, 422, 503)
+        return (
+            Route("PUT", one, self.put_account, admin, "create or replace", account, account, codes=put),
+            Route("GET", one, self.show_account, read, "one account", answer=account, codes=(404, 503)),
+            Route("GET", "/v1/accounts", self.list_accounts, read, "accounts", query=_PAGE, codes=(400, 503)),
+            Route("POST", f"{one}/topups", self.top_up, admin, "money in", schemas.TopUpBody, codes=put),
+            Route("GET", f"{one}/ledger", self.ledger, read, "movements", query=_PAGE, codes=(400, 404, 503)),
+            Route("GET", f"{one}/quote", self.quote, read, "price and time", query=_QUOTE, codes=(400, 404, 503)),
+            Route(
+                "PUT", trunk, self.put_trunk, admin, "create or replace", schemas.TrunkBody, schemas.TrunkBody,
+                codes=put, provider=True,
+            ),
+            Route(
+                "GET", trunk, self.show_trunk, read, "one trunk", answer=schemas.TrunkBody, codes=(404,),
+                provider=True,
+            ),
+        )  # fmt: skip
+
+    async def put_account(self, request: web.Request, holder: Holder) -> web.Response:
+        asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
+        account = asked.becomes(Account, id=schemas.new_id(request.match_info["id"]))
+        directory = self._tariffs.directory
+        _refuse_foreign_ground(directory, holder.account, account)
+        _refuse_claimed(directory, account.source_ips, account.id)
+        for number in account.numbers:
+            if directory.by_number(number) not in (None, account.id):
+                raise conflict(f"{number} belongs to another account", "numbers")
+        await self._refuse_a_move_in_use(directory, account)
+        await _defined(self._definitions.put_account(account))
+        return json_response({"id": account.id, **_shown(account, holder.account)})
+
+    async def show_account(self, request: web.Request, holder: Holder) -> web.Response:
+        directory = self._tariffs.directory
+        account = seeing.visible_account(directory, holder.account, request.match_info["id"])
+        (balance,) = await self._books.balances(directory.chain(account.id)[-1].id, [account.id])
+        return json_response(_with_balance(account, balance, holder.account))
+
+    async def list_accounts(self, request: web.Request, holder: Holder) -> web.Response:
+        """By id, `after` one; `next` is null on the last page."""
+        refuse_unknown_queries(request, "after", "limit")
+        after, limit = request.query.get("after", ""), whole_number(request, "limit", LISTED_AT_MOST, LISTED_AT_MOST)
+        directory = self._tariffs.directory
+        visible = directory.accounts.keys() if holder.account is None else directory.below(holder.account)
+        ids = sorted(account for account in visible if account > after)
+        page = [directory.accounts[account] for account in ids[:limit]]
+        balances = await self._balances(directory, page)
+        shown = [_with_balance(account, balances[account.id], holder.account) for account in page]
+        return json_response({"accounts": shown, "next": page[-1].id if len(ids) > len(page) and page else None})
+
+    async def top_up(self, request: web.Request, holder: Holder) -> web.Response:
+        asked = body.parse(schemas.TopUpBody, await body.read(request, body.JSON_LIMIT))
+        directory = self._tariffs.directory
+        account = seeing.writable_account(directory, holder.account, request.match_info["id"])
+        root = directory.chain(account.id)[-1].id
+        entry = await self._top_up(
+            TopUp(account.id, root, asked.id, asked.amount, self._clock.now().wall_ms, note=asked.note)
+        )
+        if entry.amount != asked.amount:
+            raise conflict(f"top-up {asked.id} was {format_amount(entry.amount)}", "id")
+        return json_response(_entry(entry))
+
+    async def ledger(self, request: web.Request, holder: Holder) -> web.Response:
+        """Oldest first; `next` is what to give as `after` for what follows."""
+        refuse_unknown_queries(request, "after", "limit")
+        directory = self._tariffs.directory
+        account = seeing.visible_account(directory, holder.account, request.match_info["id"])
+        after = request.query.get("after", "")
+        limit = whole_number(request, "limit", ENTRIES_AT_MOST, ENTRIES_AT_MOST)
+        try:
+            entries = await self._books.ledger(directory.chain(account.id)[-1].id, account.id, after, limit)
+        except ValueError:
+            raise bad_request("not a cursor of this ledger", "after") from None
+        following = entries[-1].cursor if entries else after
+        return json_response({"entries": [_entry(entry) for entry in entries], "next": following})
+
+    async def quote(self, request: web.Request, holder: Holder) -> web.Response:
+        """How long the account can talk to `to`, and at what price: an authorization that takes nothing."""
+        refuse_unknown_queries(request, "to", "from")
+        account = seeing.visible_account(self._tariffs.directory, holder.account, request.match_info["id"])
+        to, a_number = request.query.get("to", ""), request.query.get("from", "")
+        if not to or len(to) > 64 or len(a_number) > 64:
+            raise bad_request("a number of 1 to 64 characters is expected", "from" if 0 < len(to) <= 64 else "to")
+        call = CallKey("quote", f"{account.id}:{to}")
+        session = await self._calls.explain(
+            Offered(call, self._clock.now(), a_number, to, account=account.id, can_extend=True)
+        )
+        answer = decision(session, holder.account)
+        return json_response({"account": account.id, **{key: answer.get(key) for key in _QUOTED}})
+
+    async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
+        asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))
+        trunk = asked.becomes(Trunk, id=schemas.new_id(request.match_info["id"]))
+        directory = self._tariffs.directory
+        if trunk.account not in directory.accounts:
+            raise unacceptable(f"account {trunk.account} does not exist", "account")
+        _refuse_claimed(directory, trunk.source_ips, trunk.account, trunk.id)
+        await _defined(self._definitions.put_trunk(trunk))
+        return json_response({"id": trunk.id, **asked.shown()})
+
+    async def show_trunk(self, request: web.Request, _: Holder) -> web.Response:
+        trunk = self._tariffs.directory.trunks.get(request.match_info["id"])
+        if trunk is None:
+            raise not_found("trunk")
+        return json_response({"id": trunk.id, **schemas.TrunkBody.of(trunk).shown()})
+
+    async def _refuse_a_move_in_use(self, directory: Directory, account: Account) -> None:
+        """To another root only with no call up and nothing held (`rules.md`, Moving an account)."""
+        before = directory.root(account.id)
+        after = directory.root(account.parent) if account.parent is not None else account.id
+        if before is None or before == after:
+            return
+        (balance,) = await self._books.balances(before, [account.id])
+        if balance.held or any(balance.slots.values()):
+            raise conflict("an account moves to another root only with no call up", "parent")
+
+    async def _balances(self, directory: Directory, page: Iterable[Account]) -> dict[str, Balance]:
+        by_root = defaultdict(list)
+        for account in page:
+            by_root[directory.chain(account.id)[-1].id].append(account.id)
+        return {
+            balance.account: balance
+            for root, accounts in by_root.items()
+            for balance in await self._books.balances(root, accounts)
+        }
+
+
+_PAGE = (Query("after", "the last one seen"), Query("limit", "at most so many"))
+_QUOTE = (Query("to", "the number to call", required=True), Query("from", "the caller's number"))
+
+
+def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Account) -> None:
+    """A bound token puts accounts strictly below its own, wherever they were and wherever they go."""
+    if viewer is None:
+        return
+    if account.id in directory.accounts:
+        seeing.writable_account(directory, viewer, account.id)
+    if account.parent is None or not seeing.may_see(directory, viewer, account.parent):
+        raise HttpError(403, "forbidden", f"parent must be {viewer} or an account below it", "parent")
+
+
+def _refuse_claimed(directory: Directory, source_ips: Iterable[str], account: str, trunk: str | None = None) -> None:
+    """An address tells who pays: it has one owner."""
+    for address in source_ips:
+        owner = directory.by_ip(address)
+        if owner is not None and owner != (account, trunk):
+            raise conflict(f"{address} belongs to another account or trunk", "source_ips")
+
+
+async def _defined(put: Awaitable[None]) -> None:
+    """Definitions that contradict each other are a ValueError of the port."""
+    try:
+        await put
+    except ValueError as exc:
+        raise unacceptable(str(exc)) from None
+
+
+def _shown(account: Account, viewer: str | None) -> dict[str, Any]:
+    shown = schemas.AccountBody.of(account).shown()
+    if account.id != viewer:
+        return shown
+    return {key: value for key, value in shown.items() if key not in _SELLERS_OWN}
+
+
+def _with_balance(account: Account, balance: Balance, viewer: str | None) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        **_shown(account, viewer),
+        "balance": format_amount(balance.balance),
+        "held": format_amount(balance.held),
+        "available": None if balance.available is None else format_amount(balance.available),
+        "channels": dict.fromkeys(_COUNTERS, 0) | balance.slots,
+    }
+
+
+def _entry(entry: LedgerEntry) -> dict[str, Any]:
+    shown = msgspec.structs.asdict(entry)
+    at_ms = shown.pop("at_ms")
+    return shown | {
+        "at": format_time(at_ms), "amount": format_amount(entry.amount), "balance": format_amount(entry.balance)
+    }  # fmt: skip

@@ -1,0 +1,64 @@
+"""The front door, put together from what it is given. Nothing here is global; nothing here starts anything."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from callctl.http import errors, openapi
+from callctl.http.accounts import Accounts, PerformTopUp
+from callctl.http.auth import Tokens
+from callctl.http.cdrs import Cdrs
+from callctl.http.decision import Decisions
+from callctl.http.links import Links
+from callctl.http.metrics import Metrics
+from callctl.http.ops import Ops
+from callctl.http.routes import Route, endpoint
+from callctl.http.tariffs import TariffPlans
+from callctl.ports import Books, Calls, Clock, Definitions, Feeds, Sessions, Tariffs
+
+
+def make_app(
+    *,
+    calls: Calls,
+    definitions: Definitions,
+    tariffs: Tariffs,
+    books: Books,
+    sessions: Sessions,
+    feeds: Feeds,
+    top_up: PerformTopUp,
+    tokens: Tokens,
+    links: Links,
+    metrics: Metrics,
+    clock: Clock,
+    cdr_feed: str,
+    feed_names: Sequence[str] = (),
+) -> web.Application:
+    """The application. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured."""
+    routes = (
+        *Decisions(calls, tariffs, clock).routes(),
+        *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
+        *TariffPlans(definitions, tariffs).routes(),
+        *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
+        *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),
+    )
+    return serve_routes((*routes, *openapi.routes(routes)), tokens)
+
+
+def serve_routes(routes: Sequence[Route], tokens: Tokens) -> web.Application:
+    """aiohttp's application for these routes; JSON errors for paths and methods that are not among them."""
+    app = web.Application()
+    for route in routes:
+        app.router.add_route(route.method, route.path, endpoint(route, tokens))
+    known = tuple(app.router.resources())
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        allowed: set[str] = set()
+        for resource in known:
+            allowed |= (await resource.resolve(request))[1]
+        if not allowed:
+            return errors.respond(errors.not_found("path"))
+        headers = {"Allow": ", ".join(sorted(allowed))}
+        return errors.respond(errors.HttpError(405, "method_not_allowed", "not this method", headers=headers))
+
+    app.router.add_route("*", "/{path:.*}", elsewhere)
+    return app

@@ -1,0 +1,82 @@
+"""CDRs in the order of a feed, and the trace of any call."""
+
+from collections.abc import Collection
+
+import msgspec
+from aiohttp import web
+
+from callctl.call.answer import decision
+from callctl.clock import parse_time
+from callctl.http import seeing
+from callctl.http.auth import Holder, Scope
+from callctl.http.errors import bad_request, not_found
+from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
+from callctl.ports import Feeds, Sessions, Tariffs
+
+RECORDS_AT_MOST = 1000
+_LARGEST_SEQUENCE = 2**53 - 1
+
+
+class Cdrs:
+    """The routes of records. `feed`: the one that is read; its sequence is what `after` counts in."""
+
+    def __init__(self, feeds: Feeds, sessions: Sessions, tariffs: Tariffs, feed: str) -> None:
+        self._feeds = feeds
+        self._sessions = sessions
+        self._tariffs = tariffs
+        self._feed = feed
+
+    def routes(self) -> tuple[Route, ...]:
+        read = Scope.READ
+        return (
+            Route("GET", "/v1/cdrs", self.list_records, read, "CDRs", query=_FILTERS, codes=(400, 404, 503)),
+            Route("GET", "/v1/traces/{trace_id}", self.trace, read, "why", codes=(404, 503)),
+        )
+
+    async def list_records(self, request: web.Request, holder: Holder) -> web.Response:
+        """Records after a sequence. `next` is what to give as `after` for what follows; `more`: something may."""
+        refuse_unknown_queries(request, *(query.name for query in _FILTERS))
+        directory, account = self._tariffs.directory, request.query.get("account")
+        accounts: Collection[str] | None = None
+        if account is not None:
+            accounts = (account,)
+            if holder.account is not None:
+                seeing.visible_account(directory, holder.account, account)
+        elif holder.account is not None:
+            accounts = directory.below(holder.account)
+        page = await self._feeds.page(
+            self._feed,
+            accounts,
+            whole_number(request, "after", 0, _LARGEST_SEQUENCE),
+            _since_ms(request),
+            whole_number(request, "limit", RECORDS_AT_MOST, RECORDS_AT_MOST),
+        )
+        records = (msgspec.json.decode(record.payload) for record in page.records)
+        seen = (seeing.record_seen(directory, holder.account, record) for record in records)
+        cdrs = [record for record in seen if record is not None]
+        return json_response({"cdrs": cdrs, "next": page.after, "more": page.more})
+
+    async def trace(self, request: web.Request, holder: Holder) -> web.Response:
+        session = await self._sessions.by_trace(request.match_info["trace_id"])
+        if session is None or not seeing.sees_call(self._tariffs.directory, holder.account, session):
+            raise not_found("trace")
+        names = {"trace_id": session.trace_id, "switch": session.call.switch, "state": session.state.value}
+        return json_response(names | decision(session, holder.account))
+
+
+_FILTERS = (
+    Query("account", "whose records"),
+    Query("after", "a sequence: only what follows it"),
+    Query("limit", f"at most so many, default {RECORDS_AT_MOST}"),
+    Query("since", "RFC 3339: only what was written at or after it"),
+)
+
+
+def _since_ms(request: web.Request) -> int | None:
+    since = request.query.get("since")
+    if since is None:
+        return None
+    try:
+        return parse_time(since)
+    except ValueError as exc:
+        raise bad_request(f"RFC 3339 with a zone is expected: {exc}", "since") from None

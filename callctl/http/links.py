@@ -1,0 +1,25 @@
+"""The neighbours as /readyz and /metrics show them."""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from callctl.ports import LinkState
+
+
+class LinkKind(StrEnum):
+    STORE = "store"
+    SWITCH = "switch"
+    SINK = "sink"
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A neighbour. `needed`: without it callctl is not ready."""
+
+    kind: LinkKind
+    state: LinkState
+    needed: bool = True
+
+
+Links = Callable[[], Sequence[Link]]

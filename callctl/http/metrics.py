@@ -1,0 +1,106 @@
+"""What Prometheus sees. A registry of its own; nothing here is global.
+
+Events are counted when they happen; gauges are read from what is true at the scrape. Labels are closed lists or
+configured names, never what a caller sent. Money is shown in currency units, a float: for graphs, not for books.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from callctl.call.session import Session, State
+from callctl.causes import Refusal
+from callctl.http.links import Link
+from callctl.money import MICROS
+
+_DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+HTTP_SWITCH = "http"
+OTHER = "other"
+
+Depths = Mapping[str, tuple[int, int | None]]
+"""By feed: records that wait, and the age of the oldest in ms (None: nothing waits)."""
+
+
+class Metrics:
+    """Counters to be called from anywhere on the loop, and the page for /metrics."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(f"callctl_{name}", about, labels, registry=registry)
+
+        def gauge(name: str, about: str, *labels: str) -> Gauge:
+            return Gauge(f"callctl_{name}", about, labels, registry=registry)
+
+        self._decisions = Histogram(
+            "callctl_decision_seconds", "From question to answer", buckets=_DECISION_BUCKETS_S, registry=registry
+        )
+        self._authorizations = counter("authorizations", "Decisions on calls", "verdict", "refusal")
+        self._settled = counter("settled", "Charged to customers, in currency units", "currency")
+        self._given_back = counter("given_back", "Corrected in customers' favour, in currency units", "currency")
+        self._unexpected = counter("unexpected_events", "Events that a call's state has no use for", "state", "event")
+        self._overflows = counter("overflows", "Refused because a queue was full", "queue")
+        self._calls = gauge("active_calls", "Live calls", "switch", "state")
+        self._held = gauge("held", "Held of customers, in currency units", "currency")
+        self._up = gauge("link_up", "1: the neighbour answers", "kind", "name")
+        self._since = gauge("link_since_seconds", "Unix time of the last change", "kind", "name")
+        self._depth = gauge("outbox_depth", "CDRs that wait", "feed")
+        self._age = gauge("outbox_age_seconds", "Age of the oldest CDR that waits", "feed")
+        self._verdicts: dict[Refusal | None, Counter] = {None: self._authorizations.labels("allowed", "")}
+
+    def decided(self, session: Session, took_s: float) -> None:
+        """An authorization was answered, on whichever switch."""
+        refusal = session.refusal
+        child = self._verdicts.get(refusal)
+        if child is None:
+            child = self._verdicts[refusal] = self._authorizations.labels("refused", refusal or "")
+        child.inc()
+        self._decisions.observe(took_s)
+
+    def settled(self, currency: str, micros: int) -> None:
+        """A customer was charged, or given back (negative)."""
+        counter = self._settled if micros >= 0 else self._given_back
+        counter.labels(currency).inc(abs(micros) / MICROS)
+
+    def unexpected(self, state: str, event: str) -> None:
+        self._unexpected.labels(state, event).inc()
+
+    def overflowed(self, queue: str) -> None:
+        """Something was refused because `queue` was full."""
+        self._overflows.labels(queue).inc()
+
+    def page(self, live: Iterable[Session], links: Iterable[Link], depths: Depths) -> bytes:
+        """The exposition. Takes milliseconds per hundred series: call it off the loop, one at a time."""
+        self._show_links(links := tuple(links))
+        self._show_calls(live, {link.state.name for link in links} | {HTTP_SWITCH})
+        self._depth.clear()
+        self._age.clear()
+        for feed, (depth, oldest_ms) in depths.items():
+            self._depth.labels(feed).set(depth)
+            self._age.labels(feed).set((oldest_ms or 0) / 1000)
+        return generate_latest(self._registry)
+
+    def _show_links(self, links: Iterable[Link]) -> None:
+        self._up.clear()
+        self._since.clear()
+        for link in links:
+            self._up.labels(link.kind, link.state.name).set(link.state.up)
+            self._since.labels(link.kind, link.state.name).set(link.state.since_ms / 1000)
+
+    def _show_calls(self, live: Iterable[Session], switches: set[str]) -> None:
+        calls: Tally[tuple[str, State]] = Tally()
+        held: Tally[str] = Tally()
+        for session in live:
+            switch = session.call.switch
+            calls[switch if switch in switches else OTHER, session.state] += 1
+            if session.levels:
+                held[session.customer.currency] += session.customer.held
+        self._calls.clear()
+        self._held.clear()
+        for (switch, state), count in calls.items():
+            self._calls.labels(switch, state.value).set(count)
+        for currency, micros in held.items():
+            self._held.labels(currency).set(micros / MICROS)

@@ -1,0 +1,96 @@
+"""The listening socket: time-outs for connections that say nothing, and an end to how many there may be."""
+
+import asyncio
+import resource
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+from aiohttp import web
+
+_DESCRIPTORS_FOR_THE_REST = 256
+"""Of the process: switches, store, sinks, journal."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a client may do to us.
+
+    `silence_s`: before a request's headers are complete, and between requests; however slowly bytes trickle in.
+    `shutdown_s`: for requests that are under way when the server stops.
+    """
+
+    silence_s: float = 30
+    shutdown_s: float = 10
+    connections: int = 4096
+    headers: int = 64
+
+
+class HttpServer:
+    """Serves `app` until it is stopped. `refused` is called for each connection beyond the limit.
+
+    `reuse_port`: several processes may listen on the same port.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        host: str,
+        port: int,
+        *,
+        refused: Callable[[], None],
+        limits: Limits | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        limits = limits or Limits()
+        self._host = host
+        self._port = port
+        self._reuse_port = reuse_port
+        self._refused = refused
+        self._connections = limits.connections
+        self._listening: asyncio.Server | None = None
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            keepalive_timeout=limits.silence_s,
+            shutdown_timeout=limits.shutdown_s,
+            lingering_time=1,
+            max_headers=limits.headers,
+        )
+
+    async def start(self) -> int:
+        """Listen. Answers the port, for whoever asked for port 0; OSError when the address cannot be had."""
+        await self._runner.setup()
+        most = min(self._connections, _descriptors() - _DESCRIPTORS_FOR_THE_REST)
+        server = cast(web.Server, self._runner.server)
+
+        def accept() -> asyncio.BaseProtocol:
+            if len(server.connections) < most:
+                return server()
+            self._refused()
+            return _Refused()
+
+        self._listening = await asyncio.get_running_loop().create_server(
+            accept, self._host, self._port, reuse_port=self._reuse_port or None, backlog=1024
+        )
+        port: int = self._listening.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        """No new connection, no new request; what is under way is finished."""
+        if self._listening is not None:
+            self._listening.close()
+        await self._runner.cleanup()
+
+
+class _Refused(asyncio.Protocol):
+    """A connection too many: closed before it costs anything."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _descriptors() -> int:
+    """How many files and sockets this process may have: the soft limit, raised as far as the system lets us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 2**20
