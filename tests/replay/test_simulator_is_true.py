@@ -1,16 +1,13 @@
 """The simulated Asterisk tells a call as the recorded real one did: same events, same headers, same order."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
 import pytest
 
-from callctl.adapters.asterisk.link import AmiLink, LinkEvents
 from callctl.adapters.asterisk.wire import Message
-from callctl.clock import SystemClock
-from callctl.simulators.ami import AmiSimulator, EndedBy, Script, SimCall, User
-from callctl.simulators.scaled_clock import ScaledClock
+from callctl.simulators.ami import EndedBy, Script
+from tests.ami_table import Table, laid_table
 from tests.replay.recordings import names, received
 from tests.waiting import until
 
@@ -38,49 +35,10 @@ def in_two(story: list[Step]) -> tuple[list[Step], list[Step]]:
     return story[:parting], sorted(story[parting:])
 
 
-class Table:
-    """A simulated switch, a link to it, and a hand that answers the gate."""
-
-    def __init__(self, switch: AmiSimulator, link: AmiLink, events: list[Message]) -> None:
-        self.switch = switch
-        self.link = link
-        self.events = events
-
-    async def gated(self, script: Script) -> SimCall:
-        call = self.switch.place_call(script)
-        await until(lambda: any(event.event == "UserEvent" for event in self.events))
-        return call
-
-    async def allowed(self, script: Script, limit_s: int = 0) -> SimCall:
-        call = await self.gated(script)
-        if limit_s:
-            await self.set_variable(call, "CC_LIMIT", str(limit_s))
-        place = [("Context", "callctl-dial"), ("Exten", script.called), ("Priority", 1)]
-        assert (await self.link.action("Redirect", [("Channel", call.uniqueid), *place])).succeeded
-        return call
-
-    async def set_variable(self, call: SimCall, name: str, value: str) -> None:
-        headers = [("Channel", call.uniqueid), ("Variable", name), ("Value", value)]
-        assert (await self.link.action("Setvar", headers)).succeeded
-
-    async def told(self, call: SimCall) -> list[Message]:
-        """Every event of the call, once it is over."""
-        await call.outcome()
-        await self.link.action("Ping")
-        return [event for event in self.events if event.event != "FullyBooted"]
-
-
 @pytest.fixture
 async def table() -> AsyncIterator[Table]:
-    users = {"callctl": User("pw")}
-    async with AmiSimulator(users, clock=ScaledClock(SystemClock(), 20)) as switch:
-        events: list[Message] = []
-        link = AmiLink("127.0.0.1", switch.port, "callctl", "pw", LinkEvents(on_event=events.append))
-        running = asyncio.create_task(link.run())
-        await until(lambda: link.up)
-        yield Table(switch, link, events)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+    async with laid_table() as ready:
+        yield ready
 
 
 SCRIPT = Script(caller="15550001", called="9551", ring_s=0.5)

@@ -157,9 +157,7 @@ class AmiLink:
         pending = await self._ask(name, headers, timeout_ms, is_list=False)
         return pending.answer.result()
 
-    async def query(
-        self, name: str, headers: Headers = (), *, timeout_ms: int | None = None
-    ) -> list[Message]:
+    async def query(self, name: str, headers: Headers = (), *, timeout_ms: int | None = None) -> list[Message]:
         """The whole list of an action like `Status`. A refusal, or half a list, is SwitchUnavailable."""
         pending = await self._ask(name, headers, timeout_ms, is_list=True)
         items, last = pending.items, pending.answer.result()

@@ -35,9 +35,7 @@ class Message:
         lines.reverse()  # so that of two headers of one name the first stays in the dict
         self._lines = lines
         self._first = {
-            name: value.removeprefix(" ")
-            for name, colon, value in [line.partition(":") for line in lines]
-            if colon
+            name: value.removeprefix(" ") for name, colon, value in [line.partition(":") for line in lines] if colon
         }
 
     def __getitem__(self, name: str) -> str:

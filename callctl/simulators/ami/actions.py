@@ -155,9 +155,7 @@ class Actions:
         if action["Channel"] and one is None:
             return action.error(NO_CHANNEL)
         wanted = [name for name in _BETWEEN_VARIABLES.split(action["Variables"]) if name]
-        events = [
-            self._status_of(channel, wanted) + action.id for channel in ([one] if one else self._exchange)
-        ]
+        events = [self._status_of(channel, wanted) + action.id for channel in ([one] if one else self._exchange)]
         complete = [("Event", "StatusComplete"), *action.id, ("EventList", "Complete")]
         count = str(len(events))
         start = [("Response", "Success"), *action.id, ("EventList", "start")]

@@ -52,9 +52,7 @@ def _pair(exchange: Exchange, asked: Announcement) -> tuple[Channel, Channel]:
     """The two halves appear, answer, and the originator hears that it worked."""
     place = f"{asked.exten}@{asked.context}"
     name = f"Local/{place}-{exchange.take_number():08x}"
-    one = exchange.add(
-        f"{name};1", uniqueid=asked.channel_id, state=DOWN, context=asked.context, exten=asked.exten
-    )
+    one = exchange.add(f"{name};1", uniqueid=asked.channel_id, state=DOWN, context=asked.context, exten=asked.exten)
     two = exchange.add(
         f"{name};2",
         uniqueid=asked.other_channel_id,

@@ -90,9 +90,7 @@ class ArmedLimit(msgspec.Struct, frozen=True):
 class Channel:
     """A channel from Newchannel to Hangup. `ending` and `goto` are how others reach into its dialplan."""
 
-    def __init__(
-        self, name: str, uniqueid: str, linkedid: str, *, state: int, context: str, exten: str
-    ) -> None:
+    def __init__(self, name: str, uniqueid: str, linkedid: str, *, state: int, context: str, exten: str) -> None:
         self.name = name
         self.uniqueid = uniqueid
         self.linkedid = linkedid

@@ -119,9 +119,7 @@ class Dialplan:
                 self._released(call, caller.ending.result())
                 return
         if setup.is_modern:
-            self._released(
-                call, Ending(EndedBy.DIALPLAN, 127, refusal_status(caller.variables.get("CC_SIP")))
-            )
+            self._released(call, Ending(EndedBy.DIALPLAN, 127, refusal_status(caller.variables.get("CC_SIP"))))
         else:
             self._released(call, Ending(EndedBy.DIALPLAN, to_number(caller.variables.get("CC_CAUSE"), 16)))
 
@@ -256,9 +254,7 @@ class Dialplan:
     def _limit_reached(self, caller: Channel) -> None:
         """The extension T of callctl-dial."""
         self._move(caller, "callctl-dial", "T")
-        self._exchange.emit(
-            "UserEvent", self._exchange.snapshot(caller), [("UserEvent", "CCLimit")], of="user"
-        )
+        self._exchange.emit("UserEvent", self._exchange.snapshot(caller), [("UserEvent", "CCLimit")], of="user")
 
     def _released(self, call: SimCall, ending: Ending) -> None:
         """The caller's channel ends without an answer, no other leg being left."""

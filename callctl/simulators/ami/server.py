@@ -83,9 +83,7 @@ class ManagerServer:
 class Session:
     """One connected client."""
 
-    def __init__(
-        self, server: ManagerServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, server: ManagerServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.read: frozenset[str] = frozenset()
         self._write_classes: frozenset[str] = frozenset()
         self._is_known = False

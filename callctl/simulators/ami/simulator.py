@@ -44,9 +44,7 @@ class AmiSimulator:
         self._socket: asyncio.Server | None = None
         self.exchange = Exchange(setup, clock or SystemClock())
         self._dialplan = Dialplan(self.exchange)
-        self._server = ManagerServer(
-            self.exchange, Actions(self.exchange, self._originate), users, self.faults
-        )
+        self._server = ManagerServer(self.exchange, Actions(self.exchange, self._originate), users, self.faults)
 
     async def __aenter__(self) -> Self:
         await self._listen()
