@@ -22,7 +22,7 @@ from callctl.numbering import Number
 from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_seconds, first_charged_second
 from callctl.rating.margin import cost_within, margin_kept
-from callctl.rating.match import LevelPrice
+from callctl.rating.match import LevelPrice, NoRate
 
 NOBODY = "~nobody"
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
@@ -47,7 +47,7 @@ class Policy(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
 
-    `b_number` is None where the dialled number is invalid; `unpriced`: the level for which no row was found.
+    `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
     `caller` says which of account, trunk, address or number told the payer.
     """
 
@@ -61,7 +61,7 @@ class Facts(msgspec.Struct, frozen=True):
     caller: str
     days: tuple[str, ...] = ()
     prices: tuple[LevelPrice, ...] = ()
-    unpriced: str | None = None
+    unpriced: NoRate | None = None
 
     def above(self, account: str) -> str:
         """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
@@ -117,16 +117,14 @@ def _destination(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
         if account.destinations is not None:
             barred = account.destinations.barred_by(facts.b_number.digits, price.type, price.destination)
             saw, above = f"{price.destination} {price.type}", facts.above(account.id)
-            yield Finding(
-                "destination", saw, Refusal.DESTINATION_BARRED if barred else None, barred or "", above
-            )
+            yield Finding("destination", saw, Refusal.DESTINATION_BARRED if barred else None, barred or "", above)
 
 
 def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
     if facts.unpriced is not None and facts.b_number is not None:
         saw = f"{facts.b_number.e164} {facts.b_number.type}"
-        limit = f"no {offered.direction} row prices it"
-        yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced))
+        limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
+        yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account))
     for price in facts.prices:
         yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(price.account))
 
@@ -160,7 +158,7 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now)]
         trace = (Check("emergency", Verdict.PASS, number), *map(traced, found))
         refused = deciding(found)
-    session = _session(offered, facts, number, policy, trace)
+    session = _session(offered, facts, number, policy)
     return Proposal(session, take_for(session, facts.trunk, now, policy), trace, refused)
 
 
@@ -169,7 +167,7 @@ def traced(finding: Finding) -> Check:
     return Check(finding.check, verdict, finding.saw, finding.limit, finding.level)
 
 
-def _session(offered: Offered, facts: Facts, number: str, policy: Policy, trace: Trace) -> Session:
+def _session(offered: Offered, facts: Facts, number: str, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     levels = tuple(
@@ -255,11 +253,10 @@ def take_for(session: Session, trunk: Trunk | None, now: Instant, policy: Policy
             )
             for level in session.levels
         ),
-        trunk_slots=slots(trunk.caps, session.direction, b_digits, "")
-        if trunk is not None and trunk.caps
-        else (),
+        trunk_slots=slots(trunk.caps, session.direction, b_digits, "") if trunk is not None and trunk.caps else (),
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
+        now_ms=now.wall_ms,
         force=session.emergency,
     )
 
@@ -282,15 +279,11 @@ def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
     for use in uses:
         if use.limit is None:
             continue
-        account = (
-            session.levels[use.level].account if use.level < len(session.levels) else session.trunk or "trunk"
-        )
+        account = session.levels[use.level].account if use.level < len(session.levels) else session.trunk or "trunk"
         above = account if 0 < use.level < len(session.levels) else ""
         limited = Refusal.PROVIDER_LIMIT if above else Refusal.CHANNEL_LIMIT
         refusal = limited if use.full and not session.emergency else None
-        limit = (
-            str(use.limit) if use.hard_limit == use.limit else f"{use.limit}, with overflow {use.hard_limit}"
-        )
+        limit = str(use.limit) if use.hard_limit == use.limit else f"{use.limit}, with overflow {use.hard_limit}"
         yield Finding("channels", f"{use.slot}: {use.in_use} in use", refusal, f"at most {limit}", above)
 
 

@@ -74,17 +74,14 @@ def _record(session: Session, depth: int, due: Due, owed: Sequence[Due], correct
         "verdict": "refused" if session.state is State.REFUSED else "allowed",
         "refusal": session.refusal.value if session.refusal is not None else None,
         "detail": session.detail if session.detail and not session.refused_at else None,
-        "trace": visible(decode_trace(session.trace), account or None)
-        if session.state is State.REFUSED
-        else None,
+        "trace": visible(decode_trace(session.trace), account or None) if session.state is State.REFUSED else None,
         "q850": session.q850,
         "sip_code": session.sip_code,
         "released_by": session.released_by.value if session.released_by is not None else None,
         "estimated": session.estimated,
         "trace_id": session.trace_id,
         "chain": [
-            [level.account, format_amount(share.total)]
-            for level, share in zip(session.levels, owed, strict=False)
+            [level.account, format_amount(share.total)] for level, share in zip(session.levels, owed, strict=False)
         ],
     }
     return Record(account, _encode(fields))

@@ -55,9 +55,7 @@ def lost(session: Session, now: Instant) -> Advance:
         return settle(replace(released(session, gone), voided=True))
     granted_end = session.answered.plus_ms(session.granted_s * 1000)
     end = granted_end if granted_end.monotonic_ms < now.monotonic_ms else now
-    return settle(
-        released(session, Released(session.call, end, stated=session.answer_stated, estimated=True))
-    )
+    return settle(released(session, Released(session.call, end, estimated=True)))
 
 
 def settle(session: Session) -> Advance:

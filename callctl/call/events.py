@@ -5,6 +5,7 @@ subtracts wall times of that one clock), its monotonic half is placed on ours (d
 """
 
 from enum import StrEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +25,12 @@ class CallKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def __str__(self) -> str:
         return f"{self.switch}/{self.call_id}"
+
+    @property
+    def trace_id(self) -> str:
+        """16 hexadecimal digits that any process derives from the name alone."""
+        named = f"{len(self.switch)}:{self.switch}{self.call_id}"  # the length keeps ("a", "bc") and ("ab", "c") apart
+        return blake2b(named.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class ReleasedBy(StrEnum):

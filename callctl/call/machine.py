@@ -71,9 +71,7 @@ def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Adva
     session = _traced(replace(session, busy=False), admission.judged(session, event))
     if session.refusal is not None:  # the core had refused; this was only a look
         return _say_no(session, now)
-    session = holding(
-        replace(session, version=session.version + 1, tries=0), session.wanted_s, event.overflow
-    )
+    session = holding(replace(session, version=session.version + 1, tries=0), session.wanted_s, event.overflow)
     session = seen(session, event.available)
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
@@ -91,9 +89,7 @@ def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Adva
 
 
 def _go_ahead(session: Session, policy: Policy) -> AdmitCall:
-    return AdmitCall(
-        session.call, session.granted_s, policy.setup_timeout_s, session.b_number, session.account
-    )
+    return AdmitCall(session.call, session.granted_s, policy.setup_timeout_s, session.b_number, session.account)
 
 
 def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
@@ -103,9 +99,7 @@ def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Po
     if session.refusal is None and refused is None and session.tries <= running.MOST_TRIES:
         return _take_less(session, event, now, policy)
     if session.refusal is None:
-        session = admission.refuse(
-            session, refused or Finding("credit", "others were faster", Refusal.NO_CREDIT)
-        )
+        session = admission.refuse(session, refused or Finding("credit", "others were faster", Refusal.NO_CREDIT))
     return _say_no(_traced(session, findings), now)
 
 
@@ -145,9 +139,7 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
         granted_s = session.granted_s if session.emergency else min(policy.blind_s, session.ceiling_s)
         line = Check("store", Verdict.SKIP, f"{refusal}: admitted without it, for {granted_s} s")
         trace = encode_trace((*decode_trace(session.trace), line))
-        session = replace(
-            session, state=State.BLIND, granted_s=granted_s, first_granted_s=granted_s, trace=trace
-        )
+        session = replace(session, state=State.BLIND, granted_s=granted_s, first_granted_s=granted_s, trace=trace)
         return session, (
             deadline_at(session, Deadline.BUDGET, None),
             deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
@@ -156,9 +148,7 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
             _go_ahead(session, policy),
         )
     if session.refusal is None:
-        session = admission.refuse(
-            session, Finding("store", "no answer within the admission budget", refusal)
-        )
+        session = admission.refuse(session, Finding("store", "no answer within the admission budget", refusal))
     session, effects = _say_no(replace(session, busy=True), now)
     return session, effects
 
@@ -183,9 +173,7 @@ def _given_up(session: Session, event: Released, now: Instant, policy: Policy) -
 
 
 def _traced(session: Session, findings: list[Finding]) -> Session:
-    return replace(
-        session, trace=encode_trace((*decode_trace(session.trace), *map(admission.traced, findings)))
-    )
+    return replace(session, trace=encode_trace((*decode_trace(session.trace), *map(admission.traced, findings))))
 
 
 def _refused_answer(session: Session, event: Taken | TakeRefused, now: Instant, policy: Policy) -> Advance:
@@ -206,9 +194,7 @@ def _blind_answered(session: Session, event: Answered, now: Instant, policy: Pol
 
 def _blind_released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
     session = ending.released(session, event)
-    if (
-        session.busy
-    ):  # a take is under way: its answer decides whether the store or the journal closes the call
+    if session.busy:  # a take is under way: its answer decides whether the store or the journal closes the call
         return session, ()
     return session, (JournalNow(session), *forget(session))
 

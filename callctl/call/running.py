@@ -88,8 +88,8 @@ def watch(session: Session, now: Instant) -> tuple[Effect, ...]:
 
 def _left_ms(session: Session, seconds: int, now: Instant) -> int:
     """Milliseconds until the call has lasted `seconds`; negative when it has."""
-    assert session.answered is not None
-    return session.answered.monotonic_ms + seconds * 1000 - now.monotonic_ms
+    begun = session.answered or now
+    return begun.monotonic_ms + seconds * 1000 - now.monotonic_ms
 
 
 def _next_look(session: Session, now: Instant) -> Instant | None:
@@ -165,12 +165,7 @@ def extend_asked(session: Session, _: ExtendAsked, now: Instant, policy: Policy)
 
 def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     """Hold the next, longer slice."""
-    if (
-        session.busy
-        or session.answered is None
-        or session.emergency
-        or session.granted_s >= session.ceiling_s
-    ):
+    if session.busy or session.answered is None or session.emergency or session.granted_s >= session.ceiling_s:
         return session, ()
     slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
     planned_s = min(session.granted_s + slice_s, session.ceiling_s)
@@ -193,9 +188,7 @@ def save(session: Session, now: Instant, policy: Policy) -> Advance:
         return session, ()
     session = replace(session, wanted_s=session.granted_s, busy=True)
     nothing = (0,) * len(session.levels)
-    return session, (
-        ExtendNow(Extension(replace(session, busy=False), nothing, _lease_until(session, now, policy))),
-    )
+    return session, (ExtendNow(Extension(replace(session, busy=False), nothing, _lease_until(session, now, policy))),)
 
 
 def _lease_until(session: Session, now: Instant, policy: Policy) -> int:

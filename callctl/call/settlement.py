@@ -15,9 +15,7 @@ def settle(session: Session) -> Settlement:
     ended = replace(session, state=State.ENDED, posted=tuple(due.total for due in owed))
     posts: tuple[Post, ...] = ()
     if session.answered is not None:
-        posts = tuple(
-            Post(level.account, kind, due.total) for level, due in zip(session.levels, owed, strict=True)
-        )
+        posts = tuple(Post(level.account, kind, due.total) for level, due in zip(session.levels, owed, strict=True))
     return Settlement(ended, posts, cdr.records(ended, owed))
 
 

@@ -1,0 +1,210 @@
+"""All calls of this process: offered, reported, looked up, taken over from the store, lengthened by a top-up."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import structlog
+from msgspec.structs import replace
+
+from callctl.call import machine
+from callctl.call.admission import Finding, Policy, propose
+from callctl.call.effects import AdmitCall, RejectCall, TakeNow
+from callctl.call.events import (
+    Alerting,
+    Answered,
+    CallEvent,
+    CallKey,
+    Deadline,
+    DeadlineReached,
+    ExtendAsked,
+    HangUpAsked,
+    Offered,
+    Released,
+)
+from callctl.call.running import Advance
+from callctl.call.session import Session, State
+from callctl.causes import Refusal
+from callctl.clock import Instant
+from callctl.control.deadlines import Deadlines
+from callctl.control.facts import gather
+from callctl.control.journal import Journal
+from callctl.control.mailbox import Mailbox
+from callctl.control.performer import Performer
+from callctl.errors import CallConflict, UnknownCall
+from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Tariffs
+
+log = structlog.get_logger(__name__)
+
+LIVE = frozenset({State.ADMITTED, State.ANSWERED, State.BLIND})
+EXPLAINED = "~explained"  # the switch of calls that are only asked about
+MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
+
+
+class CallControl:
+    """Implements `ports.Calls`, and receives what the adapters report."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        tariffs: Tariffs,
+        takes: Takes,
+        sessions: Sessions,
+        switches: Mapping[str, Switch],
+        journal: Journal,
+        observer: Observer,
+        policy: Policy,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._clock = clock
+        self._tariffs = tariffs
+        self._takes = takes
+        self._sessions = sessions
+        self._observer = observer
+        self.policy = policy
+        self.deadlines = Deadlines(clock, self.receive)
+        self.performer = Performer(
+            takes, switches, self.deadlines, journal, observer, forget=self._forget, settled=wake
+        )
+        self._boxes: dict[CallKey, Mailbox] = {}
+        self._by_account: defaultdict[str, set[CallKey]] = defaultdict(set)
+
+    # ---- from the adapters and the clock: never blocks, never raises
+
+    def receive(self, event: CallEvent) -> None:
+        """One event of a call. A call that is not known is offered anew, or long over."""
+        box = self._boxes.get(event.call)
+        if box is not None:
+            box.put(event)
+        elif isinstance(event, Offered):
+            self._offer(event)
+
+    # ---- ports.Calls
+
+    async def authorize(self, offered: Offered) -> Session:
+        box = self._boxes.get(offered.call)
+        if box is not None and box.session.state is State.REFUSED:
+            await box.until(lambda it: it.closed)  # its record first, then it may be decided anew
+            box = None
+        if box is None:
+            box = self._offer(offered)
+        session = await box.until(lambda it: it.decided)
+        if session.fingerprint != offered.fingerprint:
+            raise CallConflict(f"call {offered.call} was asked for before, with another body")
+        return session
+
+    async def explain(self, offered: Offered) -> Session:
+        now = self._clock.now()
+        offered = replace(offered, call=CallKey(EXPLAINED, offered.call.call_id))
+        proposal = propose(offered, gather(offered, self._tariffs, now), now, self.policy)
+        session, effects = machine.begin(proposal, now, self.policy)
+        while taking := next((effect for effect in effects if isinstance(effect, TakeNow)), None):
+            answer = await self._takes.admit(replace(taking.take, probe=True, dry=True))
+            if isinstance(answer, Existing):
+                raise CallConflict(f"call {offered.call} is known already")
+            session, effects = machine.advance(session, answer, now, self.policy)
+            if any(isinstance(effect, AdmitCall | RejectCall) for effect in effects):
+                break
+        return session
+
+    async def report(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Session:
+        box = self._boxes.get(event.call) or await self._recall(event.call)
+        if not box.decided:
+            await box.until(lambda it: it.decided)
+        box.put(event)
+        return await box.until(lambda it: not it.session.busy)
+
+    async def find(self, call: CallKey) -> Session:
+        box = self._boxes.get(call)
+        if box is not None:
+            return box.session
+        session = await self._sessions.find(call)
+        if session is None:
+            raise UnknownCall(f"no call {call}")
+        return session
+
+    def live(self) -> list[Session]:
+        return [box.session for box in self._boxes.values() if box.session.state in LIVE]
+
+    # ---- for the reconciler
+
+    def boxes(self, switch: str) -> list[Mailbox]:
+        """The calls of one switch that this process knows."""
+        return [box for call, box in self._boxes.items() if call.switch == switch]
+
+    def knows(self, call: CallKey) -> bool:
+        return call in self._boxes
+
+    def adopt(self, stored: Session) -> Mailbox:
+        """Take up a call that the store remembers. Its clocks are set by its wall times."""
+        now = self._clock.now()
+        session = _rebased(stored, now)
+        box = self._register(session)
+        box.decided = True
+        if session.state in LIVE:
+            box.follow(machine.resume(session, now, self.policy))
+        return box
+
+    def topped_up(self, account: str) -> None:
+        """There is more money: look again at the account's running calls, and at those it pays for below it."""
+        for call in tuple(self._by_account.get(account, ())):
+            box = self._boxes[call]
+            if box.session.state is State.ANSWERED and box.session.attended:
+                box.put(DeadlineReached(call, Deadline.RETRY))
+
+    # ---- within
+
+    def _offer(self, offered: Offered) -> Mailbox:
+        now = self._clock.now()
+        proposal = propose(offered, gather(offered, self._tariffs, now), now, self.policy)
+        box = self._register(proposal.session)
+        if len(self._boxes) > MOST_CALLS:
+            self._observer.overflowed("calls")
+            proposal = replace(proposal, refused=Finding("capacity", "too many calls at once", Refusal.OVERLOADED))
+        box.follow(machine.begin(proposal, now, self.policy))
+        return box
+
+    async def _recall(self, call: CallKey) -> Mailbox:
+        session = await self._sessions.find(call)
+        if session is None or session.state is State.REFUSED:
+            raise UnknownCall(f"no call {call}")
+        return self._boxes.get(call) or self.adopt(session)
+
+    def _register(self, session: Session) -> Mailbox:
+        box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.perform)
+        for level in session.levels:
+            self._by_account[level.account].add(session.call)
+        return box
+
+    def _step(self, session: Session, event: CallEvent) -> Advance:
+        now = self._clock.now()
+        after, effects = machine.advance(session, event, now, self.policy)
+        if any(isinstance(effect, AdmitCall | RejectCall) for effect in effects):
+            self._observer.decided(after, now.since_ms(session.setup) / 1000)
+        return after, effects
+
+    def _forget(self, box: Mailbox) -> None:
+        call = box.session.call
+        if self._boxes.get(call) is box:
+            del self._boxes[call]
+            for level in box.session.levels:
+                calls = self._by_account[level.account]
+                calls.discard(call)
+                if not calls:
+                    del self._by_account[level.account]
+
+
+def _rebased(session: Session, now: Instant) -> Session:
+    """The monotonic halves of a stored session belong to another process: place its wall times on our clock."""
+
+    def placed(moment: Instant | None) -> Instant | None:
+        return None if moment is None else now.at_wall(moment.wall_ms)
+
+    return replace(
+        session,
+        setup=now.at_wall(session.setup.wall_ms),
+        alerting=placed(session.alerting),
+        answered=placed(session.answered),
+        released=placed(session.released),
+        busy=False,
+    )

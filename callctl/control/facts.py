@@ -1,0 +1,106 @@
+"""What must be looked up before a call can be decided: the payer, the number, the rows. All of it in memory."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from callctl.accounts import Account, Chain, Directory, Trunk
+from callctl.call.admission import Facts
+from callctl.call.events import Offered
+from callctl.clock import Instant
+from callctl.money import Rounding
+from callctl.numbering import DialRules, Number, caller, is_emergency, normalise
+from callctl.ports import Tariffs
+from callctl.rating.charge import Price, Tier
+from callctl.rating.match import Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.tariff import Direction, TrafficClass
+
+_NO_RULES = DialRules()
+_FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
+
+
+def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
+    """Everything `admission.propose` asks about. Never raises: what is not found is a fact too."""
+    directory = tariffs.directory
+    account, trunk, told_by = _payer(offered, directory)
+    chain = directory.chain(account) if account is not None else ()
+    rules = chain[0].dial_rules if chain else _NO_RULES
+    number = normalise(offered.b_number, rules)
+    emergency = offered.direction is not Direction.INBOUND and is_emergency(offered.b_number, rules)
+    prices: tuple[LevelPrice, ...] | NoRate = ()
+    if emergency:
+        prices = _free(chain, "emergency", TrafficClass.EMERGENCY)
+    elif number is not None and chain:
+        prices = _prices(offered, chain, trunk, number, tariffs, now)
+    return Facts(
+        chain=chain,
+        trunk=trunk,
+        dialled=offered.b_number,
+        a_number=caller(offered.a_number, rules),
+        b_number=number,
+        emergency=emergency,
+        trace_id=offered.call.trace_id,
+        caller=told_by,
+        days=tuple(_day(level.timezone, now.wall_ms // 60_000) for level in chain),
+        prices=() if isinstance(prices, NoRate) else prices,
+        unpriced=prices if isinstance(prices, NoRate) else None,
+    )
+
+
+def _payer(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | None, str]:
+    """The account that pays, its trunk, and in words what told them."""
+    if offered.account is not None:
+        trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
+        return offered.account, trunk, f"account {offered.account}"
+    if offered.trunk is not None:
+        trunk = directory.trunks.get(offered.trunk)
+        return (trunk.account if trunk is not None else None), trunk, f"trunk {offered.trunk}"
+    if offered.source_ip is not None:
+        found = directory.by_ip(offered.source_ip)
+        if found is not None:
+            trunk = directory.trunks.get(found[1]) if found[1] is not None else None
+            return found[0], trunk, f"address {offered.source_ip}"
+    number = offered.b_number if offered.direction is Direction.INBOUND else offered.a_number
+    return directory.by_number(caller(number, _NO_RULES)), None, f"number {number}"
+
+
+def _prices(
+    offered: Offered, chain: Chain, trunk: Trunk | None, number: Number, tariffs: Tariffs, now: Instant
+) -> tuple[LevelPrice, ...] | NoRate:
+    own = tariffs.plan(chain[0].plan)
+    on_net = offered.direction is Direction.OUTBOUND and tariffs.directory.by_number(number.e164) is not None
+    if on_net and own is not None and not own.bill_on_net:
+        return _free(chain, "on-net", TrafficClass.ONNET)
+    decks = _decks(chain, tariffs, now.wall_ms)
+    if isinstance(decks, NoRate):
+        return decks
+    root = tariffs.plan(chain[-1].plan)
+    bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
+    carrier = tariffs.deck(bought, now.wall_ms) if bought is not None else None
+    found = price_levels(decks, carrier, number, now.wall_ms, offered.direction)
+    if isinstance(found, NoRate) and offered.direction is not Direction.OUTBOUND:
+        return _free(chain, offered.direction.value, TrafficClass.INTERNAL)  # what no row prices costs nothing
+    return found
+
+
+def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, Deck]] | NoRate:
+    decks = []
+    for level in chain:
+        deck = tariffs.deck(level.plan, at_ms)
+        if deck is None:
+            return NoRate(level.id, level.plan, "the plan has no rows")
+        decks.append((level.id, deck))
+    return decks
+
+
+def _free(chain: Sequence[Account], what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
+    return tuple(
+        LevelPrice(level.id, level.plan, what, what, "", traffic_class, _FREE, None, None, None) for level in chain
+    )
+
+
+@lru_cache(maxsize=4096)
+def _day(timezone: str, minute: int) -> str:
+    """The local ISO day at a minute since the epoch."""
+    return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(timezone)).date().isoformat()

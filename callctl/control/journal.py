@@ -1,0 +1,78 @@
+"""What the store could not be told: an append-only file, written through to the disk, replayed when the store is back.
+
+A line is a session; the last line of a call says what is to be done. A line of a call that the store has taken over
+(admitted, answered) or a bare name means: nothing any more. A torn last line (a crash in the middle) is dropped.
+"""
+
+import os
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from callctl.call.session import Session, State
+
+log = structlog.get_logger(__name__)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Session).decode
+TO_REPLAY = frozenset({State.BLIND, State.REFUSED, State.SETTLING, State.ENDED})
+
+
+class Journal:
+    """`pending` holds what must still be replayed. Raises nothing: a full disk must not stop an emergency call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.pending: dict[str, Session] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._load()
+        self._file = path.open("ab", buffering=0)
+
+    def _load(self) -> None:
+        raw = self._path.read_bytes() if self._path.exists() else b""
+        for line in raw.split(b"\n")[:-1]:
+            name, _, packed = line.partition(b" ")
+            try:
+                session = _decode(b64decode(packed, validate=True)) if packed else None
+            except (ValueError, msgspec.MsgspecError) as error:
+                log.error("journal_line_unreadable", error=str(error), line=line[:80].decode("ascii", "replace"))
+                continue
+            self._keep(name.decode("ascii", "replace"), session)
+        whole = raw.rfind(b"\n") + 1
+        if whole < len(raw):
+            os.truncate(self._path, whole)
+
+    def append(self, session: Session) -> None:
+        """Remember this state of a call, on the disk."""
+        name = session.call.trace_id
+        self._keep(name, session)
+        self._write(name.encode() + b" " + b64encode(_encode(session)) + b"\n")
+
+    def done(self, session: Session) -> None:
+        """The store knows it now. When nothing is left the file starts anew."""
+        name = session.call.trace_id
+        if self.pending.get(name) is not session:
+            return  # something newer was written meanwhile
+        del self.pending[name]
+        if self.pending:
+            self._write(name.encode() + b"\n")
+        else:
+            os.ftruncate(self._file.fileno(), 0)
+
+    def _keep(self, name: str, session: Session | None) -> None:
+        if session is not None and session.state in TO_REPLAY:
+            self.pending[name] = session
+        else:
+            self.pending.pop(name, None)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._file.write(line)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            log.critical("journal_not_written", error=str(error))
+
+    def close(self) -> None:
+        self._file.close()

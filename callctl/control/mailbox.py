@@ -1,0 +1,54 @@
+"""One call in this process: its session, its events in order, and who waits for it."""
+
+from asyncio import Future, get_running_loop
+from collections.abc import Callable
+
+from callctl.call.effects import AdmitCall, Effect, Forget, RejectCall
+from callctl.call.events import CallEvent
+from callctl.call.running import Advance
+from callctl.call.session import Session
+
+
+class Mailbox:
+    """Feeds events to the machine, one at a time, and hands its effects on.
+
+    Nothing here awaits, so the order of events is the order of `put`; what takes time comes back as an event.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        step: Callable[[Session, CallEvent], Advance],
+        perform: Callable[["Mailbox", Effect], None],
+    ) -> None:
+        self.session = session
+        self.decided = False
+        self.closed = False
+        self._step = step
+        self._perform = perform
+        self._waiting: list[Future[None]] = []
+
+    def put(self, event: CallEvent) -> None:
+        """One event, and all that follows from it at once."""
+        self.follow(self._step(self.session, event))
+
+    def follow(self, advance: Advance) -> None:
+        self.session, effects = advance
+        for effect in effects:
+            if isinstance(effect, AdmitCall | RejectCall):
+                self.decided = True
+            elif isinstance(effect, Forget):
+                self.closed = True
+            self._perform(self, effect)
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def until(self, reached: Callable[["Mailbox"], bool]) -> Session:
+        """The session once `reached` holds; it is looked at after every event."""
+        while not reached(self) and not self.closed:
+            future: Future[None] = get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+        return self.session

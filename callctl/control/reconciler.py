@@ -1,0 +1,151 @@
+"""Compares what we believe with what is: the switches' channel lists, lapsed leases, the journal.
+
+A switch's silence is not absence: a query that fails changes nothing. Its channel list is the truth, ours a cache.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from msgspec.structs import replace
+
+from callctl.call import settlement
+from callctl.call.admission import Policy, take_for
+from callctl.call.ending import carry_over
+from callctl.call.events import Deadline, DeadlineReached, Released
+from callctl.call.session import Session, State
+from callctl.call.takes import Settlement
+from callctl.clock import Instant
+from callctl.control.calls import LIVE, CallControl
+from callctl.control.journal import Journal
+from callctl.errors import PortError
+from callctl.ports import Clock, Existing, Sessions, Switch, Takes
+
+log = structlog.get_logger(__name__)
+
+SWEEP_MS = 5_000
+LIST_EVERY_SWEEPS = 12
+BATCH = 100
+
+
+class Reconciler:
+    """`roots` names every root account whose leases this process watches."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        calls: CallControl,
+        switches: Mapping[str, Switch],
+        takes: Takes,
+        sessions: Sessions,
+        journal: Journal,
+        policy: Policy,
+        roots: Callable[[], Sequence[str]],
+    ) -> None:
+        self._clock = clock
+        self._calls = calls
+        self._switches = switches
+        self._takes = takes
+        self._sessions = sessions
+        self._journal = journal
+        self._policy = policy
+        self._roots = roots
+
+    async def recover(self) -> None:
+        """After a start: take up every live call of ours that the store remembers."""
+        for session in await self._sessions.live(self._roots()):
+            mine = session.call.switch in self._switches or not session.attended
+            if mine and not self._calls.knows(session.call):
+                self._calls.adopt(session)
+
+    async def run(self) -> None:
+        """Sweep for ever: leases every few seconds, channel lists every minute, the journal when it has something."""
+        sweeps = 0
+        while True:
+            await self._clock.sleep_ms(SWEEP_MS)
+            sweeps += 1
+            await self.sweep()
+            if sweeps % LIST_EVERY_SWEEPS == 0:
+                await asyncio.gather(*(self.compare(name) for name in self._switches))
+
+    async def sweep(self) -> None:
+        """Close what lapsed and replay what the store missed. A store that is away leaves all for the next time."""
+        try:
+            await self._replay()
+            now = self._clock.now()
+            for session in await self._sessions.lapsed(self._roots(), now.wall_ms, BATCH):
+                if not self._calls.knows(session.call):
+                    log.warning("lease_lapsed", call_id=str(session.call), state=session.state)
+                    self._calls.adopt(session).put(DeadlineReached(session.call, Deadline.LOST))
+        except PortError as error:
+            log.warning("sweep_failed", error=str(error))
+
+    async def compare(self, name: str) -> None:
+        """Settle the calls that the switch no longer has; have the timers of the others set anew."""
+        asked = self._clock.now()
+        try:
+            alive = {seen.call: seen for seen in await self._switches[name].live_calls()}
+        except PortError as error:
+            log.warning("channel_list_failed", switch=name, error=str(error))
+            return
+        for box in self._calls.boxes(name):
+            session = box.session
+            if session.state not in LIVE or session.setup.monotonic_ms > asked.monotonic_ms:
+                continue
+            seen = alive.get(session.call)
+            if seen is not None:
+                box.put(seen)
+            else:
+                log.warning("call_vanished", call_id=str(session.call), switch=name)
+                box.put(_vanished(session, self._clock.now()))
+
+    # ---- the journal
+
+    async def _replay(self) -> None:
+        for session in tuple(self._journal.pending.values()):
+            if self._calls.knows(session.call):
+                continue  # still running here: its own mailbox looks after it
+            if await self._replayed(session):
+                self._journal.done(session)
+                log.info("journal_replayed", call_id=str(session.call), state=session.state)
+
+    async def _replayed(self, ours: Session) -> bool:
+        now = self._clock.now()
+        stored = await self._sessions.find(ours.call)
+        if ours.state is State.BLIND and (stored is None or stored.state is State.REFUSED):
+            take = replace(take_for(ours, None, now, self._policy), force=True)
+            answer = await self._takes.admit(take)
+            if isinstance(answer, Existing):
+                return False  # another process was faster; look again at the next sweep
+            stored = replace(take.session, version=1, levels=ours.levels)
+        closing = _closing(ours, stored)
+        return closing is None or await self._takes.settle(closing) is None
+
+
+def _closing(ours: Session, stored: Session | None) -> Settlement | None:
+    """What the store must still be told; None where it knows already."""
+    if ours.state is State.REFUSED:
+        if stored is not None and stored.state is State.ENDED:
+            return None
+        version = stored.version if stored is not None and stored.state is not State.REFUSED else 0
+        return settlement.refuse(replace(ours, version=version))
+    if stored is None:
+        return settlement.settle(replace(ours, version=0))
+    if stored.state is State.ENDED:
+        guessed = stored.estimated and not ours.estimated and ours.answered is not None
+        return settlement.correct(stored, carry_over(ours, stored)) if guessed else None
+    if ours.released is None:  # admitted blind, and then we died: nobody knows more than its grant
+        end = ours.answered or ours.setup
+        ours = replace(ours, released=end.plus_ms(ours.granted_s * 1000 if ours.answered else 0), estimated=True)
+    closed = carry_over(ours, replace(stored, answered=ours.answered or stored.answered, granted_s=ours.granted_s))
+    return settlement.settle(closed)
+
+
+def _vanished(session: Session, now: Instant) -> Released:
+    """A call ended while nobody looked: at the end of its grant at the latest."""
+    end = now
+    if session.answered is not None:
+        granted_end = session.answered.plus_ms(session.granted_s * 1000)
+        end = granted_end if granted_end.monotonic_ms < now.monotonic_ms else now
+    return Released(session.call, end, estimated=True)
