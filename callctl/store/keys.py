@@ -1,0 +1,126 @@
+"""Every Redis key there is, and the names that are derived from a call.
+
+What one decision touches carries the hash tag of the root account, `{root}`, so that it shares a slot of a
+cluster and one script can take all of it.
+
+    {root}:a:<account>     hash    bal, held, floor (micro-units), and one field per channel counter
+    {root}:t:<trunk>       hash    one field per channel counter
+    {root}:l:<account>     stream  the ledger
+    {root}:s:<trace id>    string  the record of a call (`records.py`)
+    {root}:live            zset    trace ids of calls that hold something, by the end of their lease (wall ms)
+    {root}:outbox          stream  CDRs on their way to the feeds: account, payload
+    {root}:op:<digest>     string  the first answer to a top-up
+    {root}:cps:<name>:<s>  string  call attempts in that second
+    call:<trace id>        string  the root of a call
+    changes                stream  what every process must hear of: what, id
+
+A feed has a slot of its own, and so have all definitions together.
+
+    {feed:<feed>}:q                  stream  its records: account, at_ms, payload; the id is <sequence>-0
+    {feed:<feed>}:place              hash    sequence, at_ms, and root:<root> = the last id moved of its outbox
+    {definitions}:revision           string  counts every write of a definition
+    {definitions}:written            zset    <kind>:<id> by the revision it was last written at
+    {definitions}:<kind>             hash    account, trunk, plan: JSON by id; deck: which chunks, by plan
+    {definitions}:rows:<chunk>       string  2,000 rows of a deck in msgpack
+"""
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+from urllib.parse import quote, unquote
+
+from callctl.call.events import CallKey
+
+CHANGES: Final = "changes"
+CHANGES_KEPT: Final = 10_000
+
+UNLIMITED: Final = "unlimited"
+"""The floor of an account that may owe any amount. An account that was never put has none: it may owe nothing."""
+
+_DAY_S: Final = 86_400
+ENDED_TTL_S: Final = 30 * _DAY_S
+REFUSED_TTL_S: Final = 7 * _DAY_S
+TOP_UP_TTL_S: Final = 7 * _DAY_S
+CALL_TTL_S: Final = 37 * _DAY_S
+
+
+@lru_cache(maxsize=65_536)
+def word(name: str) -> str:
+    """A name as one word of a key or a record: without blanks, braces and line ends."""
+    return quote(name, safe=":@+/=,;!*#&", errors="surrogatepass")
+
+
+def name(word: str) -> str:
+    """The name that a word stands for."""
+    return unquote(word, errors="surrogatepass")
+
+
+def tag(root: str) -> str:
+    """The hash tag. An attempt of nobody we know has no root; "%" is the word of no name."""
+    return "{" + (word(root) or "%") + "}"
+
+
+def trace_id(call: CallKey) -> str:
+    """16 hexadecimal digits that any process derives from the call's name alone."""
+    return _digest(call.switch, call.call_id, size=8)
+
+
+def account(root: str, account: str) -> str:
+    return f"{tag(root)}:a:{word(account)}"
+
+
+def trunk(root: str, trunk: str) -> str:
+    return f"{tag(root)}:t:{word(trunk)}"
+
+
+def ledger(root: str, account: str) -> str:
+    return f"{tag(root)}:l:{word(account)}"
+
+
+def session(root: str, trace_id: str) -> str:
+    return f"{tag(root)}:s:{trace_id}"
+
+
+def live(root: str) -> str:
+    return f"{tag(root)}:live"
+
+
+def outbox(root: str) -> str:
+    return f"{tag(root)}:outbox"
+
+
+def top_up(root: str, account: str, id: str) -> str:
+    return f"{tag(root)}:op:{_digest(account, id, size=16)}"
+
+
+def attempts(root: str, name: str, second: int) -> str:
+    return f"{tag(root)}:cps:{word(name)}:{second}"
+
+
+def call(trace_id: str) -> str:
+    return f"call:{trace_id}"
+
+
+def feed(feed: str) -> str:
+    return f"{{feed:{word(feed)}}}:q"
+
+
+def feed_place(feed: str) -> str:
+    return f"{{feed:{word(feed)}}}:place"
+
+
+REVISION: Final = "{definitions}:revision"
+WRITTEN: Final = "{definitions}:written"
+
+
+def definitions(kind: str) -> str:
+    return f"{{definitions}}:{kind}"
+
+
+def rows(chunk: str) -> str:
+    return f"{{definitions}}:rows:{chunk}"
+
+
+def _digest(first: str, second: str, *, size: int) -> str:
+    # The length keeps ("a", "bc") and ("ab", "c") apart.
+    return blake2b(f"{len(first)}:{first}{second}".encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

@@ -1,0 +1,276 @@
+"""The connection to Redis: implicit pipelining, a bounded window, a deadline for every call.
+
+Commands of one turn of the event loop leave in one write; answers come back in order. When the connection is lost
+the outcome of what was under way is unknown: each of those calls raises `LinkLost`, nothing is sent twice here, and
+the link connects again by itself. A server that keeps silent past a deadline counts as lost, too.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+
+import hiredis
+import msgspec
+
+from callctl.clock import SystemClock
+from callctl.errors import StoreUnavailable
+from callctl.ports import Clock, LinkState
+from callctl.store.address import Address
+
+Argument = str | bytes | int
+Reply = bytes | int | None | list["Reply"]
+
+pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # its own stub allows one argument only
+
+
+class LinkLost(StoreUnavailable):
+    """The connection went while the call was under way: its outcome is unknown."""
+
+
+class Rejected(StoreUnavailable):
+    """The server answered with an error: READONLY, OOM, LOADING, MISCONF ... It says so in its own words."""
+
+
+class ScriptMissing(Rejected):
+    """NOSCRIPT: nothing was done, the server has to be given the script's text."""
+
+
+class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the link waits, in ms."""
+
+    call_ms: int = 500
+    connect_ms: int = 2_000
+    ping_every_ms: int = 1_000
+    tick_ms: int = 50  # how exactly deadlines are kept
+    retry_first_ms: int = 10
+    retry_longest_ms: int = 1_000
+
+
+class LinkCounts(msgspec.Struct):
+    """What has happened since the start, for /metrics."""
+
+    connections: int = 0
+    lost: int = 0
+    overdue: int = 0
+    overflows: int = 0
+    errors: int = 0
+
+
+class _Call(msgspec.Struct, gc=False):
+    """A command under way. `answer` None: nobody waits for it. Times in seconds of the loop's clock."""
+
+    answer: "asyncio.Future[Reply] | None"
+    sent: float
+    deadline: float
+
+
+def _reply_error(message: str) -> Rejected:
+    return ScriptMissing(message) if message.startswith("NOSCRIPT") else Rejected(message)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, from made to lost. `lost` is then resolved with what was wrong."""
+
+    def __init__(self, times: LinkTimes, counts: LinkCounts) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._times = times
+        self._counts = counts
+        self._reader = hiredis.Reader(replyError=_reply_error)
+        self._unsent: list[bytes] = []
+        self._heard = self._loop.time()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.calls: deque[_Call] = deque()
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._tick()
+
+    def send(self, command: bytes, answer: "asyncio.Future[Reply] | None", timeout_ms: int) -> None:
+        now = self._loop.time()
+        self.calls.append(_Call(answer, now, now + timeout_ms / 1000))
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(command)
+
+    def _flush(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._resolve(self.calls.popleft().answer, reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.drop(f"not the Redis protocol: {error}")
+
+    def _resolve(self, answer: "asyncio.Future[Reply] | None", reply: Reply | Rejected) -> None:
+        if isinstance(reply, Rejected):
+            self._counts.errors += 1
+            if answer is not None and not answer.done():
+                answer.set_exception(reply)
+        elif answer is not None and not answer.done():  # its caller may have given up
+            answer.set_result(reply)
+
+    def _tick(self) -> None:
+        """Fail what is overdue, ask for a sign of life when all is quiet, drop a server that gives none."""
+        self._timer = self._loop.call_later(self._times.tick_ms / 1000, self._tick)
+        now = self._loop.time()
+        if not self.calls:
+            if now - self._heard >= self._times.ping_every_ms / 1000:
+                self.send(pack(("PING",)), None, self._times.call_ms)
+            return
+        for call in self.calls:
+            if call.deadline <= now and call.answer is not None and not call.answer.done():
+                self._counts.overdue += 1
+                timeout_ms = round((call.deadline - call.sent) * 1000)
+                call.answer.set_exception(StoreUnavailable(f"no answer within {timeout_ms} ms"))
+        oldest = self.calls[0]
+        silent = now - max(self._heard, oldest.sent)
+        if silent >= oldest.deadline - oldest.sent:
+            self.drop(f"silent for {round(silent * 1000)} ms")
+
+    def drop(self, reason: str) -> None:
+        """Close at once. `connection_lost` follows."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.lost.done():
+            self.lost.set_result(str(error or "closed by the server"))
+        while self.calls:
+            call = self.calls.popleft()
+            if call.answer is not None and not call.answer.done():
+                call.answer.set_exception(LinkLost(f"connection lost: {self.lost.result()}"))
+
+
+class Link:
+    """One connection that is kept up, for any number of concurrent calls.
+
+    `window`: calls that may be under way; one more raises StoreUnavailable at once. Without a connection so does
+    every call. All replies are RESP2: bytes, int, None, or lists of them.
+    """
+
+    def __init__(
+        self, address: Address, *, times: LinkTimes | None = None, window: int = 4_096, clock: Clock | None = None
+    ) -> None:
+        self.address = address
+        self.times: Final = times or LinkTimes()
+        self.counts: Final = LinkCounts()
+        self._window = window
+        self._clock: Clock = clock or SystemClock()
+        self._connection: _Connection | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()  # set while the link is up
+        self._state = LinkState("redis", up=False, since_ms=self._clock.now().wall_ms, detail="not yet connected")
+
+    async def open(self) -> None:
+        """Connect, and stay connected until `close`. StoreUnavailable: not yet; it goes on trying all the same."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+        await self.ready(self.times.connect_ms)
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+
+    async def ready(self, timeout_ms: int) -> None:
+        """Wait for the connection. StoreUnavailable when it does not come in time."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await self._changed.wait()
+        except TimeoutError:
+            raise StoreUnavailable(f"{self.address}: {self._state.detail}") from None
+
+    def state(self) -> LinkState:
+        return self._state
+
+    def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
+        """The answer to a command. StoreUnavailable, LinkLost, Rejected."""
+        connection = self._usable()
+        answer: asyncio.Future[Reply] = connection.lost.get_loop().create_future()
+        connection.send(pack(command), answer, timeout_ms or self.times.call_ms)
+        return answer
+
+    def post(self, *command: Argument) -> None:
+        """Send a command whose answer does not matter, in front of or behind one whose answer does."""
+        self._usable().send(pack(command), None, self.times.call_ms)
+
+    def _usable(self) -> _Connection:
+        if self._connection is None or self._connection.lost.done():
+            raise StoreUnavailable(f"{self.address}: {self._state.detail}")
+        if len(self._connection.calls) >= self._window:
+            self.counts.overflows += 1
+            raise StoreUnavailable(f"{self._window} calls are under way already")
+        return self._connection
+
+    async def _keep(self) -> None:
+        """Connect, wait until it is lost, connect again."""
+        retry_ms = self.times.retry_first_ms
+        while True:
+            connection = None
+            try:
+                async with asyncio.timeout(self.times.connect_ms / 1000):
+                    connection = await self._connect()
+                    await self._greet(connection)
+                retry_ms = self.times.retry_first_ms
+                self._connected(connection)
+                self._lost(await connection.lost)
+            except (OSError, StoreUnavailable) as error:  # TimeoutError is an OSError
+                self._lost(str(error) or f"no answer within {self.times.connect_ms} ms")
+            finally:
+                if connection is not None:
+                    self._connection = None
+                    self._changed.clear()
+                    connection.drop("closed by us")
+            # Not all processes at once.
+            await self._clock.sleep_ms(round(retry_ms * random.uniform(0.5, 1.0)))
+            retry_ms = min(2 * retry_ms, self.times.retry_longest_ms)
+
+    async def _connect(self) -> _Connection:
+        loop, address = asyncio.get_running_loop(), self.address
+
+        def protocol() -> _Connection:
+            return _Connection(self.times, self.counts)
+
+        if address.path is not None:
+            return (await loop.create_unix_connection(protocol, address.path))[1]
+        return (await loop.create_connection(protocol, address.host, address.port, ssl=address.tls))[1]
+
+    async def _greet(self, connection: _Connection) -> None:
+        """Log in, choose the database, and see that it answers: a server that still loads its data does not."""
+        address = self.address
+        greetings: list[tuple[Argument, ...]] = [("PING",)]
+        if address.db:
+            greetings.insert(0, ("SELECT", str(address.db)))
+        if address.password is not None:
+            greetings.insert(0, ("AUTH", *([address.username] if address.username else []), address.password))
+        for command in greetings:
+            answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            connection.send(pack(command), answer, self.times.connect_ms)
+            await answer
+
+    def _connected(self, connection: _Connection) -> None:
+        self.counts.connections += 1
+        self._connection = connection
+        self._state = LinkState("redis", up=True, since_ms=self._clock.now().wall_ms, detail=str(self.address))
+        self._changed.set()
+
+    def _lost(self, reason: str) -> None:
+        since_ms = self._clock.now().wall_ms if self._state.up else self._state.since_ms
+        self.counts.lost += self._state.up
+        self._state = LinkState("redis", up=False, since_ms=since_ms, detail=reason)

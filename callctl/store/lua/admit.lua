@@ -1,0 +1,79 @@
+-- Take channels and money at every level, or nothing.
+--
+-- KEYS  record, live, the hash of the trunk if there is one, of each level, one counter per rate
+-- ARGV  nonce, version of the record to write, mode (take | probe | dry), force (0 | 1: no limits), lease (ms),
+--       trace id, session, number of hashes, per hash: hold ("-": a trunk), hold with overflow, number of counters,
+--                                             per counter: name, limit, hard limit (both "" where there is none),
+--       number of rates, per rate: attempts per second
+-- Answer  the record of a call that is known already, else words:
+--         T (taken) or R (refused), the first rate that is used up (0: none),
+--         per hash: what is available (T: after, R: before; "-": unlimited), overflow (0 | 1),
+--                   in use per counter, this call not counted. A trunk has the last only.
+
+local nonce, version, mode, force, lease, trace_id, session = unpack(ARGV, 1, 7)
+local known = read(KEYS[1])
+if known and known.state ~= 'refused' then
+  return known.nonce == nonce and known.answer or known.text
+end
+
+local fits = true
+local before, after, writes, taken = {}, {}, {}, {}
+local function answer(word, word_after)
+  before[#before + 1] = word
+  after[#after + 1] = word_after or word
+end
+
+local at = 9
+local over = false
+for hash = 1, tonumber(ARGV[8]) do
+  local key, hold, hold_overflow, counters = KEYS[hash + 2], ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local names = {}
+  for n = 1, counters do names[n] = ARGV[at + 3 * n] end
+  local seen = redis.call('HMGET', key, 'bal', 'held', 'floor', unpack(names))
+  local write, in_use = {'HSET', key}, {}
+  for n = 1, counters do
+    in_use[n] = tonumber(seen[n + 3]) or 0
+    local limit, hard_limit = tonumber(ARGV[at + 3 * n + 1]), tonumber(ARGV[at + 3 * n + 2])
+    if hard_limit and in_use[n] >= hard_limit then fits = false end
+    if limit and in_use[n] >= limit then over = true end
+    write[2 * n + 1], write[2 * n + 2] = names[n], in_use[n] + 1
+  end
+  local overflow = over and 1 or 0
+  if hold ~= '-' then
+    hold = tonumber(over and hold_overflow or hold)
+    local left = available(seen[1], seen[2], seen[3])
+    if left and hold > 0 and left < hold then fits = false end
+    answer(left and digits(left) or '-', left and digits(left - hold))
+    answer(overflow)
+    write[#write + 1], write[#write + 2] = 'held', digits((tonumber(seen[2]) or 0) + hold)
+    hold = digits(hold)
+    over = false  -- the overflow of a trunk stays set until here: its account is the first level
+  end
+  for n = 1, counters do answer(in_use[n]) end
+  if #write > 2 then writes[#writes + 1] = write end
+  taken[hash] = line(key, hold, overflow, counters > 0 and ' ' .. table.concat(names, ' ') or '')
+  at = at + 3 + 3 * counters
+end
+
+local exceeded = 0
+for rate = 1, tonumber(ARGV[at]) do
+  local key, attempts = KEYS[#taken + 2 + rate], nil
+  if mode == 'dry' then
+    attempts = (tonumber(redis.call('GET', key)) or 0) + 1
+  else
+    attempts = redis.call('INCR', key)
+    if attempts == 1 then redis.call('EXPIRE', key, 2) end
+  end
+  if attempts > tonumber(ARGV[at + rate]) and exceeded == 0 then exceeded = rate end
+end
+
+if force == '0' and (not fits or exceeded > 0) then
+  return 'R ' .. exceeded .. ' ' .. table.concat(before, ' ')
+end
+local answered = 'T 0 ' .. table.concat(after, ' ')
+if mode == 'take' then
+  for _, write in ipairs(writes) do redis.call(unpack(write)) end
+  redis.call('SET', KEYS[1], record(version, nonce, 'live', answered, table.concat(taken), session))
+  redis.call('ZADD', KEYS[2], lease, trace_id)
+end
+return answered

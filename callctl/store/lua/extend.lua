@@ -1,0 +1,37 @@
+-- Hold more for a running call at every level, or nothing; save its session and renew its lease.
+--
+-- KEYS  record, live
+-- ARGV  nonce, version that the caller saw, force (0 | 1: no limits), lease (ms), trace id, session,
+--       per level: how much more is held
+-- Answer  U when there is no such call; the record when it is not what the caller saw; else words:
+--         E (extended) or N (not), available per level (E: after, N: before; "-": unlimited)
+
+local nonce, version, force, lease, trace_id, session = unpack(ARGV, 1, 6)
+local known = read(KEYS[1])
+if not known then return 'U' end
+if known.nonce == nonce then return known.answer end
+if known.version ~= version or known.state ~= 'live' then return known.text end
+
+local fits, level = true, 0
+local before, after, writes, taken = {}, {}, {}, {}
+for hash, held, overflow, counters in lines(known) do
+  if held ~= '-' then
+    level = level + 1
+    local more = tonumber(ARGV[6 + level])
+    local seen = redis.call('HMGET', hash, 'bal', 'held', 'floor')
+    local left = available(unpack(seen, 1, 3))
+    if left and more > 0 and left < more then fits = false end
+    before[level] = left and digits(left) or '-'
+    after[level] = left and digits(left - more) or '-'
+    if more ~= 0 then writes[#writes + 1] = {hash, digits((tonumber(seen[2]) or 0) + more)} end
+    held = digits(tonumber(held) + more)
+  end
+  taken[#taken + 1] = line(hash, held, overflow, counters)
+end
+
+if not fits and force == '0' then return 'N ' .. table.concat(before, ' ') end
+local answered = 'E ' .. table.concat(after, ' ')
+for _, write in ipairs(writes) do redis.call('HSET', write[1], 'held', write[2]) end
+redis.call('SET', KEYS[1], record(digits(version + 1), nonce, 'live', answered, table.concat(taken), session))
+redis.call('ZADD', KEYS[2], lease, trace_id)
+return answered

@@ -1,0 +1,51 @@
+-- Put in front of every script when it is loaded.
+--
+-- A call's record is lines of text, an empty line, and the session in msgpack:
+--
+--   <version> <nonce> <state>                   state: live, ended or refused
+--   <answer>                                    what the script that wrote the record answered
+--   <hash> <held> <overflow> <counter> ...      one line per account and trunk: what the call has of it there
+--
+-- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. What is given back is what these lines say, not
+-- what a caller remembers. Their hashes share the record's hash tag, and so its slot of a cluster.
+-- The nonce is that of the request: seeing it again, a script repeats its answer and does nothing.
+-- Amounts are doubles here: exact below 2^53, but only `digits` may turn one into text.
+
+local function digits(amount)
+  return string.format('%d', amount)
+end
+
+local function read(key)
+  local text = redis.call('GET', key)
+  if not text then return nil end
+  local version, nonce, state, answer, lines_at = string.match(text, '^(%d+) (%S+) (%S+)\n([^\n]*)\n()')
+  return {
+    text = text, version = version, nonce = nonce, state = state, answer = answer,
+    lines = string.sub(text, lines_at, string.find(text, '\n\n', lines_at - 1, true)),
+  }
+end
+
+local function lines(record)
+  return string.gmatch(record.lines, '(%S+) (%S+) (%d)([^\n]*)\n')
+end
+
+local function line(hash, held, overflow, counters)
+  return hash .. ' ' .. held .. ' ' .. overflow .. counters .. '\n'
+end
+
+local function record(version, nonce, state, answer, lines, session)
+  return version .. ' ' .. nonce .. ' ' .. state .. '\n' .. answer .. '\n' .. lines .. '\n' .. session
+end
+
+-- The fields `counters` (" a b") names, after those given.
+local function fields(counters, ...)
+  local names = {...}
+  for counter in string.gmatch(counters, '%S+') do names[#names + 1] = counter end
+  return names
+end
+
+-- What may be spent of an account; nil where nothing limits it.
+local function available(bal, held, floor)
+  if floor == 'unlimited' then return nil end
+  return (tonumber(bal) or 0) - (tonumber(held) or 0) + (tonumber(floor) or 0)
+end

@@ -1,0 +1,38 @@
+-- The end of a call: post what it costs, write its CDRs, give back all that its record says it has.
+--
+-- KEYS  record, live, outbox, per post: the account's hash and its ledger
+-- ARGV  nonce, version that the caller saw, state (ended | refused), seconds to remember it, trace id, session,
+--       call, time of the posts (ms), number of posts, per post: id, kind, amount as it moves the balance,
+--       number of CDRs, per CDR: account, payload
+-- Answer  S when done; the record when it is not what the caller saw
+
+local nonce, version, state, ttl_s, trace_id, session, call, at_ms = unpack(ARGV, 1, 8)
+local known = read(KEYS[1])  -- a record that was lost does not keep its call from being paid
+if known then
+  if known.nonce == nonce then return known.answer end
+  local anew = known.state == 'refused' and version == '0'
+  if known.version ~= version and not anew then return known.text end
+  for hash, held, _, counters in lines(known) do
+    local names = fields(counters, held ~= '-' and 'held' or nil)
+    local back = {'HSET', hash}
+    for n, seen in ipairs(redis.call('HMGET', hash, unpack(names))) do
+      back[2 * n + 1] = names[n]
+      back[2 * n + 2] = digits((tonumber(seen) or 0) - (names[n] == 'held' and tonumber(held) or 1))
+    end
+    redis.call(unpack(back))
+  end
+end
+
+local at = 10
+for post = 1, tonumber(ARGV[9]) do
+  local balance = redis.call('HINCRBY', KEYS[2 + 2 * post], 'bal', ARGV[at + 2])
+  redis.call('XADD', KEYS[3 + 2 * post], '*', 'id', ARGV[at], 'kind', ARGV[at + 1], 'amount', ARGV[at + 2],
+    'balance', digits(balance), 'at', at_ms, 'call', call)
+  at = at + 3
+end
+for cdr = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
+  redis.call('XADD', KEYS[3], '*', 'account', ARGV[cdr], 'payload', ARGV[cdr + 1])
+end
+redis.call('SET', KEYS[1], record(digits(version + 1), nonce, state, 'S', '', session), 'EX', ttl_s)
+redis.call('ZREM', KEYS[2], trace_id)
+return 'S'

@@ -1,0 +1,216 @@
+"""The ports Takes, Sessions and Books in plain dictionaries: what the scripts over Redis mean, as short as it can be.
+
+Every method runs without a pause, so that each is atomic. Nothing is ever forgotten.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.session import Session, State
+from callctl.call.takes import Balance, Extension, LedgerEntry, Record, Settlement, Take, TopUp
+from callctl.errors import CallConflict, UnknownCall
+from callctl.limits.concurrency import Slot
+from callctl.money import MAX_MICROS
+from callctl.ports import Existing
+from callctl.store import keys, records
+
+
+class _Account(msgspec.Struct):
+    """`floor`: how far below zero the balance may go, None for any amount. Who was never put may owe nothing."""
+
+    balance: int = 0
+    held: int = 0
+    floor: int | None = 0
+    in_use: Counter[str] = msgspec.field(default_factory=Counter)
+    ledger: list[LedgerEntry] = msgspec.field(default_factory=list)
+
+    @property
+    def available(self) -> int | None:
+        return None if self.floor is None else self.balance - self.held + self.floor
+
+    def affords(self, amount: int, available: int | None) -> bool:
+        """Nothing is always affordable: a free call needs no credit, and a record is saved without any."""
+        return available is None or amount <= 0 or amount <= available
+
+
+class _Call(msgspec.Struct):
+    """What is remembered of a call. `slots`: the counters it takes, at each level and at its trunk."""
+
+    session: Session
+    live: bool
+    lease_until_ms: int = 0
+    slots: list[tuple[Counter[str], list[str]]] = []
+
+
+class MemoryStore:
+    """Money, channels, calls and ledgers. `outbox[root]`: the CDRs written so far."""
+
+    def __init__(self) -> None:
+        self.outbox: dict[str, list[Record]] = defaultdict(list)
+        self._accounts: dict[tuple[str, str], _Account] = defaultdict(_Account)
+        self._trunks: dict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
+        self._attempts: Counter[tuple[str, str, int]] = Counter()
+        self._calls: dict[str, _Call] = {}
+        self._top_ups: dict[tuple[str, str, str], LedgerEntry] = {}
+
+    # ---- Takes
+
+    async def admit(self, take: Take) -> Taken | TakeRefused | Existing:
+        session, root = take.session, take.session.root
+        known = self._calls.get(session.trace_id)
+        if known is not None and known.session.state is not State.REFUSED:
+            return Existing(known.session)
+
+        accounts = [self._accounts[root, level.account] for level in take.levels]
+        trunk = self._trunks[root, session.trunk]
+        trunk_uses = _uses(len(accounts), take.trunk_slots, trunk)
+        uses = [_uses(depth, level.slots, accounts[depth].in_use) for depth, level in enumerate(take.levels)]
+        over = [any(use.over for use in at_level) for at_level in uses]
+        over[:1] = [o or any(use.over for use in trunk_uses) for o in over[:1]]  # a trunk is its account's
+        holds = [lv.hold_overflow if o else lv.hold for lv, o in zip(take.levels, over, strict=True)]
+        available = [account.available for account in accounts]
+        exceeded = self._exceeded(take)
+
+        seen = tuple(over), tuple(use for at_level in [*uses, trunk_uses] for use in at_level)
+        full = any(use.full for use in seen[1])
+        judged = zip(accounts, holds, available, strict=True)
+        poor = not all(account.affords(hold, left) for account, hold, left in judged)
+        if not take.force and (full or poor or exceeded is not None):
+            return TakeRefused(session.call, tuple(available), *seen, exceeded)
+
+        after = tuple(None if a is None else a - hold for a, hold in zip(available, holds, strict=True))
+        if not take.probe and not take.dry:
+            slots = [(trunk, [slot.name for slot in take.trunk_slots])]
+            for account, level, hold in zip(accounts, take.levels, holds, strict=True):
+                account.held += hold
+                slots.append((account.in_use, [slot.name for slot in level.slots]))
+            for in_use, names in slots:
+                in_use.update(names)
+            session = _holding(session, holds, over)
+            self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots)
+        return Taken(session.call, after, *seen)
+
+    def _exceeded(self, take: Take) -> str | None:
+        """Count the attempt; the first rate that is used up."""
+        exceeded = None
+        for name, per_second in take.rates:
+            window = take.session.root, name, take.now_ms // 1000
+            if not take.dry:
+                self._attempts[window] += 1
+            if self._attempts[window] + take.dry > per_second and exceeded is None:
+                exceeded = name
+        return exceeded
+
+    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
+        session, more = extension.session, extension.more
+        known = self._calls.get(session.trace_id)
+        if known is None:
+            raise UnknownCall(str(session.call))
+        if known.session.version != session.version or not known.live:
+            return Existing(known.session)
+
+        accounts = [self._accounts[session.root, level.account] for level in known.session.levels]
+        available = [account.available for account in accounts]
+        judged = zip(accounts, more, available, strict=True)
+        if not extension.force and not all(account.affords(amount, left) for account, amount, left in judged):
+            return ExtendRefused(session.call, tuple(available))
+        held = [level.held + amount for level, amount in zip(known.session.levels, more, strict=True)]
+        for account, amount in zip(accounts, more, strict=True):
+            account.held += amount
+        known.session = _holding(session, held, [level.overflow for level in known.session.levels])
+        known.lease_until_ms = extension.lease_until_ms
+        return Extended(session.call, tuple(account.available for account in accounts))
+
+    async def settle(self, settlement: Settlement) -> Existing | None:
+        session, root = settlement.session, settlement.session.root
+        known = self._calls.get(session.trace_id)
+        if known is not None:
+            anew = known.session.state is State.REFUSED and session.version == 0
+            if known.session.version != session.version and not anew:
+                return Existing(known.session)
+            if known.live:
+                for in_use, names in known.slots:
+                    in_use.subtract(names)
+                for level in known.session.levels:
+                    self._accounts[root, level.account].held -= level.held
+
+        for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
+            at_ms, call = records.posted_ms(session), str(session.call)
+            _move(self._accounts[root, post.account], id, post.kind, -post.amount, at_ms, call=call)
+        self.outbox[root] += settlement.records
+        self._calls[session.trace_id] = _Call(replace(session, version=session.version + 1), live=False)
+        return None
+
+    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+        first = self._top_ups.get((top_up.root, top_up.account, top_up.id))
+        if first is None:
+            account = self._accounts[top_up.root, top_up.account]
+            if abs(account.balance + top_up.amount) > MAX_MICROS:
+                raise ValueError(f"the balance of {top_up.account} would be more than can be counted")
+            first = _move(account, top_up.id, top_up.cause, top_up.amount, top_up.at_ms, note=top_up.note)
+            self._top_ups[top_up.root, top_up.account, top_up.id] = first
+        elif (first.amount, first.kind) != (top_up.amount, top_up.cause):
+            raise CallConflict(f"{top_up.id} was another movement of {top_up.account}")
+        return first
+
+    async def set_limit(self, root: str, account: str, floor: int | None) -> None:
+        self._accounts[root, account].floor = floor
+
+    # ---- Sessions
+
+    async def find(self, call: CallKey) -> Session | None:
+        session = await self.by_trace(keys.trace_id(call))
+        return session if session is not None and session.call == call else None
+
+    async def by_trace(self, trace_id: str) -> Session | None:
+        known = self._calls.get(trace_id)
+        return None if known is None else known.session
+
+    async def live(self, roots: Sequence[str]) -> list[Session]:
+        return [call.session for root in roots for call in self._live(root)]
+
+    async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
+        lapsed = [c.session for root in roots for c in self._live(root) if c.lease_until_ms <= now_ms]
+        return lapsed[:limit]
+
+    def _live(self, root: str) -> Iterable[_Call]:
+        live = [call for call in self._calls.values() if call.live and call.session.root == root]
+        return sorted(live, key=lambda call: (call.lease_until_ms, call.session.trace_id))
+
+    # ---- Books
+
+    async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
+        found = [(name, self._accounts[root, name]) for name in accounts]
+        return [Balance(name, a.balance, a.held, a.available, dict(+a.in_use)) for name, a in found]
+
+    async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
+        start = records.parse_cursor(after)
+        entries = self._accounts[root, account].ledger
+        return [entry for entry in entries if records.parse_cursor(entry.cursor) > start][:limit]
+
+
+def _uses(depth: int, slots: Sequence[Slot], in_use: Counter[str]) -> list[SlotUse]:
+    return [SlotUse(depth, slot.name, in_use[slot.name], slot.limit, slot.hard_limit) for slot in slots]
+
+
+def _holding(session: Session, holds: Sequence[int], overflow: Sequence[bool]) -> Session:
+    """The session as it is remembered: one version on, with what it holds."""
+    levels = zip(session.levels, holds, overflow, strict=True)
+    return replace(
+        session,
+        version=session.version + 1,
+        levels=tuple(replace(level, held=held, overflow=over) for level, held, over in levels),
+    )
+
+
+def _move(
+    account: _Account, id: str, kind: str, amount: int, at_ms: int, *, call: str = "", note: str = ""
+) -> LedgerEntry:
+    account.balance += amount
+    entry = LedgerEntry(f"{len(account.ledger) + 1}-0", id, kind, amount, account.balance, at_ms, call, note)
+    account.ledger.append(entry)
+    return entry

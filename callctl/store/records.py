@@ -1,0 +1,137 @@
+"""What the scripts are told and what they answer: sessions, words and hashes as the values of `call/`.
+
+The layout of a record stands in `lua/prelude.lua`, the words of an answer at the head of each script.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from callctl.call.events import Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.session import Session
+from callctl.call.takes import Balance, LedgerEntry, Settlement, Take, TopUp
+from callctl.limits.concurrency import Slot
+from callctl.store import keys
+
+_session = msgspec.msgpack.Decoder(Session)
+encode_session = msgspec.msgpack.Encoder().encode
+_CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+
+
+def is_record(answer: bytes) -> bool:
+    """A script answers with a verdict in a capital, or with the record that stands in its way."""
+    return answer[:1].isdigit()
+
+
+def decode_record(record: bytes) -> Session:
+    """The session as remembered, with the version, the holds and the overflow that the scripts wrote."""
+    head, _, body = record.partition(b"\n\n")
+    first, _, *lines = head.split(b"\n")
+    session = replace(_session.decode(body), version=int(first.split(b" ", 1)[0]))
+    taken = [line.split(b" ", 3) for line in lines]
+    held = [(int(words[1]), words[2] == b"1") for words in taken if words[1] != b"-"]
+    levels = [replace(lv, held=h, overflow=o) for lv, (h, o) in zip(session.levels, held, strict=False)]
+    return replace(session, levels=(*levels, *session.levels[len(levels) :]))
+
+
+def counters(slots: Sequence[Slot]) -> Iterator[str | int]:
+    """The arguments of one hash's counters, their number first."""
+    yield len(slots)
+    for slot in slots:
+        yield keys.word(slot.name)
+        yield "" if slot.limit is None else slot.limit
+        yield "" if slot.hard_limit is None else slot.hard_limit
+
+
+def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
+    words = iter(answer.split())
+    taken = next(words) == b"T"
+    rate = int(next(words))
+    trunk_uses = _uses(len(take.levels), take.trunk_slots, words)
+    available, overflow, uses = [], [], []
+    for depth, level in enumerate(take.levels):
+        available.append(_micros(next(words)))
+        overflow.append(next(words) == b"1")
+        uses += _uses(depth, level.slots, words)
+    seen = tuple(available), tuple(overflow), tuple(uses + trunk_uses)
+    if taken:
+        return Taken(take.session.call, *seen)
+    return TakeRefused(take.session.call, *seen, take.rates[rate - 1][0] if rate else None)
+
+
+def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[SlotUse]:
+    return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
+
+
+def decode_extension(session: Session, answer: bytes) -> Extended | ExtendRefused:
+    verdict, *available = answer.split()
+    left = tuple(map(_micros, available))
+    return Extended(session.call, left) if verdict == b"E" else ExtendRefused(session.call, left)
+
+
+def _micros(word: bytes) -> int | None:
+    return None if word == b"-" else int(word)
+
+
+def entry_ids(settlement: Settlement) -> list[str]:
+    """`<switch>/<call id>:<kind>:<n>` per post: n counts the corrections, and a second post of a kind to an account."""
+    session, seen, ids = settlement.session, set[tuple[str, str]](), []
+    for number, post in enumerate(settlement.posts):
+        again = f".{number}" if (post.account, post.kind) in seen else ""
+        seen.add((post.account, post.kind))
+        ids.append(f"{session.call}:{post.kind}:{session.corrections}{again}")
+    return ids
+
+
+def posted_ms(session: Session) -> int:
+    """When a call's posts are booked: at its end, by the wall clock of its session."""
+    return (session.released or session.setup).wall_ms
+
+
+def parse_cursor(text: str) -> tuple[int, int]:
+    """The place in a ledger that a cursor names, as Redis counts: (ms, number). "" is before all. ValueError."""
+    if not text:
+        return 0, 0
+    if not _CURSOR.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a cursor")
+    ms, _, number = text.partition("-")
+    return int(ms), int(number)
+
+
+def decode_top_up(top_up: TopUp, answer: bytes) -> LedgerEntry:
+    cursor, amount, balance, at_ms, cause, note = answer.split(b" ", 5)
+    return LedgerEntry(
+        cursor.decode(), top_up.id, cause.decode(), int(amount), int(balance), int(at_ms), note=note.decode()
+    )
+
+
+def decode_entry(cursor: bytes, flat: Sequence[bytes]) -> LedgerEntry:
+    fields = _fields(flat)
+    return LedgerEntry(
+        cursor=cursor.decode(),
+        id=fields["id"],
+        kind=fields["kind"],
+        amount=int(fields["amount"]),
+        balance=int(fields["balance"]),
+        at_ms=int(fields["at"]),
+        call=fields.get("call", ""),
+        note=fields.get("note", ""),
+    )
+
+
+def decode_balance(account: str, flat: Sequence[bytes]) -> Balance:
+    fields = _fields(flat)
+    balance, held, floor = (fields.pop(field, "0") for field in ("bal", "held", "floor"))
+    return Balance(
+        account=account,
+        balance=int(balance),
+        held=int(held),
+        available=None if floor == keys.UNLIMITED else int(balance) - int(held) + int(floor),
+        slots={keys.name(slot): int(in_use) for slot, in_use in fields.items() if int(in_use)},
+    )
+
+
+def _fields(flat: Sequence[bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}

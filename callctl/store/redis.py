@@ -1,0 +1,249 @@
+"""The ports Takes, Sessions and Books over Redis. `memory.py` says the same in plain Python.
+
+Each take is one script and one round trip. When the connection goes while a take is under way it is repeated once,
+within its deadline and with the same nonce: if the first was carried out after all, the repeat gets its answer.
+"""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
+from callctl.call.session import Session, State
+from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.errors import CallConflict, UnknownCall
+from callctl.ports import Existing
+from callctl.store import keys, records, scripts
+from callctl.store.link import Argument, Link, LinkLost, ScriptMissing
+from callctl.store.scripts import Script
+
+READ_AT_ONCE: Final = 500  # records per command
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A figure of an account or trunk that was not what its live calls add up to, and now is."""
+
+    hash: str
+    field: str
+    found: int
+    counted: int
+
+
+class RedisStore:
+    """Money, channels, calls and ledgers in one Redis. Every method may raise StoreUnavailable."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._process = secrets.token_hex(6)
+        self._requests = itertools.count()
+
+    # ---- Takes
+
+    async def admit(self, take: Take) -> Taken | TakeRefused | Existing:
+        """Take all of it or nothing. Existing: the call is known, whatever its state but refused."""
+        session = take.session
+        root, trace_id = session.root, session.trace_id
+        hashes = [keys.account(root, level.account) for level in take.levels]
+        arguments: list[Argument] = [
+            self._nonce(),
+            session.version + 1,
+            "dry" if take.dry else "probe" if take.probe else "take",
+            1 if take.force else 0,
+            take.lease_until_ms,
+            trace_id,
+            records.encode_session(session),
+        ]
+        if take.trunk_slots:
+            hashes.insert(0, keys.trunk(root, session.trunk or ""))
+            arguments += (len(hashes), "-", "-", *records.counters(take.trunk_slots))
+        else:
+            arguments.append(len(hashes))
+        for level in take.levels:
+            arguments += (level.hold, level.hold_overflow, *records.counters(level.slots))
+        arguments += (len(take.rates), *(per_second for _, per_second in take.rates))
+        second = take.now_ms // 1000
+        attempts = [keys.attempts(root, name, second) for name, _ in take.rates]
+        answer = await self._run(
+            scripts.ADMIT,
+            (keys.session(root, trace_id), keys.live(root), *hashes, *attempts),
+            arguments,
+            ahead=() if take.probe or take.dry else _remember(session),
+        )
+        if records.is_record(answer):
+            return Existing(records.decode_record(answer))
+        return records.decode_admission(take, answer)
+
+    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
+        """Hold more at all levels or at none. Existing: the record is not what the caller saw.
+
+        UnknownCall: the store has lost the call (a failover, a restore): it has to be admitted anew.
+        """
+        session = extension.session
+        answer = await self._run(
+            scripts.EXTEND,
+            (keys.session(session.root, session.trace_id), keys.live(session.root)),
+            (
+                self._nonce(),
+                session.version,
+                1 if extension.force else 0,
+                extension.lease_until_ms,
+                session.trace_id,
+                records.encode_session(session),
+                *extension.more,
+            ),
+        )
+        if answer == b"U":
+            raise UnknownCall(str(session.call))
+        if records.is_record(answer):
+            return Existing(records.decode_record(answer))
+        return records.decode_extension(session, answer)
+
+    async def settle(self, settlement: Settlement) -> Existing | None:
+        """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
+        session, root = settlement.session, settlement.session.root
+        refused = session.state is State.REFUSED
+        hashes: list[str] = []
+        arguments: list[Argument] = [
+            self._nonce(),
+            session.version,
+            "refused" if refused else "ended",
+            keys.REFUSED_TTL_S if refused else keys.ENDED_TTL_S,
+            session.trace_id,
+            records.encode_session(session),
+            str(session.call),
+            records.posted_ms(session),
+            len(settlement.posts),
+        ]
+        for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
+            hashes += (keys.account(root, post.account), keys.ledger(root, post.account))
+            arguments += (id, post.kind, -post.amount)
+        arguments.append(len(settlement.records))
+        for record in settlement.records:
+            arguments += (record.account, record.payload)
+        answer = await self._run(
+            scripts.SETTLE,
+            (keys.session(root, session.trace_id), keys.live(root), keys.outbox(root), *hashes),
+            arguments,
+            ahead=() if session.version else _remember(session),
+        )
+        return Existing(records.decode_record(answer)) if records.is_record(answer) else None
+
+    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+        """Move money once per id. CallConflict: the id stands for another movement. ValueError: beyond counting."""
+        root, account = top_up.root, top_up.account
+        answer = await self._run(
+            scripts.TOP_UP,
+            (keys.top_up(root, account, top_up.id), keys.account(root, account), keys.ledger(root, account)),
+            (top_up.amount, top_up.id, top_up.cause, top_up.at_ms, top_up.note, keys.TOP_UP_TTL_S),
+        )
+        if not answer:
+            raise ValueError(f"the balance of {account} would be more than can be counted")
+        entry = records.decode_top_up(top_up, answer)
+        if (entry.amount, entry.kind) != (top_up.amount, top_up.cause):
+            raise CallConflict(f"{top_up.id} was another movement of {account}")
+        kept = ("MAXLEN", "~", keys.CHANGES_KEPT)
+        self._link.post("XADD", keys.CHANGES, *kept, "*", "what", "topup", "id", account)
+        return entry
+
+    async def set_limit(self, root: str, account: str, floor: int | None) -> None:
+        """How far below zero the account may go, in micro-units; None: any amount."""
+        limit = keys.UNLIMITED if floor is None else floor
+        await self._link.call("HSET", keys.account(root, account), "floor", limit)
+
+    async def recount(self, root: str, accounts: Iterable[str], trunks: Iterable[str] = ()) -> list[Difference]:
+        """Put right what is held and in use, from the records of the live calls. Nothing found is the rule."""
+        hashes = [*(keys.account(root, a) for a in accounts), *(keys.trunk(root, t) for t in trunks)]
+        found: Any = await self._run(scripts.RECOUNT, (keys.live(root), *hashes), (keys.session(root, ""),))
+        return [
+            Difference(hashes[number - 1], keys.name(field.decode()), int(was), int(counted))
+            for number, field, was, counted in found
+        ]
+
+    # ---- Sessions
+
+    async def find(self, call: CallKey) -> Session | None:
+        session = await self.by_trace(keys.trace_id(call))
+        return session if session is not None and session.call == call else None
+
+    async def by_trace(self, trace_id: str) -> Session | None:
+        root: Any = await self._link.call("GET", keys.call(trace_id))
+        if root is None:
+            return None
+        record: Any = await self._link.call("GET", keys.session(root.decode(), trace_id))
+        return None if record is None else records.decode_record(record)
+
+    async def live(self, roots: Sequence[str]) -> list[Session]:
+        """Every call that holds something, by the end of its lease, root by root."""
+        listed: Any = await asyncio.gather(*(self._link.call("ZRANGE", keys.live(r), 0, -1) for r in roots))
+        return [s for root, ids in zip(roots, listed, strict=True) for s in await self._read(root, ids)]
+
+    async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
+        """Calls whose lease ended at `now_ms` or before, at most `limit` in all."""
+        query = ("-inf", now_ms, "LIMIT", 0, limit)
+        listed: Any = await asyncio.gather(*(self._link.call("ZRANGEBYSCORE", keys.live(r), *query) for r in roots))
+        sessions: list[Session] = []
+        for root, ids in zip(roots, listed, strict=True):
+            sessions += await self._read(root, ids[: limit - len(sessions)])
+        return sessions
+
+    async def _read(self, root: str, trace_ids: Sequence[bytes]) -> list[Session]:
+        found: list[bytes | None] = []
+        for start in range(0, len(trace_ids), READ_AT_ONCE):
+            some = [keys.session(root, id.decode()) for id in trace_ids[start : start + READ_AT_ONCE]]
+            read: Any = await self._link.call("MGET", *some)
+            found += read
+        return [records.decode_record(record) for record in found if record is not None]
+
+    # ---- Books
+
+    async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
+        """In the order asked for. An account that never had money has zeros."""
+        hashes: Any = await asyncio.gather(*(self._link.call("HGETALL", keys.account(root, a)) for a in accounts))
+        return [records.decode_balance(a, flat) for a, flat in zip(accounts, hashes, strict=True)]
+
+    async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
+        """Oldest first, from behind the cursor `after` ("": from the first). ValueError: that is no cursor."""
+        start = "({}-{}".format(*records.parse_cursor(after))
+        entries: Any = await self._link.call("XRANGE", keys.ledger(root, account), start, "+", "COUNT", limit)
+        return [records.decode_entry(cursor, flat) for cursor, flat in entries]
+
+    # ---- how a script is run
+
+    def _nonce(self) -> str:
+        return f"{self._process}{next(self._requests):x}"
+
+    async def _run(
+        self, script: Script, touched: Sequence[str], arguments: Sequence[Argument], *, ahead: tuple[Argument, ...] = ()
+    ) -> Any:
+        """The script's answer; `ahead` is sent just before it, and its own answer ignored."""
+        command = (len(touched), *touched, *arguments)
+        loop, times = asyncio.get_running_loop(), self._link.times
+        until = loop.time() + times.call_ms / 1000
+        try:
+            return await self._once(script, command, ahead, times.call_ms)
+        except LinkLost:
+            await self._link.ready(_left_ms(loop, until))
+            return await self._once(script, command, ahead, _left_ms(loop, until))
+
+    async def _once(
+        self, script: Script, command: tuple[Argument, ...], ahead: tuple[Argument, ...], timeout_ms: int
+    ) -> Any:
+        if ahead:
+            self._link.post(*ahead)
+        try:
+            return await self._link.call("EVALSHA", script.sha, *command, timeout_ms=timeout_ms)
+        except ScriptMissing:
+            return await self._link.call("EVAL", script.source, *command, timeout_ms=timeout_ms)
+
+
+def _remember(session: Session) -> tuple[Argument, ...]:
+    """Where the call's record is, for a process that knows its name only. Not in the root's slot of a cluster."""
+    return ("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S)
+
+
+def _left_ms(loop: asyncio.AbstractEventLoop, until: float) -> int:
+    return max(1, round((until - loop.time()) * 1000))
