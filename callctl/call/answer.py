@@ -1,0 +1,76 @@
+"""A decision as the front door tells it (`interface.md`). `viewer`: the account that asks; None is the provider."""
+
+from typing import Any
+
+from callctl.accounts import WarnTo
+from callctl.call.session import Session
+from callctl.call.trace import decode_trace, visible
+from callctl.causes import Refusal, cause_of
+from callctl.clock import format_time
+from callctl.money import format_amount
+from callctl.prepaid import slicing
+from callctl.rating.tariff import Direction
+
+
+def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
+    """What was decided. Before the answer it says what the first answer said, however often it is asked."""
+    trace = visible(decode_trace(session.trace), viewer)
+    if session.refusal is not None:
+        return _refused(session, session.refusal, trace, viewer)
+    granted_s, affordable_s = session.first_granted_s, session.first_affordable_s
+    until = None
+    if session.answered is not None:
+        granted_s, affordable_s = session.granted_s, session.affordable_s
+        until = format_time(session.answered.wall_ms + granted_s * 1000)
+    told: dict[str, Any] = {
+        "call_id": session.call.call_id,
+        "verdict": "allowed",
+        "granted_seconds": granted_s,
+        "granted_until": until,
+        "max_seconds": affordable_s,
+        "warn_at_seconds": warn_at(session, affordable_s),
+        "account": session.account or None,
+        "b_number": session.b_number,
+        "rate": None,
+        "hold": "0.0000",
+        "trace_id": session.trace_id,
+        "trace": trace,
+    }
+    if session.levels and not session.emergency:
+        level = session.customer
+        told["hold"] = format_amount(slicing.cost(level, granted_s))
+        told["rate"] = {
+            "plan": level.plan,
+            "destination": level.destination,
+            "type": level.type,
+            "connection_fee": format_amount(level.sell.connection_fee),
+            "per_minute": level.sell.per_minute,
+        }
+        if session.warnings and session.warn_to is not WarnTo.CALLER:
+            told["warn_to"] = session.warn_to.value
+    return told
+
+
+def warn_at(session: Session, affordable_s: int | None) -> list[int]:
+    """Seconds from answer at which the credit's end is announced; none where it does not end."""
+    if affordable_s is None:
+        return []
+    return [affordable_s - lead for lead in session.warnings if lead < affordable_s]
+
+
+def _refused(session: Session, refusal: Refusal, trace: list[dict[str, str]], viewer: str | None) -> dict[str, Any]:
+    cause = cause_of(refusal, inbound=session.direction is Direction.INBOUND)
+    hidden = bool(session.refused_at) and viewer is not None and viewer != session.refused_at
+    return {
+        "call_id": session.call.call_id,
+        "verdict": "refused",
+        "refusal": refusal.value,
+        "sip_code": cause.sip,
+        "q850": cause.q850,
+        "announcement": cause.announcement,
+        "detail": "" if hidden else session.detail,
+        "account": session.account or None,
+        "b_number": session.b_number,
+        "trace_id": session.trace_id,
+        "trace": trace,
+    }
