@@ -81,6 +81,14 @@ class Deck:
                 key //= 10
         return found
 
+    def entries(self) -> list[tuple[Row, ...]]:
+        """The rows of this plan itself, those of one prefix together."""
+        return list(self._table.values())
+
+    def under(self, plan: Plan, parent: "Deck | None") -> "Deck":
+        """The same rows when the plan's terms, or the plan that it extends, have changed."""
+        return Deck(plan, self._table, self._longest, parent)
+
     def plan_at(self, at_ms: int) -> Plan:
         """The plan whose conventions hold: this one, or before it is effective the one that it extends."""
         return next((deck.plan for deck in self._family if deck._effective(at_ms)), self.plan)

@@ -68,7 +68,7 @@ class Plan(msgspec.Struct, frozen=True):
     extends: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
+class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One line of a deck. Exactly one of `per_minute` and `percent` is set; None elsewhere: not stated.
 
     `prefix`: digits of E.164 without "+"; empty for the default row.
