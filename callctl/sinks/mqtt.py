@@ -1,0 +1,126 @@
+"""CDRs to an MQTT broker: `<prefix>/cdr/<account>`, acknowledged each (QoS 1), in order.
+
+`<prefix>/status` is retained: `online` while callctl is connected, `offline` after; the broker itself says so when
+callctl dies (last will). A batch that broke off comes again as a whole, so a subscriber may see a record twice;
+its `id` tells. A subscriber of one account's topic sees what the provider sees of it, cost and margin included.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import aiomqtt
+import msgspec
+
+from callctl.errors import SinkUnavailable
+from callctl.ports import FeedRecord
+from callctl.sinks.record import columns_of
+
+ONLINE, OFFLINE = b"online", b"offline"
+_ANSWER_S = 5  # for a connection, and for the acknowledgement of one message
+_KEEPALIVE_S = 15  # an idle connection to a broker that is gone is noticed after about twice this time
+_IN_FLIGHT = 50  # messages on their way at once
+
+_encode = msgspec.json.Encoder().encode
+_silent = logging.Logger("mqtt", logging.CRITICAL)  # every failure is in an exception already
+
+
+class MqttSink:
+    """One broker, connected at the first delivery and anew at the first one after a loss."""
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        topic_prefix: str,
+        client_id: str,
+        username: str | None = None,
+        password: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.name = name
+        self._host = host
+        self._port = port
+        self._prefix = topic_prefix
+        self._client_id = client_id
+        self._username = username
+        self._password = password
+        self._tls = tls
+        self._client: aiomqtt.Client | None = None
+        self._lost: asyncio.Task[None] | None = None
+
+    async def deliver(self, records: Sequence[FeedRecord]) -> None:
+        """Returns when the broker has acknowledged every record. An empty batch only sees to the connection.
+
+        Raises SinkUnavailable; then any part of the batch may have arrived.
+        """
+        try:
+            client, lost = await self._connected()
+            sent = asyncio.gather(*(self._publish(client, record) for record in records))
+            try:
+                await asyncio.wait((sent, lost), return_when=asyncio.FIRST_COMPLETED)
+                if not sent.done():
+                    lost.result()
+                await sent
+            finally:
+                sent.cancel()
+                await asyncio.gather(sent, return_exceptions=True)
+        except aiomqtt.MqttError as failed:
+            await self._drop()
+            raise SinkUnavailable(f"{self._host}:{self._port}: {failed}") from failed
+
+    async def close(self) -> None:
+        """Says goodbye: a connection that is closed in order leaves no last will."""
+        if self._client is not None:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await self._client.publish(f"{self._prefix}/status", OFFLINE, qos=1, retain=True)
+        await self._drop()
+
+    async def _publish(self, client: aiomqtt.Client, record: FeedRecord) -> None:
+        await client.publish(self.topic_of(record.account), _encode(columns_of(record.payload)), qos=1)
+
+    def topic_of(self, account: str) -> str:
+        """An account's topic. Its id is one level whatever is in it: `/`, `+` and `#` are percent-encoded."""
+        return f"{self._prefix}/cdr/{quote(account, safe='')}"
+
+    async def _connected(self) -> tuple[aiomqtt.Client, asyncio.Task[None]]:
+        if self._client is not None and self._lost is not None and not self._lost.done():
+            return self._client, self._lost
+        await self._drop()
+        status = f"{self._prefix}/status"
+        self._client = aiomqtt.Client(
+            self._host,
+            self._port,
+            identifier=self._client_id,
+            username=self._username,
+            password=self._password,
+            tls_context=self._tls,
+            will=aiomqtt.Will(status, OFFLINE, qos=1, retain=True),
+            timeout=_ANSWER_S,
+            keepalive=_KEEPALIVE_S,
+            max_inflight_messages=_IN_FLIGHT,
+            logger=_silent,
+        )
+        await self._client.__aenter__()
+        self._lost = asyncio.create_task(_until_lost(self._client))
+        await self._client.publish(status, ONLINE, qos=1, retain=True)
+        return self._client, self._lost
+
+    async def _drop(self) -> None:
+        client, lost, self._client, self._lost = self._client, self._lost, None, None
+        if client is not None:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await client.__aexit__(None, None, None)
+        if lost is not None:  # with the connection closed it ends by itself
+            await asyncio.gather(lost, return_exceptions=True)
+
+
+async def _until_lost(client: aiomqtt.Client) -> None:
+    """Raises MqttError as soon as the connection is gone. Nothing is subscribed, so no message ever comes."""
+    async for _ in client.messages:
+        pass

@@ -1,0 +1,264 @@
+"""The MQTT sink against a real mosquitto: acknowledged, in order, gap-free over a broker that dies."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from callctl.errors import SinkUnavailable
+from callctl.sinks.mqtt import MqttSink
+from tests.contract.feed import feed, feed_record
+from tests.servers import Mosquitto
+from tests.waiting import until
+
+
+class Subscriber:
+    """Hears everything below a prefix, and comes back when the broker does."""
+
+    def __init__(self, port: int, prefix: str) -> None:
+        self.port, self.prefix = port, prefix
+        self.heard: list[tuple[str, bytes, bool]] = []
+        self.listening = asyncio.Event()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                session = aiomqtt.Client(
+                    "127.0.0.1", self.port, identifier=f"subscriber-{self.prefix}", clean_session=False
+                )
+                async with session as client:
+                    await client.subscribe(f"{self.prefix}/#", qos=1)
+                    self.listening.set()
+                    async for message in client.messages:
+                        payload = message.payload
+                        assert isinstance(payload, bytes)
+                        self.heard.append((str(message.topic), payload, bool(message.retain)))
+            except aiomqtt.MqttError:
+                self.listening.clear()
+                await asyncio.sleep(0.05)
+
+    @property
+    def sequences(self) -> list[int]:
+        return [json.loads(payload)["sequence"] for topic, payload, _ in self.heard if "/cdr/" in topic]
+
+    @property
+    def statuses(self) -> list[bytes]:
+        return [payload for topic, payload, _ in self.heard if topic.endswith("/status")]
+
+
+@pytest.fixture
+async def subscribe(mosquitto: Mosquitto) -> AsyncIterator[Callable[..., Subscriber]]:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def begin(prefix: str, port: int = mosquitto.port) -> Subscriber:
+        subscriber = Subscriber(port, prefix)
+        tasks.append(asyncio.create_task(subscriber.run()))
+        await subscriber.listening.wait()
+        return subscriber
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def open_sink(mosquitto: Mosquitto) -> AsyncIterator[Callable[..., MqttSink]]:
+    opened: list[MqttSink] = []
+
+    def open_one(prefix: str, port: int = mosquitto.port) -> MqttSink:
+        sink = MqttSink("events", "127.0.0.1", port, topic_prefix=prefix, client_id=f"callctl-{prefix}")
+        opened.append(sink)
+        return sink
+
+    yield open_one
+    for sink in opened:
+        await sink.close()
+
+
+async def test_every_record_goes_to_its_account(open_sink, subscribe) -> None:
+    subscriber = await subscribe("t1")
+    await open_sink("t1").deliver([feed_record(1, "acme"), feed_record(2, "reseller-1"), feed_record(3, "acme")])
+    await until(lambda: len(subscriber.sequences) == 3)
+    topics = [topic for topic, _, _ in subscriber.heard if "/cdr/" in topic]
+    assert topics == ["t1/cdr/acme", "t1/cdr/reseller-1", "t1/cdr/acme"]
+
+
+async def test_the_payload_is_the_record_with_its_id(open_sink, subscribe) -> None:
+    subscriber = await subscribe("t2")
+    await open_sink("t2").deliver([feed_record(7, charge="0.1450", chain=[["acme", "0.1450"]])])
+    await until(lambda: subscriber.sequences)
+    record = json.loads(next(payload for topic, payload, _ in subscriber.heard if "/cdr/" in topic))
+    assert (record["sequence"], record["id"], record["charge"]) == (7, "http/c7:acme", "0.1450")
+    assert "chain" not in record
+
+
+async def test_a_batch_far_beyond_the_window_arrives_in_order(open_sink, subscribe) -> None:
+    subscriber = await subscribe("t3")
+    await open_sink("t3").deliver(feed(1, 500))
+    await until(lambda: len(subscriber.sequences) == 500)
+    assert subscriber.sequences == list(range(1, 501))
+
+
+@pytest.mark.parametrize("account", ["a/b", "+", "#", "a/#", "$SYS", "\x00", "Zoë", "%2F", "../..", "a b\r\n", ""])
+async def test_no_account_id_leaves_its_level(open_sink, subscribe, account: str) -> None:
+    subscriber = await subscribe("t4")
+    sink = open_sink("t4")
+    await sink.deliver([feed_record(1, account)])
+    await until(lambda: subscriber.sequences)
+    (topic,) = [topic for topic, _, _ in subscriber.heard if "/cdr" in topic]
+    assert topic.startswith("t4/cdr/")
+    assert topic.count("/") == 2
+    assert sink.topic_of("a/b") != sink.topic_of("a%2Fb")
+
+
+async def test_the_status_is_retained(open_sink, subscribe) -> None:
+    sink = open_sink("t5")
+    await sink.deliver([])
+    late = await subscribe("t5")
+    await until(lambda: late.heard)
+    assert late.heard == [("t5/status", b"online", True)]
+    await sink.close()
+    await until(lambda: late.statuses == [b"online", b"offline"])
+
+
+KILLED = """
+    import asyncio, sys
+    from callctl.sinks.mqtt import MqttSink
+
+    async def main():
+        sink = MqttSink("events", "127.0.0.1", int(sys.argv[1]), topic_prefix="t6", client_id="t6")
+        await sink.deliver([])
+        print("online", flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+async def test_a_killed_callctl_is_offline(mosquitto: Mosquitto, subscribe) -> None:
+    subscriber = await subscribe("t6")
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(mosquitto.port)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    await until(lambda: subscriber.statuses == [b"online"], within_s=15)
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+    await until(lambda: subscriber.statuses == [b"online", b"offline"])
+
+
+async def test_no_broker_is_an_unavailable_sink(open_sink, mosquitto: Mosquitto) -> None:
+    mosquitto.stop()
+    try:
+        with pytest.raises(SinkUnavailable, match=f"127.0.0.1:{mosquitto.port}"):
+            await open_sink("t7").deliver(feed(1, 1))
+    finally:
+        mosquitto.start()
+
+
+async def test_an_idle_connection_that_is_lost_is_made_anew(open_sink, subscribe, mosquitto: Mosquitto) -> None:
+    sink = open_sink("t8")
+    await sink.deliver([])
+    mosquitto.kill()
+    await until(lambda: sink._lost is not None and sink._lost.done())
+    with pytest.raises(SinkUnavailable):
+        await sink.deliver([])
+    mosquitto.start()
+    subscriber = await subscribe("t8")
+    await sink.deliver(feed(1, 1))
+    await until(lambda: subscriber.sequences == [1])
+
+
+class LastingMosquitto(Mosquitto):
+    """Keeps what it has acknowledged over a restart, as one for CDRs must."""
+
+    def command(self) -> list[str]:
+        command = super().command()
+        with (self.directory / "mosquitto.conf").open("a") as config:
+            config.write(f"persistence true\npersistence_location {self.directory}/\nmax_queued_messages 0\n")
+        return command
+
+
+async def test_a_broker_restarted_in_the_middle_leaves_no_gap(open_sink, subscribe, tmp_path: Path) -> None:
+    """A batch is repeated until it is accepted: every record arrives, in order but for the repetitions."""
+    broker = LastingMosquitto(tmp_path)
+    broker.start()
+    try:
+        subscriber = await subscribe("t9", broker.port)
+        sink = open_sink("t9", broker.port)
+        refused = 0
+
+        async def deliver_all() -> None:
+            nonlocal refused
+            for first in range(1, 2001, 100):
+                while True:
+                    try:
+                        await sink.deliver(feed(first, first + 99))
+                        break
+                    except SinkUnavailable:
+                        refused += 1
+                        await asyncio.sleep(0.05)
+
+        delivering = asyncio.create_task(deliver_all())
+        for heard in (150, 700):
+            await until(lambda heard=heard: len(subscriber.sequences) > heard)
+            broker.stop()
+            await until(lambda: not subscriber.listening.is_set())
+            broker.start()
+        await asyncio.wait_for(delivering, 30)
+        await until(lambda: len(set(subscriber.sequences)) == 2000)
+        assert refused >= 1
+        assert list(dict.fromkeys(subscriber.sequences)) == list(range(1, 2001))
+    finally:
+        broker.kill()
+
+
+async def test_a_batch_under_way_when_the_broker_dies_comes_again(open_sink, subscribe, mosquitto: Mosquitto) -> None:
+    sink = open_sink("t12")
+    await sink.deliver(feed(1, 1))
+    mosquitto.freeze()
+    delivering = asyncio.create_task(sink.deliver(feed(2, 300)))
+    await asyncio.sleep(0)  # it has begun to send
+    mosquitto.kill()
+    with pytest.raises(SinkUnavailable):
+        await delivering
+    mosquitto.start()
+    subscriber = await subscribe("t12")
+    await sink.deliver(feed(2, 300))
+    await until(lambda: subscriber.sequences == list(range(2, 301)))
+
+
+async def test_a_frozen_broker_is_an_unavailable_sink(
+    open_sink, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callctl.sinks.mqtt._ANSWER_S", 0.3)
+    sink = open_sink("t10")
+    await sink.deliver([])
+    mosquitto.freeze()
+    try:
+        for _ in range(2):  # on the old connection, then on a new one
+            with pytest.raises(SinkUnavailable, match="timed out"):
+                await sink.deliver(feed(1, 1))
+    finally:
+        mosquitto.resume()
+    await sink.deliver(feed(1, 1))
+
+
+async def test_a_delivery_may_be_cancelled(open_sink, subscribe, mosquitto: Mosquitto) -> None:
+    subscriber = await subscribe("t11")
+    sink = open_sink("t11")
+    await sink.deliver([])
+    mosquitto.freeze()
+    delivering = asyncio.create_task(sink.deliver(feed(1, 50)))
+    await asyncio.sleep(0)
+    delivering.cancel()
+    await asyncio.gather(delivering, return_exceptions=True)
+    mosquitto.resume()
+    await sink.deliver(feed(1, 50))
+    await until(lambda: set(subscriber.sequences) == set(range(1, 51)))
