@@ -31,12 +31,9 @@ def set_up(level: str = "info", style: str = "auto", stream: TextIO = sys.stderr
         structlog.processors.format_exc_info,
         drop_secrets,
     ]
-    render: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty())
-        if as_text
-        else structlog.processors.JSONRenderer()
-    )
-    last = [_made_printable, render] if as_text else [render]
+    last: list[structlog.typing.Processor] = [structlog.processors.JSONRenderer()]
+    if as_text:
+        last = [_made_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     threshold = getattr(logging, level.upper())
     structlog.configure(
         processors=[*shared, *last],
@@ -55,7 +52,7 @@ def set_up(level: str = "info", style: str = "auto", stream: TextIO = sys.stderr
 
 
 def drop_secrets(_logger: Any, _method: str, event: Event) -> Event:
-    """A structlog processor: drops what stands under a secret's name, at any depth, and passwords in addresses."""
+    """A structlog processor: drops what a secret's name stands before, at any depth; passwords in URLs."""
     return {key: _without_secrets(key, value) for key, value in event.items()}
 
 
