@@ -56,9 +56,10 @@ class Deck:
         self.parent = parent
         self._table = table
         self._longest: int = max(longest, parent._longest) if parent is not None else longest
-        self._family: tuple[Deck, ...] = (self, *parent._family) if parent is not None else (self,)
-        self._dated = any(deck.plan.effective_ms is not None for deck in self._family)
-        self._lookups = tuple(deck._table.get for deck in self._family)
+        # Without itself: a cycle would leave the freeing of an old deck to the garbage collector, in one pause.
+        self._above: tuple[Deck, ...] = (parent, *parent._above) if parent is not None else ()
+        self._dated = any(deck.plan.effective_ms is not None for deck in self._family())
+        self._lookups = tuple(deck._table.get for deck in self._family())
 
     def find(self, number: Number, at_ms: int, direction: Direction) -> Match | None:
         """The row for a call that starts at `at_ms`; None where the deck has none.
@@ -67,7 +68,7 @@ class Deck:
         """
         lookups = self._lookups
         if self._dated:
-            lookups = tuple(deck._table.get for deck in self._family if deck._effective(at_ms))
+            lookups = tuple(deck._table.get for deck in self._family() if deck._effective(at_ms))
         longest_key = int("1" + number.digits[: self._longest])
         found: Match | None = None
         found_key = 0
@@ -81,7 +82,7 @@ class Deck:
                 key //= 10
         return found
 
-    def entries(self) -> list[tuple[Row, ...]]:
+    def entries(self) -> list[Entry]:
         """The rows of this plan itself, those of one prefix together."""
         return list(self._table.values())
 
@@ -91,7 +92,10 @@ class Deck:
 
     def plan_at(self, at_ms: int) -> Plan:
         """The plan whose conventions hold: this one, or before it is effective the one that it extends."""
-        return next((deck.plan for deck in self._family if deck._effective(at_ms)), self.plan)
+        return next((deck.plan for deck in self._family() if deck._effective(at_ms)), self.plan)
+
+    def _family(self) -> "tuple[Deck, ...]":
+        return (self, *self._above)
 
     def _effective(self, at_ms: int) -> bool:
         return self.plan.effective_ms is None or self.plan.effective_ms <= at_ms
