@@ -135,7 +135,7 @@ def _scan(lines: Iterable[str], zone: ZoneInfo) -> Iterator[tuple[int, Row | Dec
 def _header_problem(columns: list[str], parsers: "Parsers") -> str | None:
     for name in columns:
         if name not in parsers:
-            return f"unknown column {name!r}; known are {', '.join(parsers)}"
+            return f"unknown column {name[:40]!r}; known are {', '.join(parsers)}"
         if columns.count(name) > 1:
             return f"column {name!r} is there twice"
     return None if "prefix" in columns else "no column 'prefix'"
