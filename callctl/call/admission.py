@@ -296,7 +296,8 @@ def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
         poor = isinstance(answer, TakeRefused) and slicing.too_poor((level,), (left,)) is not None
         first_s = first_charged_second(level.sell) or 0
         limit = f"the first increment costs {format_amount(slicing.cost(level, first_s))} {level.currency}"
-        saw = f"{format_amount(left)} {level.currency} available"
+        before = left + level.held if isinstance(answer, Taken) else left
+        saw = f"{format_amount(before)} {level.currency} available"
         refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
         yield Finding("credit", saw, refusal if poor else None, limit, above)
 

@@ -197,6 +197,12 @@ class Recalled(msgspec.Struct, frozen=True):
     session: "Session"
 
 
+class Forgotten(msgspec.Struct, frozen=True):
+    """The store has lost the call (a failover, a restore): it must be taken anew."""
+
+    call: CallKey
+
+
 class StoreFailed(msgspec.Struct, frozen=True):
     """The store did not answer; the outcome of the take is unknown until it is repeated."""
 
@@ -212,5 +218,5 @@ class SwitchFailed(msgspec.Struct, frozen=True):
 
 CallEvent = (
     Offered | Alerting | Answered | Released | SeenAlive | ExtendAsked | HangUpAsked | DeadlineReached
-    | Recalled | Taken | TakeRefused | Extended | ExtendRefused | Settled | StoreFailed | SwitchFailed
+    | Forgotten | Recalled | Taken | TakeRefused | Extended | ExtendRefused | Settled | StoreFailed | SwitchFailed
 )  # fmt: skip

@@ -26,6 +26,7 @@ from callctl.call.events import (
     ExtendAsked,
     Extended,
     ExtendRefused,
+    Forgotten,
     HangUpAsked,
     Recalled,
     Released,
@@ -68,11 +69,11 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
-    session = _traced(replace(session, busy=False), admission.judged(session, event))
+    held = holding(replace(session, busy=False, tries=0), session.wanted_s, event.overflow)
+    findings = admission.judged(held, event)
     if session.refusal is not None:  # the core had refused; this was only a look
-        return _say_no(session, now)
-    session = holding(replace(session, version=session.version + 1, tries=0), session.wanted_s, event.overflow)
-    session = seen(session, event.available)
+        return _say_no(_traced(replace(session, busy=False), findings), now)
+    session = seen(_traced(replace(held, version=session.version + 1), findings), event.available)
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
     session = replace(
@@ -232,6 +233,12 @@ def _blind_failed(session: Session, _: StoreFailed | TakeRefused, now: Instant, 
     return session, (deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),)
 
 
+def _forgotten(session: Session, _: Forgotten, now: Instant, policy: Policy) -> Advance:
+    """The store lost the call; it runs on, as one that was admitted without the store, until it is taken anew."""
+    session = replace(session, state=State.BLIND, busy=False, version=0)
+    return session, (JournalNow(session), deadline_at(session, Deadline.RETRY, now))
+
+
 # ---- the store knows better
 
 
@@ -296,6 +303,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.ADMITTED, ExtendRefused): running.extend_refused,
     (State.ADMITTED, StoreFailed): running.extend_failed,
     (State.ADMITTED, SwitchFailed): running.switch_failed,
+    (State.ADMITTED, Forgotten): _forgotten,
     (State.ADMITTED, Recalled): _recalled,
     (State.ANSWERED, SeenAlive): running.seen_alive,
     (State.ANSWERED, Released): running.released,
@@ -306,9 +314,11 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.ANSWERED, ExtendRefused): running.extend_refused,
     (State.ANSWERED, StoreFailed): running.extend_failed,
     (State.ANSWERED, SwitchFailed): running.switch_failed,
+    (State.ANSWERED, Forgotten): _forgotten,
     (State.ANSWERED, Recalled): _recalled,
     (State.SETTLING, Extended): ending.answered_late,
     (State.SETTLING, ExtendRefused): ending.answered_late,
+    (State.SETTLING, Forgotten): ending.journalled,
     (State.SETTLING, StoreFailed): ending.journalled,
     (State.SETTLING, Settled): ending.closed,
     (State.SETTLING, Recalled): _recalled,

@@ -24,11 +24,11 @@ from callctl.call.effects import (
     Unexpected,
     WarnCall,
 )
-from callctl.call.events import CallEvent, Recalled, Settled, StoreFailed, SwitchFailed
+from callctl.call.events import CallEvent, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
 from callctl.control.deadlines import Deadlines
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
-from callctl.errors import PortError
+from callctl.errors import PortError, UnknownCall
 from callctl.ports import Existing, Observer, Switch, Takes
 
 log = structlog.get_logger(__name__)
@@ -96,6 +96,10 @@ class Performer:
         except PortError as error:
             log.warning("store_failed", call_id=str(call), error=str(error))
             box.put(StoreFailed(call))
+            return
+        except UnknownCall:
+            log.error("call_lost_by_store", call_id=str(call))
+            box.put(Forgotten(call))
             return
         box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)
 
