@@ -108,8 +108,10 @@ class _Connection(asyncio.Protocol):
         try:
             while (reply := self._reader.gets()) is not False:
                 self._resolve(self.calls.popleft().answer, reply)
-        except (hiredis.ProtocolError, IndexError) as error:
+        except hiredis.ProtocolError as error:
             self.drop(f"not the Redis protocol: {error}")
+        except IndexError:
+            self.drop("an answer that nobody asked for")
 
     def _resolve(self, answer: "asyncio.Future[Reply] | None", reply: Reply | Rejected) -> None:
         if isinstance(reply, Rejected):
@@ -187,6 +189,7 @@ class Link:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
+            self._lost("closed")
 
     async def ready(self, timeout_ms: int) -> None:
         """Wait for the connection. StoreUnavailable when it does not come in time."""

@@ -1,0 +1,401 @@
+"""The link to Redis: pipelining, deadlines, and every way in which a server can fail."""
+
+import asyncio
+import contextlib
+import os
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+
+from callctl.clock import SystemClock
+from callctl.errors import ConfigError, StoreUnavailable
+from callctl.store.address import Address, parse_address
+from callctl.store.link import Link, LinkLost, LinkTimes, Rejected
+from tests.servers import RedisServer
+
+QUICK = LinkTimes(call_ms=100, connect_ms=300, ping_every_ms=50, tick_ms=10, retry_longest_ms=50)
+
+
+@contextlib.asynccontextmanager
+async def linked(url: str, **options) -> AsyncIterator[Link]:
+    link = Link(parse_address(url), **options)
+    try:
+        await link.open()
+        yield link
+    finally:
+        await link.close()
+
+
+@pytest.fixture
+async def server(redis_server, tmp_path) -> AsyncIterator[RedisServer]:
+    """A server of its own, to be stopped, frozen and misconfigured."""
+    server = RedisServer(tmp_path, redis_server.binary)
+    server.start()
+    yield server
+    server.kill()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(0.005)
+
+
+async def answering(link: Link) -> None:
+    """Wait until the link is up again."""
+    await link.ready(5_000)
+    assert await link.call("PING") == b"PONG"
+
+
+# ---- while all is well
+
+
+async def test_answers_come_back_to_those_who_asked(link):
+    answers = await asyncio.gather(*(link.call("ECHO", n) for n in range(3_000)))
+    assert answers == [str(n).encode() for n in range(3_000)]
+
+
+async def test_replies_of_every_kind(link):
+    assert await link.call("SET", "k", b"\x00\r\n") == b"OK"
+    assert await link.call("GET", "k") == b"\x00\r\n"
+    assert await link.call("GET", "none") is None
+    assert await link.call("INCR", "n") == 1
+    assert await link.call("EVAL", "return {1, {'a', false}, {}}", 0) == [1, [b"a", None], []]
+    assert await link.call("SET", "k", b"x" * 3_000_000) == b"OK"
+    assert len(await link.call("GET", "k")) == 3_000_000
+
+
+async def test_commands_of_one_turn_leave_in_one_write(link):
+    await link.call("CONFIG", "RESETSTAT")
+    answers = await asyncio.gather(*(link.call("PING") for _ in range(50)), link.call("INFO", "stats"))
+    stats = dict(line.split(":") for line in answers[-1].decode().split("\r\n") if ":" in line)
+    assert int(stats["total_reads_processed"]) <= 2
+
+
+async def test_a_posted_command_is_done_in_order(link):
+    link.post("SET", "k", "1")
+    assert await link.call("GET", "k") == b"1"
+    link.post("NO-SUCH-COMMAND")
+    assert await link.call("PING") == b"PONG"
+    assert link.counts.errors == 1
+
+
+async def test_a_caller_that_gives_up_does_not_shift_the_answers(link):
+    given_up = asyncio.create_task(asyncio.wait_for(link.call("ECHO", "a"), 10))
+    other = link.call("ECHO", "b")
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert await other == b"b"
+    assert await link.call("ECHO", "c") == b"c"
+
+
+async def test_an_error_reply_says_the_servers_words(link):
+    with pytest.raises(Rejected, match="WRONGTYPE"):
+        await asyncio.gather(link.call("SET", "k", "1"), link.call("XADD", "k", "*", "a", "b"))
+
+
+async def test_the_window_is_bounded(redis_server):
+    async with linked(redis_server.url, window=10) as link:
+        calls = [link.call("ECHO", n) for n in range(10)]
+        with pytest.raises(StoreUnavailable, match="10 calls"):
+            await link.call("PING")
+        with pytest.raises(StoreUnavailable, match="10 calls"):
+            link.post("PING")
+        assert link.counts.overflows == 2
+        assert await asyncio.gather(*calls) == [str(n).encode() for n in range(10)]
+        assert await link.call("PING") == b"PONG"
+
+
+# ---- addresses
+
+
+async def test_database_and_password(server):
+    async with linked(server.url) as link:
+        await link.call("ACL", "SETUSER", "callctl", "on", ">s3cr@t/", "~*", "+@all")
+        await link.call("CONFIG", "SET", "requirepass", "pa:ss")
+    async with linked(f"redis://callctl:s3cr%40t%2F@127.0.0.1:{server.port}/3") as link:
+        await link.call("SET", "k", "in 3")
+    async with linked(f"redis://:pa%3Ass@127.0.0.1:{server.port}") as link:
+        assert await link.call("GET", "k") is None
+        await link.call("SELECT", 3)
+        assert await link.call("GET", "k") == b"in 3"
+
+
+@pytest.mark.parametrize(
+    ("user", "words"), [("", "NOAUTH"), (":wrong-pass@", "WRONGPASS"), ("nobody:wrong-pass@", "WRONGPASS")]
+)
+async def test_a_wrong_password_is_said_but_not_shown(server, user, words):
+    async with linked(server.url) as link:
+        await link.call("CONFIG", "SET", "requirepass", "right-pass")
+    link = Link(parse_address(f"redis://{user}127.0.0.1:{server.port}"), times=QUICK)
+    with pytest.raises(StoreUnavailable, match=words) as raised:
+        await link.open()
+    await link.close()
+    assert "wrong-pass" not in f"{raised.value!r} {link.state()} {link.address}"
+
+
+async def test_a_unix_socket(server, tmp_path):
+    server.stop()
+    path = tmp_path / "redis socket"
+    plain = server.command()
+    server.command = lambda: [*plain, "--unixsocket", str(path)]
+    server.start()
+    async with linked(f"unix://{path}".replace(" ", "%20") + "?db=2") as link:
+        assert await link.call("PING") == b"PONG"
+
+
+async def test_tls(server, tmp_path):
+    _self_signed(tmp_path)
+    plain_port = server.port
+    server.stop()
+    plain = server.command()
+    tls = ["--tls-port", str(plain_port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]
+    server.command = lambda: [*plain, "--port", "0", *tls, "--tls-auth-clients", "no"]
+    server.start()
+    trusted = f"rediss://localhost:{plain_port}?ssl_ca_certs={tmp_path}/cert.pem"
+    async with linked(trusted) as link:
+        assert await link.call("ECHO", b"x" * 100_000) == b"x" * 100_000
+    link = Link(parse_address(f"rediss://localhost:{plain_port}"), times=QUICK)
+    with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+        await link.open()
+    await link.close()
+
+
+def _self_signed(directory: Path) -> None:
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name, *files],
+        cwd=directory,
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://", Address()),
+        ("redis://db1", Address(host="db1")),
+        ("redis://db1:7000/4", Address(host="db1", port=7000, db=4)),
+        ("redis://:p%40ss@db1", Address(host="db1", password="p@ss")),
+        ("redis://me:p@[::1]:7000", Address(host="::1", port=7000, username="me", password="p")),
+        ("unix:///run/redis.sock?db=2", Address(path="/run/redis.sock", db=2)),
+    ],
+)
+def test_urls(url, address):
+    assert parse_address(url) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "db1:6379",
+        "http://db1",
+        "redis://:secret@db1/x",
+        "redis://:secret@db1:port",
+        "redis://db1/-1",
+        "redis://[::1",
+        "redis://db1?ssl_ca_certs=x",
+        "redis://:secret@db1?what=1",
+        "unix:///run/r?db=x",
+    ],
+)
+def test_wrong_urls_are_refused_without_showing_them(url):
+    with pytest.raises(ConfigError, match=r"redis\.url: expected redis://") as raised:
+        parse_address(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_an_authority_that_cannot_be_read():
+    with pytest.raises(ConfigError, match="ssl_ca_certs"):
+        parse_address("rediss://db1?ssl_ca_certs=/does/not/exist")
+
+
+def test_tls_trusts_the_system_by_default():
+    context = parse_address("rediss://db1").tls
+    assert context is not None
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+# ---- when the server fails
+
+
+async def test_no_server(server):
+    server.stop()
+    link = Link(parse_address(server.url), times=QUICK)
+    with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{server.port}"):
+        await link.open()
+    assert not link.state().up
+    with pytest.raises(StoreUnavailable):
+        await link.call("PING")
+    server.start()
+    await answering(link)
+    await link.close()
+
+
+async def test_a_restart_loses_nothing_that_was_answered(server):
+    async with linked(server.url, times=QUICK) as link:
+        since_ms = link.state().since_ms
+        await link.call("SET", "k", "1")
+        server.stop()
+        await until(lambda: not link.state().up)
+        assert link.state().since_ms >= since_ms
+        with pytest.raises(StoreUnavailable):
+            await link.call("GET", "k")
+        server.start()
+        await answering(link)
+        assert await link.call("GET", "k") == b"1"
+        assert (link.counts.connections, link.counts.lost) == (2, 1)
+
+
+async def test_a_crash_fails_what_is_under_way(server):
+    async with linked(server.url, times=QUICK) as link:
+        server.freeze()
+        calls = [link.call("PING") for _ in range(5)]
+        await asyncio.sleep(0)
+        os.kill(server._process.pid, SIGKILL)  # not resumed before, as kill() does
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [LinkLost] * 5
+
+
+async def test_a_hung_server_is_noticed_by_a_call(server):
+    async with linked(server.url, times=QUICK) as link:
+        server.freeze()
+        with pytest.raises(StoreUnavailable, match=r"no answer within 100 ms|silent"):
+            await link.call("PING")
+        await until(lambda: not link.state().up)
+        with pytest.raises(StoreUnavailable, match="silent"):
+            await link.call("PING")
+        assert link.counts.overdue == 1
+        server.resume()
+        await answering(link)
+
+
+async def test_a_hung_server_is_noticed_when_nobody_calls(server):
+    async with linked(server.url, times=QUICK) as link:
+        server.freeze()
+        await until(lambda: not link.state().up)
+        server.resume()
+        await answering(link)
+
+
+async def test_a_slow_answer_belongs_to_nobody_but_its_call(server):
+    """The deadline passes, the connection stays: what comes late must not answer the next call."""
+    async with linked(server.url, times=QUICK) as link:
+        patient = link.call("BLPOP", "empty", "0.3", timeout_ms=2_000)
+        with pytest.raises(StoreUnavailable, match="no answer within 50 ms"):
+            await link.call("ECHO", "late", timeout_ms=50)
+        assert await asyncio.gather(patient, link.call("ECHO", "mine", timeout_ms=2_000)) == [None, b"mine"]
+        assert (link.counts.overdue, link.counts.lost) == (1, 0)
+
+
+async def test_a_long_deadline_is_not_a_hung_server(server):
+    async with linked(server.url, times=QUICK) as link:
+        assert await link.call("BLPOP", "empty", "0.3", timeout_ms=2_000) is None
+        assert link.counts.lost == 0
+
+
+async def test_a_replica_refuses_writes(server):
+    async with linked(server.url, times=QUICK) as link:
+        await link.call("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(Rejected, match="READONLY"):
+            await link.call("SET", "k", "1")
+        await link.call("REPLICAOF", "NO", "ONE")
+        assert await link.call("SET", "k", "1") == b"OK"
+
+
+async def test_a_full_server_refuses_writes(server):
+    async with linked(server.url, times=QUICK) as link:
+        await link.call("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(Rejected, match="OOM"):
+            await link.call("SET", "k", "1")
+
+
+async def test_a_server_that_cannot_save_refuses_writes(server, tmp_path):
+    (tmp_path / "dump.rdb").mkdir()
+    async with linked(server.url) as link:
+        await link.call("CONFIG", "SET", "save", "3600 1")
+        await link.call("BGSAVE")
+        async with asyncio.timeout(5):
+            while b"rdb_last_bgsave_status:err" not in await link.call("INFO", "persistence"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        with pytest.raises(Rejected, match="MISCONF"):
+            await link.call("SET", "k", "1")
+
+
+# ---- when it is no Redis at all
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def impostor(peer: Peer) -> AsyncIterator[str]:
+    served = await asyncio.start_server(peer, "127.0.0.1", 0)
+    async with served:
+        yield f"redis://127.0.0.1:{served.sockets[0].getsockname()[1]}"
+
+
+def saying(*words: bytes) -> Peer:
+    """Answers command after command with these words, and then no more."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            for word in words:
+                await reader.read(1_000)
+                writer.write(word)
+            await reader.read()
+        writer.close()
+
+    return peer
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (b"HTTP/1.0 400 Bad Request\r\n\r\n", "not the Redis protocol"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "LOADING"),
+        (b"+PONG\r\n:1\r\n", "an answer that nobody asked for"),
+    ],
+)
+async def test_strange_greetings(words, reason):
+    async with impostor(saying(words)) as url:
+        link = Link(parse_address(url), times=QUICK)
+        with contextlib.suppress(StoreUnavailable):
+            await link.open()
+        await until(lambda: reason in link.state().detail)
+        await link.close()
+
+
+async def test_a_server_that_accepts_and_says_nothing():
+    async with impostor(saying()) as url:
+        link = Link(parse_address(url), times=QUICK)
+        with pytest.raises(StoreUnavailable):
+            await link.open()
+        await until(lambda: link.state().detail != "not yet connected")
+        await link.close()
+
+
+async def test_half_an_answer():
+    async with impostor(saying(b"+PONG\r\n", b"$100\r\nhalf")) as url, linked(url, times=QUICK) as link:
+        with pytest.raises(StoreUnavailable):
+            await link.call("GET", "k")
+        await until(lambda: link.counts.lost == 1)
+
+
+async def test_closing_twice_and_before_opening(redis_server):
+    link = Link(parse_address(redis_server.url), clock=SystemClock())
+    await link.close()
+    await link.open()
+    await link.open()
+    await link.close()
+    await link.close()
+    assert not link.state().up
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await link.call("PING")
