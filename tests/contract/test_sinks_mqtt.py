@@ -9,48 +9,14 @@ import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import aiomqtt
 import pytest
 
 from callctl.errors import SinkUnavailable
 from callctl.sinks.mqtt import MqttSink
 from tests.contract.feed import feed, feed_record
+from tests.contract.subscriber import LastingMosquitto, Subscriber
 from tests.servers import Mosquitto
 from tests.waiting import until
-
-
-class Subscriber:
-    """Hears everything below a prefix, and comes back when the broker does."""
-
-    def __init__(self, port: int, prefix: str) -> None:
-        self.port, self.prefix = port, prefix
-        self.heard: list[tuple[str, bytes, bool]] = []
-        self.listening = asyncio.Event()
-
-    async def run(self) -> None:
-        while True:
-            try:
-                session = aiomqtt.Client(
-                    "127.0.0.1", self.port, identifier=f"subscriber-{self.prefix}", clean_session=False
-                )
-                async with session as client:
-                    await client.subscribe(f"{self.prefix}/#", qos=1)
-                    self.listening.set()
-                    async for message in client.messages:
-                        payload = message.payload
-                        assert isinstance(payload, bytes)
-                        self.heard.append((str(message.topic), payload, bool(message.retain)))
-            except aiomqtt.MqttError:
-                self.listening.clear()
-                await asyncio.sleep(0.05)
-
-    @property
-    def sequences(self) -> list[int]:
-        return [json.loads(payload)["sequence"] for topic, payload, _ in self.heard if "/cdr/" in topic]
-
-    @property
-    def statuses(self) -> list[bytes]:
-        return [payload for topic, payload, _ in self.heard if topic.endswith("/status")]
 
 
 @pytest.fixture
@@ -175,16 +141,7 @@ async def test_an_idle_connection_that_is_lost_is_made_anew(open_sink, subscribe
     await until(lambda: subscriber.sequences == [1])
 
 
-class LastingMosquitto(Mosquitto):
-    """Keeps what it has acknowledged over a restart, as one for CDRs must."""
-
-    def command(self) -> list[str]:
-        command = super().command()
-        with (self.directory / "mosquitto.conf").open("a") as config:
-            config.write(f"persistence true\npersistence_location {self.directory}/\nmax_queued_messages 0\n")
-        return command
-
-
+@pytest.mark.usefixtures("mosquitto")  # skipped where there is none
 async def test_a_broker_restarted_in_the_middle_leaves_no_gap(open_sink, subscribe, tmp_path: Path) -> None:
     """A batch is repeated until it is accepted: every record arrives, in order but for the repetitions."""
     broker = LastingMosquitto(tmp_path)
