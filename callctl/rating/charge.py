@@ -22,13 +22,12 @@ _QUANTA = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)  # micro-units of the 
 class Tier(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`per_minute` / the price's denominator micro-units per minute, from charged second `from_s` on.
 
-    Its increments of `increment_s` begin exactly there. `usage_before`: what all seconds up to `from_s` cost.
+    Its increments of `increment_s` begin exactly there.
     """
 
     from_s: int
     per_minute: int
     increment_s: int
-    usage_before: int = 0
 
 
 class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -81,21 +80,19 @@ def fold_tiers(steps: Sequence[tuple[int, int, int]], *, initial_s: int, basis: 
     step's `from_s` ends, and a step in which no increment starts is gone.
     """
     tiers: list[Tier] = []
-    start_s = usage = current = 0
+    start_s = current = 0
     if initial_s and basis is IncrementBasis.AFTER_INITIAL:
         tiers.append(Tier(0, steps[0][1], initial_s))
-        start_s, usage = initial_s, steps[0][1] * initial_s
+        start_s = initial_s
     while True:
         while current + 1 < len(steps) and steps[current + 1][0] <= start_s:
             current += 1
         _, per_minute, increment_s = steps[current]
         if not tiers or (per_minute, increment_s) != (tiers[-1].per_minute, tiers[-1].increment_s):
-            tiers.append(Tier(start_s, per_minute, increment_s, usage))
+            tiers.append(Tier(start_s, per_minute, increment_s))
         if current + 1 == len(steps):
             return tuple(tiers)
-        length_s = -(-(steps[current + 1][0] - start_s) // increment_s) * increment_s
-        start_s += length_s
-        usage += per_minute * length_s
+        start_s -= (start_s - steps[current + 1][0]) // increment_s * increment_s
 
 
 def round_duration(price: Price, duration_ms: int) -> int:
@@ -142,13 +139,16 @@ def _usage(price: Price, seconds: int) -> tuple[int, int]:
     if seconds <= price.grace_s or seconds <= price.free_s:
         return 0, 0
     charged_s = max(seconds - price.free_s, price.minimum_s)
-    tiers = price.tiers
-    tier = tiers[0]
-    if len(tiers) > 1:
-        tier = next(tier for tier in reversed(tiers) if tier.from_s < charged_s)
+    tier = price.tiers[0]
+    usage = 0
+    for following in price.tiers[1:]:
+        if following.from_s >= charged_s:
+            break
+        usage += tier.per_minute * (following.from_s - tier.from_s)
+        tier = following
     beyond_s = -((tier.from_s - charged_s) // tier.increment_s) * tier.increment_s
     micros = 60 * price.denominator
-    cost = price.connection_fee * micros + tier.usage_before + tier.per_minute * beyond_s
+    cost = price.connection_fee * micros + usage + tier.per_minute * beyond_s
     if price.extra_at_s is not None and seconds > price.extra_at_s:
         cost += price.extra_fee * micros
     cost = max(cost, price.min_charge * micros)
@@ -178,12 +178,16 @@ def _last_second(price: Price, credit_micros: int) -> int | None:
 
 def _last_paid_second(price: Price, budget: int) -> int | None:
     """The call's last second whose usage alone fits the budget, free seconds included; None where all fit."""
-    reached = [tier for tier in price.tiers if tier.usage_before <= budget]
-    if not reached:
+    if budget < 0:
         return 0
-    tier = reached[-1]
+    tier = price.tiers[0]
+    for following in price.tiers[1:]:
+        block = tier.per_minute * (following.from_s - tier.from_s)
+        if block > budget:
+            break
+        budget -= block
+        tier = following
     if not tier.per_minute:
         return None
-    increments = (budget - tier.usage_before) // (tier.per_minute * tier.increment_s)
-    paid_s = tier.from_s + increments * tier.increment_s
+    paid_s = tier.from_s + budget // (tier.per_minute * tier.increment_s) * tier.increment_s
     return paid_s + price.free_s if paid_s >= price.minimum_s else 0
