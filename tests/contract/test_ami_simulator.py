@@ -110,12 +110,15 @@ async def test_a_call_to_a_customer_goes_to_its_endpoint(table: Table) -> None:
     assert call.callee.name.startswith("PJSIP/acme-pbx-")
 
 
-@pytest.mark.parametrize(("asked", "sip"), [("402", 402), ("699", 699), ("200", 603), ("700", 603), ("x", 603)])
-async def test_pjsip_hangup_refuses_with_that_status(table: Table, asked: str, sip: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "sip", "q850"),
+    [("402", 402, 127), ("404", 404, 1), ("580", 580, 34), ("200", 603, 21), ("700", 603, 21), ("x", 603, 21)],
+)
+async def test_pjsip_hangup_refuses_with_that_status(table: Table, asked: str, sip: int, q850: int) -> None:
     call = await table.gated(CALL)
     assert (await table.act("PJSIPHangup", call.caller, Cause=asked)).succeeded
     outcome = await call.outcome()
-    assert (outcome.sip, outcome.q850, outcome.ended_by) == (sip, 127, EndedBy.CONTROLLER)
+    assert (outcome.sip, outcome.q850, outcome.ended_by) == (sip, q850, EndedBy.CONTROLLER)
 
 
 @pytest.mark.parametrize(("cause", "sip"), [("21", 403), ("34", 503), ("17", 486), ("3", 404), ("52", 603), ("", 603)])
@@ -227,13 +230,14 @@ async def test_who_hears_a_warning(table: Table, exten: str, leg: str, to: str) 
         ("Setvar", {"Channel": "x", "Variable": "v", "Value": "1"}, "No such channel"),
         ("Setvar", {"Channel": "x"}, "No variable specified"),
         ("Getvar", {"Channel": "x", "Variable": "v"}, "No such channel"),
-        ("Redirect", {"Channel": "x"}, "Channel does not exist: x"),
+        ("Redirect", {"Channel": "x", "Context": "c", "Exten": "1", "Priority": "1"}, "Channel does not exist: x"),
+        ("Redirect", {"Channel": "x"}, "Context not specified"),
         ("Redirect", {}, "Channel not specified"),
         ("AbsoluteTimeout", {"Channel": "x", "Timeout": "1"}, "No such channel"),
         ("AbsoluteTimeout", {"Timeout": "1"}, "No channel specified"),
         ("PJSIPHangup", {"Channel": "x", "Cause": "402"}, "No such channel"),
         ("Originate", {}, "Channel not specified"),
-        ("CoreStatus", {}, "Invalid/unknown command: CoreStatus. Use Action: ListCommands to show available commands."),
+        ("Nonsense", {}, "Invalid/unknown command: Nonsense. Use Action: ListCommands to show available commands."),
     ],
 )
 async def test_errors_in_asterisks_words(table: Table, action: str, headers: dict[str, str], message: str) -> None:
@@ -375,13 +379,11 @@ async def test_panoramisk_as_an_independent_client() -> None:
 async def test_from_the_command_line() -> None:
     """The tool says what became of each call; without a controller the gate refuses."""
     command = ["-m", "callctl.simulators.ami", "--port", "0", "--speed", "100", "--calls", "2", "--every", "0"]
+    numbers = ["--called", "112", "--called", "31612345678"]
     tool = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
-        "--called",
-        "112",
-        "--called",
-        "31612345678",
+        *numbers,
         "--talk",
         "5",
         stdout=asyncio.subprocess.PIPE,

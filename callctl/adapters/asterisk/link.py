@@ -45,7 +45,7 @@ class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
 class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
     """What the link holds at most; beyond it an action is refused or the connection dropped."""
 
-    in_flight: int = 1_024
+    in_flight: int = 8_192
     list_items: int = 50_000
     unsent_bytes: int = 1_048_576
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from callctl.simulators.ami.announcement import Announcement, read_place
-from callctl.simulators.ami.channel import UP, Channel, EndedBy, Ending, Headers
+from callctl.simulators.ami.channel import UP, Channel, EndedBy, Ending, Headers, cause_of_sip
 from callctl.simulators.ami.dialplan import refusal_status, to_number, to_seconds
 from callctl.simulators.ami.exchange import Block, Exchange, format_us
 
@@ -108,8 +108,9 @@ class Actions:
         return action.success("", [("Variable", name), ("Value", value or "")])
 
     def _redirect(self, action: Action) -> list[Block]:
-        if not action["Channel"]:
-            return action.error("Channel not specified")
+        for needed in ("Channel", "Context", "Exten", "Priority"):
+            if not action[needed]:
+                return action.error(f"{needed} not specified")
         channel = self._find(action)
         if channel is None:
             return action.error(f"Channel does not exist: {action['Channel']}")
@@ -147,7 +148,8 @@ class Actions:
         if channel is None:
             return action.error(NO_CHANNEL)
         if channel.state != UP:
-            channel.end(Ending(EndedBy.CONTROLLER, 127, refusal_status(action["Cause"])))
+            status = refusal_status(action["Cause"])
+            channel.end(Ending(EndedBy.CONTROLLER, cause_of_sip(status), status))
         return action.success("Channel Hungup")
 
     def _status(self, action: Action) -> list[Block]:

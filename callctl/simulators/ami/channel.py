@@ -20,22 +20,15 @@ SIP_OF_CAUSE: Final = (
     | dict.fromkeys((38, 127), 500)
     | {17: 486, 18: 408, 21: 403, 22: 410, 23: 302, 27: 502, 28: 484, 29: 501, 58: 488}
 )
-# The other way round: what a carrier's final answer becomes.
-CAUSE_OF_SIP: Final = {
-    403: 21,
-    404: 1,
-    408: 18,
-    410: 22,
-    480: 19,
-    484: 28,
-    486: 17,
-    488: 58,
-    500: 38,
-    502: 27,
-    503: 34,
-    600: 17,
-    603: 21,
-}
+# The Q.850 cause that chan_pjsip of Asterisk 22 makes of a SIP status, received or asked for by PJSIPHangup.
+CAUSE_OF_SIP: Final = (
+    dict.fromkeys((401, 403, 407, 603), 21)
+    | dict.fromkeys((404, 485, 604), 1)
+    | dict.fromkeys((480, 483), 19)
+    | dict.fromkeys((486, 600), 17)
+    | dict.fromkeys((488, 606), 58)
+    | {408: 18, 409: 41, 410: 22, 420: 3, 484: 28, 500: 38, 501: 29, 502: 27, 504: 102, 505: 127}
+)
 DIAL_STATUS: Final = {486: "BUSY", 600: "BUSY", 503: "CONGESTION"}
 CAUSE_TEXTS: Final = {
     0: "Unknown",
@@ -46,20 +39,27 @@ CAUSE_TEXTS: Final = {
     18: "No user responding",
     19: "User alerting, no answer",
     21: "Call Rejected",
+    22: "Number changed",
     26: "Answered elsewhere",
     27: "Destination out of order",
     28: "Invalid number format",
+    29: "Facility rejected",
     34: "Circuit/channel congestion",
     38: "Network out of order",
     41: "Temporary failure",
     42: "Switching equipment congestion",
     58: "Bearer capability not available",
+    102: "Recover on timer expiry",
     127: "Interworking, unspecified",
 }
 
 
 def sip_of_cause(q850: int) -> int:
     return SIP_OF_CAUSE.get(q850, 603)
+
+
+def cause_of_sip(status: int) -> int:
+    return CAUSE_OF_SIP.get(status, 34 if 500 <= status <= 599 else 127)
 
 
 class EndedBy(StrEnum):

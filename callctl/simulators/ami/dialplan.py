@@ -9,7 +9,6 @@ from typing import Any
 
 from callctl.simulators.ami.call import Script, SimCall
 from callctl.simulators.ami.channel import (
-    CAUSE_OF_SIP,
     CAUSE_TEXTS,
     DIAL_STATUS,
     DOWN,
@@ -20,6 +19,7 @@ from callctl.simulators.ami.channel import (
     EndedBy,
     Ending,
     Headers,
+    cause_of_sip,
     sip_of_cause,
 )
 from callctl.simulators.ami.exchange import Exchange
@@ -87,6 +87,7 @@ class Dialplan:
             else:
                 self._released(call, Ending(EndedBy.DIALPLAN, 0))
         elif setup.fail_open and call.script.direction == "outbound":
+            self._exchange.arm(caller, setup.fail_open_limit_ms / 1_000)
             self._describe(call, "CCUncontrolled", "callctl-fail-open")
             await self._connect(call)
         else:
@@ -128,7 +129,7 @@ class Dialplan:
         caller, setup = call.caller, self._exchange.setup
         number = caller.variables.get("CC_NUMBER") or call.script.called
         endpoint = caller.variables.get("CC_DIAL")
-        self._move(caller, "callctl-connect", "s", 5)
+        self._move(caller, "callctl-connect", number, 2)
         targets = (endpoint,) if endpoint else setup.trunks
         last = Ending(EndedBy.DIALPLAN, 20)
         for target, answer in zip(targets, call.script.answers, strict=False):
@@ -160,7 +161,7 @@ class Dialplan:
         elif answer is None:
             ending = Ending(EndedBy.DIALPLAN, 19)
         else:
-            ending = Ending(EndedBy.CALLEE, CAUSE_OF_SIP.get(answer, 127), answer)
+            ending = Ending(EndedBy.CALLEE, cause_of_sip(answer), answer)
         if ending.sip is not None:
             self._requested(callee, ending)
         status = DIAL_STATUS.get(ending.sip or 0, "NOANSWER")
@@ -173,10 +174,11 @@ class Dialplan:
         if ending.sip is not None:
             self._requested(call.caller, ending)
         self._dial_event("DialEnd", call, callee, [("DialStatus", "CANCEL")])
-        if ending.by is EndedBy.LIMIT:
+        is_limit = ending.by is EndedBy.LIMIT
+        if is_limit:
             self._limit_reached(call.caller)
         self._soft_hangup(call.caller, ending.sip)
-        self._gone(callee, ending.q850, sip_of_cause(ending.q850))
+        self._gone(callee, 16 if is_limit else ending.q850, None if is_limit else sip_of_cause(ending.q850))
         self._over(call, ending)
 
     def _dial(self, call: SimCall, endpoint: str, number: str) -> Channel:
@@ -203,8 +205,9 @@ class Dialplan:
         exchange.emit("NewConnectedLine", exchange.snapshot(callee))
         caller.application, caller.data = "Dial", f"PJSIP/{number}@{endpoint}"
         self._dial_event("DialBegin", call, callee, [("DialString", f"{number}@{endpoint}")])
-        caller.connected_num = number
-        exchange.emit("NewConnectedLine", exchange.snapshot(caller))
+        if caller.connected_num != number:
+            caller.connected_num = number
+            exchange.emit("NewConnectedLine", exchange.snapshot(caller))
         return callee
 
     async def _talk(self, call: SimCall, callee: Channel) -> None:
@@ -252,8 +255,8 @@ class Dialplan:
         call.was_ended(200, ending.q850, ending.by, last_us)
 
     def _limit_reached(self, caller: Channel) -> None:
-        """The extension T of callctl-dial."""
-        self._move(caller, "callctl-dial", "T")
+        """The extension T of the dialplan."""
+        self._move(caller, "callctl-connect", "T")
         self._exchange.emit("UserEvent", self._exchange.snapshot(caller), [("UserEvent", "CCLimit")], of="user")
 
     def _released(self, call: SimCall, ending: Ending) -> None:

@@ -27,6 +27,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     playback_ms: int = 3_000
     emergency: frozenset[str] = frozenset({"112", "911", "999"})
     fail_open: bool = False
+    fail_open_limit_ms: int = 3_600_000
 
     @property
     def is_modern(self) -> bool:
