@@ -1,0 +1,506 @@
+"""The call's life, event by event: what is asked, commanded, charged and recorded at each step."""
+
+import itertools
+
+import msgspec
+import pytest
+
+from callctl.accounts import Kind, Warnings
+from callctl.call import machine
+from callctl.call.effects import (
+    AdmitCall,
+    ArmCall,
+    ExtendNow,
+    Forget,
+    HangUpCall,
+    JournalNow,
+    RejectCall,
+    SetDeadline,
+    SettleNow,
+    TakeNow,
+    Unexpected,
+    WarnCall,
+)
+from callctl.call.events import (
+    Answered,
+    Deadline,
+    DeadlineReached,
+    ExtendAsked,
+    Extended,
+    ExtendRefused,
+    Forgotten,
+    HangUpAsked,
+    Recalled,
+    Released,
+    ReleasedBy,
+    SeenAlive,
+    Settled,
+    SlotUse,
+    StoreFailed,
+    SwitchFailed,
+    Taken,
+    TakeRefused,
+)
+from callctl.call.session import State
+from callctl.causes import Refusal
+from tests.core.calls import CALL, NUMBER, POLICY, START, Played, account, facts, offered, price
+
+RICH = 10_000_000
+
+
+def due(played: Played, deadline: Deadline) -> int | None:
+    """Milliseconds from the start at which the deadline was last set; None where it was dropped."""
+    found = [e for e in played.effects if isinstance(e, SetDeadline) and e.deadline is deadline]
+    assert found, f"{deadline} was not touched"
+    return None if found[-1].at is None else found[-1].at.since_ms(START)
+
+
+def admitted(available: int | None = RICH, **kwargs: object) -> Played:
+    played = Played(facts(**kwargs))  # type: ignore[arg-type]
+    played.put(Taken(CALL, (available,) * len(played.session.levels), (False,) * len(played.session.levels)))
+    assert played.session.state is State.ADMITTED
+    return played
+
+
+def answered(available: int | None = RICH, **kwargs: object) -> Played:
+    played = admitted(available, **kwargs)
+    played.put(Answered(CALL, START.plus_ms(3000)), after_ms=3000)
+    played.put(Extended(CALL, (available,) * len(played.session.levels)))
+    return played
+
+
+def test_a_call_takes_its_first_slice_before_anything_else() -> None:
+    played = Played(facts())
+    take = played.wanted(TakeNow).take
+    assert [(level.account, level.hold) for level in take.levels] == [("acme", 10_000)]
+    assert due(played, Deadline.BUDGET) == POLICY.budget_ms
+    assert not played.wants(AdmitCall)
+
+
+def test_taken_goes_ahead_with_what_is_held() -> None:
+    played = admitted()
+    assert played.wanted(AdmitCall) == AdmitCall(CALL, 10, POLICY.setup_timeout_s, NUMBER.e164, "acme")
+    assert played.session.levels[0].held == 10_000
+    assert due(played, Deadline.SETUP) == POLICY.setup_timeout_s * 1000
+    assert due(played, Deadline.BUDGET) is None
+
+
+def test_short_of_money_takes_what_is_paid_for_to_the_second() -> None:
+    played = Played(facts())
+    played.put(TakeRefused(CALL, (7_400,), (False,), ()))
+    assert played.wanted(TakeNow).take.levels[0].hold == 7_000
+    played.put(Taken(CALL, (400,), (False,)))
+    assert played.wanted(AdmitCall).granted_s == 7
+    assert played.session.affordable_s == 7
+
+
+def test_credit_that_does_not_cover_the_first_charged_second_is_refused() -> None:
+    played = Played(facts())
+    played.put(TakeRefused(CALL, (999,), (False,), ()))
+    rejected = played.wanted(RejectCall)
+    assert (rejected.refusal, rejected.cause.sip, rejected.cause.q850) == (Refusal.NO_CREDIT, 402, 21)
+    assert played.session.detail == "0.000999 EUR available, the first increment costs 0.0010 EUR"
+    assert len(played.wanted(SettleNow).settlement.records) == 1
+
+
+def test_a_race_for_the_last_money_ends() -> None:
+    played = Played(facts())
+    for _ in range(machine.running.MOST_TRIES):
+        played.put(TakeRefused(CALL, (5_000,), (False,), ()))
+        assert played.wants(TakeNow)
+    assert played.wanted(TakeNow).take.levels[0].hold == 1_000  # the last try asks for the least that can be sold
+    played.put(TakeRefused(CALL, (5_000,), (False,), ()))
+    assert played.wanted(RejectCall).refusal is Refusal.NO_CREDIT
+
+
+def test_a_full_cap_is_refused_with_the_counter_and_its_limit() -> None:
+    played = Played(facts())
+    played.put(TakeRefused(CALL, (RICH,), (False,), (SlotUse(0, "outbound", 4, 4, 4),)))
+    assert played.wanted(RejectCall).refusal is Refusal.CHANNEL_LIMIT
+    assert played.session.detail == "outbound: 4 in use, at most 4"
+
+
+def test_a_limit_of_a_level_above_is_the_providers() -> None:
+    played = Played(facts(chain=(account(), account("reseller"))))
+    played.put(TakeRefused(CALL, (RICH, 0), (False, False), ()))
+    assert played.wanted(RejectCall).refusal is Refusal.PROVIDER_LIMIT
+    assert played.session.refused_at == "reseller"
+
+
+def test_call_attempts_per_second_are_refused_before_channels() -> None:
+    played = Played(facts())
+    uses = (SlotUse(0, "outbound", 4, 4, 4),)
+    played.put(TakeRefused(CALL, (RICH,), (False,), uses, rate_exceeded="trunk1"))
+    assert played.wanted(RejectCall).refusal is Refusal.CALL_RATE_LIMIT
+
+
+def test_what_the_core_refuses_is_only_looked_at_in_the_store() -> None:
+    played = Played(facts(chain=(account(active=False),)))
+    assert played.wanted(TakeNow).take.probe
+    played.put(TakeRefused(CALL, (0,), (False,), (SlotUse(0, "outbound", 4, 4, 4),)))
+    assert played.wanted(RejectCall).refusal is Refusal.ACCOUNT_SUSPENDED
+    record = msgspec.json.decode(played.wanted(SettleNow).settlement.records[0].payload)
+    assert [line["check"] for line in record["trace"] if line["verdict"] == "refuse"] == [
+        "account",
+        "channels",
+        "credit",
+    ]
+
+
+def test_the_answer_arms_the_switch_and_is_saved() -> None:
+    played = admitted()
+    played.put(Answered(CALL, START.plus_ms(3000)), after_ms=3200)
+    assert played.wanted(ArmCall).remaining_ms == 9_800
+    assert played.wanted(ExtendNow).extension.more == (0,)
+    assert due(played, Deadline.CUT) == 13_000
+    assert due(played, Deadline.SETUP) is None
+
+
+def test_a_slice_is_extended_before_its_end_by_twice_its_length() -> None:
+    played = answered()
+    assert due(played, Deadline.EXTEND) == 8_000
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    assert played.wanted(ExtendNow).extension.more == (20_000,)
+    played.put(Extended(CALL, (RICH,)))
+    assert played.session.granted_s == 30
+    assert played.wanted(ArmCall).remaining_ms == 25_000
+
+
+def test_slices_double_to_their_ceiling() -> None:
+    played = answered()
+    ends = []
+    for _ in range(7):
+        played.put(DeadlineReached(CALL, Deadline.EXTEND))
+        played.put(Extended(CALL, (RICH,)))
+        ends.append(played.session.granted_s)
+    assert ends == [30, 70, 150, 310, 610, 910, 1210]
+
+
+def test_the_last_slice_is_what_is_left_to_the_second() -> None:
+    played = answered(5_500)
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    played.put(ExtendRefused(CALL, (5_500,)))
+    assert played.wanted(ExtendNow).extension.more == (5_000,)
+    played.put(Extended(CALL, (500,)))
+    assert played.session.granted_s == 15
+    assert due(played, Deadline.CUT) == 18_000
+
+
+def test_with_nothing_left_it_looks_again_and_is_then_cut() -> None:
+    played = answered(0)
+    assert due(played, Deadline.EXTEND) == 3_000 + 5_000
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    played.put(ExtendRefused(CALL, (0,)))
+    assert due(played, Deadline.EXTEND) == 8_000 + 2_500
+    played.put(DeadlineReached(CALL, Deadline.CUT), after_ms=5_000)
+    assert played.wanted(HangUpCall).q850 == 16
+    assert due(played, Deadline.LOST) == 13_000 + POLICY.lease_grace_s * 1000
+
+
+def test_a_cut_that_an_extension_overtook_does_nothing() -> None:
+    played = answered()
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=9_900)
+    played.put(Extended(CALL, (RICH,)))
+    played.put(DeadlineReached(CALL, Deadline.CUT), after_ms=200)
+    assert not played.wants(HangUpCall)
+
+
+def test_a_top_up_brings_the_next_look_forward() -> None:
+    played = answered(0)
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    played.put(Extended(CALL, (RICH,)))
+    assert due(played, Deadline.EXTEND) == 8_000
+
+
+@pytest.mark.parametrize(("leads", "said_at"), [((60, 30, 10), [40, 70, 90]), ((10,), [90]), ((200, 10), [0, 90])])
+def test_warnings_come_at_their_lead_times_once(leads: tuple[int, ...], said_at: list[int]) -> None:
+    played = answered(90_000, chain=(account(warnings=Warnings(leads)),))  # ten seconds are held already
+    spoken = []
+    left = 90_000
+    while (at := due(played, Deadline.WARN)) is not None:
+        played.put(DeadlineReached(CALL, Deadline.WARN), after_ms=max(0, at - played.now.since_ms(START)))
+        played.put(Extended(CALL, (left,)))
+        spoken += [(played.now.since_ms(START) - 3_000) // 1000 for e in played.effects if isinstance(e, WarnCall)]
+    assert spoken == said_at
+
+
+def test_a_warning_is_dropped_when_there_is_money_again() -> None:
+    played = answered(90_000, chain=(account(warnings=Warnings((30,))),))
+    played.put(DeadlineReached(CALL, Deadline.WARN), after_ms=70_000)
+    played.put(Extended(CALL, (RICH,)))
+    assert not played.wants(WarnCall)
+
+
+def test_an_answered_call_is_settled_by_the_switchs_own_clock() -> None:
+    played = admitted()
+    played.put(Answered(CALL, START.at_wall(1_900_000_000_250), stated=True), after_ms=3_000)
+    played.put(Extended(CALL, (RICH,)))
+    end = START.at_wall(1_900_000_008_250)
+    played.put(Released(CALL, end, stated=True, q850=16, released_by=ReleasedBy.CALLEE), after_ms=9_000)
+    settlement = played.wanted(SettleNow).settlement
+    assert [(post.account, post.kind, post.amount) for post in settlement.posts] == [("acme", "post", 8_000)]
+    record = msgspec.json.decode(settlement.records[0].payload)
+    assert (record["duration_ms"], record["billed_s"], record["released_by"]) == (8_000, 8, "callee")
+    played.put(Settled(CALL))
+    assert played.session.state is State.ENDED
+    assert played.wants(Forget)
+
+
+def test_prepaid_is_never_charged_beyond_its_grant() -> None:
+    played = answered(0)
+    played.put(Released(CALL, START.plus_ms(3_000 + 11_400)), after_ms=11_400)
+    settlement = played.wanted(SettleNow).settlement
+    record = msgspec.json.decode(settlement.records[0].payload)
+    assert settlement.posts[0].amount == 10_000
+    assert (record["duration_s"], record["billed_s"], record["unbilled_s"]) == (12, 10, 2)
+
+
+def test_postpaid_is_billed_in_full() -> None:
+    played = answered(0, chain=(account(kind=Kind.POSTPAID),))
+    played.put(Released(CALL, START.plus_ms(3_000 + 11_400)), after_ms=11_400)
+    assert played.wanted(SettleNow).settlement.posts[0].amount == 12_000
+
+
+def test_every_level_is_charged_by_its_own_price() -> None:
+    chain = (account(), account("reseller"), account("root"))
+    played = answered(chain=chain, prices=(price(60_000), price(48_000), price(30_000)), buy=price(12_000))
+    played.put(Released(CALL, START.plus_ms(8_000)), after_ms=5_000)
+    settlement = played.wanted(SettleNow).settlement
+    assert [(post.account, post.amount) for post in settlement.posts] == [
+        ("acme", 5_000),
+        ("reseller", 4_000),
+        ("root", 2_500),
+    ]
+    records = [msgspec.json.decode(record.payload) for record in settlement.records]
+    assert [(r["role"], r["charge"], r["cost"], r["margin"]) for r in records] == [
+        ("customer", "0.0050", "0.0040", "0.0010"),
+        ("reseller", "0.0040", "0.0025", "0.0015"),
+        ("reseller", "0.0025", "0.0010", "0.0015"),
+    ]
+
+
+def test_an_unanswered_call_costs_nothing_and_has_one_record() -> None:
+    played = admitted(chain=(account(), account("reseller")))
+    played.put(Released(CALL, START.plus_ms(20_000), q850=17), after_ms=20_000)
+    settlement = played.wanted(SettleNow).settlement
+    assert settlement.posts == ()
+    assert len(settlement.records) == 1
+    assert msgspec.json.decode(settlement.records[0].payload)["charge"] == "0.0000"
+
+
+def test_ringing_too_long_is_given_up_and_voided() -> None:
+    played = admitted()
+    played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=POLICY.setup_timeout_s * 1000)
+    assert played.wanted(HangUpCall).q850 == 102
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=POLICY.lease_grace_s * 1000)
+    assert played.wanted(SettleNow).settlement.posts == ()
+    assert played.session.voided
+
+
+def test_an_end_that_nobody_saw_is_estimated_at_the_grant_and_corrected_by_the_truth() -> None:
+    played = answered(0)
+    played.put(DeadlineReached(CALL, Deadline.CUT), after_ms=10_000)
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=30_000)
+    settlement = played.wanted(SettleNow).settlement
+    assert [(post.kind, post.amount) for post in settlement.posts] == [("estimate", 10_000)]
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(7_000)))
+    correction = played.wanted(SettleNow).settlement
+    assert [(post.kind, post.amount) for post in correction.posts] == [("correction", -6_000)]
+    record = msgspec.json.decode(correction.records[0].payload)
+    assert (record["corrects"], record["charge"], record["billed_s"]) == ("sw/c1:acme", "-0.0060", 4)
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(7_000)))
+    assert not played.wants(SettleNow)  # the truth is told once
+
+
+def test_what_was_voided_costs_a_prepaid_payer_nothing_later() -> None:
+    played = admitted()
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=150_000)
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(160_000), answered_at=START.plus_ms(150_000)))
+    assert [post.amount for post in played.wanted(SettleNow).settlement.posts] == [0]
+
+
+def test_the_end_waits_for_the_extension_that_is_under_way() -> None:
+    played = answered()
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    version = played.session.version
+    played.put(Released(CALL, START.plus_ms(8_100)), after_ms=100)
+    assert not played.wants(SettleNow)
+    played.put(Extended(CALL, (RICH,)))
+    assert played.wanted(SettleNow).settlement.session.version == version + 1
+
+
+def test_a_caller_who_gives_up_during_the_decision_leaves_nothing_behind() -> None:
+    played = Played(facts())
+    played.put(Released(CALL, START.plus_ms(50)), after_ms=50)
+    played.put(Taken(CALL, (RICH,), (False,)))
+    assert not played.wants(AdmitCall)
+    assert played.wanted(SettleNow).settlement.posts == ()
+
+
+def test_an_answer_after_the_budget_is_given_back_with_the_refusals_record() -> None:
+    played = Played(facts())
+    played.put(DeadlineReached(CALL, Deadline.BUDGET), after_ms=POLICY.budget_ms)
+    assert played.wanted(RejectCall).refusal is Refusal.BUDGET_EXCEEDED
+    assert not played.wants(Forget)
+    played.put(Taken(CALL, (RICH,), (False,)))
+    settlement = played.wanted(SettleNow).settlement
+    assert (settlement.session.state, settlement.session.version) == (State.REFUSED, 1)
+
+
+@pytest.mark.parametrize("kind", [Kind.PREPAID, Kind.CARD])
+def test_without_the_store_prepaid_is_refused_and_journalled(kind: Kind) -> None:
+    played = Played(facts(chain=(account(kind=kind),)))
+    played.put(StoreFailed(CALL))
+    assert played.wanted(RejectCall).refusal is Refusal.STORE_UNAVAILABLE
+    assert played.wanted(JournalNow).session.state is State.REFUSED
+
+
+def test_without_the_store_postpaid_passes_for_a_while_and_is_taken_when_it_is_back() -> None:
+    played = Played(facts(chain=(account(kind=Kind.POSTPAID),)))
+    played.put(StoreFailed(CALL))
+    assert played.wanted(AdmitCall).granted_s == POLICY.blind_s
+    assert played.wanted(JournalNow).session.state is State.BLIND
+    played.put(Answered(CALL, START.plus_ms(2_000)), after_ms=2_000)
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    assert played.wanted(TakeNow).take.force
+    played.put(Taken(CALL, (RICH,), (False,)))
+    assert played.session.state is State.ANSWERED
+    assert played.wanted(JournalNow).session.state is State.ANSWERED  # nothing is left to replay
+
+
+def test_a_postpaid_reseller_does_not_open_the_door_for_a_prepaid_customer() -> None:
+    played = Played(facts(chain=(account(), account("reseller", kind=Kind.POSTPAID))))
+    played.put(StoreFailed(CALL))
+    assert played.wants(RejectCall)
+
+
+def test_emergency_passes_without_store_money_or_account() -> None:
+    for chain in ((), (account(active=False),)):
+        played = Played(facts(chain=chain, emergency=True))
+        assert played.wanted(TakeNow).take.force
+        assert all(level.hold == 0 for level in played.wanted(TakeNow).take.levels)
+        played.put(StoreFailed(CALL))
+        assert played.wants(AdmitCall)
+        played.put(Answered(CALL, START.plus_ms(1_000)))
+        assert not played.wants(ArmCall)
+
+
+def test_blind_and_over_is_left_to_the_journal() -> None:
+    played = Played(facts(chain=(account(kind=Kind.POSTPAID),)))
+    played.put(StoreFailed(CALL))
+    played.put(Answered(CALL, START.plus_ms(2_000)), after_ms=2_000)
+    played.put(Released(CALL, START.plus_ms(9_000)), after_ms=7_000)
+    assert played.wanted(JournalNow).session.released is not None
+    assert played.wants(Forget)
+
+
+def test_an_end_without_the_store_is_journalled() -> None:
+    played = answered()
+    played.put(Released(CALL, START.plus_ms(8_000)), after_ms=5_000)
+    played.put(StoreFailed(CALL))
+    assert played.wanted(JournalNow).session.state is State.SETTLING
+
+
+def test_a_call_that_the_store_lost_is_taken_anew() -> None:
+    played = answered()
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    played.put(Forgotten(CALL))
+    assert played.session.state is State.BLIND
+    played.put(DeadlineReached(CALL, Deadline.RETRY))
+    take = played.wanted(TakeNow).take
+    assert (take.force, take.session.version) == (True, 0)
+
+
+def test_another_processes_end_is_adopted() -> None:
+    played = answered()
+    stored = msgspec.structs.replace(played.session, state=State.ENDED, version=9)
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    played.put(Recalled(CALL, stored))
+    assert played.session.state is State.ENDED
+    assert played.wants(Forget)
+
+
+def test_a_failed_extension_is_asked_again_soon_and_not_at_once() -> None:
+    played = answered()
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    played.put(StoreFailed(CALL))
+    assert due(played, Deadline.EXTEND) == 9_000
+
+
+def test_a_hang_up_that_failed_is_repeated() -> None:
+    played = answered(0)
+    played.put(DeadlineReached(CALL, Deadline.CUT), after_ms=10_000)
+    played.put(SwitchFailed(CALL, "HangUpCall"))
+    assert due(played, Deadline.RETRY) == 14_000
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    assert due(played, Deadline.CUT) == 13_000  # past: comes at once
+    played.put(DeadlineReached(CALL, Deadline.CUT))
+    assert played.wants(HangUpCall)
+
+
+def test_an_operators_hang_up_is_recorded_as_ours() -> None:
+    played = answered()
+    played.put(HangUpAsked(CALL))
+    assert played.wants(HangUpCall)
+    played.put(Released(CALL, START.plus_ms(5_000), released_by=ReleasedBy.NETWORK), after_ms=2_000)
+    assert played.session.released_by is ReleasedBy.CALLCTL
+
+
+def test_unattended_calls_hold_their_whole_grant_and_are_left_alone() -> None:
+    played = Played(facts(chain=(account(warnings=Warnings((10,))),)), offered(attended=False))
+    assert played.wanted(TakeNow).take.levels[0].hold == POLICY.longest_unattended_s * 1_000
+    played.put(Taken(CALL, (RICH,), (False,)))
+    played.put(Answered(CALL, START))
+    assert not played.wants(ArmCall)
+    assert due(played, Deadline.EXTEND) is None
+    assert due(played, Deadline.WARN) is None
+    assert due(played, Deadline.CUT) == POLICY.longest_unattended_s * 1_000
+
+
+def test_max_cost_per_call_bounds_the_grant() -> None:
+    from callctl.rating.margin import MaxCost
+
+    chain = (account(max_cost=MaxCost(per_call=24_000)),)
+    played = Played(facts(chain=chain, buy=price(12_000)), offered(attended=False))
+    assert played.session.ceiling_s == 120
+    assert played.wanted(TakeNow).take.levels[0].hold == 120_000
+
+
+def test_an_event_that_a_state_has_no_use_for_changes_nothing() -> None:
+    played = admitted()
+    before = played.session
+    played.put(Settled(CALL))
+    assert played.wanted(Unexpected) == Unexpected(CALL, State.ADMITTED, "Settled")
+    assert played.session == before
+
+
+EVENTS = [
+    Answered(CALL, START.plus_ms(2_000)),
+    Released(CALL, START.plus_ms(9_000)),
+    Released(CALL, START.plus_ms(9_000), estimated=True),
+    SeenAlive(CALL, START, answered_at=START.plus_ms(1_000)),
+    ExtendAsked(CALL),
+    HangUpAsked(CALL),
+    Taken(CALL, (RICH,), (False,)),
+    TakeRefused(CALL, (5_000,), (False,), ()),
+    Extended(CALL, (RICH,)),
+    ExtendRefused(CALL, (0,)),
+    Settled(CALL),
+    StoreFailed(CALL),
+    Forgotten(CALL),
+    SwitchFailed(CALL, "ArmCall"),
+    *(DeadlineReached(CALL, deadline) for deadline in Deadline),
+]
+
+
+@pytest.mark.parametrize("emergency", [False, True])
+def test_no_order_of_any_three_events_breaks_it(emergency: bool) -> None:
+    for events in itertools.product(EVENTS, repeat=3):
+        played = Played(facts(emergency=emergency))
+        for event in events:
+            played.put(event, after_ms=700)
+            takes = [e for e in played.effects if isinstance(e, TakeNow | ExtendNow | SettleNow)]
+            assert len(takes) <= 1, f"{events}: {takes}"
