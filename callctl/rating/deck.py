@@ -30,11 +30,10 @@ from callctl.money import (
 )
 from callctl.numbering import NumberType
 from callctl.rating.builder import DeckBuilder, RowConflictError
-from callctl.rating.tariff import MAX_PREFIX_DIGITS, PERCENT, Direction, Plan, Row, TrafficClass
+from callctl.rating.tariff import MAX_PREFIX_DIGITS, MAX_UNITS, PERCENT, Direction, Plan, Row, TrafficClass
 
 MAX_ERRORS = 100
 MAX_SECONDS = 86_400
-MAX_UNITS = 1_000_000  # of the currency, per call or per minute: a day's call stays far below what is counted
 MAX_PERCENT = 10_000
 MAX_NAME = 100
 STEP_ROWS = 1_000  # between two signs of progress

@@ -13,7 +13,10 @@ import msgspec
 from callctl.money import MICROS
 from callctl.numbering import Number, NumberType
 from callctl.rating.charge import Price, fold_tiers
-from callctl.rating.tariff import MAX_PREFIX_DIGITS, Direction, IncrementBasis, Plan, Row
+from callctl.rating.tariff import MAX_PREFIX_DIGITS, MAX_UNITS, Direction, IncrementBasis, Plan, Row
+
+MAX_EXACT = 2**63 - 1
+"""The largest numerator or denominator of a price per minute: what MessagePack holds."""
 
 _TABLE_DENOMINATOR = 100  # `Row.per_minute` counts 10^-8: hundredths of a micro-unit
 
@@ -195,16 +198,15 @@ def price_levels(
     `carrier` is the deck that the root buys from; every other level buys from the one above it. A percentage
     is of that purchase row. A purchase in another currency counts as none.
     """
-    purchase = _priced(carrier, number, at_ms, direction, None) if carrier is not None else None
+    bought = _priced(carrier, number, at_ms, direction, None) if carrier is not None else ""
+    purchase = None if isinstance(bought, str) else bought
     prices: list[LevelPrice] = []
     for account, deck in reversed(levels):
         if purchase is not None and purchase.plan.currency != deck.plan.currency:
             purchase = None
         sale = _priced(deck, number, at_ms, direction, purchase)
-        if sale is None:
-            found = deck.find(number, at_ms, direction) is not None
-            reason = "a percentage of a purchase price that is missing" if found else "no row"
-            return NoRate(account, deck.plan.id, reason)
+        if isinstance(sale, str):
+            return NoRate(account, deck.plan_at(at_ms).id, sale)
         head = sale.match.rows[0]
         prices.append(
             LevelPrice(
@@ -224,22 +226,29 @@ def price_levels(
     return tuple(reversed(prices))
 
 
-def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None) -> _Priced | None:
-    """None where no row is found, or a percentage has no purchase."""
+def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None) -> _Priced | str:
+    """A level's price, or why it has none."""
     match = deck.find(number, at_ms, direction)
-    minutes = _minutes(match.rows, purchase.minutes if purchase else None) if match is not None else None
-    if match is None or minutes is None:
-        return None
+    if match is None:
+        return "no row"
+    if all(row.percent is None for row in match.rows):
+        steps = tuple((row.tier_from_s, row.per_minute or 0) for row in match.rows)
+        minutes = Minutes(_TABLE_DENOMINATOR, steps)
+    elif purchase is None:
+        return "a percentage of a purchase price that is missing"
+    else:
+        minutes = _percentages(match.rows, purchase.minutes)
+        dearest = max(per_minute for _, per_minute in minutes.steps)
+        if dearest > MAX_UNITS * MICROS * minutes.denominator:
+            return f"a percentage that makes more than {MAX_UNITS} per minute"
+        if max(dearest, minutes.denominator) > MAX_EXACT:
+            return "a percentage of percentages that is too fine to be exact"
     plan = deck.plan_at(at_ms)
     return _Priced(plan, match, minutes, price_of(plan, match.rows, minutes))
 
 
-def _minutes(rows: tuple[Row, ...], purchase: Minutes | None) -> Minutes | None:
-    """The rows' prices per minute, percentages of the purchase exact, tier by tier; None if it is missing."""
-    if all(row.percent is None for row in rows):
-        return Minutes(_TABLE_DENOMINATOR, tuple((row.tier_from_s, row.per_minute or 0) for row in rows))
-    if purchase is None:
-        return None
+def _percentages(rows: tuple[Row, ...], purchase: Minutes) -> Minutes:
+    """The rows' prices per minute where some are percentages of the purchase: exact, tier by tier."""
     denominator = lcm(_TABLE_DENOMINATOR, purchase.denominator * MICROS)
     starts = sorted({row.tier_from_s for row in rows} | {from_s for from_s, _ in purchase.steps})
     steps = []

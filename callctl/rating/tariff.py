@@ -11,6 +11,9 @@ from callctl.money import Rounding
 from callctl.numbering import NumberType
 
 MAX_PREFIX_DIGITS = 15  # E.164
+MAX_UNITS = 1_000_000
+"""Of the currency, per call or per minute: a call of a day costs less than `money.MAX_MICROS`."""
+
 PERCENT = 10_000
 """What one percent is in `Row.percent`, which counts millionths of the purchase price."""
 

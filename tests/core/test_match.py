@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from callctl.money import Rounding, format_amount
 from callctl.numbering import Number, NumberType
 from callctl.rating.builder import MAX_ROWS_OF_PREFIX, DeckBuilder, RowConflictError
-from callctl.rating.charge import charge, exact_charge
+from callctl.rating.charge import Price, charge, exact_charge
 from callctl.rating.match import Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.tariff import PERCENT, Direction, IncrementBasis, Plan, Row, TrafficClass
 
@@ -331,17 +332,36 @@ def test_an_amount_needs_no_purchase() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.integers(0, 10_000 * PERCENT), min_size=1, max_size=6),
-    st.integers(0, 10**10),
+    st.lists(st.integers(0, 10_000), min_size=1, max_size=4) | st.lists(st.integers(0, 10**8), max_size=1),
+    st.integers(0, 10**4).map(lambda price: price * 10**4),
     st.integers(1, 10_000),
 )
-def test_percentages_are_exact_however_many_levels(percents: list[int], bought: int, seconds: int) -> None:
+def test_percentages_are_exact_over_levels(percents: list[int], bought: int, seconds: int) -> None:
+    """Four levels of up to 100.00 %, or one of up to 10,000.0000 %, of a price with four decimals."""
+    scale = 100 if len(percents) > 1 else 1
     carrier = deck(row("", bought), plan=Plan("carrier"))
-    levels = prices(*(deck(Row("", percent=percent)) for percent in percents), carrier=carrier)
+    levels = prices(*(deck(Row("", percent=percent * scale)) for percent in percents), carrier=carrier)
     exact = Fraction(bought, 100)
     for level, percent in zip(reversed(levels), reversed(percents), strict=True):
-        exact *= Fraction(percent, 1_000_000)
+        exact *= Fraction(percent * scale, 1_000_000)
         assert exact_charge(level.sell, seconds)[1] == exact * seconds / 60
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(level.sell), type=Price) == level.sell
+
+
+def test_percentages_of_percentages_stay_countable() -> None:
+    hundredfold = deck(Row("", percent=10_000 * PERCENT), plan=Plan("hundredfold"))
+    carrier = deck(row("", EURO), plan=Plan("carrier"))
+    levels = prices(*[hundredfold] * 3, carrier=carrier)
+    assert levels[0].sell.per_minute == "1000000.0000"
+    answer = priced(*[hundredfold] * 4, carrier=carrier)
+    assert answer == NoRate("level-0", "hundredfold", "a percentage that makes more than 1000000 per minute")
+
+
+def test_percentages_that_are_too_fine_to_be_exact_are_no_rate() -> None:
+    fine = deck(Row("", percent=1_234_567), plan=Plan("fine"))
+    answer = priced(*[fine] * 6, carrier=deck(row("", 12_345_679), plan=Plan("carrier")))
+    assert isinstance(answer, NoRate)
+    assert answer.reason == "a percentage of percentages that is too fine to be exact"
 
 
 def test_a_percentage_of_a_stepped_purchase_goes_tier_by_tier() -> None:
