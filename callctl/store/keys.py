@@ -21,6 +21,7 @@ A feed has a slot of its own, and so have all definitions together.
     {definitions}:revision           string  counts every write of a definition
     {definitions}:written            zset    <kind>:<id> by the revision it was last written at
     {definitions}:<kind>             hash    account, trunk, plan: JSON by id; deck: which chunks, by plan
+    {definitions}:moves              hash    by account: its money is on the way to another root
     {definitions}:rows:<chunk>       string  2,000 rows of a deck in msgpack
 """
 
@@ -111,6 +112,7 @@ def feed_place(feed: str) -> str:
 
 REVISION: Final = "{definitions}:revision"
 WRITTEN: Final = "{definitions}:written"
+MOVES: Final = "{definitions}:moves"
 
 
 def definitions(kind: str) -> str:

@@ -1,0 +1,58 @@
+"""Decks in steps: compiling, storing and letting go of 200,000 rows without one long pause."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+
+import msgspec
+
+from callctl.rating.builder import DeckBuilder
+from callctl.rating.match import Deck
+from callctl.rating.tariff import Plan, Row
+
+STEP_ROWS = 2_000  # some ms of work
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Row])
+
+
+async def in_steps(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
+    """The rows, with a pause for everybody else after each step."""
+    for start in range(0, len(rows), STEP_ROWS):
+        yield rows[start : start + STEP_ROWS]
+        await asyncio.sleep(0)
+
+
+async def compile_deck(plan: Plan, steps: AsyncIterable[Sequence[Row]]) -> Deck:
+    """A deck of these rows alone. Raises RowConflictError."""
+    builder = DeckBuilder(plan)
+    async for step in steps:
+        for row in step:
+            builder.add(row)
+    return builder.build()
+
+
+async def rows_of(deck: Deck) -> AsyncIterator[Row]:
+    """A plan's own rows."""
+    for n, entry in enumerate(deck.entries(), start=1):
+        for row in entry if isinstance(entry, tuple) else (entry,):
+            yield row
+        if n % STEP_ROWS == 0:
+            await asyncio.sleep(0)
+
+
+async def let_go(retired: list[Deck]) -> None:
+    """Free decks that nobody uses any more; to free one at once would be a pause of its own."""
+    while retired:
+        entries = retired.pop().entries()
+        while entries:
+            await asyncio.sleep(0)
+            del entries[-STEP_ROWS:]
+
+
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    return _encoder.encode(rows)
+
+
+def decode_rows(packed: bytes) -> list[Row]:
+    """ValueError when it is not what `encode_rows` made."""
+    return _decoder.decode(packed)

@@ -1,0 +1,124 @@
+"""Writing definitions to Redis: each in one script, which refuses a writer who has not seen the latest.
+
+So what was checked still holds when it is written, whichever processes write at once.
+"""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from callctl.accounts import Account, Trunk
+from callctl.errors import StoreUnavailable
+from callctl.ports import Clock
+from callctl.rating.tariff import Plan, Row
+from callctl.store import keys, moving
+from callctl.store.decks import compile_deck, encode_rows, in_steps, let_go, rows_of
+from callctl.store.follower import Follower, StoredDeck
+from callctl.store.link import Link
+from callctl.store.scripts import DEFINE, run
+
+_TIMEOUT_MS: Final = 5_000
+_UPLOAD_TTL_S: Final = 3_600
+_OLD_DECK_TTL_S: Final = 600
+
+
+class RedisDefinitions:
+    """`ports.Definitions`, by way of what `follower` knows. Every method may raise StoreUnavailable."""
+
+    def __init__(self, link: Link, money: moving.Money, follower: Follower, clock: Clock) -> None:
+        self._link = link
+        self._money = money
+        self._known = follower
+        self._tariffs = follower.tariffs
+        self._clock = clock
+
+    async def put_account(self, account: Account) -> None:
+        """CallConflict: it would change its root with a call up or money held."""
+        async with self._known.turn:
+            while True:  # until nobody else has written meanwhile
+                await self._known.catch_up()
+                self._tariffs.check_account(account)
+                move = await moving.prepare(self._money, self._tariffs, account, self._clock.now().wall_ms)
+                if await self._define("account", account.id, account, move=move):
+                    self._tariffs.put_account(account)
+                    break
+                if move is not None:
+                    await moving.reopen(self._money, self._tariffs, account)
+        await self.finish_moves()
+
+    async def put_trunk(self, trunk: Trunk) -> None:
+        async with self._known.turn:
+            while True:
+                await self._known.catch_up()
+                self._tariffs.check_trunk(trunk)
+                if await self._define("trunk", trunk.id, trunk):
+                    return self._tariffs.put_trunk(trunk)
+
+    async def put_plan(self, plan: Plan) -> None:
+        async with self._known.turn:
+            while True:
+                await self._known.catch_up()
+                self._tariffs.check_plan(plan)
+                if await self._define("plan", plan.id, plan):
+                    return self._tariffs.put_plan(plan)
+
+    async def put_rows(self, plan: str, rows: Sequence[Row]) -> None:
+        await self._known.refresh()
+        deck = await compile_deck(self._tariffs.own_deck(plan).plan, in_steps(rows))
+        stored = await self._upload(plan, rows)
+        async with self._known.turn:
+            while not await self._define("deck", plan, stored):
+                await self._known.catch_up()
+            self._known.stored[plan] = stored
+            retired = [self._tariffs.put_deck(deck)]
+        await let_go(retired)
+
+    async def rows(self, plan: str) -> AsyncIterator[Row]:
+        async for row in rows_of(self._tariffs.own_deck(plan)):
+            yield row
+
+    async def finish_moves(self) -> None:
+        """Bring the money of accounts that have another root now; after a crash in the middle, too."""
+        moves: Any = await self._link.call("HGETALL", keys.MOVES)
+        for account, move in zip(moves[::2], moves[1::2], strict=True):
+            await moving.finish(self._money, msgspec.json.decode(move, type=moving.Move))
+            await self._link.call("HDEL", keys.MOVES, account)
+
+    async def _upload(self, plan: str, rows: Sequence[Row]) -> StoredDeck:
+        """The chunks of a new deck. They vanish by themselves if it never comes to be."""
+        generation = secrets.token_hex(8)
+        chunks: list[str] = []
+        async for step in in_steps(rows):
+            chunks.append(f"{keys.word(plan)}:{generation}:{len(chunks)}")
+            command = ("SET", keys.rows(chunks[-1]), encode_rows(step), "EX", _UPLOAD_TTL_S)
+            await self._link.call(*command, timeout_ms=_TIMEOUT_MS)
+        return StoredDeck(tuple(chunks))
+
+    async def _define(
+        self, kind: str, id: str, value: Account | Trunk | Plan | StoredDeck, *, move: moving.Move | None = None
+    ) -> bool:
+        """Whether it was written: not when somebody else has written since our revision."""
+        new = value.chunks if isinstance(value, StoredDeck) else ()
+        old = self._known.stored.get(id, StoredDeck()).chunks if isinstance(value, StoredDeck) else ()
+        revision: Any = await run(
+            self._link,
+            DEFINE,
+            (keys.REVISION, keys.WRITTEN, keys.definitions(kind), keys.MOVES, *map(keys.rows, (*new, *old))),
+            self._known.revision,
+            kind,
+            id,
+            msgspec.json.encode(value),
+            msgspec.json.encode(move) if move is not None else "",
+            len(new),
+            _OLD_DECK_TTL_S,
+        )
+        if revision is None:
+            return False
+        self._known.revision = revision
+        with contextlib.suppress(StoreUnavailable):  # it is written; others hear of it a little later
+            kept = ("MAXLEN", "~", keys.CHANGES_KEPT)
+            self._link.post("XADD", keys.CHANGES, *kept, "*", "what", kind, "id", id)
+        return True

@@ -1,0 +1,43 @@
+"""`definitions` without Redis: the same rules, in one process."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from callctl.accounts import Account, Trunk
+from callctl.ports import Clock
+from callctl.rating.tariff import Plan, Row
+from callctl.store import moving
+from callctl.store.decks import compile_deck, in_steps, let_go, rows_of
+from callctl.store.registry import Registry
+
+
+class MemoryDefinitions:
+    """`ports.Definitions`; `tariffs` is `ports.Tariffs`."""
+
+    def __init__(self, money: moving.Money, clock: Clock) -> None:
+        self.tariffs = Registry()
+        self._money = money
+        self._clock = clock
+
+    async def put_account(self, account: Account) -> None:
+        """CallConflict: it would change its root with a call up or money held."""
+        self.tariffs.check_account(account)
+        move = await moving.prepare(self._money, self.tariffs, account, self._clock.now().wall_ms)
+        self.tariffs.put_account(account)
+        if move is not None:
+            await moving.finish(self._money, move)
+
+    async def put_trunk(self, trunk: Trunk) -> None:
+        self.tariffs.check_trunk(trunk)
+        self.tariffs.put_trunk(trunk)
+
+    async def put_plan(self, plan: Plan) -> None:
+        self.tariffs.check_plan(plan)
+        self.tariffs.put_plan(plan)
+
+    async def put_rows(self, plan: str, rows: Sequence[Row]) -> None:
+        deck = await compile_deck(self.tariffs.own_deck(plan).plan, in_steps(rows))
+        await let_go([self.tariffs.put_deck(deck)])
+
+    async def rows(self, plan: str) -> AsyncIterator[Row]:
+        async for row in rows_of(self.tariffs.own_deck(plan)):
+            yield row

@@ -1,0 +1,178 @@
+"""How every process follows the definitions in Redis.
+
+Each write counts a revision up, and notes at which revision what was written. So whoever knows how far it has read
+finds exactly what has changed since, whatever it missed; the stream `changes` only rings the bell. A definition that
+cannot be read is reported, and the last good one stays.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+
+from callctl.accounts import Account, Trunk
+from callctl.errors import StoreUnavailable
+from callctl.ports import Clock
+from callctl.rating.tariff import Plan, Row
+from callctl.store import keys
+from callctl.store.decks import compile_deck, decode_rows, let_go
+from callctl.store.link import Argument, Link
+from callctl.store.registry import Registry
+
+log = structlog.get_logger()
+
+_TIMEOUT_MS: Final = 5_000
+_AT_ONCE: Final = 500
+_BELL_MS: Final = 1_000  # how long a change stays unseen when its bell was lost
+_RETRY_MS: Final = 200
+
+Definition = TypeVar("Definition", Account, Trunk, Plan)
+
+
+class StoredDeck(msgspec.Struct, frozen=True):
+    """Where a deck's rows are: the names of its chunks, in order."""
+
+    chunks: tuple[str, ...] = ()
+
+
+class Follower:
+    """What this process knows of the definitions (`tariffs`), and up to which `revision`.
+
+    `refresh` once before the first call, then `follow` for good. `topped_up` hears the account of every top-up, from
+    any process; it must not block or raise. Who writes holds `turn`.
+    """
+
+    def __init__(self, link: Link, clock: Clock, topped_up: Callable[[str], None] = lambda _: None) -> None:
+        self.tariffs = Registry()
+        self.revision = 0
+        self.stored: dict[str, StoredDeck] = {}
+        self.turn = asyncio.Lock()
+        self._link = link
+        self._clock = clock
+        self._topped_up = topped_up
+
+    async def refresh(self) -> None:
+        """Read all that has changed. StoreUnavailable."""
+        async with self.turn:
+            await self.catch_up()
+
+    async def follow(self) -> None:
+        """Stay up to date until cancelled, through every loss of the connection."""
+        bell = Link(self._link.address, clock=self._clock)  # listening would hold up everything behind it
+        heard: str | None = None
+        up = True
+        try:
+            while True:
+                try:
+                    if heard is None:
+                        await bell.open()
+                        heard = await self._last_change(bell)
+                    await self.refresh()
+                    heard = await self._listen(bell, heard)
+                    up = True
+                except StoreUnavailable as error:
+                    if up:
+                        log.warning("definitions are not followed", error=str(error))
+                    up = False
+                    await self._clock.sleep_ms(_RETRY_MS)
+        finally:
+            await bell.close()
+
+    async def catch_up(self) -> None:
+        """`refresh` for who has the turn."""
+        revision = int(await self._call("GET", keys.REVISION) or 0)
+        if revision < self.revision:
+            log.error("the store has lost definitions; this process keeps those it knows")
+            self.revision = 0
+        if revision == self.revision:
+            return
+        ids: dict[str, list[str]] = {"plan": [], "deck": [], "account": [], "trunk": []}
+        for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
+            kind, _, id = written.decode().partition(":")
+            ids[kind].append(id)
+        for plan in await self._read("plan", ids["plan"], Plan):
+            _keep("plan", plan.id, self.tariffs.put_plan, plan)
+        for id, stored in await self._values("deck", ids["deck"]):
+            await self._read_deck(id, stored)
+        self._put_accounts(await self._read("account", ids["account"], Account))
+        for trunk in await self._read("trunk", ids["trunk"], Trunk):
+            self.tariffs.put_trunk(trunk)
+        self.revision = revision
+
+    def _put_accounts(self, accounts: Sequence[Account]) -> None:
+        """Parents first: a chain may have been written in any order."""
+        waiting, before = list(accounts), len(accounts) + 1
+        while len(waiting) < before:
+            before, tried, waiting = len(waiting), waiting, []
+            for account in tried:
+                try:
+                    self.tariffs.put_account(account)
+                except ValueError:
+                    waiting.append(account)
+        for account in waiting:
+            _keep("account", account.id, self.tariffs.put_account, account)
+
+    async def _read_deck(self, plan: str, value: bytes) -> None:
+        try:
+            stored = msgspec.json.decode(value, type=StoredDeck)
+            deck = await compile_deck(self.tariffs.own_deck(plan).plan, self._chunks(stored))
+        except ValueError as error:
+            _broken("deck", plan, error)
+            return
+        self.stored[plan] = stored
+        await let_go([self.tariffs.put_deck(deck)])
+
+    async def _chunks(self, stored: StoredDeck) -> AsyncIterator[list[Row]]:
+        for chunk in stored.chunks:
+            packed = await self._call("GET", keys.rows(chunk))
+            if packed is None:
+                raise ValueError(f"chunk {chunk} is missing")
+            yield decode_rows(packed)
+
+    async def _read(self, kind: str, ids: Sequence[str], type: type[Definition]) -> list[Definition]:
+        found = []
+        for id, value in await self._values(kind, ids):
+            try:
+                definition = msgspec.json.decode(value, type=type)
+                if definition.id != id:
+                    raise ValueError(f"it calls itself {definition.id}")
+                found.append(definition)
+            except ValueError as error:
+                _broken(kind, id, error)
+        return found
+
+    async def _values(self, kind: str, ids: Sequence[str]) -> list[tuple[str, bytes]]:
+        values: list[bytes | None] = []
+        for start in range(0, len(ids), _AT_ONCE):
+            values += await self._call("HMGET", keys.definitions(kind), *ids[start : start + _AT_ONCE])
+        return [(id, value) for id, value in zip(ids, values, strict=True) if value is not None]
+
+    async def _last_change(self, bell: Link) -> str:
+        entries: Any = await bell.call("XREVRANGE", keys.CHANGES, "+", "-", "COUNT", 1)
+        return entries[0][0].decode() if entries else "0-0"
+
+    async def _listen(self, bell: Link, heard: str) -> str:
+        """Wait for a change, a second at the most; answers the last one heard."""
+        what = ("XREAD", "COUNT", _AT_ONCE, "BLOCK", _BELL_MS, "STREAMS", keys.CHANGES, heard)
+        read: Any = await bell.call(*what, timeout_ms=_BELL_MS + _TIMEOUT_MS)
+        for id, (_, kind, _, about) in read[0][1] if read else ():
+            heard = id.decode()
+            if kind == b"topup":
+                self._topped_up(about.decode())
+        return heard
+
+    def _call(self, *command: Argument) -> "asyncio.Future[Any]":
+        return self._link.call(*command, timeout_ms=_TIMEOUT_MS)
+
+
+def _keep(kind: str, id: str, put: Callable[[Definition], None], definition: Definition) -> None:
+    try:
+        put(definition)
+    except ValueError as error:
+        _broken(kind, id, error)
+
+
+def _broken(kind: str, id: str, error: ValueError) -> None:
+    log.error("a definition is broken; the last good one stays", kind=kind, id=id, error=str(error))

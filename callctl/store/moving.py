@@ -1,0 +1,86 @@
+"""An account's money when the account is put: how far it may fall, and where it goes with another root.
+
+Within a root an account moves at once, its money stays where it is. Another root is another slot of the store: then
+no call may be up and nothing held, by it or any account below it (`rules.md`, Moving an account).
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from callctl.accounts import Account
+from callctl.call.takes import Balance, LedgerEntry, TopUp
+from callctl.errors import CallConflict
+from callctl.money import MAX_MICROS
+from callctl.store.registry import Registry
+
+_CLOSED = -MAX_MICROS  # a limit that no credit reaches
+
+
+class Money(Protocol):
+    """What is needed of a store of money."""
+
+    async def set_limit(self, root: str, account: str, floor: int | None) -> None: ...
+    async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]: ...
+    async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
+
+
+class Move(msgspec.Struct, frozen=True):
+    """Money on its way: balances (micro-units) and credit limits of an account and all below it.
+
+    `id` makes repeating it harmless.
+    """
+
+    id: str
+    from_root: str
+    to_root: str
+    at_ms: int
+    balances: dict[str, int]
+    limits: dict[str, int | None]
+
+
+async def prepare(money: Money, registry: Registry, account: Account, at_ms: int) -> Move | None:
+    """Before the definition is written: limits set, or a move to another root to be finished after it.
+
+    Raises CallConflict when the root would change with a call up or money held.
+    """
+    to_root = registry.root(account)
+    from_root = registry.root(registry.accounts.get(account.id, account))
+    if from_root == to_root:
+        await money.set_limit(to_root, account.id, account.credit_limit)
+        return None
+    accounts = [registry.accounts[id] for id in registry.directory.below(account.id)]
+    for each in accounts:  # from here on no new call can hold anything
+        await money.set_limit(from_root, each.id, _CLOSED)
+    balances = await money.balances(from_root, [each.id for each in accounts])
+    busy = sorted(each.account for each in balances if each.held or any(each.slots.values()))
+    if busy:
+        await reopen(money, registry, account)
+        raise CallConflict(f"account {account.id} cannot leave {from_root}: {', '.join(busy)} has calls or holds")
+    return Move(
+        id=f"move-{secrets.token_hex(8)}",
+        from_root=from_root,
+        to_root=to_root,
+        at_ms=at_ms,
+        balances={each.account: each.balance for each in balances if each.balance},
+        limits={each.id: each.credit_limit for each in accounts} | {account.id: account.credit_limit},
+    )
+
+
+async def reopen(money: Money, registry: Registry, account: Account) -> None:
+    """The move did not come about: limits as they are defined."""
+    for id in registry.directory.below(account.id):
+        await money.set_limit(registry.directory.chain(id)[-1].id, id, registry.accounts[id].credit_limit)
+
+
+async def finish(money: Money, move: Move) -> None:
+    """Bring the money after the definition. May be repeated, by any process."""
+    for account, balance in move.balances.items():
+        out = TopUp(account, move.from_root, f"{move.id}-out", -balance, move.at_ms, "correction", move.to_root)
+        come = TopUp(account, move.to_root, f"{move.id}-in", balance, move.at_ms, "correction", move.from_root)
+        await money.top_up(out)
+        await money.top_up(come)
+    for account, limit in move.limits.items():
+        await money.set_limit(move.to_root, account, limit)

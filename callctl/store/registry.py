@@ -1,0 +1,172 @@
+"""All definitions as one process knows them: compiled, consistent, and read without waiting.
+
+What contradicts the rest is refused with ValueError and changes nothing. Readers get a `Directory` and `Deck`s that
+never change: each change puts others in their place.
+"""
+
+from zoneinfo import ZoneInfo
+
+from callctl.accounts import MAX_CHAIN, Account, Directory, Kind, Trunk
+from callctl.rating.builder import DeckBuilder
+from callctl.rating.match import Deck
+from callctl.rating.tariff import Plan
+
+
+class Registry:
+    """`ports.Tariffs`, and how it changes. The `put_` methods refuse what could not be read any more; the `check_`
+    methods, for who writes a definition, everything else that contradicts."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.trunks: dict[str, Trunk] = {}
+        self.plans: dict[str, Plan] = {}
+        self._decks: dict[str, Deck] = {}
+        self._claims: dict[str, str] = {}  # a number or address, and who has it
+        self._directory: Directory | None = None
+
+    @property
+    def directory(self) -> Directory:
+        if self._directory is None:
+            self._directory = Directory(self.accounts.values(), self.trunks.values())
+        return self._directory
+
+    def plan(self, plan: str) -> Plan | None:
+        return self.plans.get(plan)
+
+    def deck(self, plan: str, at_ms: int) -> Deck | None:
+        """None where there is no such plan, or neither it nor one that it extends is effective yet."""
+        found = deck = self._decks.get(plan)
+        while deck is not None:
+            if deck.plan.effective_ms is None or deck.plan.effective_ms <= at_ms:
+                return found
+            deck = deck.parent
+        return None
+
+    def own_deck(self, plan: str) -> Deck:
+        """The deck of a plan, effective or not. ValueError where there is no such plan."""
+        if plan not in self._decks:
+            raise ValueError(f"plan {plan} does not exist")
+        return self._decks[plan]
+
+    def root(self, account: Account) -> str:
+        """Where the account's money is, or will be, once it is put."""
+        while account.parent is not None:
+            account = self.accounts[account.parent]
+        return account.id
+
+    # ---- Accounts and trunks
+
+    def check_account(self, account: Account) -> None:
+        """Everything that a new or changed account must keep."""
+        self._check_chain(account)
+        _check_zone("account", account.id, account.timezone)
+        before = self.accounts.get(account.id)
+        if before is not None and before.currency != account.currency:
+            raise ValueError(f"account {account.id}: its currency {before.currency} cannot change")
+        if account.credit_limit is None and account.kind is not Kind.POSTPAID:
+            raise ValueError(f"account {account.id}: only a postpaid account can be without a credit limit")
+        if account.parent is not None and (currency := self.accounts[account.parent].currency) != account.currency:
+            raise ValueError(f"account {account.id} in {account.currency}: its parent's currency is {currency}")
+        plan = self.plans.get(account.plan)
+        if plan is not None and plan.currency != account.currency:
+            raise ValueError(f"account {account.id} in {account.currency}: plan {plan.id} is in {plan.currency}")
+        self._check_claims(f"account {account.id}", *account.numbers, *account.source_ips)
+
+    def put_account(self, account: Account) -> None:
+        """ValueError: its parent is missing or below it."""
+        self._check_chain(account)
+        before = self.accounts.get(account.id)
+        given_up = (*before.numbers, *before.source_ips) if before is not None else ()
+        self._claim(f"account {account.id}", given_up, (*account.numbers, *account.source_ips))
+        self.accounts[account.id] = account
+        self._directory = None
+
+    def check_trunk(self, trunk: Trunk) -> None:
+        """Everything that a new or changed trunk must keep."""
+        if trunk.account not in self.accounts:
+            raise ValueError(f"trunk {trunk.id}: account {trunk.account} does not exist")
+        self._check_claims(f"trunk {trunk.id}", *trunk.source_ips)
+
+    def put_trunk(self, trunk: Trunk) -> None:
+        before = self.trunks.get(trunk.id)
+        self._claim(f"trunk {trunk.id}", before.source_ips if before is not None else (), trunk.source_ips)
+        self.trunks[trunk.id] = trunk
+        self._directory = None
+
+    def _check_chain(self, account: Account) -> None:
+        levels, above = 1, account.parent
+        while above is not None:
+            if above not in self.accounts:
+                raise ValueError(f"account {account.id}: parent {above} does not exist")
+            if above == account.id:
+                raise ValueError(f"account {account.id} cannot be below itself")
+            levels, above = levels + 1, self.accounts[above].parent
+        before = self.accounts.get(account.id)
+        if before is not None and before.parent != account.parent:
+            chains = [len(self.directory.chain(below)) for below in self.directory.below(account.id)]
+            levels += max(chains) - len(self.directory.chain(account.id))
+        if levels > MAX_CHAIN:
+            raise ValueError(f"account {account.id}: more than {MAX_CHAIN} levels")
+
+    def _check_claims(self, owner: str, *claims: str) -> None:
+        for claim in claims:
+            other = self._claims.get(claim, owner)
+            if other != owner:
+                raise ValueError(f"{claim} is claimed by {owner} and {other}")
+
+    def _claim(self, owner: str, given_up: tuple[str, ...], claims: tuple[str, ...]) -> None:
+        for claim in given_up:
+            if self._claims.get(claim) == owner:
+                del self._claims[claim]
+        self._claims.update(dict.fromkeys(claims, owner))
+
+    # ---- Plans and decks
+
+    def check_plan(self, plan: Plan) -> None:
+        """Everything that a new or changed plan must keep."""
+        self._check_extends(plan)
+        _check_zone("plan", plan.id, plan.timezone)
+        if plan.extends is not None and plan.extends not in self.plans:
+            raise ValueError(f"plan {plan.id}: plan {plan.extends}, which it extends, does not exist")
+        related = [other for other in self.plans.values() if other.extends == plan.id or other.id == plan.extends]
+        for other in related:
+            if other.currency != plan.currency:
+                raise ValueError(f"plan {plan.id} in {plan.currency}: plan {other.id} is in {other.currency}")
+        for account in self.accounts.values():
+            if account.plan == plan.id and account.currency != plan.currency:
+                raise ValueError(f"plan {plan.id} in {plan.currency}: account {account.id} is in {account.currency}")
+
+    def put_plan(self, plan: Plan) -> None:
+        """Its rows stay. ValueError: it would extend itself."""
+        self._check_extends(plan)
+        self.plans[plan.id] = plan
+        self._seat(self._decks.get(plan.id) or DeckBuilder(plan).build())
+
+    def put_deck(self, deck: Deck) -> Deck:
+        """Seat new rows in the place of a plan's old ones, under today's plan; answers the old deck."""
+        before = self._decks[deck.plan.id]
+        self._seat(deck)
+        return before
+
+    def _seat(self, deck: Deck) -> None:
+        """Seat a deck under what its plan extends, and all that extend it upon it."""
+        plan = self.plans[deck.plan.id]
+        parent = self._decks.get(plan.extends) if plan.extends is not None else None
+        self._decks[plan.id] = deck.under(plan, parent)
+        for other in self.plans.values():
+            if other.extends == plan.id and other.id in self._decks:
+                self._seat(self._decks[other.id])
+
+    def _check_extends(self, plan: Plan) -> None:
+        above = plan.extends
+        while above is not None:
+            if above == plan.id:
+                raise ValueError(f"plan {plan.id} cannot extend itself")
+            above = self.plans[above].extends if above in self.plans else None
+
+
+def _check_zone(kind: str, id: str, zone: str) -> None:
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{kind} {id}: {zone!r} is not a time zone") from None
