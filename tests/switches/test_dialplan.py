@@ -71,6 +71,20 @@ async def test_an_emergency_call_takes_the_next_carrier(acme: Phone, carrier: Ph
     await call.hang_up()
 
 
+async def test_emergency_calls_may_go_another_way(
+    asterisk: AsteriskRig, acme: Phone, carrier: Phone, second_carrier: Phone
+) -> None:
+    asterisk.cli("dialplan set global CC_EMERGENCY_TRUNK carrier-b")
+    try:
+        call = await acme.call("112")
+        await call.until_answered()
+        await call.hang_up()
+    finally:
+        asterisk.cli("dialplan reload")
+    assert second_carrier.calls
+    assert not carrier.calls
+
+
 async def test_a_call_that_nobody_decides_is_refused(acme: Phone, carrier: Phone) -> None:
     call = await acme.call(NUMBER)
     await call.until_ended()

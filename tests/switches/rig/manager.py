@@ -58,6 +58,10 @@ class Manager:
                         return one
                 await self._arrived.wait()
 
+    async def closed(self) -> None:
+        """Wait until Asterisk has closed the connection."""
+        await asyncio.wait_for(asyncio.shield(self._reading), PATIENCE_S)
+
     async def _read(self) -> None:
         fields: Fields = {}
         while line := await self._reader.readline():
