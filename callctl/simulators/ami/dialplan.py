@@ -112,7 +112,6 @@ class Dialplan:
     async def _refuse(self, call: SimCall) -> None:
         """callctl said no: the announcement as early media, then the SIP status (a cause on Asterisk 16)."""
         caller, setup = call.caller, self._exchange.setup
-        self._exchange.arm(caller, setup.refusal_limit_ms / 1_000)
         call.announcement = caller.variables.get("CC_ANNOUNCEMENT", "")
         if call.announcement:
             caller.application, caller.data = "Playback", f"{call.announcement},noanswer"
@@ -120,9 +119,11 @@ class Dialplan:
                 self._released(call, caller.ending.result())
                 return
         if setup.is_modern:
-            self._released(call, Ending(EndedBy.DIALPLAN, 127, refusal_status(caller.variables.get("CC_SIP"))))
+            status = refusal_status(caller.variables.get("CC_SIP"))
+            ending = Ending(EndedBy.DIALPLAN, cause_of_sip(status), status)
         else:
-            self._released(call, Ending(EndedBy.DIALPLAN, to_number(caller.variables.get("CC_CAUSE"), 16)))
+            ending = Ending(EndedBy.DIALPLAN, to_number(caller.variables.get("CC_CAUSE"), 16))
+        self._released(call, ending)
 
     async def _connect(self, call: SimCall) -> None:
         """Dial the trunks in turn until one answers, is busy, or rings in vain."""

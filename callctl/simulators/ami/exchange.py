@@ -23,7 +23,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     trunks: tuple[str, ...] = ("carrier-a",)
     gate_ms: int = 3_000
     ring_limit_ms: int = 120_000
-    refusal_limit_ms: int = 30_000
     playback_ms: int = 3_000
     emergency: frozenset[str] = frozenset({"112", "911", "999"})
     fail_open: bool = False
