@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
 from callctl.call.session import Session, State
-from callctl.call.takes import Balance, Extension, LedgerEntry, Record, Settlement, Take, TopUp
+from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
 from callctl.store import keys, records
+from callctl.store.feeds_memory import Outbox
 
 
 class _Account(msgspec.Struct):
@@ -47,10 +48,10 @@ class _Call(msgspec.Struct):
 
 
 class MemoryStore:
-    """Money, channels, calls and ledgers. `outbox[root]`: the CDRs written so far."""
+    """Money, channels, calls and ledgers. `outbox[root]`: the CDRs that are on their way."""
 
     def __init__(self) -> None:
-        self.outbox: dict[str, list[Record]] = defaultdict(list)
+        self.outbox: dict[str, Outbox] = defaultdict(Outbox)
         self._accounts: dict[tuple[str, str], _Account] = defaultdict(_Account)
         self._trunks: dict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
         self._attempts: Counter[tuple[str, str, int]] = Counter()
@@ -141,7 +142,8 @@ class MemoryStore:
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             at_ms, call = records.posted_ms(session), str(session.call)
             _move(self._accounts[root, post.account], id, post.kind, -post.amount, at_ms, call=call)
-        self.outbox[root] += settlement.records
+        for record in settlement.records:
+            self.outbox[root].add(record, records.posted_ms(session))
         self._calls[session.trace_id] = _Call(replace(session, version=session.version + 1), live=False)
         return None
 

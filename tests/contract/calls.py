@@ -107,7 +107,7 @@ async def figures(store: Any, account: str = ROOT, root: str = ROOT) -> tuple[in
 async def outbox(store: Any, root: str = ROOT) -> list[tuple[str, bytes]]:
     """The accounts and payloads written so far."""
     if hasattr(store, "outbox"):
-        return [(record.account, record.payload) for record in store.outbox[root]]
+        return [(record.account, record.payload) for _, _, record in store.outbox[root].entries]
     entries = await store._link.call("XRANGE", keys.outbox(root), "-", "+")
     return [(fields[1].decode(), fields[3]) for _, fields in entries]
 
