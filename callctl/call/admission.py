@@ -24,7 +24,7 @@ from callctl.rating.charge import affordable_seconds, first_charged_second
 from callctl.rating.margin import cost_within, margin_kept
 from callctl.rating.match import LevelPrice, NoRate
 
-NOBODY = "~nobody"
+NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
 

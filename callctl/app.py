@@ -1,0 +1,264 @@
+"""Everything wired together, in one place: what a running callctl consists of, and the order of its life."""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from callctl.adapters.asterisk.switch import AsteriskSwitch
+from callctl.call.admission import NOBODY, Policy
+from callctl.clock import SystemClock
+from callctl.control.calls import CallControl
+from callctl.control.journal import Journal
+from callctl.control.outbox import Outbox
+from callctl.control.reconciler import Reconciler
+from callctl.errors import StoreUnavailable
+from callctl.http.app import make_app
+from callctl.http.auth import Holder, Scope, Tokens
+from callctl.http.links import Link as Neighbour
+from callctl.http.links import LinkKind
+from callctl.http.metrics import Metrics
+from callctl.http.server import HttpServer
+from callctl.ports import CdrSink
+from callctl.settings import AsteriskSwitch as AsteriskSettings
+from callctl.settings import FileSink as FileSettings
+from callctl.settings import MqttSink as MqttSettings
+from callctl.settings import Settings
+from callctl.sinks.file import FileSink
+from callctl.sinks.lines import Csv, JsonLines
+from callctl.sinks.mqtt import MqttSink
+from callctl.store.address import parse_address
+from callctl.store.definitions import RedisDefinitions
+from callctl.store.embedded import EmbeddedRedis
+from callctl.store.feeds import RedisFeeds
+from callctl.store.follower import Follower
+from callctl.store.link import Link, LinkTimes
+from callctl.store.redis import RedisStore
+
+log = structlog.get_logger(__name__)
+
+API_FEED = "api"
+WAIT_FOR_STORE_MS = 2_000
+
+
+class App:
+    """A running callctl. `port`: where the API listens; `work`: the tasks, which end only by failing."""
+
+    port: int
+    work: asyncio.Task[None]
+
+    def __init__(self, settings: Settings, redis_url: str) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.link = Link(
+            parse_address(redis_url), times=LinkTimes(call_ms=settings.policy.redis_deadline_ms), clock=self.clock
+        )
+        self.store = RedisStore(self.link)
+        self.follower = Follower(self.link, self.clock, self._topped_up)
+        self.definitions = RedisDefinitions(self.link, self.store, self.follower, self.clock)
+        self.feeds = RedisFeeds(self.link)
+        self.metrics = Metrics()
+        self.switches = {switch.name: _switch(switch, self.clock) for switch in settings.switch}
+        self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
+        self.journal = Journal(settings.redis.data_dir / "journal")
+        self.outbox = Outbox(
+            feeds=self.feeds, sinks=self.sinks, archives=(API_FEED,), roots=self.roots, clock=self.clock
+        )
+        policy = _policy(settings)
+        self.calls = CallControl(
+            clock=self.clock,
+            tariffs=self.follower.tariffs,
+            takes=self.store,
+            sessions=self.store,
+            switches=self.switches,
+            journal=self.journal,
+            observer=self.metrics,
+            policy=policy,
+            wake=self.outbox.wake,
+        )
+        self.reconciler = Reconciler(
+            clock=self.clock,
+            calls=self.calls,
+            switches=self.switches,
+            takes=self.store,
+            sessions=self.store,
+            journal=self.journal,
+            policy=policy,
+            roots=self.roots,
+        )
+        self.http = HttpServer(
+            make_app(
+                calls=self.calls,
+                definitions=self.definitions,
+                tariffs=self.follower.tariffs,
+                books=self.store,
+                sessions=self.store,
+                feeds=self.feeds,
+                top_up=self.store.top_up,
+                tokens=_tokens(settings, self.clock),
+                links=self.neighbours,
+                metrics=self.metrics,
+                clock=self.clock,
+                cdr_feed=API_FEED,
+                feed_names=(API_FEED, *(sink.name for sink in self.sinks)),
+            ),
+            settings.http.host,
+            settings.http.port,
+            refused=lambda: self.metrics.overflowed("connections"),
+            tls=_server_tls(settings),
+        )
+
+    def _topped_up(self, account: str) -> None:
+        self.calls.topped_up(account)
+
+    def roots(self) -> Sequence[str]:
+        """Every root account, and that of attempts by nobody we know."""
+        accounts = self.follower.tariffs.accounts.values()
+        return [NOBODY, *(account.id for account in accounts if account.parent is None)]
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        switches = [Neighbour(LinkKind.SWITCH, switch.state()) for switch in self.switches.values()]
+        sinks = [Neighbour(LinkKind.SINK, state, needed=False) for state in self.outbox.states()]
+        return [Neighbour(LinkKind.STORE, self.link.state()), *switches, *sinks]
+
+    async def start(self) -> None:
+        """Read definitions, take up live calls, open the door. Without a store that answers it waits for one."""
+        while True:
+            try:
+                await self.link.open()
+                await self.follower.refresh()
+                await self.definitions.finish_moves()
+                await self.reconciler.recover()
+                break
+            except StoreUnavailable as error:
+                log.error("waiting_for_the_store", error=str(error))
+                await self.clock.sleep_ms(WAIT_FOR_STORE_MS)
+        self.port = await self.http.start()
+        self.work = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.follower.follow())
+            group.create_task(self.calls.deadlines.run())
+            group.create_task(self.reconciler.run())
+            group.create_task(self.outbox.run())
+            for name, switch in self.switches.items():
+                group.create_task(switch.run(self.calls.receive, lambda name=name: self._relinked(name, group)))
+
+    def _relinked(self, name: str, group: asyncio.TaskGroup) -> None:
+        """A switch's link is up (again): see what became of its calls meanwhile."""
+        group.create_task(self.reconciler.compare(name))
+
+    async def stop(self) -> None:
+        """Close the door, let what is under way come back, and leave running calls to the switches' timers."""
+        await self.http.stop()
+        self.work.cancel()
+        await asyncio.wait({self.work})
+        await self.calls.performer.drain()
+        await self.link.close()
+        self.journal.close()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[App]:
+    """A started App, on the configured Redis or on the embedded one."""
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.redis.url is not None:
+            url = settings.redis.url.get_secret_value()
+        else:
+            url = await stack.enter_async_context(EmbeddedRedis(settings.redis.data_dir, SystemClock()))
+        app = App(settings, url)
+        await app.start()
+        try:
+            yield app
+        finally:
+            await app.stop()
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGINT or SIGTERM. ConfigError where the start is wrong; SIGHUP is not used yet."""
+    async with running(settings) as app:
+        done = asyncio.Event()
+        for signal_ in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signal_, done.set)
+        log.info("running", http=f"{settings.http.host}:{app.port}", switches=list(app.switches))
+        stopped = asyncio.create_task(done.wait())
+        await asyncio.wait({stopped, app.work}, return_when=asyncio.FIRST_COMPLETED)
+        if app.work.done():
+            app.work.result()
+
+
+def _policy(settings: Settings) -> Policy:
+    stated = settings.policy
+    return Policy(
+        budget_ms=stated.budget_ms,
+        setup_timeout_s=stated.setup_timeout_s,
+        slice_first_s=stated.slice_first_s,
+        slice_max_s=stated.slice_max_s,
+        longest_unattended_s=stated.longest_unattended_s,
+        lease_grace_s=stated.lease_grace_s,
+        blind_s=stated.blind_s if stated.postpaid == "admit" else 0,
+    )
+
+
+def _switch(settings: AsteriskSettings, clock: SystemClock) -> AsteriskSwitch:
+    return AsteriskSwitch(
+        name=settings.name,
+        host=settings.host,
+        port=settings.port,
+        username=settings.username,
+        secret=settings.secret.get_secret_value(),
+        clock=clock,
+        tls=_client_tls(settings.tls_ca) if settings.tls else None,
+    )
+
+
+def _sink(settings: FileSettings | MqttSettings, clock: SystemClock) -> CdrSink:
+    if isinstance(settings, FileSettings):
+        return FileSink(
+            settings.name,
+            settings.directory,
+            Csv() if settings.format == "csv" else JsonLines(),
+            rotate_bytes=settings.rotate_mb * 1_000_000,
+            rotate_ms=settings.rotate_s * 1000,
+            clock=clock,
+        )
+    return MqttSink(
+        settings.name,
+        settings.host,
+        settings.port,
+        topic_prefix=settings.topic_prefix,
+        client_id=settings.client_id or f"callctl-{settings.name}",
+        username=settings.username,
+        password=settings.password.get_secret_value() if settings.password is not None else None,
+        tls=_client_tls(settings.tls_ca) if settings.tls else None,
+    )
+
+
+def _tokens(settings: Settings, clock: SystemClock) -> Tokens:
+    return Tokens(
+        (
+            (
+                token.token.get_secret_value(),
+                Holder(token.name, frozenset(Scope(scope) for scope in token.scopes), token.account),
+            )
+            for token in settings.http.token
+        ),
+        clock,
+    )
+
+
+def _client_tls(authorities: Path | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authorities)
+
+
+def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.http.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.http.tls_certificate, settings.http.tls_key)
+    return context
