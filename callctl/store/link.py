@@ -72,23 +72,30 @@ def _reply_error(message: str) -> Rejected:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, from made to lost. `lost` is then resolved with what was wrong."""
+    """One connection, from made to lost: then `reason` says why, `lost` is set, and `on_lost` hears of it."""
 
-    def __init__(self, times: LinkTimes, counts: LinkCounts) -> None:
+    def __init__(self, times: LinkTimes, counts: LinkCounts, on_lost: "Callable[[_Connection], None]") -> None:
         self._loop = asyncio.get_running_loop()
         self._times = times
         self._counts = counts
+        self._on_lost = on_lost
         self._reader = hiredis.Reader(replyError=_reply_error)
         self._unsent: list[bytes] = []
         self._heard = self._loop.time()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.calls: deque[_Call] = deque()
-        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self.lost = asyncio.Event()
+        self.reason = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._tick()
+
+    def ask(self, command: bytes, timeout_ms: int) -> "asyncio.Future[Reply]":
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self.send(command, answer, timeout_ms)
+        return answer
 
     def send(self, command: bytes, answer: "asyncio.Future[Reply] | None", timeout_ms: int) -> None:
         now = self._loop.time()
@@ -141,20 +148,24 @@ class _Connection(asyncio.Protocol):
 
     def drop(self, reason: str) -> None:
         """Close at once. `connection_lost` follows."""
-        if not self.lost.done():
-            self.lost.set_result(reason)
+        self._end(reason)
         if self._transport is not None:
             self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if not self.lost.done():
-            self.lost.set_result(str(error or "closed by the server"))
+        self._end(str(error or "closed by the server"))
         while self.calls:
             call = self.calls.popleft()
             if call.answer is not None and not call.answer.done():
-                call.answer.set_exception(LinkLost(f"connection lost: {self.lost.result()}"))
+                call.answer.set_exception(LinkLost(f"connection lost: {self.reason}"))
+
+    def _end(self, reason: str) -> None:
+        if not self.lost.is_set():
+            self.reason = reason
+            self.lost.set()
+            self._on_lost(self)
 
 
 class Link:
@@ -174,7 +185,7 @@ class Link:
         self._clock: Clock = clock or SystemClock()
         self._connection: _Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()  # set while the link is up
+        self._ready = asyncio.Event()  # set while the link is up
         self._state = LinkState("redis", up=False, since_ms=self._clock.now().wall_ms, detail="not yet connected")
 
     async def open(self) -> None:
@@ -189,13 +200,12 @@ class Link:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
-            self._lost("closed")
 
     async def ready(self, timeout_ms: int) -> None:
         """Wait for the connection. StoreUnavailable when it does not come in time."""
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                await self._changed.wait()
+                await self._ready.wait()
         except TimeoutError:
             raise StoreUnavailable(f"{self.address}: {self._state.detail}") from None
 
@@ -204,17 +214,14 @@ class Link:
 
     def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
         """The answer to a command. StoreUnavailable, LinkLost, Rejected."""
-        connection = self._usable()
-        answer: asyncio.Future[Reply] = connection.lost.get_loop().create_future()
-        connection.send(pack(command), answer, timeout_ms or self.times.call_ms)
-        return answer
+        return self._usable().ask(pack(command), timeout_ms or self.times.call_ms)
 
     def post(self, *command: Argument) -> None:
         """Send a command whose answer does not matter, in front of or behind one whose answer does."""
         self._usable().send(pack(command), None, self.times.call_ms)
 
     def _usable(self) -> _Connection:
-        if self._connection is None or self._connection.lost.done():
+        if self._connection is None:
             raise StoreUnavailable(f"{self.address}: {self._state.detail}")
         if len(self._connection.calls) >= self._window:
             self.counts.overflows += 1
@@ -231,15 +238,13 @@ class Link:
                     connection = await self._connect()
                     await self._greet(connection)
                 retry_ms = self.times.retry_first_ms
-                self._connected(connection)
-                self._lost(await connection.lost)
+                self._up(connection)
+                await connection.lost.wait()
             except (OSError, StoreUnavailable) as error:  # TimeoutError is an OSError
-                self._lost(str(error) or f"no answer within {self.times.connect_ms} ms")
+                self._down(str(error) or f"no answer within {self.times.connect_ms} ms")
             finally:
                 if connection is not None:
-                    self._connection = None
-                    self._changed.clear()
-                    connection.drop("closed by us")
+                    connection.drop("closed")
             # Not all processes at once.
             await self._clock.sleep_ms(round(retry_ms * random.uniform(0.5, 1.0)))
             retry_ms = min(2 * retry_ms, self.times.retry_longest_ms)
@@ -248,7 +253,7 @@ class Link:
         loop, address = asyncio.get_running_loop(), self.address
 
         def protocol() -> _Connection:
-            return _Connection(self.times, self.counts)
+            return _Connection(self.times, self.counts, self._lost)
 
         if address.path is not None:
             return (await loop.create_unix_connection(protocol, address.path))[1]
@@ -263,17 +268,23 @@ class Link:
         if address.password is not None:
             greetings.insert(0, ("AUTH", *([address.username] if address.username else []), address.password))
         for command in greetings:
-            answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            connection.send(pack(command), answer, self.times.connect_ms)
-            await answer
+            await connection.ask(pack(command), self.times.connect_ms)
+        if connection.lost.is_set():
+            raise LinkLost(connection.reason)
 
-    def _connected(self, connection: _Connection) -> None:
+    def _up(self, connection: _Connection) -> None:
         self.counts.connections += 1
         self._connection = connection
         self._state = LinkState("redis", up=True, since_ms=self._clock.now().wall_ms, detail=str(self.address))
-        self._changed.set()
+        self._ready.set()
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, connection: _Connection) -> None:
+        if connection is self._connection:
+            self.counts.lost += 1
+            self._connection = None
+            self._ready.clear()
+            self._down(connection.reason)
+
+    def _down(self, reason: str) -> None:
         since_ms = self._clock.now().wall_ms if self._state.up else self._state.since_ms
-        self.counts.lost += self._state.up
         self._state = LinkState("redis", up=False, since_ms=since_ms, detail=reason)

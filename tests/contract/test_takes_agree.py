@@ -1,0 +1,166 @@
+"""Memory says what the scripts mean: any sequence of takes gets the same answers and leaves the same figures."""
+
+import asyncio
+import itertools
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from msgspec.structs import replace
+
+from callctl.call.events import Extended, Taken
+from callctl.call.session import Session
+from callctl.call.takes import LedgerEntry, TakeLevel
+from callctl.errors import CallConflict, UnknownCall
+from callctl.limits.concurrency import Slot
+from callctl.store.address import parse_address
+from callctl.store.link import Link, LinkTimes
+from callctl.store.memory import MemoryStore
+from callctl.store.redis import RedisStore
+from tests.contract.calls import LEASE_MS, NOW, extension, outbox, refusal, session, settlement, take, top_up
+
+PATIENT = LinkTimes(call_ms=10_000)
+amounts = st.integers(0, 60)
+caps = st.none() | st.integers(0, 3)
+numbers = st.integers(0, 3)
+
+
+class TakesAgree(RuleBasedStateMachine):
+    """Four calls of a shop, its reseller and a trunk, in a root of their own per example."""
+
+    runner: asyncio.Runner
+    link: Link
+    roots = itertools.count()
+
+    @initialize()
+    def begin(self) -> None:
+        self.memory, self.redis = MemoryStore(), RedisStore(self.link)
+        self.root = f"root-{next(self.roots)}"
+        self.accounts = ("shop", self.root)
+        self.seen: dict[str, Session] = {}
+
+    def both(self, method: str, *arguments: Any) -> Any:
+        """The answer of both stores, which must be one."""
+        of_memory, of_redis = (
+            self.runner.run(_outcome(store, method, arguments)) for store in (self.memory, self.redis)
+        )
+        assert of_memory == of_redis
+        return of_memory
+
+    def call(self, number: int) -> Session:
+        """The call as its caller saw it last."""
+        call_id = f"{self.root}/{number}"
+        new = session(call_id, self._payers(number), trunk="t1")
+        return self.seen.get(call_id, new)
+
+    def saw(self, call: Session) -> None:
+        self.seen[call.call.call_id] = call
+
+    @rule(amount=st.integers(-20, 100), who=st.integers(0, 1), id=numbers)
+    def top_up(self, amount: int, who: int, id: int) -> None:
+        self.both("top_up", top_up(amount, self.accounts[who], root=self.root, id=str(id)))
+
+    @rule(who=st.integers(0, 1), floor=st.none() | amounts)
+    def set_limit(self, who: int, floor: int | None) -> None:
+        self.both("set_limit", self.root, self.accounts[who], floor)
+
+    @rule(
+        number=numbers,
+        holds=st.tuples(amounts, amounts),
+        extra=amounts,
+        cap=caps,
+        over=st.integers(0, 2),
+        trunk_cap=caps,
+        rate=st.none() | st.integers(1, 3),
+        second=st.integers(0, 1),
+        how=st.sampled_from([{}, {}, {}, {"probe": True}, {"dry": True}, {"force": True}]),
+    )
+    def admit(self, number, holds, extra, cap, over, trunk_cap, rate, second, how) -> None:
+        call = session(f"{self.root}/{number}", self._payers(number), trunk="t1")
+        slots = (Slot("outbound", cap, None if cap is None else cap + over), Slot("total"))
+        proposed = take(
+            call,
+            trunk_slots=(Slot("outbound", trunk_cap, trunk_cap),),
+            rates=() if rate is None else (("t1", rate),),
+            now_ms=NOW.wall_ms + 1_000 * second,
+            lease_until_ms=LEASE_MS + number,
+            **how,
+        )
+        levels = zip(call.levels, holds, strict=False)
+        proposed = replace(
+            proposed, levels=tuple(TakeLevel(level.account, slots, hold, hold + extra) for level, hold in levels)
+        )
+        answer = self.both("admit", proposed)
+        if isinstance(answer, Taken) and not proposed.probe and not proposed.dry:
+            self.saw(replace(call, version=1))
+
+    def _payers(self, number: int) -> tuple[str, ...]:
+        return self.accounts if number % 2 else self.accounts[1:]
+
+    @rule(number=numbers, more=st.tuples(amounts, amounts), stale=st.booleans(), force=st.booleans())
+    def extend(self, number: int, more: tuple[int, int], stale: bool, force: bool) -> None:
+        call = self.call(number)
+        call = replace(call, version=call.version - 1) if stale and call.version else call
+        more = more[: len(call.levels)]
+        answer = self.both("extend", extension(call, *more, force=force, lease_until_ms=LEASE_MS - number))
+        if isinstance(answer, Extended):
+            self.saw(replace(call, version=call.version + 1))
+
+    @rule(number=numbers, charges=st.tuples(amounts, amounts), how=st.sampled_from(["end", "refuse", "correct"]))
+    def settle(self, number: int, charges: tuple[int, int], how: str) -> None:
+        call = self.call(number)
+        charges = charges[: len(call.levels)]
+        if how == "refuse":
+            answer = self.both("settle", refusal(call))
+        else:
+            answer = self.both("settle", settlement(call, *charges, kind="correction" if how == "correct" else "post"))
+        if answer is None:
+            self.saw(replace(call, version=0 if how == "refuse" else call.version + 1))
+
+    @invariant()
+    def everything_agrees(self) -> None:
+        for balance in self.both("balances", self.root, self.accounts):
+            entries = self.both("ledger", self.root, balance.account, "", 1_000)
+            assert sum(entry.amount for entry in entries) == balance.balance
+            live = self.both("live", [self.root])
+            held = [lv.held for call in live for lv in call.levels if lv.account == balance.account]
+            assert sum(held) == balance.held
+            assert balance.slots.get("total", 0) == len(held)
+        self.both("lapsed", [self.root], LEASE_MS, 2)
+        for number in range(4):
+            self.both("find", self.call(number).call)
+        assert self.runner.run(outbox(self.memory, self.root)) == self.runner.run(outbox(self.redis, self.root))
+        assert self.runner.run(self.redis.recount(self.root, self.accounts, ["t1"])) == []
+
+
+async def _outcome(store: Any, method: str, arguments: tuple[Any, ...]) -> Any:
+    try:
+        answer = await getattr(store, method)(*arguments)
+    except (CallConflict, UnknownCall, ValueError) as error:
+        return type(error)
+    entries = answer if isinstance(answer, list) else [answer]
+    plain = [replace(entry, cursor="") if isinstance(entry, LedgerEntry) else entry for entry in entries]
+    return plain if isinstance(answer, list) else plain[0]
+
+
+def test_memory_and_redis_agree(redis_server):
+    with asyncio.Runner() as runner:
+
+        async def open_link() -> Link:
+            link = Link(parse_address(redis_server.url), times=PATIENT)
+            await link.open()
+            await link.call("FLUSHALL")
+            return link
+
+        TakesAgree.runner, TakesAgree.link = runner, runner.run(open_link())
+        run_state_machine_as_test(
+            TakesAgree,
+            settings=settings(
+                max_examples=60,
+                stateful_step_count=25,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow],
+            ),
+        )
+        runner.run(TakesAgree.link.close())

@@ -1,0 +1,380 @@
+"""What only Redis can get wrong: lost answers, lost scripts, drift, a server that is gone or refuses to write."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec.structs import replace
+
+from callctl.call.events import Extended, Taken
+from callctl.errors import StoreUnavailable
+from callctl.limits.concurrency import Slot
+from callctl.ports import Existing
+from callctl.store import keys
+from callctl.store.address import parse_address
+from callctl.store.link import Link, LinkTimes
+from callctl.store.redis import Difference, RedisStore
+from tests.contract.calls import (
+    ROOT,
+    admitted,
+    extension,
+    figures,
+    outbox,
+    refusal,
+    session,
+    settlement,
+    take,
+    top_up,
+)
+from tests.servers import RedisServer
+
+TIMES = LinkTimes(call_ms=2_000, retry_first_ms=1)
+
+
+class Thief:
+    """Stands between a link and the server. `steal` answers never arrive: the connection is cut instead.
+
+    Greetings pass, so that the link comes back and what it repeats is robbed, too.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.steal = 0
+        self._server_port = port
+
+    async def __aenter__(self) -> "Thief":
+        self._listener = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        requests = asyncio.create_task(self._pass_on(reader, server_writer))
+        with contextlib.suppress(ConnectionError):
+            while answer := await server_reader.read(65_536):
+                if self.steal and not answer.startswith(b"+PONG"):
+                    self.steal -= 1
+                    break
+                writer.write(answer)
+        requests.cancel()
+        writer.close()
+        server_writer.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while request := await reader.read(65_536):
+                writer.write(request)
+        writer.close()
+
+
+@pytest.fixture
+async def thief(redis_server) -> AsyncIterator[Thief]:
+    async with Thief(redis_server.port) as thief:
+        yield thief
+
+
+@pytest.fixture
+async def robbed(link, thief) -> AsyncIterator[RedisStore]:
+    robbed = Link(parse_address(thief.url), times=TIMES)
+    await robbed.open()
+    yield RedisStore(robbed)
+    await robbed.close()
+
+
+# ---- the answer is lost, the script ran
+
+
+async def test_a_lost_answer_to_an_admission(redis_store, robbed, thief):
+    await redis_store.top_up(top_up(100))
+    proposed = take(session(), 30, slots=(Slot("outbound", 0, 1),), overflow=5, rates=(("t1", 9),))
+    thief.steal = 1
+    answer = await robbed.admit(proposed)
+    assert thief.steal == 0
+    assert (answer.available, answer.overflow) == ((65,), (True,))
+    assert [use.in_use for use in answer.uses] == [0]  # this call is not counted, though it is in by now
+    assert await figures(redis_store) == (100, 35, {"outbound": 1})
+    assert isinstance(await robbed.admit(proposed), Existing)
+
+
+async def test_a_lost_answer_to_a_refused_admission(redis_store, robbed, thief):
+    thief.steal = 1
+    answer = await robbed.admit(take(session(), 30))
+    assert thief.steal == 0
+    assert answer.available == (0,)
+    assert await figures(redis_store) == (0, 0, {})
+
+
+async def test_a_lost_answer_to_an_extension(redis_store, robbed, thief):
+    await redis_store.top_up(top_up(100))
+    call = await admitted(redis_store, take(session(), 30))
+    thief.steal = 1
+    assert await robbed.extend(extension(call, 50)) == Extended(call.call, (20,))
+    assert thief.steal == 0
+    assert (await figures(redis_store))[1] == 80
+    assert (await redis_store.find(call.call)).version == 2
+
+
+@pytest.mark.parametrize("how", ["ended", "refused"])
+async def test_a_lost_answer_to_a_settlement(redis_store, robbed, thief, how):
+    await redis_store.top_up(top_up(100))
+    call = await admitted(redis_store, take(session(), 30))
+    thief.steal = 1
+    assert await robbed.settle(settlement(call, 20) if how == "ended" else refusal(call)) is None
+    assert thief.steal == 0
+    assert await figures(redis_store) == (80 if how == "ended" else 100, 0, {})
+    assert len(await outbox(redis_store)) == 1
+
+
+async def test_a_lost_answer_to_a_refused_attempt(redis_store, robbed, thief):
+    thief.steal = 1
+    assert await robbed.settle(refusal(session())) is None
+    assert thief.steal == 0
+    assert len(await outbox(redis_store)) == 1
+
+
+async def test_a_lost_answer_to_a_correction(redis_store, robbed, thief):
+    call = await admitted(redis_store, take(session()))
+    await redis_store.settle(settlement(call, 60, kind="estimate"))
+    ended = await redis_store.find(call.call)
+    thief.steal = 1
+    assert await robbed.settle(settlement(ended, -20, kind="correction")) is None
+    assert await figures(redis_store) == (-40, 0, {})
+
+
+async def test_a_lost_answer_to_a_top_up(redis_store, robbed, thief):
+    thief.steal = 1
+    entry = await robbed.top_up(top_up(100))
+    assert thief.steal == 0
+    assert (entry.amount, entry.balance) == (100, 100)
+    assert await figures(redis_store) == (100, 0, {})
+    assert [found.cursor for found in await redis_store.ledger(ROOT, ROOT, "", 10)] == [entry.cursor]
+
+
+async def test_many_lost_at_once(redis_store, robbed, thief):
+    await redis_store.top_up(top_up(8 * 100))
+    thief.steal = 1
+    answers = await asyncio.gather(*(robbed.admit(take(session(f"c{n}"), 100)) for n in range(50)))
+    assert thief.steal == 0
+    assert sum(isinstance(answer, Taken) for answer in answers) == 8
+    assert await figures(redis_store) == (800, 800, {"outbound": 8, "total": 8})
+
+
+async def test_lost_twice_is_unknown_and_can_be_found_out(redis_store, robbed, thief):
+    await redis_store.top_up(top_up(100))
+    thief.steal = 2
+    with pytest.raises(StoreUnavailable, match="connection lost"):
+        await robbed.admit(take(session(), 30))
+    answer = await redis_store.admit(take(session(), 30))
+    assert isinstance(answer, Existing)
+    assert await redis_store.settle(refusal(answer.session)) is None
+    assert await figures(redis_store) == (100, 0, {})
+
+
+# ---- several processes
+
+
+async def test_two_processes_share_one_balance(redis_server, redis_store):
+    other_link = Link(parse_address(redis_server.url))
+    await other_link.open()
+    stores = (redis_store, RedisStore(other_link))
+    await redis_store.top_up(top_up(8 * 100))
+    answers = await asyncio.gather(*(stores[n % 2].admit(take(session(f"c{n}"), 100)) for n in range(50)))
+    assert sum(isinstance(answer, Taken) for answer in answers) == 8
+    both = await asyncio.gather(*(store.admit(take(session("same"), 0)) for store in stores))
+    assert sorted(type(answer).__name__ for answer in both) == ["Existing", "Taken"]
+    await other_link.close()
+
+
+# ---- scripts and records
+
+
+async def test_a_server_that_forgot_the_scripts(link, redis_store):
+    call = session()
+    for step in (
+        lambda: redis_store.top_up(top_up(100)),
+        lambda: redis_store.admit(take(call, 10)),
+        lambda: redis_store.extend(extension(replace(call, version=1), 10)),
+        lambda: redis_store.settle(settlement(replace(call, version=2), 15)),
+        lambda: redis_store.recount(ROOT, [ROOT]),
+    ):
+        await link.call("SCRIPT", "FLUSH")
+        await step()
+    assert await figures(redis_store) == (85, 0, {})
+    assert await redis_store.recount(ROOT, [ROOT]) == []
+
+
+async def test_an_admission_is_five_commands(link, redis_store):
+    await redis_store.top_up(top_up(100))
+    await redis_store.admit(take(session("c1"), 10))
+    await link.call("CONFIG", "RESETSTAT")
+    await redis_store.admit(take(session("c2"), 10))
+    stats = (await link.call("INFO", "commandstats")).decode().split()
+    counted = {line.partition(":")[0][8:]: int(line.split("=")[1].split(",")[0]) for line in stats if "=" in line}
+    assert counted == {"evalsha": 1, "get": 1, "hmget": 1, "hset": 1, "set": 2, "zadd": 1, "config|resetstat": 1}
+
+
+async def test_a_record_can_be_read_by_people(link, redis_store):
+    await redis_store.top_up(top_up(100))
+    call = session(trunk="line 1")
+    await redis_store.admit(take(call, 30, trunk_slots=(Slot("outbound"),)))
+    record = await link.call("GET", "{acme}:s:" + call.trace_id)
+    first, *lines = record.partition(b"\n\n")[0].decode().split("\n")
+    assert (first.split()[0], first.split()[2]) == ("1", "live")
+    assert lines == ["T 0 0 70 0 0 0", "{acme}:t:line%201 - 0 outbound", "{acme}:a:acme 30 0 outbound total"]
+
+
+async def test_how_long_calls_are_remembered(link, redis_store):
+    day_s = 86_400
+    call = await admitted(redis_store, take(session("c1")))
+    record = keys.session(ROOT, call.trace_id)
+    assert await link.call("TTL", record) == -1
+    assert 36 * day_s < await link.call("TTL", keys.call(call.trace_id)) <= 37 * day_s
+    await redis_store.settle(settlement(call))
+    assert 29 * day_s < await link.call("TTL", record) <= 30 * day_s
+    refused = session("c2")
+    await redis_store.settle(refusal(refused))
+    assert 6 * day_s < await link.call("TTL", keys.session(ROOT, refused.trace_id)) <= 7 * day_s
+    await redis_store.admit(take(refused))
+    assert await link.call("TTL", keys.session(ROOT, refused.trace_id)) == -1
+
+
+async def test_attempt_counters_do_not_stay(link, redis_store):
+    await redis_store.admit(take(session(), rates=(("t1", 5),)))
+    (counter,) = await link.call("KEYS", "*:cps:*")
+    assert 0 < await link.call("TTL", counter) <= 2
+
+
+async def test_every_process_hears_of_a_top_up(link, redis_store):
+    await redis_store.top_up(top_up(100))
+    ((_, fields),) = await link.call("XRANGE", keys.CHANGES, "-", "+")
+    assert fields == [b"what", b"topup", b"id", b"acme"]
+
+
+async def test_a_probe_leaves_nothing_behind(link, redis_store):
+    before = await link.call("DBSIZE")
+    await redis_store.admit(take(session(), dry=True, rates=(("t1", 5),)))
+    await redis_store.admit(take(session(), probe=True))
+    assert await link.call("DBSIZE") == before
+
+
+# ---- recount
+
+
+async def test_a_recount_of_what_is_right_finds_nothing(redis_store):
+    for account in ("shop", ROOT):
+        await redis_store.top_up(top_up(1_000, account))
+    for number in range(3):
+        call = session(f"c{number}", ("shop", ROOT), trunk="t1")
+        await admitted(redis_store, take(call, 50, trunk_slots=(Slot("outbound"),)))
+    await redis_store.settle(settlement(session("c0", ("shop", ROOT), trunk="t1", version=1), 40, 30))
+    assert await redis_store.recount(ROOT, ["shop", ROOT, "nobody"], ["t1"]) == []
+
+
+async def test_a_recount_puts_right_what_has_drifted(link, redis_store):
+    await redis_store.top_up(top_up(1_000))
+    await admitted(redis_store, take(session(trunk="t1"), 50, trunk_slots=(Slot("outbound"),)))
+    account, trunk = keys.account(ROOT, ROOT), keys.trunk(ROOT, "t1")
+    await link.call("HSET", account, "held", 77, "outbound", 5, "group:a%20b:inbound", 2)
+    await link.call("HDEL", account, "total")
+    await link.call("HSET", trunk, "outbound", -1)
+    found = await redis_store.recount(ROOT, [ROOT], ["t1"])
+    assert sorted(found, key=lambda difference: (difference.hash, difference.field)) == [
+        Difference(account, "group:a b:inbound", 2, 0),
+        Difference(account, "held", 77, 50),
+        Difference(account, "outbound", 5, 1),
+        Difference(account, "total", 0, 1),
+        Difference(trunk, "outbound", -1, 1),
+    ]
+    assert await figures(redis_store) == (1_000, 50, {"outbound": 1, "total": 1})
+    assert await redis_store.recount(ROOT, [ROOT], ["t1"]) == []
+
+
+async def test_a_recount_frees_what_a_lost_record_had(link, redis_store):
+    await redis_store.top_up(top_up(1_000))
+    call = await admitted(redis_store, take(session(), 50))
+    await link.call("DEL", keys.session(ROOT, call.trace_id))
+    assert await redis_store.live([ROOT]) == []
+    assert len(await redis_store.recount(ROOT, [ROOT])) == 3
+    assert await figures(redis_store) == (1_000, 0, {})
+    assert await link.call("EXISTS", keys.live(ROOT)) == 0
+
+
+# ---- the server fails
+
+
+@pytest.fixture
+async def failing(redis_server, tmp_path) -> AsyncIterator[tuple[RedisServer, Link, RedisStore]]:
+    """A server of its own with 100 on the account and one call that holds 30."""
+    server = RedisServer(tmp_path, redis_server.binary)
+    server.start()
+    link = Link(parse_address(server.url), times=replace(TIMES, call_ms=150, tick_ms=10, connect_ms=300))
+    await link.open()
+    store = RedisStore(link)
+    await store.top_up(top_up(100))
+    await admitted(store, take(session(), 30))
+    yield server, link, store
+    await link.close()
+    server.kill()
+
+
+async def refuses_everything(store: RedisStore, words: str | None = None) -> None:
+    call = session(version=1)
+    for attempt in (
+        lambda: store.admit(take(session("c2"), 10)),
+        lambda: store.extend(extension(call, 10)),
+        lambda: store.settle(settlement(call, 10)),
+        lambda: store.settle(refusal(session("c3"))),
+        lambda: store.top_up(top_up(10, id="pay-2")),
+        lambda: store.set_limit(ROOT, ROOT, 5),
+    ):
+        with pytest.raises(StoreUnavailable, match=words):
+            await attempt()
+
+
+async def all_as_before(store: RedisStore) -> None:
+    assert await figures(store) == (100, 30, {"outbound": 1, "total": 1})
+    assert [(call.call.call_id, call.version) for call in await store.live([ROOT])] == [("c1", 1)]
+    assert len(await store.ledger(ROOT, ROOT, "", 10)) == 1
+    assert await outbox(store) == []
+
+
+async def test_a_replica(failing):
+    _, link, store = failing
+    await link.call("REPLICAOF", "127.0.0.1", "1")
+    await refuses_everything(store, "READONLY")
+    await all_as_before(store)
+
+
+async def test_out_of_memory(failing):
+    _, link, store = failing
+    await link.call("CONFIG", "SET", "maxmemory", "1")
+    await refuses_everything(store, "OOM")
+    await all_as_before(store)
+
+
+async def test_a_hung_server_and_what_it_does_when_it_wakes_up(failing):
+    server, link, store = failing
+    server.freeze()
+    with pytest.raises(StoreUnavailable):
+        await store.admit(take(session("c2"), 10))
+    with pytest.raises(StoreUnavailable):
+        await store.live([ROOT])
+    server.resume()
+    await link.ready(5_000)
+    answer = await store.admit(take(session("c2"), 10))
+    assert isinstance(answer, Taken | Existing)  # it may have been carried out when the server woke up
+    assert (await figures(store))[1] == 40
+
+
+async def test_a_restarted_server(failing):
+    server, link, store = failing
+    server.stop()
+    await refuses_everything(store)
+    server.start()
+    await link.ready(5_000)
+    await all_as_before(store)
+    await store.settle(settlement(session(version=1), 10))
+    assert await figures(store) == (90, 0, {})
