@@ -40,6 +40,11 @@ class SystemClock:
         await asyncio.sleep(ms / 1000)
 
 
+async def give_way() -> None:
+    """Let everything else that is ready run first: between the steps of long work."""
+    await asyncio.sleep(0)
+
+
 def format_time(wall_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds: "2026-11-21T10:00:00.250Z"."""
     moment = datetime.fromtimestamp(wall_ms // 1000, UTC)

@@ -17,6 +17,7 @@ from callctl.call.trace import Check, Trace, Verdict
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot, slots
+from callctl.limits.destinations import class_of
 from callctl.money import format_amount
 from callctl.numbering import Number
 from callctl.prepaid import slicing
@@ -171,7 +172,7 @@ def _session(offered: Offered, facts: Facts, number: str, policy: Policy) -> Ses
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     levels = tuple(
-        _level(account, price, slots(account.caps, offered.direction, digits, day))
+        _level(account, price, facts.b_number, slots(account.caps, offered.direction, digits, day))
         for account, price, day in zip(facts.chain, facts.prices, facts.days, strict=False)
     )
     ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
@@ -213,7 +214,7 @@ def _ceiling(facts: Facts, longest_s: int) -> int:
     return longest_s
 
 
-def _level(account: Account, price: LevelPrice, taken: tuple[Slot, ...]) -> Level:
+def _level(account: Account, price: LevelPrice, number: Number | None, taken: tuple[Slot, ...]) -> Level:
     overflow = account.caps.overflow if account.caps is not None else None
     return Level(
         account=account.id,
@@ -224,7 +225,7 @@ def _level(account: Account, price: LevelPrice, taken: tuple[Slot, ...]) -> Leve
         row=price.row,
         destination=price.destination,
         type=price.type,
-        traffic_class=price.traffic_class,
+        traffic_class=price.traffic_class or (class_of(number, account.dial_rules.country) if number else ""),
         sell=price.sell,
         buy_plan=price.buy_plan,
         buy_row=price.buy_row,

@@ -13,7 +13,7 @@ from callctl.money import Rounding
 from callctl.numbering import DialRules, Number, caller, is_emergency, normalise
 from callctl.ports import Tariffs
 from callctl.rating.charge import Price, Tier
-from callctl.rating.match import Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.tariff import Direction, TrafficClass
 
 _NO_RULES = DialRules()
@@ -79,7 +79,8 @@ def _prices(
     bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
     carrier = tariffs.deck(bought, now.wall_ms) if bought is not None else None
     found = price_levels(decks, carrier, number, now.wall_ms, offered.direction)
-    if isinstance(found, NoRate) and offered.direction is not Direction.OUTBOUND:
+    unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
+    if unpriced and offered.direction is not Direction.OUTBOUND:
         return _free(chain, offered.direction.value, TrafficClass.INTERNAL)  # what no row prices costs nothing
     return found
 

@@ -2,6 +2,9 @@
 
 import msgspec
 
+from callctl.numbering import Number, NumberType
+from callctl.rating.tariff import TrafficClass
+
 
 class DestinationRule(msgspec.Struct, frozen=True):
     """Matches a call when every field that is given matches it: E.164 digits prefix, type, destination name."""
@@ -36,3 +39,12 @@ class DestinationRules(msgspec.Struct, frozen=True):
         if self.allow and not any(rule.matches(digits, number_type, destination) for rule in self.allow):
             return "not on the allow list"
         return None
+
+
+def class_of(number: Number, home: str) -> TrafficClass:
+    """The class of a call whose row states none, seen from the country `home` (`rules.md`, IDS)."""
+    if number.type is NumberType.PREMIUM:
+        return TrafficClass.PREMIUM
+    if number.country != home:
+        return TrafficClass.INTL
+    return TrafficClass.MOB if number.type is NumberType.MOB else TrafficClass.NAT

@@ -175,6 +175,9 @@ class LevelPrice(msgspec.Struct, frozen=True):
     buy: Price | None
 
 
+NO_ROW = "no row"
+
+
 class NoRate(msgspec.Struct, frozen=True):
     """The level whose plan does not price the call, and why."""
 
@@ -230,7 +233,7 @@ def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purcha
     """A level's price, or why it has none."""
     match = deck.find(number, at_ms, direction)
     if match is None:
-        return "no row"
+        return NO_ROW
     if all(row.percent is None for row in match.rows):
         steps = tuple((row.tier_from_s, row.per_minute or 0) for row in match.rows)
         minutes = Minutes(_TABLE_DENOMINATOR, steps)

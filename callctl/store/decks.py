@@ -1,10 +1,10 @@
 """Decks in steps: compiling, storing and letting go of 200,000 rows without one long pause."""
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 import msgspec
 
+from callctl.clock import give_way
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan, Row
@@ -19,7 +19,7 @@ async def in_steps(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
     """The rows, with a pause for everybody else after each step."""
     for start in range(0, len(rows), STEP_ROWS):
         yield rows[start : start + STEP_ROWS]
-        await asyncio.sleep(0)
+        await give_way()
 
 
 async def compile_deck(plan: Plan, steps: AsyncIterable[Sequence[Row]]) -> Deck:
@@ -37,7 +37,7 @@ async def rows_of(deck: Deck) -> AsyncIterator[Row]:
         for row in entry if isinstance(entry, tuple) else (entry,):
             yield row
         if n % STEP_ROWS == 0:
-            await asyncio.sleep(0)
+            await give_way()
 
 
 async def let_go(retired: list[Deck]) -> None:
@@ -45,7 +45,7 @@ async def let_go(retired: list[Deck]) -> None:
     while retired:
         entries = retired.pop().entries()
         while entries:
-            await asyncio.sleep(0)
+            await give_way()
             del entries[-STEP_ROWS:]
 
 
