@@ -98,6 +98,7 @@ class AsteriskRig:
         shutil.rmtree(self._home)
 
     def _configure(self) -> None:
+        shutil.rmtree(self._home, ignore_errors=True)  # of a run that was killed; the port is free
         for name in ("etc", "run", "log", "db", "spool"):
             (self._home / name).mkdir(parents=True)
         values = {

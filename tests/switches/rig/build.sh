@@ -21,15 +21,15 @@ in_root() {     # a command in the new root; /proc is mounted in a namespace of 
     exec chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"' in_root "$root.building" "$@"
 }
 
+mirror() { apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' | sed 1q; }
+
 build() {
-  local mirror
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' | sed 1q)
-  [ -n "$mirror" ] || { echo "no Debian mirror in apt's sources: run apt-get update first"; return 1; }
+  [ -n "$(mirror)" ] || apt-get -q update     # known once the package lists are
   rm -rf --one-file-system "$root.building" "$root"
   # An older debootstrap has no script for a newer suite; they are all links to this one.
   timeout "$step_timeout_s" debootstrap --variant=minbase \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
-    "$suite" "$root.building" "$mirror" /usr/share/debootstrap/scripts/sid
+    "$suite" "$root.building" "$(mirror)" /usr/share/debootstrap/scripts/sid
 
   # Installing must start no service, and a mirror's snapshot may be older than its own expiry date.
   printf '#!/bin/sh\nexit 101\n' > "$root.building/usr/sbin/policy-rc.d"
