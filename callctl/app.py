@@ -130,8 +130,7 @@ class App:
         while True:
             try:
                 await self.link.open()
-                await self.follower.refresh()
-                await self.definitions.finish_moves()
+                await self.definitions.recover()
                 await self.reconciler.recover()
                 break
             except StoreUnavailable as error:

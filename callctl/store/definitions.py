@@ -3,6 +3,7 @@
 So what was checked still holds when it is written, whichever processes write at once.
 """
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -20,6 +21,7 @@ from callctl.store.follower import Follower, StoredDeck
 from callctl.store.link import Link
 from callctl.store.scripts import DEFINE, run
 
+_AT_ONCE: Final = 500
 _TIMEOUT_MS: Final = 5_000
 _UPLOAD_TTL_S: Final = 3_600
 _OLD_DECK_TTL_S: Final = 600
@@ -47,7 +49,7 @@ class RedisDefinitions:
                     break
                 if move is not None:
                     await moving.reopen(self._money, self._tariffs, account)
-        await self.finish_moves()
+        await self._finish_moves()
 
     async def put_trunk(self, trunk: Trunk) -> None:
         async with self._known.turn:
@@ -80,8 +82,19 @@ class RedisDefinitions:
         async for row in rows_of(self._tariffs.own_deck(plan)):
             yield row
 
-    async def finish_moves(self) -> None:
-        """Bring the money of accounts that have another root now; after a crash in the middle, too."""
+    async def recover(self) -> None:
+        """At the start: put right what the death of a writer between two steps has left."""
+        await self._known.refresh()
+        await self._finish_moves()
+        accounts = list(self._tariffs.accounts.values())
+        for start in range(0, len(accounts), _AT_ONCE):
+            some = accounts[start : start + _AT_ONCE]
+            await asyncio.gather(
+                *(self._money.set_limit(self._tariffs.root(each), each.id, each.credit_limit) for each in some)
+            )
+
+    async def _finish_moves(self) -> None:
+        """Bring the money of accounts that have another root now."""
         moves: Any = await self._link.call("HGETALL", keys.MOVES)
         for account, move in zip(moves[::2], moves[1::2], strict=True):
             await moving.finish(self._money, msgspec.json.decode(move, type=moving.Move))

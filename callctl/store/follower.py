@@ -21,7 +21,7 @@ from callctl.store.decks import compile_deck, decode_rows, let_go
 from callctl.store.link import Argument, Link
 from callctl.store.registry import Registry
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 _TIMEOUT_MS: Final = 5_000
 _AT_ONCE: Final = 500
@@ -74,7 +74,7 @@ class Follower:
                     up = True
                 except StoreUnavailable as error:
                     if up:
-                        log.warning("definitions are not followed", error=str(error))
+                        log.warning("definitions_not_followed", error=str(error))
                     up = False
                     await self._clock.sleep_ms(_RETRY_MS)
         finally:
@@ -84,14 +84,14 @@ class Follower:
         """`refresh` for who has the turn."""
         revision = int(await self._call("GET", keys.REVISION) or 0)
         if revision < self.revision:
-            log.error("the store has lost definitions; this process keeps those it knows")
+            log.error("definitions_lost_by_store", kept=self.revision, found=revision)
             self.revision = 0
         if revision == self.revision:
             return
         ids: dict[str, list[str]] = {"plan": [], "deck": [], "account": [], "trunk": []}
         for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
             kind, _, id = written.decode().partition(":")
-            ids[kind].append(id)
+            ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
         for plan in await self._read("plan", ids["plan"], Plan):
             _keep("plan", plan.id, self.tariffs.put_plan, plan)
         for id, stored in await self._values("deck", ids["deck"]):
@@ -175,4 +175,4 @@ def _keep(kind: str, id: str, put: Callable[[Definition], None], definition: Def
 
 
 def _broken(kind: str, id: str, error: ValueError) -> None:
-    log.error("a definition is broken; the last good one stays", kind=kind, id=id, error=str(error))
+    log.error("definition_broken", kind=kind, id=id, error=str(error))

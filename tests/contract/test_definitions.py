@@ -1,0 +1,289 @@
+"""Definitions: what contradicts is refused and changes nothing; what is put is there. Memory and Redis alike."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from callctl.accounts import MAX_CHAIN, Account, Kind, Trunk
+from callctl.clock import SystemClock
+from callctl.errors import CallConflict
+from callctl.limits.concurrency import Caps
+from callctl.numbering import Number, NumberType
+from callctl.ports import Definitions
+from callctl.rating.builder import RowConflictError
+from callctl.rating.tariff import Direction, Plan, Row
+from callctl.store.definitions import RedisDefinitions
+from callctl.store.definitions_memory import MemoryDefinitions
+from callctl.store.follower import Follower
+from callctl.store.memory import MemoryStore
+from callctl.store.registry import Registry
+from tests.contract import calls
+
+NOW = calls.NOW.wall_ms
+MOBILE = Number("+31612345678", "31612345678", "NL", "31", NumberType.MOB)
+
+
+class House(msgspec.Struct):
+    definitions: Definitions
+    tariffs: Registry
+    store: Any
+
+    async def put(self, *definitions: Account | Trunk | Plan) -> None:
+        for definition in definitions:
+            match definition:
+                case Account():
+                    await self.definitions.put_account(definition)
+                case Trunk():
+                    await self.definitions.put_trunk(definition)
+                case Plan():
+                    await self.definitions.put_plan(definition)
+
+    async def rows(self, plan: str) -> list[Row]:
+        return [row async for row in self.definitions.rows(plan)]
+
+    def price(self, plan: str, at_ms: int = NOW) -> int | None:
+        deck = self.tariffs.deck(plan, at_ms)
+        match = deck.find(MOBILE, at_ms, Direction.OUTBOUND) if deck is not None else None
+        return match.rows[0].per_minute if match is not None else None
+
+
+@pytest.fixture
+async def house(store: Any) -> AsyncIterator[House]:
+    if isinstance(store, MemoryStore):
+        definitions = MemoryDefinitions(store, SystemClock())
+        yield House(definitions, definitions.tariffs, store)
+    else:
+        follower = Follower(store._link, SystemClock())
+        yield House(RedisDefinitions(store._link, store, follower, SystemClock()), follower.tariffs, store)
+
+
+def account(id: str, parent: str | None = None, **fields: Any) -> Account:
+    return Account(id, fields.pop("kind", Kind.PREPAID), "standard", parent, **fields)
+
+
+# ---- Accounts
+
+
+async def test_an_account_is_found_by_all_its_names(house: House) -> None:
+    acme = account("acme", numbers=("+31201234567",), source_ips=("192.0.2.10",), caps=Caps(outbound=4))
+    shop = account("shop", "acme", attributes={"crm": "42"})
+    await house.put(acme, shop, Trunk("t1", "shop", source_ips=("192.0.2.11",), calls_per_second=5))
+    directory = house.tariffs.directory
+    assert directory.chain("shop") == (shop, acme)
+    assert directory.by_number("+31201234567") == "acme"
+    assert directory.by_ip("192.0.2.10") == ("acme", None)
+    assert directory.by_ip("192.0.2.11") == ("shop", "t1")
+    assert directory.trunks["t1"].calls_per_second == 5
+
+
+async def test_a_replaced_account_gives_up_what_it_no_longer_claims(house: House) -> None:
+    await house.put(account("acme", numbers=("+31201234567",)), account("acme"))
+    await house.put(account("globex", numbers=("+31201234567",)))
+    assert house.tariffs.directory.by_number("+31201234567") == "globex"
+
+
+REFUSED = {
+    "parent that is missing": (account("new", "nobody"), "parent nobody does not exist"),
+    "its own parent": (account("acme", "acme"), "acme cannot be below itself"),
+    "a loop": (account("acme", "shop"), "acme cannot be below itself"),
+    "currency of a child": (account("new", "acme", currency="USD"), "new in USD: its parent's currency is EUR"),
+    "currency that changes": (account("lone", currency="USD"), "lone: its currency EUR cannot change"),
+    "currency of the plan": (Account("new", Kind.PREPAID, "dollars"), "new in EUR: plan dollars is in USD"),
+    "prepaid without a limit": (account("new", credit_limit=None), "only a postpaid account"),
+    "card without a limit": (account("new", kind=Kind.CARD, credit_limit=None), "only a postpaid account"),
+    "time zone": (account("new", timezone="Europe/Atlantis"), "'Europe/Atlantis' is not a time zone"),
+    "zone that is a path": (account("new", timezone="../secret"), "is not a time zone"),
+    "number of another": (account("new", numbers=("+31201234567",)), "claimed by account new and account acme"),
+    "address of another": (account("new", source_ips=("192.0.2.10",)), "claimed by account new and account acme"),
+    "address of a trunk": (account("new", source_ips=("192.0.2.11",)), "claimed by account new and trunk t1"),
+    "trunk of nobody": (Trunk("t2", "nobody"), "trunk t2: account nobody does not exist"),
+    "address of an account": (Trunk("t2", "acme", ("192.0.2.10",)), "claimed by trunk t2 and account acme"),
+    "address of a trunk, by a trunk": (Trunk("t2", "acme", ("192.0.2.11",)), "claimed by trunk t2 and trunk t1"),
+    "plan on nothing": (Plan("new", extends="nothing"), "nothing, which it extends, does not exist"),
+    "plan on itself": (Plan("dollars", currency="USD", extends="dollars"), "dollars cannot extend itself"),
+    "plan in a loop": (Plan("standard", extends="special"), "standard cannot extend itself"),
+    "currency of the plan it extends": (Plan("new", currency="USD", extends="standard"), "plan standard is in EUR"),
+    "currency of a plan that extends it": (Plan("special2", currency="USD"), "plan special3 is in EUR"),
+    "currency of who has the plan": (Plan("used", currency="USD"), "account lone is in EUR"),
+    "plan's time zone": (Plan("new", timezone=""), "'' is not a time zone"),
+}
+
+
+@pytest.mark.parametrize(("definition", "why"), REFUSED.values(), ids=list(REFUSED))
+async def test_a_contradiction_is_refused_and_changes_nothing(
+    house: House, definition: Account | Trunk | Plan, why: str
+) -> None:
+    await house.put(Plan("standard"), Plan("special", extends="standard"), Plan("dollars", currency="USD"))
+    await house.put(Plan("special2"), Plan("special3", extends="special2"), Plan("used"))
+    await house.put(account("acme", numbers=("+31201234567",), source_ips=("192.0.2.10",)), account("shop", "acme"))
+    await house.put(Account("lone", Kind.PREPAID, "used"), Trunk("t1", "acme", source_ips=("192.0.2.11",)))
+    known = house.tariffs
+    before = dict(known.accounts), dict(known.trunks), dict(known.plans)
+    with pytest.raises(ValueError, match=why):
+        await house.put(definition)
+    assert (known.accounts, known.trunks, known.plans) == before
+
+
+async def test_a_chain_has_its_limit_from_either_end(house: House) -> None:
+    for n in range(1, MAX_CHAIN + 1):
+        await house.put(account(f"level{n}", f"level{n - 1}" if n > 1 else None))
+    with pytest.raises(ValueError, match=f"more than {MAX_CHAIN} levels"):
+        await house.put(account("deeper", f"level{MAX_CHAIN}"))
+    await house.put(account("above"))
+    with pytest.raises(ValueError, match=f"more than {MAX_CHAIN} levels"):
+        await house.put(account("level1", "above"))
+    assert len(house.tariffs.directory.chain(f"level{MAX_CHAIN}")) == MAX_CHAIN
+
+
+# ---- Money and moving
+
+
+async def available(house: House, id: str, root: str) -> int | None:
+    (balance,) = await house.store.balances(root, [id])
+    return balance.available  # type: ignore[no-any-return]
+
+
+async def test_the_credit_limit_counts_at_once(house: House) -> None:
+    await house.put(account("acme", credit_limit=5_000_000), account("shop", "acme", credit_limit=1_000_000))
+    assert await available(house, "acme", "acme") == 5_000_000
+    assert await available(house, "shop", "acme") == 1_000_000
+    await house.put(account("acme", kind=Kind.POSTPAID, credit_limit=None))
+    assert await available(house, "acme", "acme") is None
+
+
+async def test_within_a_root_an_account_moves_with_calls_up(house: House) -> None:
+    await house.put(account("acme"), account("north", "acme"), account("south", "acme"), account("shop", "north"))
+    call = calls.session(accounts=("shop", "north", "acme"))
+    for each in ("shop", "north", "acme"):
+        await house.store.top_up(calls.top_up(10_000_000, each))
+    await calls.admitted(house.store, calls.take(call, 1_000_000))
+    await house.put(account("shop", "south"))
+    assert [level.id for level in house.tariffs.directory.chain("shop")] == ["shop", "south", "acme"]
+    assert await calls.figures(house.store, "shop") == (10_000_000, 1_000_000, {"outbound": 1, "total": 1})
+
+
+async def test_to_another_root_it_takes_its_money_and_all_below_it(house: House) -> None:
+    await house.put(account("acme"), account("shop", "acme", credit_limit=5), account("till", "shop", credit_limit=7))
+    await house.put(account("globex"))
+    await house.store.top_up(calls.top_up(10_000_000, "shop"))
+    await house.store.top_up(calls.top_up(-2_000_000, "till"))
+    await house.put(account("shop", "globex", credit_limit=6))
+    assert [level.id for level in house.tariffs.directory.chain("till")] == ["till", "shop", "globex"]
+    assert await calls.figures(house.store, "shop", "globex") == (10_000_000, 0, {})
+    assert await available(house, "shop", "globex") == 10_000_006
+    assert await available(house, "till", "globex") == -1_999_993
+    for id, was in (("shop", 10_000_000), ("till", -2_000_000)):
+        left = await house.store.ledger("acme", id, "", 10)
+        come = await house.store.ledger("globex", id, "", 10)
+        assert [(entry.kind, entry.amount, entry.balance) for entry in left][1:] == [("correction", -was, 0)]
+        assert [(entry.kind, entry.amount, entry.balance) for entry in come] == [("correction", was, was)]
+    await house.put(account("shop", "acme"))
+    assert await available(house, "shop", "acme") == 10_000_000
+
+
+async def test_with_a_call_up_below_it_no_account_leaves_its_root(house: House) -> None:
+    await house.put(account("acme"), account("shop", "acme", credit_limit=5_000_000), account("till", "shop"))
+    await house.put(account("globex"))
+    await house.store.top_up(calls.top_up(10_000_000, "till"))
+    call = calls.session(accounts=("till", "acme"))
+    running = await calls.admitted(house.store, calls.take(call, 0))
+    with pytest.raises(CallConflict, match="shop cannot leave acme: till has calls or holds"):
+        await house.put(account("shop", "globex"))
+    assert house.tariffs.directory.root("shop") == "acme"
+    assert await available(house, "shop", "acme") == 5_000_000
+    assert await available(house, "till", "acme") == 10_000_000
+    await house.store.settle(calls.settlement(running, 0, 0))
+    await house.put(account("shop", "globex"))
+    assert await available(house, "till", "globex") == 10_000_000
+
+
+# ---- Plans and decks
+
+CHEAP = Row("31", per_minute=1_000_000)
+MOBILES = Row("316", "Netherlands mobile", NumberType.MOB, per_minute=8_000_000, connection_fee=25_000)
+
+
+async def test_rows_replace_rows_as_a_whole(house: House) -> None:
+    await house.put(Plan("standard"))
+    assert house.price("standard") is None
+    await house.definitions.put_rows("standard", [CHEAP, MOBILES])
+    assert house.price("standard") == 8_000_000
+    assert await house.rows("standard") == [CHEAP, MOBILES]
+    await house.definitions.put_rows("standard", [CHEAP])
+    assert house.price("standard") == 1_000_000
+    await house.definitions.put_rows("standard", [])
+    assert house.price("standard") is None
+    assert await house.rows("standard") == []
+
+
+async def test_a_large_deck_is_all_there(house: House) -> None:
+    rows = [Row(str(100_000 + n), per_minute=n, traffic_class=None, valid_from_ms=n or None) for n in range(5_001)]
+    await house.put(Plan("standard"))
+    await house.definitions.put_rows("standard", rows)
+    assert await house.rows("standard") == rows
+
+
+async def test_broken_rows_leave_the_good_ones(house: House) -> None:
+    await house.put(Plan("standard"))
+    await house.definitions.put_rows("standard", [MOBILES])
+    with pytest.raises(RowConflictError, match="same prefix"):
+        await house.definitions.put_rows("standard", [CHEAP, replace(CHEAP, per_minute=2)])
+    assert await house.rows("standard") == [MOBILES]
+
+
+async def test_rows_need_a_plan(house: House) -> None:
+    with pytest.raises(ValueError, match="plan nothing does not exist"):
+        await house.definitions.put_rows("nothing", [CHEAP])
+    with pytest.raises(ValueError, match="plan nothing does not exist"):
+        await house.rows("nothing")
+    assert house.tariffs.deck("nothing", NOW) is None
+    assert house.tariffs.plan("nothing") is None
+
+
+async def test_a_plan_inherits_and_follows_what_it_extends(house: House) -> None:
+    await house.put(Plan("base"), Plan("middle", extends="base"), Plan("top", extends="middle"))
+    await house.definitions.put_rows("base", [MOBILES])
+    assert [house.price(plan) for plan in ("base", "middle", "top")] == [8_000_000] * 3
+    assert await house.rows("top") == []
+    await house.definitions.put_rows("middle", [replace(MOBILES, per_minute=7_000_000)])
+    assert [house.price(plan) for plan in ("base", "middle", "top")] == [8_000_000, 7_000_000, 7_000_000]
+    await house.put(Plan("top", extends="base"))
+    assert house.price("top") == 8_000_000
+    await house.put(Plan("top"))
+    assert house.price("top") is None
+
+
+async def test_a_changed_plan_keeps_its_rows(house: House) -> None:
+    await house.put(Plan("standard"))
+    await house.definitions.put_rows("standard", [MOBILES])
+    await house.put(Plan("standard", round_seconds=60))
+    deck = house.tariffs.deck("standard", NOW)
+    assert deck is not None
+    assert deck.plan.round_seconds == 60
+    assert house.tariffs.plan("standard") == deck.plan
+    assert house.price("standard") == 8_000_000
+
+
+async def test_before_it_is_effective_a_plan_is_what_it_extends(house: House) -> None:
+    await house.put(Plan("lone", effective_ms=NOW), Plan("base"), Plan("next", extends="base", effective_ms=NOW))
+    await house.definitions.put_rows("lone", [MOBILES])
+    await house.definitions.put_rows("base", [MOBILES])
+    await house.definitions.put_rows("next", [replace(MOBILES, per_minute=7_000_000)])
+    assert house.tariffs.deck("lone", NOW - 1) is None
+    assert house.price("lone", NOW) == 8_000_000
+    assert house.price("next", NOW - 1) == 8_000_000
+    assert house.price("next", NOW) == 7_000_000
+
+
+async def test_a_deck_in_hand_does_not_change(house: House) -> None:
+    await house.put(Plan("standard"))
+    await house.definitions.put_rows("standard", [MOBILES])
+    deck = house.tariffs.deck("standard", NOW)
+    assert deck is not None
+    await house.definitions.put_rows("standard", [CHEAP])
+    match = deck.find(MOBILE, NOW, Direction.OUTBOUND)
+    assert match is not None
+    assert match.rows == (MOBILES,)

@@ -1,0 +1,398 @@
+"""Definitions over Redis, between processes: everybody follows, writers do not undo each other, nothing broken wins."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from callctl.accounts import Account, Kind, Trunk
+from callctl.call.takes import LedgerEntry, TopUp
+from callctl.clock import SystemClock
+from callctl.errors import StoreUnavailable
+from callctl.rating.tariff import Plan, Row
+from callctl.store import decks, keys
+from callctl.store.address import parse_address
+from callctl.store.definitions import RedisDefinitions
+from callctl.store.follower import Follower
+from callctl.store.link import Link
+from callctl.store.redis import RedisStore
+from tests.contract import calls
+from tests.servers import RedisServer
+from tests.waiting import until
+
+NOW = calls.NOW.wall_ms
+
+
+class Process:
+    """One callctl: it writes definitions, and follows them."""
+
+    def __init__(self, link: Link, store: RedisStore | None = None) -> None:
+        self.link = link
+        self.topped_up: list[str] = []
+        self.store = store or RedisStore(link)
+        self.follower = Follower(link, SystemClock(), self.topped_up.append)
+        self.definitions = RedisDefinitions(link, self.store, self.follower, SystemClock())
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        return self.follower.tariffs.accounts
+
+    def rows(self, plan: str) -> list[Any]:
+        deck = self.follower.tariffs.deck(plan, NOW)
+        return deck.entries() if deck is not None else []
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.follower.follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+def one(link: Link) -> Process:
+    return Process(link)
+
+
+@pytest.fixture
+def other(link: Link) -> Process:
+    return Process(link)
+
+
+def account(id: str, parent: str | None = None, **fields: Any) -> Account:
+    return Account(id, Kind.PREPAID, "standard", parent, **fields)
+
+
+async def test_everybody_follows_every_kind(one: Process, other: Process) -> None:
+    async with other.following():
+        await one.definitions.put_plan(Plan("standard"))
+        await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
+        await one.definitions.put_account(account("acme"))
+        await one.definitions.put_trunk(Trunk("t1", "acme", source_ips=("192.0.2.1",)))
+        known = other.follower.tariffs
+        await until(lambda: known.directory.by_ip("192.0.2.1") == ("acme", "t1"))
+        assert known.plan("standard") == Plan("standard")
+        assert other.rows("standard") == [Row("31", per_minute=1)]
+        await one.definitions.put_rows("standard", [Row("32", per_minute=2)])
+        await until(lambda: other.rows("standard") == [Row("32", per_minute=2)])
+
+
+async def test_a_change_whose_bell_was_lost_is_seen_all_the_same(
+    one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with other.following():
+        await one.definitions.put_account(account("acme"))
+        await until(lambda: "acme" in other.accounts)
+        monkeypatch.setattr(one.link, "post", lambda *_: None)
+        await one.definitions.put_account(account("globex"))
+        await until(lambda: "globex" in other.accounts)
+
+
+async def test_a_top_up_is_heard_by_every_process_and_once(one: Process, other: Process) -> None:
+    await one.definitions.put_account(account("acme"))
+    await one.store.top_up(calls.top_up(1, id="before anybody listens"))
+    async with one.following(), other.following():
+        await one.definitions.put_account(account("globex"))
+        await until(lambda: "globex" in other.accounts)
+        await one.store.top_up(calls.top_up(1_000_000))
+        await until(lambda: one.topped_up and other.topped_up)
+        await one.store.top_up(calls.top_up(1_000_000, "globex", root="globex"))
+        await until(lambda: "globex" in one.topped_up and "globex" in other.topped_up)
+    assert one.topped_up == other.topped_up == ["acme", "globex"]
+
+
+async def test_of_two_who_claim_one_number_at_once_one_is_told(one: Process, other: Process) -> None:
+    for n in range(20):
+        answers = await asyncio.gather(
+            one.definitions.put_account(account(f"a{n}", numbers=(f"+3120{n}",))),
+            other.definitions.put_account(account(f"b{n}", numbers=(f"+3120{n}",))),
+            return_exceptions=True,
+        )
+        assert sorted(map(type, answers), key=str) == [type(None), ValueError] or sorted(
+            map(type, answers), key=str
+        ) == [ValueError, type(None)]
+    await one.follower.refresh()
+    await other.follower.refresh()
+    assert one.accounts == other.accounts
+    assert len(one.accounts) == 20
+
+
+async def test_writers_at_once_do_not_undo_each_other(one: Process, other: Process) -> None:
+    await one.definitions.put_plan(Plan("standard"))
+    await asyncio.gather(
+        *(one.definitions.put_account(account(f"a{n}", credit_limit=n)) for n in range(25)),
+        *(other.definitions.put_account(account(f"b{n}", credit_limit=n)) for n in range(25)),
+        other.definitions.put_rows("standard", [Row("31", per_minute=1)]),
+    )
+    await one.follower.refresh()
+    await other.follower.refresh()
+    assert one.accounts == other.accounts
+    assert len(one.accounts) == 50
+    assert one.rows("standard") == other.rows("standard") == [Row("31", per_minute=1)]
+    (balance,) = await one.store.balances("b7", ["b7"])
+    assert balance.available == 7
+
+
+async def test_decks_put_at_once_are_one_or_the_other_and_leave_no_litter(one: Process, other: Process) -> None:
+    await one.definitions.put_plan(Plan("standard"))
+    ours = [Row(str(10_000 + n), per_minute=1) for n in range(4_500)]
+    theirs = [Row(str(20_000 + n), per_minute=2) for n in range(4_500)]
+    await asyncio.gather(one.definitions.put_rows("standard", ours), other.definitions.put_rows("standard", theirs))
+    await one.follower.refresh()
+    await other.follower.refresh()
+    assert one.rows("standard") == other.rows("standard")
+    assert one.rows("standard") in (ours, theirs)
+    chunks: Any = await one.link.call("KEYS", keys.rows("*"))
+    staying = [chunk for chunk in chunks if await one.link.call("TTL", chunk) == -1]
+    assert len(chunks) == 6
+    assert len(staying) == 3
+
+
+async def test_a_deck_that_never_came_to_be_vanishes(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    await one.definitions.put_plan(Plan("standard"))
+
+    async def dies(*_: Any, **__: Any) -> bool:
+        raise StoreUnavailable("killed")
+
+    monkeypatch.setattr(one.definitions, "_define", dies)
+    with pytest.raises(StoreUnavailable):
+        await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
+    (chunk,) = await one.link.call("KEYS", keys.rows("*"))  # type: ignore[misc]
+    assert 0 < await one.link.call("TTL", chunk) <= 3_600  # type: ignore[operator]
+    fresh = Process(one.link)
+    await fresh.follower.refresh()
+    assert fresh.rows("standard") == []
+
+
+async def test_a_fresh_process_reads_parents_before_children(one: Process, other: Process) -> None:
+    for id, parent in (("acme", None), ("shop", None), ("till", "shop")):
+        await one.definitions.put_account(account(id, parent))
+    await one.definitions.put_account(account("shop", "acme"))
+    await one.definitions.put_account(account("acme"))
+    await other.follower.refresh()
+    assert [level.id for level in other.follower.tariffs.directory.chain("till")] == ["till", "shop", "acme"]
+
+
+# ---- What is broken
+
+
+async def write(link: Link, kind: str, id: str, value: Any) -> None:
+    """As somebody does who goes behind our back."""
+    revision: Any = await link.call("INCR", keys.REVISION)
+    raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    await link.call("HSET", keys.definitions(kind), id, raw)
+    await link.call("ZADD", keys.WRITTEN, revision, f"{kind}:{id}")
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+BROKEN_ACCOUNTS = {
+    "not JSON": b"{",
+    "not an account": {"id": "shop"},
+    "unknown kind": {"id": "shop", "kind": "free", "plan": "standard"},
+    "another's name": account("acme"),
+    "parent that is missing": account("shop", "nobody"),
+    "its own parent": account("shop", "shop"),
+}
+
+
+@pytest.mark.parametrize("value", BROKEN_ACCOUNTS.values(), ids=list(BROKEN_ACCOUNTS))
+async def test_a_broken_account_does_not_replace_the_good_one(
+    one: Process, other: Process, value: Any, complaints: list[Any]
+) -> None:
+    await one.definitions.put_account(account("acme"))
+    await one.definitions.put_account(account("shop", "acme"))
+    await write(one.link, "account", "shop", value)
+    await write(one.link, "account", "good", account("good"))
+    await one.follower.refresh()
+    await other.follower.refresh()
+    assert one.accounts == {"acme": account("acme"), "shop": account("shop", "acme"), "good": account("good")}
+    assert other.accounts == {id: account(id) for id in ("acme", "good")}
+    assert [(log["kind"], log["id"], log["log_level"]) for log in complaints] == [("account", "shop", "error")] * 2
+
+
+async def test_accounts_that_became_a_loop_are_broken(one: Process, complaints: list[Any]) -> None:
+    await write(one.link, "account", "a", account("a", "b"))
+    await write(one.link, "account", "b", account("b", "a"))
+    await one.follower.refresh()
+    assert one.accounts == {}
+    assert [log["id"] for log in complaints] == ["a", "b"]
+
+
+async def test_a_broken_trunk_or_plan_does_not_replace_the_good_one(one: Process, complaints: list[Any]) -> None:
+    await one.definitions.put_account(account("acme"))
+    await one.definitions.put_trunk(Trunk("t1", "acme"))
+    await one.definitions.put_plan(Plan("standard"))
+    await write(one.link, "trunk", "t1", b"[]")
+    await write(one.link, "plan", "standard", Plan("standard", extends="standard"))
+    await one.follower.refresh()
+    assert one.follower.tariffs.trunks == {"t1": Trunk("t1", "acme")}
+    assert one.follower.tariffs.plans == {"standard": Plan("standard")}
+    assert {log["id"] for log in complaints} == {"t1", "standard"}
+
+
+async def test_a_broken_deck_does_not_replace_the_good_one(one: Process, complaints: list[Any]) -> None:
+    good = [Row("31", per_minute=1)]
+    await one.definitions.put_plan(Plan("standard"))
+    await one.definitions.put_rows("standard", good)
+    twice = decks.encode_rows([Row("32", per_minute=1), Row("32", per_minute=2)])
+    await one.link.call("SET", keys.rows("twice"), twice)
+    await one.link.call("SET", keys.rows("garbage"), b"\x00")
+    for broken in (["gone"], ["twice"], ["garbage"]):
+        await write(one.link, "deck", "standard", {"chunks": broken})
+        await one.follower.refresh()
+        assert one.rows("standard") == good
+    await write(one.link, "deck", "standard", b"?")
+    await write(one.link, "deck", "of no plan", {"chunks": []})
+    await one.follower.refresh()
+    assert one.rows("standard") == good
+    assert len(complaints) == 5
+
+
+async def test_a_kind_of_a_newer_callctl_is_left_alone(one: Process) -> None:
+    await write(one.link, "hologram", "x", {})
+    await one.definitions.put_account(account("acme"))
+    assert one.accounts == {"acme": account("acme")}
+
+
+async def test_what_the_store_has_lost_is_kept_in_memory(one: Process, complaints: list[Any]) -> None:
+    await one.definitions.put_account(account("acme"))
+    await one.definitions.put_account(account("globex"))
+    await one.link.call("FLUSHALL")
+    await one.follower.refresh()
+    assert set(one.accounts) == {"acme", "globex"}
+    assert complaints[0]["event"] == "definitions_lost_by_store"
+    await one.definitions.put_account(account("initech"))
+    fresh = Process(one.link)
+    await fresh.follower.refresh()
+    assert set(fresh.accounts) == {"initech"}
+
+
+# ---- What dies
+
+
+@pytest.fixture
+def server(tmp_path: Path, valkey_server: RedisServer) -> Iterator[RedisServer]:
+    """A server of our own, to be killed."""
+    server = RedisServer(tmp_path, valkey_server.binary)
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_a_follower_outlives_the_server_and_catches_up(server: RedisServer) -> None:
+    near, far = Link(parse_address(server.url)), Link(parse_address(server.url))
+    await near.open()
+    await far.open()
+    one, other = Process(near), Process(far)
+    try:
+        async with other.following():
+            await one.definitions.put_account(account("acme"))
+            await until(lambda: "acme" in other.accounts)
+            for n in range(2):
+                server.kill()
+                await until(lambda: not near.state().up and not far.state().up)
+                with pytest.raises(StoreUnavailable):
+                    await one.definitions.put_account(account("never"))
+                server.start()
+                await near.ready(5_000)
+                await one.definitions.put_account(account(f"after {n}"))
+                await one.store.top_up(calls.top_up(1, id=f"pay-{n}"))
+                await until(lambda n=n: f"after {n}" in other.accounts)
+                await until(lambda n=n: len(other.topped_up) == n + 1)
+            assert "never" not in other.accounts
+    finally:
+        await near.close()
+        await far.close()
+
+
+class DyingStore(RedisStore):
+    """Of its movements and limits, one is the last."""
+
+    def __init__(self, link: Link, steps: int) -> None:
+        super().__init__(link)
+        self.steps = steps
+
+    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+        return await self._step(lambda: super(DyingStore, self).top_up(top_up))
+
+    async def set_limit(self, root: str, account: str, floor: int | None) -> None:
+        await self._step(lambda: super(DyingStore, self).set_limit(root, account, floor))
+
+    async def _step(self, do: Callable[[], Awaitable[Any]]) -> Any:
+        if self.steps == 0:
+            raise StoreUnavailable("killed")
+        self.steps -= 1
+        return await do()
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_move_that_dies_anywhere_is_finished_by_the_next(link: Link, steps: int) -> None:
+    one = Process(link)
+    for each in (account("acme"), account("shop", "acme", credit_limit=5), account("till", "shop"), account("globex")):
+        await one.definitions.put_account(each)
+    await one.store.top_up(calls.top_up(10, "shop"))
+    await one.store.top_up(calls.top_up(20, "till"))
+    dying = Process(link, DyingStore(link, steps))
+    with suppress(StoreUnavailable):
+        await dying.definitions.put_account(account("shop", "globex", credit_limit=5))
+    await one.definitions.put_account(account("shop", "globex", credit_limit=5))
+    for id, balance, available in (("shop", 10, 15), ("till", 20, 20)):
+        (left,) = await one.store.balances("acme", [id])
+        (come,) = await one.store.balances("globex", [id])
+        assert (left.balance, come.balance, come.available) == (0, balance, available)
+    assert await link.call("HLEN", keys.MOVES) == 0
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_move_that_dies_anywhere_is_put_right_at_the_next_start(link: Link, steps: int) -> None:
+    one = Process(link)
+    for each in (account("acme"), account("shop", "acme", credit_limit=5), account("globex")):
+        await one.definitions.put_account(each)
+    await one.store.top_up(calls.top_up(10, "shop"))
+    with suppress(StoreUnavailable):
+        await Process(link, DyingStore(link, steps)).definitions.put_account(account("shop", "globex", credit_limit=5))
+    fresh = Process(link)
+    await fresh.definitions.recover()
+    root = fresh.follower.tariffs.directory.root("shop")
+    assert root is not None
+    (balance,) = await fresh.store.balances(root, ["shop"])
+    assert (balance.balance, balance.available) == (10, 15)
+
+
+# ---- What must not take long
+
+
+async def test_a_large_deck_is_compiled_and_let_go_in_steps(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two turns of the loop never more than one step of rows is worked on."""
+    added: list[int] = [0]
+    turns: list[int] = []
+    add = decks.DeckBuilder.add
+
+    def counted(self: decks.DeckBuilder, row: Row) -> None:
+        added[-1] += 1
+        add(self, row)
+
+    monkeypatch.setattr(decks.DeckBuilder, "add", counted)
+    await one.definitions.put_plan(Plan("standard"))
+    writing = asyncio.create_task(
+        one.definitions.put_rows("standard", [Row(str(100_000 + n), per_minute=n) for n in range(10_000)])
+    )
+    while not writing.done():
+        await asyncio.sleep(0)
+        turns.append(added[-1])
+        added[-1] = 0
+    assert sum(turns) == 10_000
+    assert max(turns) <= decks.STEP_ROWS
