@@ -1,0 +1,293 @@
+"""What an Asterisk tells, as what happened to calls. Values in, values out: no I/O, no clock.
+
+A call is named by the unique id of its ingress channel, which the dialplan hands on to every leg as `CC_CALL`.
+Legs are known by unique id: names and linked ids change. The order of events at the end of a call is not fixed, and
+any event may come twice or be lost, so each handler looks only at what the book says of its channel.
+
+Charging runs from the `DialEnd` ANSWER of the carrier leg that won to the `Hangup` of that leg. Local channels are
+never a carrier leg: Asterisk takes them out of a running call. The `Cdr` event is not read: it has whole seconds, and
+there may be several of one call.
+
+Times. The wall half of an event's instant is Asterisk's own `Timestamp` (`timestampevents` of manager.conf), so that
+durations are differences of one clock. `SwitchTime` places it on our monotonic clock.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from callctl.adapters.asterisk.wire import Message
+from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+STATUS_VARIABLES: Final = "CC_CALL,CC_EMERGENCY,CDR(answer,u)"
+"""What `Translator.listed` reads of each channel, beyond the headers of every `Status` event."""
+
+UP: Final = "6"  # ChannelState
+ALERTING: Final = frozenset({"RINGING", "PROGRESS"})
+OFFERS: Final = frozenset({"CCAuthorize", "CCEmergency"})
+DIRECTIONS: Final = {direction.value: direction for direction in Direction}
+
+Events = tuple[CallEvent, ...]
+
+
+class Legs(msgspec.Struct, frozen=True):
+    """The channels of one call, by unique id.
+
+    `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
+    since `answered`. `emergency`: the dialplan has let the call pass without asking, and nobody may touch it.
+    """
+
+    ingress: str
+    channel: str = ""
+    called: str = ""
+    inbound: bool = False
+    emergency: bool = False
+    carrier: str | None = None
+    answered: Instant | None = None
+    hung_up_by: ReleasedBy | None = None
+
+
+class SwitchTime:
+    """Asterisk's clock beside ours.
+
+    Until they are compared, or where an event has no timestamp, what is told has happened when we read it. Comparing
+    errs by the way of an answer at most, and late: an event is never placed before it happened.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_ms: int | None = None
+
+    def compare(self, timestamp: str, now: Instant) -> None:
+        """Asterisk has just said that it is `timestamp`."""
+        wall_ms = to_ms(timestamp)
+        if wall_ms is not None:
+            self._ahead_ms = now.monotonic_ms - wall_ms
+
+    def place(self, timestamp: str, now: Instant) -> tuple[Instant, bool]:
+        """When it happened, at the latest `now`; and whether Asterisk itself said so."""
+        wall_ms = to_ms(timestamp)
+        if wall_ms is None:
+            return now, False
+        monotonic_ms = now.monotonic_ms if self._ahead_ms is None else wall_ms + self._ahead_ms
+        return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms)), True
+
+
+class Translator:
+    """Keeps the book of the channels of live calls. An entry goes with the call's end, or when a list lacks it."""
+
+    def __init__(self, switch: str, time: SwitchTime, is_trunk: Callable[[str], bool]) -> None:
+        """`is_trunk` says whether an endpoint is a trunk that callctl knows."""
+        self._switch = switch
+        self._time = time
+        self._is_trunk = is_trunk
+        self._calls: dict[str, Legs] = {}
+        self._by_carrier: dict[str, str] = {}
+        self._handlers: dict[str, Callable[[Message, Instant, bool], Events]] = {
+            "UserEvent": self._user_event,
+            "DialBegin": self._dial_begin,
+            "DialState": self._dial_state,
+            "DialEnd": self._dial_end,
+            "BridgeEnter": self._bridge_enter,
+            "HangupRequest": self._hangup_request,
+            "Hangup": self._hangup,
+        }
+
+    def translate(self, message: Message, now: Instant) -> Events:
+        """What an event means; mostly nothing. Never raises."""
+        handler = self._handlers.get(message.event)
+        if handler is None:
+            return ()
+        return handler(message, *self._time.place(message.get("Timestamp"), now))
+
+    def legs(self, call_id: str) -> Legs | None:
+        return self._calls.get(call_id)
+
+    def known(self) -> frozenset[str]:
+        """The ids of the calls in the book."""
+        return frozenset(self._calls)
+
+    def listed(self, channels: Iterable[Message], before: Collection[str], now: Instant) -> list[SeenAlive]:
+        """The calls in a `Status` list; the book is made to agree.
+
+        `before`: the calls known when the list was asked for. Of these, what is not in it is gone; a call that began
+        since is not judged.
+        """
+        alive = {channel.get("Uniqueid"): channel for channel in channels}
+        carriers: dict[str, Message] = {}
+        for channel in alive.values():
+            call_id = _call_of(channel)
+            if not _is_carrier(channel, call_id) or channel.get("ChannelState") != UP:
+                continue
+            if call_id not in carriers or channel.get("BridgeID"):
+                carriers[call_id] = channel
+        found = {_call_of(channel) for channel in alive.values()} - {""}
+        seen = []
+        for call_id in found.union(before):
+            legs = self._calls.get(call_id)
+            carrier = alive.get(legs.carrier) if legs and legs.carrier else carriers.get(call_id)
+            ingress = alive.get(call_id)
+            if ingress is None and carrier is None:
+                self._forget(call_id)
+            else:
+                seen.append(self._take_up(call_id, ingress, carrier, now))
+        return seen
+
+    def _take_up(self, call_id: str, ingress: Message | None, carrier: Message | None, now: Instant) -> SeenAlive:
+        legs = self._calls.get(call_id) or Legs(call_id)
+        if ingress is not None:
+            emergency = legs.emergency or ingress.variables("Variable").get("CC_EMERGENCY") == "yes"
+            legs = replace(legs, channel=ingress.get("Channel"), emergency=emergency)
+        if carrier is not None and legs.answered is None:
+            answered, stated = self._time.place(carrier.variables("Variable").get("CDR(answer,u)", ""), now)
+            legs = replace(legs, carrier=carrier.get("Uniqueid"), answered=answered if stated else None)
+        self._remember(legs)
+        return SeenAlive(self._key(call_id), now, legs.answered)
+
+    # ---- events, by name
+
+    def _user_event(self, message: Message, at: Instant, stated: bool) -> Events:
+        name, call_id = message.get("UserEvent"), message.get("Uniqueid")
+        if name == "CCLimit":
+            self._noted(call_id, ReleasedBy.CALLCTL)
+        if name not in OFFERS or not call_id or call_id in self._calls:
+            return ()
+        told = message.user_headers()
+        direction = DIRECTIONS.get(told.get("Direction", ""), Direction.OUTBOUND)
+        called, endpoint = told.get("Called", ""), told.get("Endpoint", "")
+        inbound, emergency = direction is Direction.INBOUND, name == "CCEmergency"
+        self._remember(Legs(call_id, message.get("Channel"), called, inbound=inbound, emergency=emergency))
+        offered = Offered(
+            self._key(call_id),
+            at,
+            a_number=told.get("Caller", ""),
+            b_number=called,
+            direction=direction,
+            account=told.get("Account") or None,
+            trunk=endpoint if self._is_trunk(endpoint) else None,
+            source_ip=told.get("Source") or None,
+            can_extend=True,
+            attended=True,
+            stated=stated,
+        )
+        return (offered,)
+
+    def _dial_begin(self, message: Message, at: Instant, stated: bool) -> Events:
+        """Another carrier is tried: how the one before refused is of no account."""
+        legs = self._calls.get(message.get("Uniqueid"))
+        if legs is not None and legs.answered is None:
+            self._remember(replace(legs, hung_up_by=None))
+        return ()
+
+    def _dial_state(self, message: Message, at: Instant, stated: bool) -> Events:
+        call_id = message.get("Uniqueid")
+        if message.get("DialStatus") not in ALERTING or call_id not in self._calls:
+            return ()
+        return (Alerting(self._key(call_id), at),)
+
+    def _dial_end(self, message: Message, at: Instant, stated: bool) -> Events:
+        if message.get("DialStatus") != "ANSWER":
+            return ()
+        return self._won(message.get("Uniqueid"), message.get("DestUniqueid"), message.get("DestChannel"), at, stated)
+
+    def _bridge_enter(self, message: Message, at: Instant, stated: bool) -> Events:
+        """A carrier leg that talks has been answered, even if the DialEnd was lost."""
+        call_id = _call_of(message)
+        if not _is_carrier(message, call_id):
+            return ()
+        return self._won(call_id, message.get("Uniqueid"), message.get("Channel"), at, stated)
+
+    def _won(self, call_id: str, carrier: str, channel: str, at: Instant, stated: bool) -> Events:
+        legs = self._calls.get(call_id)
+        if legs is None or legs.carrier is not None or not carrier or _is_local(channel):
+            return ()
+        self._remember(replace(legs, carrier=carrier, answered=at, hung_up_by=None))
+        return (Answered(self._key(call_id), at, stated, trunk_out=_endpoint(channel)),)
+
+    def _hangup_request(self, message: Message, at: Instant, stated: bool) -> Events:
+        """A party has hung up. (What we hang up ourselves, or a timer ends, makes no such event.)"""
+        uniqueid, call_id = message.get("Uniqueid"), _call_of(message)
+        self._noted(uniqueid, ReleasedBy.CALLER)
+        called = self._by_carrier.get(uniqueid) or (call_id if call_id != uniqueid else "")
+        self._noted(called, ReleasedBy.CALLEE)
+        return ()
+
+    def _noted(self, call_id: str, by: ReleasedBy) -> None:
+        """Before the answer the last word counts (a fork may lose a leg), after it the first."""
+        legs = self._calls.get(call_id)
+        if legs is not None and (legs.answered is None or legs.hung_up_by is None):
+            self._remember(replace(legs, hung_up_by=by))
+
+    def _hangup(self, message: Message, at: Instant, stated: bool) -> Events:
+        """The end of a call is that of its carrier leg; of one that nobody answered, that of its ingress channel.
+
+        One channel may be both: the carrier leg of a call, transferred into a call of its own.
+        """
+        uniqueid = message.get("Uniqueid")
+        ended = [self._by_carrier.get(uniqueid, "")]
+        legs = self._calls.get(uniqueid)
+        if legs is not None and legs.carrier is None:
+            ended.append(uniqueid)
+        return tuple(self._released(call_id, message, at, stated) for call_id in ended if call_id)
+
+    def _released(self, call_id: str, message: Message, at: Instant, stated: bool) -> Released:
+        legs = self._calls[call_id]
+        self._forget(call_id)
+        return Released(
+            self._key(call_id),
+            at,
+            stated,
+            q850=_number(message.get("Cause")),
+            sip_code=_number(message.get("TechCause")),
+            released_by=legs.hung_up_by or ReleasedBy.NETWORK,
+            answered_at=legs.answered,
+        )
+
+    # ---- the book
+
+    def _remember(self, legs: Legs) -> None:
+        self._calls[legs.ingress] = legs
+        if legs.carrier is not None:
+            self._by_carrier[legs.carrier] = legs.ingress
+
+    def _forget(self, call_id: str) -> None:
+        legs = self._calls.pop(call_id, None)
+        if legs is not None and legs.carrier is not None:
+            del self._by_carrier[legs.carrier]
+
+    def _key(self, call_id: str) -> CallKey:
+        return CallKey(self._switch, call_id)
+
+
+def to_ms(timestamp: str) -> int | None:
+    """Asterisk's `1795293598.872345`, cut to whole ms since the epoch; None for anything else, and for 0."""
+    seconds, _, fraction = timestamp.partition(".")
+    digits = seconds + fraction[:3].ljust(3, "0")
+    return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) <= 16 else None
+
+
+def _call_of(channel: Message) -> str:
+    """The call that a channel belongs to; "" for none. An event lists it as ChanVariable, a Status as Variable."""
+    call_id = channel.variables("Variable" if channel.event == "Status" else "ChanVariable").get("CC_CALL", "")
+    return "" if call_id == "(null)" else call_id
+
+
+def _is_carrier(channel: Message, call_id: str) -> bool:
+    return call_id not in ("", channel.get("Uniqueid")) and not _is_local(channel.get("Channel"))
+
+
+def _is_local(channel: str) -> bool:
+    return channel.startswith("Local/")
+
+
+def _endpoint(channel: str) -> str:
+    """The endpoint of `PJSIP/carrier-a-0000001f`."""
+    return channel.partition("/")[2].rpartition("-")[0]
+
+
+def _number(text: str) -> int | None:
+    """A cause; None where there is none, or 0."""
+    return int(text) or None if text.isascii() and text.isdigit() and len(text) <= 3 else None
