@@ -80,14 +80,14 @@ class Server(ABC):
         return f"{self.scheme}://{self.host}:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it accepts connections; RuntimeError with its log otherwise."""
+        """Start it and wait until it serves; RuntimeError with its log otherwise."""
         log_path = self.directory / "server.log"
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 mortal(self.command()), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_S
-        while not self._accepts():
+        while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"{self.command()[0]} did not start:\n{log_path.read_text()[-2000:]}")
@@ -109,7 +109,7 @@ class Server(ABC):
         """Undo freeze()."""
         self._signal(SIGCONT)
 
-    def _accepts(self) -> bool:
+    def _ready(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((self.host, self.port)) == 0
 
@@ -144,6 +144,14 @@ class RedisServer(Server):
         """Every setting on the command line."""
         listen = ["--bind", self.host, "--port", str(self.port), "--dir", str(self.directory)]
         return [self.binary, *listen, "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+
+    def _ready(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), timeout=START_S) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(100).startswith(b"+PONG")  # and not that it is still loading its data
+        except OSError:
+            return False
 
 
 class Mosquitto(Server):
