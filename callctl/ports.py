@@ -103,7 +103,11 @@ class Calls(Protocol):
 
 
 class Takes(Protocol):
-    """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version."""
+    """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version.
+
+    `Existing`: the record is not what the caller saw, and nothing was done. An extension raises UnknownCall when the
+    store has lost the call (a failover), a top-up CallConflict, or ValueError for a balance beyond 2^53.
+    """
 
     async def admit(self, take: Take) -> Taken | TakeRefused | Existing: ...
     async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing: ...

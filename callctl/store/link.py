@@ -14,11 +14,14 @@ from typing import Final, cast
 
 import hiredis
 import msgspec
+import structlog
 
 from callctl.clock import SystemClock
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock, LinkState
 from callctl.store.address import Address
+
+log = structlog.get_logger()
 
 Argument = str | bytes | int
 Reply = bytes | int | None | list["Reply"]
@@ -277,6 +280,7 @@ class Link:
         self._connection = connection
         self._state = LinkState("redis", up=True, since_ms=self._clock.now().wall_ms, detail=str(self.address))
         self._ready.set()
+        log.info("redis_up", place=str(self.address))
 
     def _lost(self, connection: _Connection) -> None:
         if connection is self._connection:
@@ -286,5 +290,7 @@ class Link:
             self._down(connection.reason)
 
     def _down(self, reason: str) -> None:
+        if reason != self._state.detail:  # said once, not at every try
+            log.warning("redis_down", place=str(self.address), reason=reason)
         since_ms = self._clock.now().wall_ms if self._state.up else self._state.since_ms
         self._state = LinkState("redis", up=False, since_ms=since_ms, detail=reason)

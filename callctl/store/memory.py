@@ -33,9 +33,9 @@ class _Account(msgspec.Struct):
     def available(self) -> int | None:
         return None if self.floor is None else self.balance - self.held + self.floor
 
-    def affords(self, amount: int, available: int | None) -> bool:
+    def affords(self, amount: int) -> bool:
         """Nothing is always affordable: a free call needs no credit, and a record is saved without any."""
-        return available is None or amount <= 0 or amount <= available
+        return self.available is None or amount <= 0 or amount <= self.available
 
 
 class _Call(msgspec.Struct):
@@ -78,8 +78,7 @@ class MemoryStore:
 
         seen = tuple(over), tuple(use for at_level in [*uses, trunk_uses] for use in at_level)
         full = any(use.full for use in seen[1])
-        judged = zip(accounts, holds, available, strict=True)
-        poor = not all(account.affords(hold, left) for account, hold, left in judged)
+        poor = not all(account.affords(hold) for account, hold in zip(accounts, holds, strict=True))
         if not take.force and (full or poor or exceeded is not None):
             return TakeRefused(session.call, tuple(available), *seen, exceeded)
 
@@ -115,10 +114,9 @@ class MemoryStore:
             return Existing(known.session)
 
         accounts = [self._accounts[session.root, level.account] for level in known.session.levels]
-        available = [account.available for account in accounts]
-        judged = zip(accounts, more, available, strict=True)
-        if not extension.force and not all(account.affords(amount, left) for account, amount, left in judged):
-            return ExtendRefused(session.call, tuple(available))
+        rich = all(account.affords(amount) for account, amount in zip(accounts, more, strict=True))
+        if not rich and not extension.force:
+            return ExtendRefused(session.call, tuple(account.available for account in accounts))
         held = [level.held + amount for level, amount in zip(known.session.levels, more, strict=True)]
         for account, amount in zip(accounts, more, strict=True):
             account.held += amount

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -18,10 +19,11 @@ from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take
 from callctl.errors import CallConflict, UnknownCall
 from callctl.ports import Existing
 from callctl.store import keys, records, scripts
-from callctl.store.link import Argument, Link, LinkLost, ScriptMissing
+from callctl.store.link import Argument, Link, LinkLost, Reply
 from callctl.store.scripts import Script
 
-READ_AT_ONCE: Final = 500  # records per command
+READS_AT_ONCE: Final = 32  # commands in one go
+RECORDS_AT_ONCE: Final = 500  # per command
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -178,31 +180,31 @@ class RedisStore:
 
     async def live(self, roots: Sequence[str]) -> list[Session]:
         """Every call that holds something, by the end of its lease, root by root."""
-        listed: Any = await asyncio.gather(*(self._link.call("ZRANGE", keys.live(r), 0, -1) for r in roots))
-        return [s for root, ids in zip(roots, listed, strict=True) for s in await self._read(root, ids)]
+        listed = await self._all(("ZRANGE", keys.live(root), 0, -1) for root in roots)
+        return await self._read((root, id) for root, ids in zip(roots, listed, strict=True) for id in ids)
 
     async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
         """Calls whose lease ended at `now_ms` or before, at most `limit` in all."""
         query = ("-inf", now_ms, "LIMIT", 0, limit)
-        listed: Any = await asyncio.gather(*(self._link.call("ZRANGEBYSCORE", keys.live(r), *query) for r in roots))
-        sessions: list[Session] = []
-        for root, ids in zip(roots, listed, strict=True):
-            sessions += await self._read(root, ids[: limit - len(sessions)])
-        return sessions
+        listed = await self._all(("ZRANGEBYSCORE", keys.live(root), *query) for root in roots)
+        lapsed = ((root, id) for root, ids in zip(roots, listed, strict=True) for id in ids)
+        return await self._read(itertools.islice(lapsed, limit))
 
-    async def _read(self, root: str, trace_ids: Sequence[bytes]) -> list[Session]:
-        found: list[bytes | None] = []
-        for start in range(0, len(trace_ids), READ_AT_ONCE):
-            some = [keys.session(root, id.decode()) for id in trace_ids[start : start + READ_AT_ONCE]]
-            read: Any = await self._link.call("MGET", *some)
-            found += read
+    async def _read(self, calls: Iterable[tuple[str, bytes]]) -> list[Session]:
+        """The records of (root, trace id)s that stand root by root; a command does not reach beyond one."""
+        commands: list[tuple[Argument, ...]] = []
+        for root, of_root in itertools.groupby(calls, itemgetter(0)):
+            wanted = (keys.session(root, id.decode()) for _, id in of_root)
+            while some := tuple(itertools.islice(wanted, RECORDS_AT_ONCE)):
+                commands.append(("MGET", *some))
+        found = itertools.chain.from_iterable(await self._all(commands))
         return [records.decode_record(record) for record in found if record is not None]
 
     # ---- Books
 
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
         """In the order asked for. An account that never had money has zeros."""
-        hashes: Any = await asyncio.gather(*(self._link.call("HGETALL", keys.account(root, a)) for a in accounts))
+        hashes = await self._all(("HGETALL", keys.account(root, account)) for account in accounts)
         return [records.decode_balance(a, flat) for a, flat in zip(accounts, hashes, strict=True)]
 
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
@@ -220,24 +222,33 @@ class RedisStore:
         self, script: Script, touched: Sequence[str], arguments: Sequence[Argument], *, ahead: tuple[Argument, ...] = ()
     ) -> Any:
         """The script's answer; `ahead` is sent just before it, and its own answer ignored."""
-        command = (len(touched), *touched, *arguments)
         loop, times = asyncio.get_running_loop(), self._link.times
         until = loop.time() + times.call_ms / 1000
         try:
-            return await self._once(script, command, ahead, times.call_ms)
+            return await self._once(script, touched, arguments, ahead, times.call_ms)
         except LinkLost:
             await self._link.ready(_left_ms(loop, until))
-            return await self._once(script, command, ahead, _left_ms(loop, until))
+            return await self._once(script, touched, arguments, ahead, _left_ms(loop, until))
 
     async def _once(
-        self, script: Script, command: tuple[Argument, ...], ahead: tuple[Argument, ...], timeout_ms: int
-    ) -> Any:
+        self,
+        script: Script,
+        touched: Sequence[str],
+        arguments: Sequence[Argument],
+        ahead: tuple[Argument, ...],
+        timeout_ms: int,
+    ) -> Reply:
         if ahead:
             self._link.post(*ahead)
-        try:
-            return await self._link.call("EVALSHA", script.sha, *command, timeout_ms=timeout_ms)
-        except ScriptMissing:
-            return await self._link.call("EVAL", script.source, *command, timeout_ms=timeout_ms)
+        return await scripts.run(self._link, script, touched, *arguments, timeout_ms=timeout_ms)
+
+    async def _all(self, commands: Iterable[tuple[Argument, ...]]) -> Any:
+        """The answers to many reads, a few at a time: they are not to fill the window."""
+        answers: list[Reply] = []
+        waiting = iter(commands)
+        while some := tuple(itertools.islice(waiting, READS_AT_ONCE)):
+            answers += await asyncio.gather(*(self._link.call(*command) for command in some))
+        return answers
 
 
 def _remember(session: Session) -> tuple[Argument, ...]:

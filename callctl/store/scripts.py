@@ -35,9 +35,11 @@ MOVE_ON: Final = load("move_on")
 DEFINE: Final = load("define")
 
 
-async def run(link: Link, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
+async def run(
+    link: Link, script: Script, keys: Sequence[str], *arguments: Argument, timeout_ms: int | None = None
+) -> Reply:
     """Run a script, its text sent only to a server that does not know it. Raises what `Link.call` raises."""
     try:
-        return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments, timeout_ms=timeout_ms)
     except ScriptMissing:
-        return await link.call("EVAL", script.source, len(keys), *keys, *arguments)
+        return await link.call("EVAL", script.source, len(keys), *keys, *arguments, timeout_ms=timeout_ms)

@@ -1,6 +1,6 @@
 """The store under test: the reference in memory, Redis, and the Valkey that callctl embeds."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -8,8 +8,18 @@ from callctl.store.address import parse_address
 from callctl.store.link import Link
 from callctl.store.memory import MemoryStore
 from callctl.store.redis import RedisStore
+from tests.servers import RedisServer
 
 Store = MemoryStore | RedisStore
+
+
+@pytest.fixture
+def server(redis_server, tmp_path) -> Iterator[RedisServer]:
+    """A server of its own, to be stopped, frozen and misconfigured."""
+    server = RedisServer(tmp_path, redis_server.binary)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture

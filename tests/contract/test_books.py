@@ -19,6 +19,11 @@ async def test_balances_in_the_order_asked_for(store):
     assert await store.balances(ROOT, []) == []
 
 
+async def test_more_balances_than_calls_may_be_under_way(store):
+    accounts = [f"a{n}" for n in range(5_000)]
+    assert [balance.account for balance in await store.balances(ROOT, accounts)] == accounts
+
+
 async def test_a_limit_can_be_taken_away_and_set_again(store):
     for limit, available in ((None, None), (7, 7), (0, 0)):
         await store.set_limit(ROOT, ROOT, limit)

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from callctl.call.events import CallKey
 from callctl.call.session import State
 from callctl.store import keys
-from callctl.store.redis import READ_AT_ONCE
+from callctl.store.redis import RECORDS_AT_ONCE
 from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extension, session, settlement, take
 
 
@@ -52,10 +52,10 @@ async def test_only_calls_that_hold_something_are_live(store):
 
 
 async def test_more_live_calls_than_are_read_at_once(store):
-    for number in range(READ_AT_ONCE + 1):
+    for number in range(RECORDS_AT_ONCE + 1):
         await store.admit(take(session(f"c{number}")))
     live = await store.live([ROOT])
-    assert len({call.call for call in live}) == READ_AT_ONCE + 1
+    assert len({call.call for call in live}) == RECORDS_AT_ONCE + 1
 
 
 async def test_lapsed_calls_oldest_first(store):

@@ -268,6 +268,15 @@ async def test_a_known_call_uses_no_token_up(store):
     assert isinstance(await store.admit(take(session("c2"), rates=rates)), Taken)
 
 
+async def test_an_emergency_call_of_nobody(store):
+    """It has no payer, and is live all the same."""
+    call = session(levels=(), root="", account="")
+    assert await store.admit(take(call, force=True)) == Taken(call.call, ())
+    assert [live.call for live in await store.live([""])] == [call.call]
+    assert await store.settle(settlement(replace(call, version=1))) is None
+    assert await store.live([""]) == []
+
+
 async def test_names_may_hold_anything(store):
     nasty = "a}b {c}\r\n\t,%41é"
     await store.top_up(top_up(100, nasty, root=nasty))

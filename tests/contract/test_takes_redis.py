@@ -1,19 +1,18 @@
-"""What only Redis can get wrong: lost answers, lost scripts, drift, a server that is gone or refuses to write."""
+"""What only Redis can get wrong: lost scripts, drift, a server that is gone or refuses to write."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
 
-from callctl.call.events import Extended, Taken
+from callctl.call.events import Taken
 from callctl.errors import StoreUnavailable
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
 from callctl.store import keys
 from callctl.store.address import parse_address
-from callctl.store.link import Link, LinkTimes
+from callctl.store.link import Link
 from callctl.store.redis import Difference, RedisStore
 from tests.contract.calls import (
     ROOT,
@@ -27,151 +26,8 @@ from tests.contract.calls import (
     take,
     top_up,
 )
+from tests.contract.links import QUICK, linked
 from tests.servers import RedisServer
-
-TIMES = LinkTimes(call_ms=2_000, retry_first_ms=1)
-
-
-class Thief:
-    """Stands between a link and the server. `steal` answers never arrive: the connection is cut instead.
-
-    Greetings pass, so that the link comes back and what it repeats is robbed, too.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.steal = 0
-        self._server_port = port
-
-    async def __aenter__(self) -> "Thief":
-        self._listener = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listener.close()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
-        requests = asyncio.create_task(self._pass_on(reader, server_writer))
-        with contextlib.suppress(ConnectionError):
-            while answer := await server_reader.read(65_536):
-                if self.steal and not answer.startswith(b"+PONG"):
-                    self.steal -= 1
-                    break
-                writer.write(answer)
-        requests.cancel()
-        writer.close()
-        server_writer.close()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while request := await reader.read(65_536):
-                writer.write(request)
-        writer.close()
-
-
-@pytest.fixture
-async def thief(redis_server) -> AsyncIterator[Thief]:
-    async with Thief(redis_server.port) as thief:
-        yield thief
-
-
-@pytest.fixture
-async def robbed(link, thief) -> AsyncIterator[RedisStore]:
-    robbed = Link(parse_address(thief.url), times=TIMES)
-    await robbed.open()
-    yield RedisStore(robbed)
-    await robbed.close()
-
-
-# ---- the answer is lost, the script ran
-
-
-async def test_a_lost_answer_to_an_admission(redis_store, robbed, thief):
-    await redis_store.top_up(top_up(100))
-    proposed = take(session(), 30, slots=(Slot("outbound", 0, 1),), overflow=5, rates=(("t1", 9),))
-    thief.steal = 1
-    answer = await robbed.admit(proposed)
-    assert thief.steal == 0
-    assert (answer.available, answer.overflow) == ((65,), (True,))
-    assert [use.in_use for use in answer.uses] == [0]  # this call is not counted, though it is in by now
-    assert await figures(redis_store) == (100, 35, {"outbound": 1})
-    assert isinstance(await robbed.admit(proposed), Existing)
-
-
-async def test_a_lost_answer_to_a_refused_admission(redis_store, robbed, thief):
-    thief.steal = 1
-    answer = await robbed.admit(take(session(), 30))
-    assert thief.steal == 0
-    assert answer.available == (0,)
-    assert await figures(redis_store) == (0, 0, {})
-
-
-async def test_a_lost_answer_to_an_extension(redis_store, robbed, thief):
-    await redis_store.top_up(top_up(100))
-    call = await admitted(redis_store, take(session(), 30))
-    thief.steal = 1
-    assert await robbed.extend(extension(call, 50)) == Extended(call.call, (20,))
-    assert thief.steal == 0
-    assert (await figures(redis_store))[1] == 80
-    assert (await redis_store.find(call.call)).version == 2
-
-
-@pytest.mark.parametrize("how", ["ended", "refused"])
-async def test_a_lost_answer_to_a_settlement(redis_store, robbed, thief, how):
-    await redis_store.top_up(top_up(100))
-    call = await admitted(redis_store, take(session(), 30))
-    thief.steal = 1
-    assert await robbed.settle(settlement(call, 20) if how == "ended" else refusal(call)) is None
-    assert thief.steal == 0
-    assert await figures(redis_store) == (80 if how == "ended" else 100, 0, {})
-    assert len(await outbox(redis_store)) == 1
-
-
-async def test_a_lost_answer_to_a_refused_attempt(redis_store, robbed, thief):
-    thief.steal = 1
-    assert await robbed.settle(refusal(session())) is None
-    assert thief.steal == 0
-    assert len(await outbox(redis_store)) == 1
-
-
-async def test_a_lost_answer_to_a_correction(redis_store, robbed, thief):
-    call = await admitted(redis_store, take(session()))
-    await redis_store.settle(settlement(call, 60, kind="estimate"))
-    ended = await redis_store.find(call.call)
-    thief.steal = 1
-    assert await robbed.settle(settlement(ended, -20, kind="correction")) is None
-    assert await figures(redis_store) == (-40, 0, {})
-
-
-async def test_a_lost_answer_to_a_top_up(redis_store, robbed, thief):
-    thief.steal = 1
-    entry = await robbed.top_up(top_up(100))
-    assert thief.steal == 0
-    assert (entry.amount, entry.balance) == (100, 100)
-    assert await figures(redis_store) == (100, 0, {})
-    assert [found.cursor for found in await redis_store.ledger(ROOT, ROOT, "", 10)] == [entry.cursor]
-
-
-async def test_many_lost_at_once(redis_store, robbed, thief):
-    await redis_store.top_up(top_up(8 * 100))
-    thief.steal = 1
-    answers = await asyncio.gather(*(robbed.admit(take(session(f"c{n}"), 100)) for n in range(50)))
-    assert thief.steal == 0
-    assert sum(isinstance(answer, Taken) for answer in answers) == 8
-    assert await figures(redis_store) == (800, 800, {"outbound": 8, "total": 8})
-
-
-async def test_lost_twice_is_unknown_and_can_be_found_out(redis_store, robbed, thief):
-    await redis_store.top_up(top_up(100))
-    thief.steal = 2
-    with pytest.raises(StoreUnavailable, match="connection lost"):
-        await robbed.admit(take(session(), 30))
-    answer = await redis_store.admit(take(session(), 30))
-    assert isinstance(answer, Existing)
-    assert await redis_store.settle(refusal(answer.session)) is None
-    assert await figures(redis_store) == (100, 0, {})
-
 
 # ---- several processes
 
@@ -306,18 +162,13 @@ async def test_a_recount_frees_what_a_lost_record_had(link, redis_store):
 
 
 @pytest.fixture
-async def failing(redis_server, tmp_path) -> AsyncIterator[tuple[RedisServer, Link, RedisStore]]:
-    """A server of its own with 100 on the account and one call that holds 30."""
-    server = RedisServer(tmp_path, redis_server.binary)
-    server.start()
-    link = Link(parse_address(server.url), times=replace(TIMES, call_ms=150, tick_ms=10, connect_ms=300))
-    await link.open()
-    store = RedisStore(link)
-    await store.top_up(top_up(100))
-    await admitted(store, take(session(), 30))
-    yield server, link, store
-    await link.close()
-    server.kill()
+async def failing(server) -> AsyncIterator[tuple[RedisServer, Link, RedisStore]]:
+    """100 on the account, and one call that holds 30."""
+    async with linked(server.url, times=QUICK) as link:
+        store = RedisStore(link)
+        await store.top_up(top_up(100))
+        await admitted(store, take(session(), 30))
+        yield server, link, store
 
 
 async def refuses_everything(store: RedisStore, words: str | None = None) -> None:
