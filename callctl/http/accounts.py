@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from callctl.accounts import Account, Directory, Trunk
@@ -12,7 +11,9 @@ from callctl.call.answer import decision
 from callctl.call.events import CallKey, Offered
 from callctl.call.takes import Balance, LedgerEntry, TopUp
 from callctl.clock import format_time
+from callctl.errors import CallConflict
 from callctl.http import body, schemas, seeing
+from callctl.http.answers import Entry, LedgerPage, Quote
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, conflict, not_found, unacceptable
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
@@ -48,38 +49,29 @@ class Accounts:
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
-        one, trunk = "/v1/accounts/{id}", "/v1/trunks/{id}"
-        read, admin, account = Scope.READ, Scope.ADMIN, schemas.AccountBody
-        put = (400, 404, 408, 409, 413, 422, 503)
+        read, admin, one, trunk = Scope.READ, Scope.ADMIN, "/v1/accounts/{id}", "/v1/trunks/{id}"
+        shown, page, new = schemas.AccountAnswer, schemas.AccountPage, "create or replace"
+        put, looked, asked = (400, 404, 408, 409, 413, 422, 503), (404, 503), (400, 404, 503)
         return (
-            Route("PUT", one, self.put_account, admin, "create or replace", account, account, codes=put),
-            Route("GET", one, self.show_account, read, "one account", answer=account, codes=(404, 503)),
-            Route("GET", "/v1/accounts", self.list_accounts, read, "accounts", query=_PAGE, codes=(400, 503)),
-            Route("POST", f"{one}/topups", self.top_up, admin, "money in", schemas.TopUpBody, codes=put),
-            Route("GET", f"{one}/ledger", self.ledger, read, "movements", query=_PAGE, codes=(400, 404, 503)),
-            Route("GET", f"{one}/quote", self.quote, read, "price and time", query=_QUOTE, codes=(400, 404, 503)),
-            Route(
-                "PUT", trunk, self.put_trunk, admin, "create or replace", schemas.TrunkBody, schemas.TrunkBody,
-                codes=put, provider=True,
-            ),
-            Route(
-                "GET", trunk, self.show_trunk, read, "one trunk", answer=schemas.TrunkBody, codes=(404,),
-                provider=True,
-            ),
-        )  # fmt: skip
+            Route("PUT", one, self.put_account, admin, new, schemas.AccountBody, shown, (), put),
+            Route("GET", one, self.show_account, read, "one account", None, shown, (), looked),
+            Route("GET", "/v1/accounts", self.list_accounts, read, "accounts", None, page, _PAGE, (400, 503)),
+            Route("POST", f"{one}/topups", self.top_up, admin, "money in", schemas.TopUpBody, Entry, (), put),
+            Route("GET", f"{one}/ledger", self.ledger, read, "movements", None, LedgerPage, _PAGE, asked),
+            Route("GET", f"{one}/quote", self.quote, read, "price and time", None, Quote, _QUOTE, asked),
+            Route("PUT", trunk, self.put_trunk, admin, new, schemas.TrunkBody, schemas.TrunkAnswer, (), put, True),
+            Route("GET", trunk, self.show_trunk, read, "one trunk", None, schemas.TrunkAnswer, (), (404,), True),
+        )
 
     async def put_account(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
         account = asked.becomes(Account, id=schemas.new_id(request.match_info["id"]))
         directory = self._tariffs.directory
         _refuse_foreign_ground(directory, holder.account, account)
-        _refuse_claimed(directory, account.source_ips, account.id)
-        for number in account.numbers:
-            if directory.by_number(number) not in (None, account.id):
-                raise conflict(f"{number} belongs to another account", "numbers")
-        await self._refuse_a_move_in_use(directory, account)
         await _defined(self._definitions.put_account(account))
-        return json_response({"id": account.id, **_shown(account, holder.account)})
+        root = directory.root(account.parent) if account.parent is not None else account.id
+        (balance,) = await self._books.balances(root or account.id, [account.id])
+        return json_response(_with_balance(account, balance, holder.account))
 
     async def show_account(self, request: web.Request, holder: Holder) -> web.Response:
         directory = self._tariffs.directory
@@ -104,11 +96,13 @@ class Accounts:
         directory = self._tariffs.directory
         account = seeing.writable_account(directory, holder.account, request.match_info["id"])
         root = directory.chain(account.id)[-1].id
-        entry = await self._top_up(
-            TopUp(account.id, root, asked.id, asked.amount, self._clock.now().wall_ms, note=asked.note)
-        )
-        if entry.amount != asked.amount:
-            raise conflict(f"top-up {asked.id} was {format_amount(entry.amount)}", "id")
+        now_ms = self._clock.now().wall_ms
+        try:
+            entry = await self._top_up(TopUp(account.id, root, asked.id, asked.amount, now_ms, note=asked.note))
+        except CallConflict as exc:
+            raise conflict(str(exc), "id") from None
+        except ValueError as exc:
+            raise unacceptable(str(exc), "amount") from None
         return json_response(_entry(entry))
 
     async def ledger(self, request: web.Request, holder: Holder) -> web.Response:
@@ -123,7 +117,7 @@ class Accounts:
         except ValueError:
             raise bad_request("not a cursor of this ledger", "after") from None
         following = entries[-1].cursor if entries else after
-        return json_response({"entries": [_entry(entry) for entry in entries], "next": following})
+        return json_response(LedgerPage(tuple(map(_entry, entries)), following))
 
     async def quote(self, request: web.Request, holder: Holder) -> web.Response:
         """How long the account can talk to `to`, and at what price: an authorization that takes nothing."""
@@ -142,10 +136,6 @@ class Accounts:
     async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))
         trunk = asked.becomes(Trunk, id=schemas.new_id(request.match_info["id"]))
-        directory = self._tariffs.directory
-        if trunk.account not in directory.accounts:
-            raise unacceptable(f"account {trunk.account} does not exist", "account")
-        _refuse_claimed(directory, trunk.source_ips, trunk.account, trunk.id)
         await _defined(self._definitions.put_trunk(trunk))
         return json_response({"id": trunk.id, **asked.shown()})
 
@@ -154,16 +144,6 @@ class Accounts:
         if trunk is None:
             raise not_found("trunk")
         return json_response({"id": trunk.id, **schemas.TrunkBody.of(trunk).shown()})
-
-    async def _refuse_a_move_in_use(self, directory: Directory, account: Account) -> None:
-        """To another root only with no call up and nothing held (`rules.md`, Moving an account)."""
-        before = directory.root(account.id)
-        after = directory.root(account.parent) if account.parent is not None else account.id
-        if before is None or before == after:
-            return
-        (balance,) = await self._books.balances(before, [account.id])
-        if balance.held or any(balance.slots.values()):
-            raise conflict("an account moves to another root only with no call up", "parent")
 
     async def _balances(self, directory: Directory, page: Iterable[Account]) -> dict[str, Balance]:
         by_root = defaultdict(list)
@@ -190,20 +170,14 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
         raise HttpError(403, "forbidden", f"parent must be {viewer} or an account below it", "parent")
 
 
-def _refuse_claimed(directory: Directory, source_ips: Iterable[str], account: str, trunk: str | None = None) -> None:
-    """An address tells who pays: it has one owner."""
-    for address in source_ips:
-        owner = directory.by_ip(address)
-        if owner is not None and owner != (account, trunk):
-            raise conflict(f"{address} belongs to another account or trunk", "source_ips")
-
-
 async def _defined(put: Awaitable[None]) -> None:
-    """Definitions that contradict each other are a ValueError of the port."""
+    """Definitions that contradict each other are the port's ValueError, a move with a call up its CallConflict."""
     try:
         await put
     except ValueError as exc:
         raise unacceptable(str(exc)) from None
+    except CallConflict as exc:
+        raise conflict(str(exc), "parent") from None
 
 
 def _shown(account: Account, viewer: str | None) -> dict[str, Any]:
@@ -224,9 +198,14 @@ def _with_balance(account: Account, balance: Balance, viewer: str | None) -> dic
     }
 
 
-def _entry(entry: LedgerEntry) -> dict[str, Any]:
-    shown = msgspec.structs.asdict(entry)
-    at_ms = shown.pop("at_ms")
-    return shown | {
-        "at": format_time(at_ms), "amount": format_amount(entry.amount), "balance": format_amount(entry.balance)
-    }  # fmt: skip
+def _entry(entry: LedgerEntry) -> Entry:
+    return Entry(
+        entry.cursor,
+        entry.id,
+        entry.kind,
+        format_amount(entry.amount),
+        format_amount(entry.balance),
+        format_time(entry.at_ms),
+        entry.call,
+        entry.note,
+    )

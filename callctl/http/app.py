@@ -48,7 +48,8 @@ def serve_routes(routes: Sequence[Route], tokens: Tokens) -> web.Application:
     """aiohttp's application for these routes; JSON errors for paths and methods that are not among them."""
     app = web.Application()
     for route in routes:
-        app.router.add_route(route.method, route.path, endpoint(route, tokens))
+        # A call id may contain braces, which aiohttp's own pattern of a parameter leaves out.
+        app.router.add_route(route.method, route.path.replace("}", ":[^/]+}"), endpoint(route, tokens))
     known = tuple(app.router.resources())
 
     async def elsewhere(request: web.Request) -> web.StreamResponse:

@@ -5,10 +5,11 @@ from collections.abc import Collection
 import msgspec
 from aiohttp import web
 
-from callctl.call.answer import decision
 from callctl.clock import parse_time
 from callctl.http import seeing
+from callctl.http.answers import CallShown, CdrPage
 from callctl.http.auth import Holder, Scope
+from callctl.http.decision import describe
 from callctl.http.errors import bad_request, not_found
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
 from callctl.ports import Feeds, Sessions, Tariffs
@@ -27,10 +28,10 @@ class Cdrs:
         self._feed = feed
 
     def routes(self) -> tuple[Route, ...]:
-        read = Scope.READ
+        read, records, trace = Scope.READ, "/v1/cdrs", "/v1/traces/{trace_id}"
         return (
-            Route("GET", "/v1/cdrs", self.list_records, read, "CDRs", query=_FILTERS, codes=(400, 404, 503)),
-            Route("GET", "/v1/traces/{trace_id}", self.trace, read, "why", codes=(404, 503)),
+            Route("GET", records, self.list_records, read, "CDRs", None, CdrPage, _FILTERS, (400, 404, 503)),
+            Route("GET", trace, self.trace, read, "why a call was decided so", None, CallShown, (), (404, 503)),
         )
 
     async def list_records(self, request: web.Request, holder: Holder) -> web.Response:
@@ -60,8 +61,7 @@ class Cdrs:
         session = await self._sessions.by_trace(request.match_info["trace_id"])
         if session is None or not seeing.sees_call(self._tariffs.directory, holder.account, session):
             raise not_found("trace")
-        names = {"trace_id": session.trace_id, "switch": session.call.switch, "state": session.state.value}
-        return json_response(names | decision(session, holder.account))
+        return json_response(describe(session, holder.account))
 
 
 _FILTERS = (

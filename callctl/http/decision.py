@@ -28,6 +28,7 @@ from callctl.call.events import (
 from callctl.call.session import Session, State
 from callctl.clock import Instant, format_time, parse_time
 from callctl.http import body, seeing
+from callctl.http.answers import CallShown, Decision, Ended, LiveCalls
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import JSON_HEADERS, bad_request, not_found, unacceptable
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
@@ -101,44 +102,27 @@ class Decisions:
         self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
-        one, switch = "/v1/calls/{call_id}", (Query("switch", "where it is not `http`"),)
-        call, read = Scope.CALL, Scope.READ
-        asked = (400, 404, 408, 409, 413, 422, 503)
-        report = (400, 404, 408, 413, 422, 503)
+        call, read, one = Scope.CALL, Scope.READ, "/v1/calls/{call_id}"
+        switch = (Query("switch", "where it is not `http`"),)
+        asked, report, looked = (400, 404, 408, 409, 413, 422, 503), (400, 404, 408, 413, 422, 503), (400, 404, 503)
         return (
-            Route("POST", "/v1/calls", self.authorize, call, "authorize a call", Authorize, codes=asked),
-            Route("POST", "/v1/explain", self.explain, call, "what would be decided", Authorize, codes=asked),
-            Route(
-                "POST",
-                f"{one}/answer",
-                self.answer,
-                call,
-                "answered",
-                AnswerReport,
-                query=switch,
-                codes=report,
-            ),
-            Route(
-                "POST",
-                f"{one}/extend",
-                self.extend,
-                call,
-                "more time",
-                ExtendReport,
-                query=switch,
-                codes=report,
-            ),
-            Route("POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, query=switch, codes=report),
-            Route("DELETE", one, self.hang_up, call, "hang up", query=switch, codes=(400, 404, 503)),
-            Route("GET", one, self.show, read, "one call", query=switch, codes=(400, 404, 503)),
-            Route("GET", "/v1/calls", self.list_live, read, "live calls", query=_FILTERS, codes=(400,)),
+            Route("POST", "/v1/calls", self.authorize, call, "authorize", Authorize, Decision, (), asked),
+            Route("POST", "/v1/explain", self.explain, call, "what would be decided", Authorize, Decision, (), asked),
+            Route("POST", f"{one}/answer", self.answer, call, "answered", AnswerReport, Decision, switch, report),
+            Route("POST", f"{one}/extend", self.extend, call, "more time", ExtendReport, Decision, switch, report),
+            Route("POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, Ended, switch, report),
+            Route("DELETE", one, self.hang_up, call, "hang up", None, CallShown, switch, looked),
+            Route("GET", one, self.show, read, "one call", None, CallShown, switch, looked),
+            Route("GET", "/v1/calls", self.list_live, read, "live calls", None, LiveCalls, _FILTERS, (400,)),
         )
 
     async def authorize(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
-        session = await self._calls.authorize(self._offered(asked, holder))
-        if asked.ring_at is not None and session.state is State.ADMITTED:
-            session = await self._calls.report(Alerting(session.call, self._instant(asked.ring_at, "ring_at")))
+        offered = self._offered(asked, holder)
+        rang_at = self._instant(asked.ring_at, "ring_at") if asked.ring_at is not None else None
+        session = await self._calls.authorize(offered)
+        if rang_at is not None and session.state is State.ADMITTED:
+            session = await self._calls.report(Alerting(session.call, rang_at))
         return _decided(session, holder)
 
     async def explain(self, request: web.Request, holder: Holder) -> web.Response:

@@ -3,7 +3,8 @@
 import html
 import re
 from collections.abc import Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import msgspec
 from aiohttp import web
@@ -89,6 +90,9 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _content(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, UnionType):
+        either = [_reference(one) for one in get_args(kind)]
+        return {"content": {"application/json": {"schema": {"oneOf": either}}}}
     if isinstance(kind, str):
         return {"content": {kind: {"schema": {"type": "string"}}}}
     return {"content": {"application/json": {"schema": _reference(kind)}}}
@@ -99,7 +103,8 @@ def _reference(kind: Any) -> dict[str, Any]:
 
 
 def _schemas(served: Sequence[Route]) -> dict[str, Any]:
-    kinds = {kind for route in served for kind in (route.body, route.answer) if isinstance(kind, type)}
+    named = [kind for route in served for kind in (route.body, route.answer)]
+    kinds = {one for kind in named for one in (get_args(kind) or (kind,)) if isinstance(one, type)}
     models = sorted((kind for kind in kinds if issubclass(kind, BaseModel)), key=lambda kind: kind.__name__)
     structs = sorted((kind for kind in kinds - set(models)), key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components([*structs, Problem], ref_template=_REF)
@@ -137,9 +142,12 @@ def _section(path: str, method: str, operation: dict[str, Any]) -> str:
 
 
 def _linked(content: dict[str, Any]) -> str:
+    if not content:
+        return ""
     ((kind, media),) = content.items()
-    name = media["schema"].get("$ref", "").rpartition("/")[2]
-    return f'<a href="#{name}">{name}</a>' if name else kind
+    schema = media["schema"]
+    names = [one["$ref"].rpartition("/")[2] for one in schema.get("oneOf", [schema]) if "$ref" in one]
+    return " or ".join(f'<a href="#{name}">{name}</a>' for name in names) or kind
 
 
 _PAGE = """<!doctype html>

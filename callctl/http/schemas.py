@@ -106,6 +106,7 @@ def _zone(name: str) -> str:
 
 
 Amount = Annotated[int, *_scaled(_parse_positive, format_amount, "10.00")]
+Shown = Annotated[str, Field(pattern=r"^-?\d+\.\d{4,6}$")]
 PerMinute = Annotated[int, *_scaled(parse_rate, lambda rate: format_rate(rate, 100), "0.0800")]
 Percent = Annotated[int, *_scaled(parse_percent, format_percent, "10")]
 Time = Annotated[
@@ -272,6 +273,23 @@ class AccountBody(Body):
         return credit_limit
 
 
+class AccountAnswer(AccountBody):
+    """An account and its money. `available` null: nothing limits it. `channels`: calls in progress by counter."""
+
+    id: Id
+    balance: Shown
+    held: Shown
+    available: Shown | None
+    channels: dict[str, int]
+
+
+class AccountPage(Body):
+    """By id; `next` is what to give as `after` for what follows, null on the last page."""
+
+    accounts: tuple[AccountAnswer, ...]
+    next: Id | None
+
+
 class TrunkBody(Body):
     """A line by which an account's calls arrive, or a carrier's by which they leave (`buy_plan`)."""
 
@@ -281,6 +299,12 @@ class TrunkBody(Body):
     caps: CapsBody | None = None
     calls_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
     buy_plan: Id | None = None
+
+
+class TrunkAnswer(TrunkBody):
+    """A trunk as it is."""
+
+    id: Id
 
 
 class PlanBody(Body):
@@ -298,6 +322,12 @@ class PlanBody(Body):
     bill_on_net: bool = False
     effective_ms: Time | None = Field(None, alias="effective")
     extends: Id | None = None
+
+
+class PlanAnswer(PlanBody):
+    """A plan as it is."""
+
+    id: Id
 
 
 class TopUpBody(Body):

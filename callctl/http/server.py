@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -20,6 +21,7 @@ class Limits(msgspec.Struct, frozen=True):
     """
 
     silence_s: float = 30
+    handshake_s: float = 10
     shutdown_s: float = 10
     connections: int = 4096
     headers: int = 64
@@ -39,14 +41,15 @@ class HttpServer:
         *,
         refused: Callable[[], None],
         limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
         reuse_port: bool = False,
     ) -> None:
-        limits = limits or Limits()
+        self._limits = limits = limits or Limits()
         self._host = host
         self._port = port
+        self._tls = tls
         self._reuse_port = reuse_port
         self._refused = refused
-        self._connections = limits.connections
         self._listening: asyncio.Server | None = None
         self._runner = web.AppRunner(
             app,
@@ -60,7 +63,7 @@ class HttpServer:
     async def start(self) -> int:
         """Listen. Answers the port, for whoever asked for port 0; OSError when the address cannot be had."""
         await self._runner.setup()
-        most = min(self._connections, _descriptors() - _DESCRIPTORS_FOR_THE_REST)
+        most = min(self._limits.connections, _descriptors() - _DESCRIPTORS_FOR_THE_REST)
         server = cast(web.Server, self._runner.server)
 
         def accept() -> asyncio.BaseProtocol:
@@ -70,7 +73,13 @@ class HttpServer:
             return _Refused()
 
         self._listening = await asyncio.get_running_loop().create_server(
-            accept, self._host, self._port, reuse_port=self._reuse_port or None, backlog=1024
+            accept,
+            self._host,
+            self._port,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._limits.handshake_s if self._tls is not None else None,
+            reuse_port=self._reuse_port or None,
+            backlog=1024,
         )
         port: int = self._listening.sockets[0].getsockname()[1]
         return port

@@ -14,7 +14,8 @@ from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, not_found, unacceptable
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries
 from callctl.ports import Definitions, Tariffs
-from callctl.rating.deck import DeckDiff, diff_decks, export_deck, import_deck
+from callctl.rating.deck import export_deck, import_deck
+from callctl.rating.deckdiff import DeckDiff, diff_decks
 from callctl.rating.tariff import Plan, Row
 
 CSV = "text/csv"
@@ -58,21 +59,16 @@ class TariffPlans:
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     def routes(self) -> tuple[Route, ...]:
-        plan, rows = "/v1/plans/{id}", "/v1/plans/{id}/rows"
-        read, admin, put = Scope.READ, Scope.ADMIN, (400, 408, 413, 422, 503)
+        read, admin, plan, rows = Scope.READ, Scope.ADMIN, "/v1/plans/{id}", "/v1/plans/{id}/rows"
+        put, put_rows = (400, 408, 413, 422, 503), (400, 404, 408, 413, 415, 422, 503)
+        plan_body, shown = schemas.PlanBody, schemas.PlanAnswer
         dry_run = (Query("dry_run", "`true`: answer the difference, change nothing"),)
         return (
-            Route(
-                "PUT", plan, self.put_plan, admin, "create or replace", schemas.PlanBody, schemas.PlanBody,
-                codes=put, provider=True,
-            ),
-            Route("GET", plan, self.show_plan, read, "one plan", answer=schemas.PlanBody, codes=(404,), provider=True),
-            Route(
-                "PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer,
-                query=dry_run, codes=(*put, 404, 415), provider=True,
-            ),
-            Route("GET", rows, self.show_rows, read, "all rows", answer=CSV, codes=(404, 503), provider=True),
-        )  # fmt: skip
+            Route("PUT", plan, self.put_plan, admin, "create or replace", plan_body, shown, (), put, True),
+            Route("GET", plan, self.show_plan, read, "one plan", None, shown, (), (404,), True),
+            Route("PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer, dry_run, put_rows, True),
+            Route("GET", rows, self.show_rows, read, "all rows", None, CSV, (), (404, 503), True),
+        )
 
     async def put_plan(self, request: web.Request, _: Holder) -> web.Response:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))

@@ -1,0 +1,19 @@
+"""Fixtures of the end-to-end tests."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from callctl.control.journal import Journal
+from tests.e2e.front_door import FrontDoor
+
+
+@pytest.fixture
+async def door(tmp_path) -> AsyncIterator[FrontDoor]:
+    """The front door with `FrontDoor.furnish`'s accounts."""
+    journal = Journal(tmp_path / "journal")
+    door = FrontDoor(journal)
+    await door.furnish()
+    async with door.client:
+        yield door
+    journal.close()

@@ -1,0 +1,211 @@
+"""The front door before real call control over the memory store, with accounts and plans that a test can read."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import BaseModel
+
+from callctl.accounts import Account, Kind
+from callctl.call.admission import Policy
+from callctl.call.takes import LedgerEntry, TopUp
+from callctl.clock import Instant
+from callctl.control.calls import CallControl
+from callctl.control.journal import Journal
+from callctl.errors import StoreUnavailable
+from callctl.http.accounts import Accounts
+from callctl.http.app import make_app
+from callctl.http.auth import Holder, Scope, Tokens
+from callctl.http.cdrs import Cdrs
+from callctl.http.decision import Decisions
+from callctl.http.errors import Problem
+from callctl.http.links import Link, LinkKind
+from callctl.http.metrics import Metrics
+from callctl.http.ops import Ops
+from callctl.http.routes import Route
+from callctl.http.tariffs import TariffPlans
+from callctl.ports import LinkState
+from callctl.rating.tariff import Plan, Row
+from callctl.store.definitions_memory import MemoryDefinitions
+from callctl.store.feeds_memory import MemoryFeeds
+from callctl.store.memory import MemoryStore
+
+NOW = Instant(1_795_255_200_000, 5_000)  # 2026-11-21T10:00:00Z
+EVERY_SCOPE = frozenset(Scope)
+BEARERS = {
+    "ops": Holder("ops", EVERY_SCOPE),
+    "sbc": Holder("sbc", frozenset({Scope.CALL})),
+    "reader": Holder("reader", frozenset({Scope.READ})),
+    "admin": Holder("admin", frozenset({Scope.ADMIN})),
+    "reseller": Holder("reseller", EVERY_SCOPE, "reseller"),
+    "middle": Holder("middle", EVERY_SCOPE, "middle"),
+    "shop": Holder("shop", EVERY_SCOPE, "shop"),
+    "acme": Holder("acme", EVERY_SCOPE, "acme"),
+}
+NL_MOB = "+31612345678"
+
+
+def _routes() -> list[Route]:
+    """All routes as data; nothing stands behind their handlers."""
+    nothing: Any = None
+    return [
+        *Decisions(*[nothing] * 3).routes(),
+        *Accounts(*[nothing] * 6).routes(),
+        *TariffPlans(*[nothing] * 2).routes(),
+        *Cdrs(*[nothing] * 4).routes(),
+        *Ops(*[nothing] * 7).routes(),
+    ]
+
+
+def hold_to_type(method: str, path: str, status: int, raw: bytes) -> None:
+    """Raises where an answer is not what its route says."""
+    kind: Any = Problem
+    if status == 200 or path == "/readyz":
+        found = [r for r in _routes() if r.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", r.path), path)]
+        kind = found[0].answer if found else Any
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        kind.model_validate_json(raw, strict=True)
+    elif not isinstance(kind, str):
+        msgspec.json.decode(raw, type=kind)
+
+
+class SetClock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.instant = NOW
+
+    def now(self) -> Instant:
+        return self.instant
+
+    def pass_s(self, seconds: int) -> None:
+        self.instant = self.instant.plus_ms(seconds * 1000)
+
+    async def sleep_ms(self, ms: int) -> None:
+        self.instant = self.instant.plus_ms(ms)
+
+
+class BreakableStore(MemoryStore):
+    """A memory store that can be away."""
+
+    away = False
+
+    async def balances(self, root: str, accounts: Sequence[str]) -> list[Any]:
+        self._answer()
+        return await super().balances(root, accounts)
+
+    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+        self._answer()
+        return await super().top_up(top_up)
+
+    async def admit(self, take: Any) -> Any:
+        self._answer()
+        return await super().admit(take)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+
+
+class FrontDoor:
+    """What a test talks to. `ask` sends as the bearer of a token of `BEARERS`."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.clock = SetClock()
+        self.store = BreakableStore()
+        self.definitions = MemoryDefinitions(self.store, self.clock)
+        self.tariffs = self.definitions.tariffs
+        self.metrics = Metrics()
+        self.links = [
+            Link(LinkKind.STORE, LinkState("redis", up=True, since_ms=NOW.wall_ms)),
+            Link(LinkKind.SWITCH, LinkState("pbx1", up=True, since_ms=NOW.wall_ms)),
+            Link(LinkKind.SINK, LinkState("billing", up=True, since_ms=NOW.wall_ms), needed=False),
+        ]
+        self.feeds = MemoryFeeds(self.store.outbox)
+        self.calls = CallControl(
+            clock=self.clock,
+            tariffs=self.tariffs,
+            takes=self.store,
+            sessions=self.store,
+            switches={},
+            journal=journal,
+            observer=self.metrics,
+            policy=Policy(),
+            wake=lambda _root: None,
+        )
+        self.app = self._app()
+        self.client: TestClient[web.Request, web.Application] = TestClient(TestServer(self.app))
+
+    def _app(self) -> web.Application:
+        return make_app(
+            calls=self.calls,
+            definitions=self.definitions,
+            tariffs=self.tariffs,
+            books=self.store,
+            sessions=self.store,
+            feeds=self.feeds,
+            top_up=self.store.top_up,
+            tokens=Tokens(BEARERS.items(), self.clock),
+            links=lambda: self.links,
+            metrics=self.metrics,
+            clock=self.clock,
+            cdr_feed="api",
+            feed_names=("api", "billing"),
+        )
+
+    async def furnish(self) -> None:
+        """reseller > middle > shop, and acme on its own; everybody but the roots is prepaid with 10.00."""
+        for plan, per_minute in (("carrier", 2), ("wholesale", 4), ("middleman", 6), ("retail", 8)):
+            await self.definitions.put_plan(Plan(plan, buy_plan="carrier"))
+            await self.definitions.put_rows(plan, [Row("31", "Netherlands", per_minute=per_minute * 1_000_000)])
+        for name, parent, plan in (
+            ("reseller", None, "wholesale"),
+            ("middle", "reseller", "middleman"),
+            ("shop", "middle", "retail"),
+            ("acme", None, "retail"),
+        ):
+            await self.definitions.put_account(Account(name, Kind.PREPAID, plan, parent))
+            root = self.tariffs.directory.chain(name)[-1].id
+            await self.store.top_up(TopUp(name, root, "opening", 10_000_000, NOW.wall_ms))
+
+    async def ask(self, method: str, path: str, bearer: str | None = "ops", **more: Any) -> ClientResponse:
+        headers = more.pop("headers", {})
+        if bearer is not None:
+            headers = {"Authorization": f"Bearer {bearer}", **headers}
+        return await self.client.request(method, path, headers=headers, **more)
+
+    async def json(self, method: str, path: str, bearer: str | None = "ops", *, status: int = 200, **more: Any) -> Any:
+        """The answer, held to its type in the routes."""
+        response = await self.ask(method, path, bearer, **more)
+        raw = await response.read()
+        assert response.status == status, raw
+        hold_to_type(method, path.partition("?")[0], status, raw)
+        return msgspec.json.decode(raw)
+
+    async def refused(
+        self, status: int, method: str, path: str, bearer: str | None = "ops", **more: Any
+    ) -> dict[str, Any]:
+        """The error of a request that must be answered with `status`."""
+        answer = await self.json(method, path, bearer, status=status, **more)
+        error: dict[str, Any] = answer["error"]
+        assert set(answer) == {"error"}
+        assert set(error) <= {"code", "message", "field", "details"}
+        assert error["code"]
+        assert error["message"]
+        return error
+
+    async def call(self, call_id: str, account: str = "acme", *, seconds: int = 60, bearer: str = "ops") -> Any:
+        """A whole call: what its end answered."""
+        body = {"call_id": call_id, "from": "+31201234567", "to": NL_MOB, "account": account}
+        decision = await self.json("POST", "/v1/calls", bearer, json=body)
+        assert decision["verdict"] == "allowed", decision
+        await self.json("POST", f"/v1/calls/{call_id}/answer", bearer)
+        self.clock.pass_s(seconds)
+        return await self.json("POST", f"/v1/calls/{call_id}/end", bearer, json={"q850": 16, "released_by": "caller"})
+
+    async def deliver(self) -> None:
+        """What was written to the outboxes goes into the feed behind GET /v1/cdrs."""
+        await self.feeds.move("api", list(self.store.outbox), 1000)

@@ -1,0 +1,141 @@
+"""Plans and their rows through the front door."""
+
+import io
+
+import pytest
+
+from callctl.errors import StoreUnavailable
+from callctl.http import body as bodies
+from callctl.rating.deck import import_deck
+from callctl.rating.tariff import Plan, Row
+
+PLAN = {
+    "currency": "EUR", "timezone": "Europe/Amsterdam", "buy_plan": "carrier", "round_seconds": 6, "round_decimals": 5,
+    "rounding": "up", "duration_rounding": "half_up", "increment_basis": "total", "grace_beats_minimum": False,
+    "bill_on_net": True, "effective": "2026-12-01T00:00:00.000Z", "extends": "retail",
+}  # fmt: skip
+DECK = (
+    "prefix;destination;type;connection_fee;per_minute\r\n"
+    "31;Netherlands;FIX;0,025;0,02\r\n"
+    "31;Netherlands;MOB;0,025;0,08\r\n"
+    "32;Belgium;;;0,12\r\n"
+)
+CSV = {"Content-Type": "text/csv; charset=utf-8"}
+
+
+async def put_rows(door, deck: str, query: str = ""):
+    return await door.json("PUT", f"/v1/plans/retail/rows{query}", data=deck, headers=CSV)
+
+
+async def test_a_plan_is_read_as_it_was_put(door) -> None:
+    put = await door.json("PUT", "/v1/plans/new", json=PLAN)
+    assert put == await door.json("GET", "/v1/plans/new") == {"id": "new", **PLAN}
+    assert (await door.json("PUT", "/v1/plans/plain", json={}))["round_decimals"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"round_seconds": 0}, 400, "round_seconds"),
+        ({"round_decimals": 7}, 400, "round_decimals"),
+        ({"rounding": "banker"}, 400, "rounding"),
+        ({"bill_on_net": 1}, 400, "bill_on_net"),
+        ({"effective_ms": 1}, 400, "effective_ms"),
+        ({"effective": "2026-12-01"}, 422, "effective"),
+        ({"timezone": "Amsterdam"}, 422, "timezone"),
+        ({"extends": "nothing"}, 422, None),
+    ],
+)
+async def test_a_wrong_plan_changes_nothing(door, change, status, field) -> None:
+    error = await door.refused(status, "PUT", "/v1/plans/new", json={**PLAN, **change})
+    assert error.get("field") == field
+    await door.refused(404, "GET", "/v1/plans/new")
+
+
+async def test_rows_are_read_as_they_were_put(door) -> None:
+    answer = await put_rows(door, DECK)
+    assert (answer["rows"], answer["added"], answer["removed"], answer["changed"]) == (3, 3, 1, 0)
+    response = await door.ask("GET", "/v1/plans/retail/rows")
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    exported = import_deck(io.StringIO(await response.text(), newline=""), Plan("retail"))
+    assert exported.rows == import_deck(io.StringIO(DECK, newline=""), Plan("retail")).rows
+    again = await put_rows(door, await response.text())
+    assert (again["added"], again["removed"], again["changed"]) == (0, 0, 0)
+
+
+async def test_a_dry_run_answers_the_difference_and_changes_nothing(door) -> None:
+    await put_rows(door, DECK)
+    dearer = DECK.replace("0,12", "0,15").replace("31;Netherlands;FIX", "33;France;FIX")
+    answer = await put_rows(door, dearer, "?dry_run=true")
+    assert answer["dry_run"] is True
+    assert [row["prefix"] for row in answer["first_added"]] == ["33"]
+    assert [row["type"] for row in answer["first_removed"]] == ["FIX"]
+    (change,) = answer["first_changed"]
+    assert (change["old"]["per_minute"], change["new"]["per_minute"], change["movement"]) == (
+        "0.1200",
+        "0.1500",
+        "dearer",
+    )
+    assert (await put_rows(door, DECK))["changed"] == 0
+    error = await door.refused(400, "PUT", "/v1/plans/retail/rows?dry_run=maybe", data=DECK, headers=CSV)
+    assert error["field"] == "dry_run"
+
+
+async def test_a_deck_with_broken_rows_is_refused_whole_and_line_by_line(door) -> None:
+    broken = DECK + "3x;Nowhere;;;0,10\r\n34;Spain;;;\r\n"
+    error = await door.refused(422, "PUT", "/v1/plans/retail/rows", data=broken, headers=CSV)
+    assert (error["code"], error["field"]) == ("wrong_rows", "line 5")
+    assert [detail.partition(":")[0] for detail in error["details"]] == ["line 5", "line 6"]
+    assert [row async for row in door.definitions.rows("retail")] == [Row("31", "Netherlands", per_minute=8_000_000)]
+
+
+async def test_rows_are_csv(door) -> None:
+    await door.refused(415, "PUT", "/v1/plans/retail/rows", json={"prefix": "31"})
+    await door.refused(400, "PUT", "/v1/plans/retail/rows", data=b"prefix\n\xff", headers=CSV)
+    await door.refused(422, "PUT", "/v1/plans/retail/rows", data=b"", headers=CSV)
+    await door.refused(404, "PUT", "/v1/plans/nothing/rows", data=DECK, headers=CSV)
+    await door.refused(404, "GET", "/v1/plans/nothing/rows")
+
+
+async def test_a_deck_that_is_too_large_is_refused(door, monkeypatch) -> None:
+    monkeypatch.setattr(bodies, "ROWS_LIMIT", 100)
+    await door.refused(413, "PUT", "/v1/plans/retail/rows", data=DECK, headers=CSV)
+
+
+async def test_a_large_deck_is_streamed(door) -> None:
+    rows = [Row(str(prefix), "Somewhere", per_minute=prefix) for prefix in range(10_000, 12_500)]
+    await door.definitions.put_rows("retail", rows)
+    text = await (await door.ask("GET", "/v1/plans/retail/rows")).text()
+    assert import_deck(io.StringIO(text, newline=""), Plan("retail")).rows == tuple(rows)
+    await door.definitions.put_rows("retail", [])
+    assert (await (await door.ask("GET", "/v1/plans/retail/rows")).text()).startswith("prefix,")
+
+
+async def test_a_store_that_goes_away_breaks_the_stream_off(door, monkeypatch) -> None:
+    """Half a deck must not look like a whole one."""
+    at = 1500
+
+    async def rows(plan: str):
+        for prefix in range(10_000, 10_000 + at):
+            yield Row(str(prefix), per_minute=1)
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(door.definitions, "rows", rows)
+    response = await door.ask("GET", "/v1/plans/retail/rows")
+    with pytest.raises(Exception, match=r"(?i)not enough data|payload"):
+        await response.read()
+    at = 0
+    await door.refused(503, "GET", "/v1/plans/retail/rows")
+
+
+async def test_plans_are_the_providers_alone(door) -> None:
+    for method, path in (
+        ("GET", "/v1/plans/retail"),
+        ("PUT", "/v1/plans/retail"),
+        ("GET", "/v1/plans/retail/rows"),
+        ("PUT", "/v1/plans/retail/rows"),
+        ("GET", "/v1/trunks/t1"),
+        ("PUT", "/v1/trunks/t1"),
+        ("GET", "/metrics"),
+    ):
+        assert (await door.refused(403, method, path, "reseller"))["code"] == "forbidden"
