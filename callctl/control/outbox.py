@@ -24,13 +24,12 @@ TRIM_MS = 30_000
 BACK_OFF_MS = 500  # after a failure, doubled up to the longest
 BACK_OFF_MAX_MS = 30_000
 STUCK_MS = 30_000  # a delivery that takes longer is a sink that is down
-NOBODY = ""  # the root of attempts that belong to no account
 
 
 class Outbox:
     """Serves one feed per sink, and `archives`: feeds that are only moved on, because they are read, not delivered.
 
-    `roots`: the root accounts there are now.
+    `roots`: the root accounts there are now, and that of attempts by nobody we know.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Outbox:
         while True:
             now = self._clock.now()
             if scanned is None or now.since_ms(scanned) >= SCAN_MS:
-                line.grown.update(dict.fromkeys([*self._roots(), NOBODY]))
+                line.grown.update(dict.fromkeys(self._roots()))
                 scanned = now
             try:
                 more = await self._turn(line)
@@ -130,7 +129,7 @@ class Outbox:
         while True:
             await self._clock.sleep_ms(TRIM_MS)
             try:
-                await self._feeds.trim([*self._roots(), NOBODY], [line.name for line in self._lines])
+                await self._feeds.trim(self._roots(), [line.name for line in self._lines])
             except StoreUnavailable:
                 continue
 

@@ -69,9 +69,7 @@ def _translate(error: Any) -> Mistake:
     if kind == "extra_forbidden":
         return Mistake(place, f"unknown key{_nearest(place)}")
     if kind == "tuple_type":
-        return Mistake(
-            place, f"expected {'a list' if place[-1] == 'scopes' else f'[[{dotted(place)}]] tables'}"
-        )
+        return Mistake(place, f"expected {'a list' if place[-1] == 'scopes' else f'[[{dotted(place)}]] tables'}")
     if kind == "model_type":
         return Mistake(place, f"expected a table [{dotted(place)}]")
     expected = error["msg"].partition(", unable")[0]

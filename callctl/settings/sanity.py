@@ -57,8 +57,6 @@ def warnings(settings: Settings) -> list[str]:
         for switch in settings.switch
         if not switch.tls and switch.host not in ("127.0.0.1", "::1", "localhost")
     ]
-    if settings.policy.prepaid == "admit":
-        found.append("policy.prepaid: without Redis, calls are admitted that nobody may ever pay for")
     found += [
         f"{place}: everybody on this machine can read {path}; chmod 600 it"
         for place, path in _secret_files(settings)
@@ -72,7 +70,5 @@ def _secret_files(settings: Settings) -> list[tuple[str, Path]]:
     sections += [(f"http.token.{i}", token) for i, token in enumerate(settings.http.token)]
     sections += [(f"switch.{i}", switch) for i, switch in enumerate(settings.switch)]
     sections += [(f"sink.{i}", sink) for i, sink in enumerate(settings.sink)]
-    keys = [
-        (f"{place}.{key}_file", getattr(s, f"{key}_file", None)) for place, s in sections for key in SECRETS
-    ]
+    keys = [(f"{place}.{key}_file", getattr(s, f"{key}_file", None)) for place, s in sections for key in SECRETS]
     return [(place, path) for place, path in keys if path is not None]

@@ -33,9 +33,7 @@ Seconds = Annotated[Whole, Field(ge=1, le=86_400)]
 Milliseconds = Annotated[Whole, Field(ge=1, le=60_000)]
 Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "1-40 letters, digits, . _ or -")]
 Text = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "text without control characters")]
-Topic = Annotated[
-    str, _matching(r"[^\x00-\x1f\x7f+#/$][^\x00-\x1f\x7f+#]*(?<!/)", "a topic without wildcards")
-]
+Topic = Annotated[str, _matching(r"[^\x00-\x1f\x7f+#/$][^\x00-\x1f\x7f+#]*(?<!/)", "a topic without wildcards")]
 Scope = Literal["call", "read", "admin"]
 
 
@@ -59,9 +57,7 @@ class Token(Section):
     name: Name
     token: Annotated[SecretStr, Field(min_length=1)]
     token_file: Path | None = None
-    scopes: Annotated[
-        tuple[Literal["call", "read", "admin"], ...], BeforeValidator(_words), Field(min_length=1)
-    ]
+    scopes: Annotated[tuple[Literal["call", "read", "admin"], ...], BeforeValidator(_words), Field(min_length=1)]
     account: Text | None = None
 
 
@@ -91,7 +87,7 @@ class Policy(Section):
 
     budget_ms: Milliseconds = 1500
     redis_deadline_ms: Milliseconds = 500
-    prepaid: Literal["refuse", "admit"] = "refuse"
+    prepaid: Literal["refuse"] = "refuse"
     postpaid: Literal["refuse", "admit"] = "admit"
     blind_s: Seconds = 300
     setup_timeout_s: Seconds = 120

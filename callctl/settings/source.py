@@ -26,9 +26,7 @@ def read(file: Path) -> dict[str, Any]:
 def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Place, str], list[Mistake]]:
     """Writes the variables into the tree; answers which key came from which variable."""
     variables = {
-        tuple(
-            int(part) if part.isdecimal() else part.lower() for part in name[len(PREFIX) :].split("__")
-        ): name
+        tuple(int(part) if part.isdecimal() else part.lower() for part in name[len(PREFIX) :].split("__")): name
         for name in environ
         if name.startswith(PREFIX) and name not in NOT_SETTINGS
     }

@@ -88,7 +88,7 @@ class House:
         self.written: dict[str, WrittenRecords] = {}
         self.feeds = MemoryFeeds(self.written)
         self.good, self.bad = ScriptedSink("good"), ScriptedSink("bad")
-        self.roots = ["acme", "globex"]
+        self.roots = ["", "acme", "globex"]
         self.outbox = self.make([self.good, self.bad])
         self.tasks: list[asyncio.Task[None]] = []
 

@@ -54,9 +54,7 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
     lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
     text = "\n".join(line for line in lines if not line.startswith("url = "))
     settings = configure(text.replace("/etc/callctl", str(tmp_path)))
-    bare = configure(
-        f'{SWITCH}[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
-    )
+    bare = configure(f'{SWITCH}[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n')
     unlike = {
         "tls_ca",
         "announcements",
@@ -97,7 +95,8 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("[log]\nquux = 1", "log.quux: unknown key", "one of level, format"),
         ('[log]\nlevel = "loud"', "log.level: found 'loud'", "'debug', 'info', 'warning' or 'error'"),
         ("[policy]\nbudget_ms = 0", "policy.budget_ms: found 0", "greater"),
-        ('[policy]\nprepaid = "maybe"', "policy.prepaid: found 'maybe'", "'refuse' or 'admit'"),
+        ('[policy]\nprepaid = "admit"', "policy.prepaid: found 'admit'", "'refuse'"),
+        ('[policy]\npostpaid = "maybe"', "policy.postpaid: found 'maybe'", "'refuse' or 'admit'"),
         ("[policy]\nredis_deadline_ms = 1501", "policy.redis_deadline_ms", "budget_ms"),
         ("[policy]\nslice_first_s = 301", "policy.slice_first_s", "slice_max_s"),
         ("policy = 5", "policy", "a table [policy]"),
@@ -179,9 +178,7 @@ def test_the_environment_wins_over_the_file(configure) -> None:
 
 
 def test_the_environment_makes_tables(configure) -> None:
-    eleven = {
-        f"SINK__{i}__{key}": value for i in range(11) for key, value in (("KIND", "file"), ("NAME", f"s{i}"))
-    }
+    eleven = {f"SINK__{i}__{key}": value for i in range(11) for key, value in (("KIND", "file"), ("NAME", f"s{i}"))}
     assert [sink.name for sink in configure("", **eleven).sink] == [f"s{i}" for i in range(11)]
 
 
@@ -262,7 +259,6 @@ def test_settings_are_frozen(configure) -> None:
         (TOKEN.replace("0123456789abcdef", "short"), "http.token ops: short enough"),
         ('[http]\nhost = "10.0.0.1"\n' + TOKEN, "without TLS"),
         (SWITCH + 'host = "10.0.0.1"', "switch pbx1: the manager password"),
-        ('[policy]\nprepaid = "admit"', "policy.prepaid"),
     ],
 )
 def test_the_unwise_is_warned_of(configure, text: str, warning: str) -> None:
@@ -274,9 +270,7 @@ def test_a_secret_that_everybody_can_read_is_warned_of(configure, tmp_path: Path
     secret.write_text("0123456789abcdef")
     secret.chmod(0o644)
     settings = configure(f'[[http.token]]\nname = "a"\nscopes = ["read"]\ntoken_file = "{secret}"')
-    assert warnings(settings) == [
-        f"http.token.0.token_file: everybody on this machine can read {secret}; chmod 600 it"
-    ]
+    assert warnings(settings) == [f"http.token.0.token_file: everybody on this machine can read {secret}; chmod 600 it"]
 
 
 def test_a_wise_configuration_has_no_warnings(configure) -> None:

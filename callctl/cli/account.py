@@ -1,0 +1,138 @@
+"""`callctl account`: accounts, their money and its history."""
+
+import argparse
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from callctl.cli.client import Client, Json, client_options, segment
+from callctl.cli.exits import Exit, WrongUseError
+from callctl.cli.terminal import clock_time, print_json, print_table, say
+
+_READ_ONLY = ("balance", "held", "available", "channels", "ids")
+"""What an answer has beyond a definition, so that `show --json` can be put again."""
+
+
+def add(commands: Any) -> None:
+    account = commands.add_parser("account", help="accounts, top-ups, ledgers")
+    actions = account.add_subparsers(metavar="ACTION", required=True)
+    common = [client_options()]
+
+    actions.add_parser("list", parents=common, help="all accounts with their balances").set_defaults(run=_list)
+    show = actions.add_parser("show", parents=common, help="one account")
+    show.add_argument("id")
+    show.set_defaults(run=_show)
+    put = actions.add_parser("put", parents=common, help="create or replace accounts")
+    put.add_argument("file", help='JSON: one account with its "id", or a list of them; - for standard input')
+    put.set_defaults(run=_put)
+    topup = actions.add_parser("topup", parents=common, help="money into an account")
+    topup.add_argument("id")
+    topup.add_argument("amount", help="such as 10.00")
+    topup.add_argument("--id", dest="payment", help="of the payment: the same twice moves money once; default: random")
+    topup.add_argument("--note", default="")
+    topup.set_defaults(run=_topup)
+    ledger = actions.add_parser("ledger", parents=common, help="every movement, oldest first")
+    ledger.add_argument("id")
+    ledger.add_argument("--after", default="", metavar="CURSOR", help="only what follows it")
+    ledger.set_defaults(run=_ledger)
+
+
+def accounts(client: Client) -> Iterator[Json]:
+    """All accounts that the token sees, by id."""
+    after: str | None = ""
+    while after is not None:
+        page = client.get("/v1/accounts", after=after or None)
+        yield from page["accounts"]
+        after = page["next"]
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = accounts(Client.of(arguments))
+    if arguments.json:
+        for account in found:
+            print_json(account)
+        return Exit.OK
+    columns = ("account", "kind", "parent", "plan", "status", "balance", "held", "available", "", "channels")
+    rows = (
+        (it["id"], it["kind"], it.get("parent"), it["plan"], it["status"], it["balance"], it["held"],
+         "no limit" if it["available"] is None else it["available"], it["currency"], it["channels"]["total"])
+        for it in found
+    )  # fmt: skip
+    print_table(columns, rows, right=("balance", "held", "available", "channels"))
+    return Exit.OK
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    account = Client.of(arguments).get(f"/v1/accounts/{segment(arguments.id)}")
+    if arguments.json:
+        print_json(account)
+    else:
+        print_table(("account", account["id"]), ((key, value) for key, value in account.items() if key != "id"))
+    return Exit.OK
+
+
+def _put(arguments: argparse.Namespace) -> int:
+    client = Client.of(arguments)
+    for definition in definitions(arguments.file):
+        body = {key: value for key, value in definition.items() if key not in ("id", *_READ_ONLY)}
+        account = client.put(f"/v1/accounts/{segment(definition['id'])}", body)
+        if arguments.json:
+            print_json(account)
+        else:
+            say("put", account["id"])
+    return Exit.OK
+
+
+def definitions(file: str) -> list[Json]:
+    """The objects of a JSON file, each with an id. WrongUseError when it is not that."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        found = json.loads(text)
+    except OSError as failed:
+        raise WrongUseError(f"{file}: {failed.strerror}") from failed
+    except ValueError as wrong:
+        raise WrongUseError(f"{file}: not JSON: {wrong}") from wrong
+    listed: list[Json] = found if isinstance(found, list) else [found]
+    for number, each in enumerate(listed, 1):
+        if not isinstance(each, dict) or not isinstance(each.get("id"), str):
+            raise WrongUseError(f'{file}: number {number} is not an object with an "id"')
+    return listed
+
+
+def _topup(arguments: argparse.Namespace) -> int:
+    body = {"id": arguments.payment or f"cli-{secrets.token_hex(8)}", "amount": arguments.amount}
+    if arguments.note:
+        body["note"] = arguments.note
+    entry = Client.of(arguments).post(f"/v1/accounts/{segment(arguments.id)}/topups", body)
+    if arguments.json:
+        print_json(entry)
+    else:
+        say(f"{arguments.id}: {entry['amount']} by payment {entry['id']}; the balance is {entry['balance']}")
+    return Exit.OK
+
+
+def _ledger(arguments: argparse.Namespace) -> int:
+    entries = _entries(Client.of(arguments), arguments.id, arguments.after)
+    if arguments.json:
+        for entry in entries:
+            print_json(entry)
+        return Exit.OK
+    columns = ("time", "kind", "amount", "balance", "call", "id", "note")
+    rows = (
+        (clock_time(it["at"]), it["kind"], it["amount"], it["balance"], it["call"], it["id"], it["note"])
+        for it in entries
+    )
+    print_table(columns, rows, right=("amount", "balance"))
+    return Exit.OK
+
+
+def _entries(client: Client, account: str, after: str) -> Iterator[Json]:
+    while True:
+        page = client.get(f"/v1/accounts/{segment(account)}/ledger", after=after or None)
+        yield from page["entries"]
+        if not page["entries"]:
+            return
+        after = page["next"]

@@ -1,0 +1,163 @@
+"""The running daemon as the commands see it: its HTTP API, one request at a time."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from callctl.cli.exits import SaidNoError, UnreachableError, WrongUseError
+from callctl.printable import printable
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
+
+_TIMEOUT_S = 30
+_UPLOAD_TIMEOUT_S = 300
+_CHUNK = 65_536
+
+Json = dict[str, Any]
+
+
+def configuration_option() -> argparse.ArgumentParser:
+    """A parent parser: where the configuration is."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="default: config/callctl.toml where it exists"
+    )
+    return parser
+
+
+def json_option() -> argparse.ArgumentParser:
+    """A parent parser: for machines."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text for people")
+    return parser
+
+
+def client_options() -> argparse.ArgumentParser:
+    """A parent parser: everything that a command needs to talk to the daemon."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[configuration_option(), json_option()])
+    parser.add_argument("--url", help="of the daemon; default: $CALLCTL_URL, else from the configuration")
+    parser.add_argument("--token", help="default: $CALLCTL_TOKEN, else the most powerful one of the configuration")
+    return parser
+
+
+class Client:
+    """Raises SaidNoError for every answer that is not 200, UnreachableError where none comes."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise WrongUseError(f"--url {url}: http://HOST:PORT is expected")
+        self.url = url.rstrip("/")
+        self._parts = parts
+        self._token = token
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Client":
+        """As the options, the environment or the configuration say, in this order."""
+        url = arguments.url or os.environ.get("CALLCTL_URL")
+        token = arguments.token or os.environ.get("CALLCTL_TOKEN")
+        if url is None or token is None:
+            from callctl.settings import load
+
+            http = load(arguments.config).http
+            if url is None:
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104
+                scheme = "https" if http.tls_certificate else "http"
+                url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{http.port}"
+            ranked = sorted(http.token, key=lambda it: (it.account is None, len(it.scopes)))
+            if token is None and ranked:
+                token = ranked[-1].token.get_secret_value()
+        return cls(url, token)
+
+    def get(self, path: str, **query: object) -> Json:
+        return self._json("GET", path, query=query)
+
+    def post(self, path: str, body: Json) -> Json:
+        return self._json("POST", path, json.dumps(body).encode())
+
+    def put(self, path: str, body: Json) -> Json:
+        return self._json("PUT", path, json.dumps(body).encode())
+
+    def delete(self, path: str, **query: object) -> Json:
+        return self._json("DELETE", path, query=query)
+
+    def upload(self, path: str, csv: Iterable[bytes], size: int, **query: object) -> Json:
+        """A CSV of `size` bytes, sent as it comes."""
+        headers = {"Content-Type": "text/csv", "Content-Length": str(size)}
+        return self._json("PUT", path, csv, headers, query, timeout_s=_UPLOAD_TIMEOUT_S)
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """A body in pieces. UnreachableError when it breaks off."""
+        from http.client import HTTPException
+
+        response = self._send("GET", path, timeout_s=_UPLOAD_TIMEOUT_S)
+        try:
+            while chunk := response.read(_CHUNK):
+                yield chunk
+        except (OSError, HTTPException) as failed:
+            raise UnreachableError(f"{self.url}: the answer broke off: {failed}") from failed
+
+    def _json(self, *arguments: Any, **options: Any) -> Json:
+        response = self._send(*arguments, **options)
+        try:
+            answer: Json = json.loads(response.read())
+        except (OSError, ValueError) as failed:
+            raise UnreachableError(f"{self.url}: this is not callctl that answers: {failed}") from failed
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        query: dict[str, object] | None = None,
+        timeout_s: int = _TIMEOUT_S,
+    ) -> "HTTPResponse":
+        from http.client import HTTPException
+
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{self._parts.path.rstrip('/')}{path}{'?' if asked else ''}{urlencode(asked)}"
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        connection = self._connect(timeout_s)
+        try:
+            connection.request(method, target, body, sent)
+            response = connection.getresponse()
+            if response.status == 200:
+                return response
+            raise _refusal(response.status, response.read())
+        except (OSError, HTTPException) as failed:
+            reason = getattr(failed, "strerror", None) or failed
+            raise UnreachableError(f"{self.url}: {reason}; is callctl running?") from failed
+
+    def _connect(self, timeout_s: int) -> "HTTPConnection":
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
+        return kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
+
+
+def segment(text: str) -> str:
+    """An id as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _refusal(status: int, body: bytes) -> SaidNoError:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return SaidNoError(f"status {status}")
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return SaidNoError(f"status {status}", answer=answer if isinstance(answer, dict) else None)
+    details = tuple(printable(str(detail)) for detail in error.get("details", ()))
+    field = f"{error['field']}: " if error.get("field") else ""
+    message = f"{len(details)} mistakes:" if details else f"{field}{error.get('message')}"
+    return SaidNoError(printable(f"{message} ({status} {error.get('code')})"), details, answer)

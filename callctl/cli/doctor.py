@@ -1,0 +1,124 @@
+"""`callctl doctor`: is the configuration right, is everything there that it names, what would be lost in a crash?
+
+It changes nothing, needs no running daemon, and asks the one that runs how its neighbours are.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from callctl.cli.client import Client, client_options
+from callctl.cli.exits import Exit, SaidNoError, UnreachableError
+from callctl.cli.findings import Finding, Verdict, failed, fine, unwise
+from callctl.cli.terminal import cell_text, clock_time, console, print_json
+
+if TYPE_CHECKING:
+    from callctl.settings import Settings
+
+_MARKS = {Verdict.FINE: ("✓", "green"), Verdict.UNWISE: ("!", "yellow"), Verdict.FAILED: ("✗", "bold red")}
+_CONNECT_S = 2
+
+
+def add(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", parents=[client_options()], help="check the configuration and neighbours")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from callctl.settings import load, warnings
+
+    settings = load(arguments.config)
+    findings = [fine("configuration", "every key is understood")]
+    findings += [unwise("configuration", warning) for warning in warnings(settings)]
+    findings += _directories(settings)
+    findings += _redis(settings)
+    neighbours = _daemon(Client.of(arguments))
+    findings += neighbours or [unwise("daemon", "is not running"), *_reachable(settings)]
+    if arguments.json:
+        print_json([{"verdict": it.verdict, "check": it.check, "detail": it.detail} for it in findings])
+    else:
+        _show(findings)
+    return Exit.NO if any(finding.verdict is Verdict.FAILED for finding in findings) else Exit.OK
+
+
+def _directories(settings: "Settings") -> list[Finding]:
+    wanted = {"redis.data_dir": settings.redis.data_dir}
+    wanted |= {f"sink {it.name}": it.directory for it in settings.sink if it.kind == "file"}
+    findings = []
+    for check, directory in wanted.items():
+        nearest = directory.absolute()
+        while not nearest.exists():
+            nearest = nearest.parent
+        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+            findings.append(fine(check, f"{directory} can be written"))
+        else:
+            findings.append(failed(check, f"{nearest} cannot be written"))
+    return findings
+
+
+def _redis(settings: "Settings") -> list[Finding]:
+    from callctl.cli.redis_report import examine
+
+    if settings.redis.url is not None:
+        return examine(settings.redis.url.get_secret_value())
+    socket = (settings.redis.data_dir / "redis/redis.sock").absolute()
+    if not _answers(socket):
+        return [fine("redis", f"the embedded server starts with callctl; its data: {socket.parent}")]
+    return examine(f"unix://{quote(str(socket))}")
+
+
+def _answers(path: Path) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:  # also a path that is too long for a socket
+            return False
+    return True
+
+
+def _daemon(client: Client) -> list[Finding]:
+    """What the running daemon says of its neighbours; nothing where none runs."""
+    try:
+        readiness = client.get("/readyz")
+    except UnreachableError:
+        return []
+    except SaidNoError as no:
+        readiness = no.answer
+    findings = [fine("daemon", f"answers at {client.url}")]
+    for link in readiness.get("links", ()):
+        up = "up" if link["up"] else "down"
+        detail = " ".join(filter(None, (up, "since", clock_time(link["since"]), link["detail"])))
+        verdict = Verdict.FINE if link["up"] else Verdict.FAILED
+        findings.append(Finding(verdict, f"{link['kind']} {link['name']}", detail))
+    return findings
+
+
+def _reachable(settings: "Settings") -> list[Finding]:
+    """Without a daemon to ask: does anybody listen where switches and brokers should?"""
+    import socket
+
+    places = [(f"switch {it.name}", it.host, it.port) for it in settings.switch]
+    places += [(f"sink {it.name}", it.host, it.port) for it in settings.sink if it.kind == "mqtt"]
+    findings = []
+    for check, host, port in places:
+        try:
+            socket.create_connection((host, port), _CONNECT_S).close()
+            findings.append(fine(check, f"{host}:{port} accepts connections"))
+        except OSError as problem:
+            findings.append(failed(check, f"{host}:{port}: {problem.strerror or problem}"))
+    return findings
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.text import Text
+
+    screen = console()
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        mark, style = _MARKS[finding.verdict]
+        line = Text(f"{mark} {cell_text(finding.check):{width}}  ", style)
+        screen.print(line.append(cell_text(finding.detail), "default"))

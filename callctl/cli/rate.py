@@ -1,0 +1,137 @@
+"""`callctl rate`: what a call costs on a plan, and whether we agree with the examples of a contract.
+
+A plan's price is worked out here, from the plans and rows that the daemon has, by the same code.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callctl.cli.client import Client, Json, client_options, segment
+from callctl.cli.exits import Exit, SaidNoError, WrongUseError
+from callctl.cli.terminal import minutes, print_json, say
+
+if TYPE_CHECKING:
+    from callctl.rating.match import Deck, LevelPrice
+    from callctl.rating.tariff import Plan
+
+_LONGEST_FAMILY = 16  # plans that extend each other
+
+
+def add(commands: Any) -> None:
+    rate = commands.add_parser(
+        "rate",
+        parents=[client_options()],
+        help="the price of a call on a plan, or of rated examples",
+        usage="callctl rate --plan P --to N --seconds S [--at T] | callctl rate --cases FILE.json",
+    )
+    rate.add_argument("--plan", metavar="P")
+    rate.add_argument("--to", metavar="N", help="in international form: +31612345678")
+    rate.add_argument("--seconds", type=int, metavar="S", help="the call's duration")
+    rate.add_argument("--at", metavar="T", help="when it is answered, RFC 3339; default: now")
+    rate.add_argument("--cases", type=Path, metavar="FILE.json", help="examples; one JSON line each is printed")
+    rate.set_defaults(run=_rate)
+
+
+def _rate(arguments: argparse.Namespace) -> int:
+    if arguments.cases is not None:
+        return _rate_cases(arguments.cases)
+    if arguments.plan is None or arguments.to is None or arguments.seconds is None or arguments.seconds < 0:
+        raise WrongUseError("rate: --plan, --to and --seconds are needed, or --cases")
+    rated = _rate_call(Client.of(arguments), arguments)
+    if arguments.json:
+        print_json(rated)
+        return Exit.OK
+    say(f"{rated['charge']} {rated['currency']} for {minutes(rated['billed_s'])}")
+    say(f"{rated['number']}: {rated['destination']} {rated['type']}, row {rated['row']} of {rated['plan']}", indent=2)
+    say(f"{rated['connection_fee']} + {rated['per_minute']} per minute", indent=2)
+    return Exit.OK
+
+
+def _rate_cases(file: Path) -> int:
+    from callctl.rating.cases import rate_cases
+
+    try:
+        cases = json.loads(file.read_bytes())
+    except OSError as failed:
+        raise WrongUseError(f"{file}: {failed.strerror}") from failed
+    except ValueError as wrong:
+        raise WrongUseError(f"{file}: not JSON: {wrong}") from wrong
+    if not isinstance(cases, list):
+        raise WrongUseError(f"{file}: a list of cases is expected")
+    agree = True
+    for result in rate_cases(cases):
+        print_json(result)
+        agree = agree and result["agrees"]
+    return Exit.OK if agree else Exit.NO
+
+
+def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
+    from callctl.clock import SystemClock, parse_time
+    from callctl.money import format_amount
+    from callctl.numbering import DialRules, normalise
+    from callctl.rating.charge import charge
+
+    number = normalise(arguments.to, DialRules())
+    if number is None:
+        raise WrongUseError(f"--to {arguments.to}: a number in international form is expected, +31612345678")
+    try:
+        at_ms = parse_time(arguments.at) if arguments.at else SystemClock().now().wall_ms
+    except ValueError as wrong:
+        raise WrongUseError(f"--at {arguments.at}: RFC 3339 with a zone is expected") from wrong
+    price = _price(client, arguments.plan, number, at_ms)
+    charged = charge(price.sell, arguments.seconds)
+    return {
+        "plan": price.plan,
+        "number": number.e164,
+        "destination": price.destination,
+        "type": price.type,
+        "row": price.row,
+        "connection_fee": format_amount(price.sell.connection_fee),
+        "per_minute": price.sell.per_minute,
+        "billed_s": charged.billed_s,
+        "charge": format_amount(charged.micros),
+        "currency": plan_of(client, price.plan).currency,
+    }
+
+
+def _price(client: Client, plan_id: str, number: Any, at_ms: int) -> "LevelPrice":
+    """Of the row that prices the call. SaidNoError where there is none."""
+    from callctl.rating.match import NoRate, price_levels
+    from callctl.rating.tariff import Direction
+
+    plan = plan_of(client, plan_id)
+    carrier = _deck(client, plan.buy_plan) if plan.buy_plan else None
+    found = price_levels([("", _deck(client, plan_id))], carrier, number, at_ms, Direction.OUTBOUND)
+    if isinstance(found, NoRate):
+        raise SaidNoError(f"plan {found.plan} has no price for {number.e164}: {found.reason}")
+    return found[0]
+
+
+def plan_of(client: Client, plan_id: str) -> "Plan":
+    """A plan as the daemon has it."""
+    import msgspec
+
+    from callctl.clock import parse_time
+    from callctl.rating.tariff import Plan
+
+    shown = client.get(f"/v1/plans/{segment(plan_id)}")
+    effective = shown.pop("effective", None)
+    return msgspec.convert({**shown, "effective_ms": parse_time(effective) if effective else None}, Plan)
+
+
+def _deck(client: Client, plan_id: str, younger: int = 0) -> "Deck":
+    """A plan's rows, on top of those of the plan that it extends."""
+    from callctl.rating.builder import DeckBuilder
+    from callctl.rating.deck import import_deck
+
+    if younger > _LONGEST_FAMILY:
+        raise SaidNoError(f"plan {plan_id}: more than {_LONGEST_FAMILY} plans extend each other, or a loop")
+    plan = plan_of(client, plan_id)
+    parent = _deck(client, plan.extends, younger + 1) if plan.extends else None
+    text = b"".join(client.download(f"/v1/plans/{segment(plan_id)}/rows")).decode()
+    builder = DeckBuilder(plan, parent)
+    for row in import_deck(text.splitlines(keepends=True), plan).rows:
+        builder.add(row)
+    return builder.build()

@@ -1,0 +1,71 @@
+"""What people see: tables and lines in which no caller can hide a terminal command. JSON for machines."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from callctl.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WIDE = 1000  # columns of what is not a terminal: nothing is cut off
+
+
+def print_json(value: object) -> None:
+    """One value on one line. On a terminal only ASCII, so that nothing in it can command the terminal."""
+    print(json.dumps(value, ensure_ascii=sys.stdout.isatty()), flush=True)
+
+
+def say(*words: object, indent: int = 0) -> None:
+    """A line of plain text."""
+    print(" " * indent + printable(" ".join(str(word) for word in words if word not in (None, ""))))
+
+
+def console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else _WIDE, highlight=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> "Table":
+    """Rows under headings; `right`: the columns of numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    for row in rows:
+        made.add_row(*(Text(cell_text(cell)) for cell in row))
+    return made
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    console().print(table(columns, rows, right=right))
+
+
+def cell_text(value: Any) -> str:
+    """A value as a cell of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, (dict, list)):
+        return printable(json.dumps(value, ensure_ascii=False))
+    return printable(str(value))
+
+
+def clock_time(rfc3339: str | None) -> str:
+    """A moment of the API, to the second."""
+    return (rfc3339 or "-")[:19].replace("T", " ")
+
+
+def minutes(seconds: int | None) -> str:
+    """A duration for people: 5:40, 1:00:00."""
+    if seconds is None:
+        return "no limit"
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
