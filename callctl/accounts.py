@@ -7,11 +7,13 @@ look-up on the way of a call is a dictionary access.
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import msgspec
 
 from callctl.limits.concurrency import Caps
 from callctl.limits.destinations import DestinationRules
+from callctl.limits.licence import Licence
 from callctl.numbering import DialRules
 from callctl.rating.margin import MarginRule, MaxCost
 
@@ -56,6 +58,7 @@ class Account(msgspec.Struct, frozen=True):
     numbers: tuple[str, ...] = ()
     exempt: bool = False
     caps: Caps | None = None
+    licence: Licence | None = None
     destinations: DestinationRules | None = None
     margin: MarginRule | None = None
     max_cost: MaxCost | None = None
@@ -63,6 +66,8 @@ class Account(msgspec.Struct, frozen=True):
     active: bool = True
     expires_ms: int | None = None
     attributes: dict[str, str] = {}
+    unenforced: dict[str, Any] = {}
+    """What the front door accepts for an account and this version does not act upon: kept, and said in every trace."""
 
     @property
     def prepaid(self) -> bool:

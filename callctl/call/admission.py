@@ -24,9 +24,11 @@ from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_seconds, first_charged_second
 from callctl.rating.margin import cost_within, margin_kept
 from callctl.rating.match import LevelPrice, NoRate
+from callctl.rating.tariff import Direction
 
 NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
+LICENCE = "licence"
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
 
 
@@ -157,7 +159,12 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         refused = None
     else:
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now)]
-        trace = (Check("emergency", Verdict.PASS, number), *map(traced, found))
+        unenforced = (
+            Check(key, Verdict.SKIP, "not enforced by this version", level=facts.above(account.id))
+            for account in facts.chain
+            for key in account.unenforced
+        )
+        trace = (Check("emergency", Verdict.PASS, number), *map(traced, found), *unenforced)
         refused = deciding(found)
     session = _session(offered, facts, number, policy)
     return Proposal(session, take_for(session, facts.trunk, now, policy), trace, refused)
@@ -172,7 +179,7 @@ def _session(offered: Offered, facts: Facts, number: str, policy: Policy) -> Ses
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     levels = tuple(
-        _level(account, price, facts.b_number, slots(account.caps, offered.direction, digits, day))
+        _level(account, price, facts.b_number, _slots(account, offered.direction, digits, day))
         for account, price, day in zip(facts.chain, facts.prices, facts.days, strict=False)
     )
     ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
@@ -212,6 +219,14 @@ def _ceiling(facts: Facts, longest_s: int) -> int:
         if bound is not None and price.buy is not None:
             longest_s = affordable_seconds(price.buy, bound, longest_s)
     return longest_s
+
+
+def _slots(account: Account, direction: Direction, digits: str, day: str) -> tuple[Slot, ...]:
+    taken = slots(account.caps, direction, digits, day)
+    if account.licence is None or direction is Direction.INTERNAL:
+        return taken
+    size = account.licence.on(day)
+    return (*taken, Slot(LICENCE, size, size))
 
 
 def _level(account: Account, price: LevelPrice, number: Number | None, taken: tuple[Slot, ...]) -> Level:
@@ -282,7 +297,8 @@ def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
             continue
         account = session.levels[use.level].account if use.level < len(session.levels) else session.trunk or "trunk"
         above = account if 0 < use.level < len(session.levels) else ""
-        limited = Refusal.PROVIDER_LIMIT if above else Refusal.CHANNEL_LIMIT
+        own = Refusal.LICENCE_LIMIT if use.slot == LICENCE else Refusal.CHANNEL_LIMIT
+        limited = Refusal.PROVIDER_LIMIT if above else own
         refusal = limited if use.full and not session.emergency else None
         limit = str(use.limit) if use.hard_limit == use.limit else f"{use.limit}, with overflow {use.hard_limit}"
         yield Finding("channels", f"{use.slot}: {use.in_use} in use", refusal, f"at most {limit}", above)
