@@ -352,6 +352,55 @@ def id_of(action: bytes) -> bytes:
     return next(line for line in action.split(b"\r\n") if line.startswith(b"ActionID"))
 
 
+async def test_every_outage_is_told(switch: AmiSimulator, heard: Heard) -> None:
+    async with linked(link_to(switch.port, heard, PATIENT)) as link:
+        for outage in (1, 2):
+            await switch.drop_links()
+            await until(lambda: link.counts.connections == outage + 1)  # noqa: B023  awaited within the turn
+        assert [state[:4] for state in heard.states] == ["up", "down", "up", "down", "up"]
+
+
+async def test_patience_ends_with_the_login(switch: AmiSimulator, heard: Heard) -> None:
+    times = LinkTimes(connect_ms=150)
+    async with linked(link_to(switch.port, heard, times)) as link:
+        await asyncio.sleep(2 * times.connect_ms / 1_000)
+        assert (await link.action("Ping")).succeeded
+        assert link.counts.connections == 1
+
+
+async def test_a_full_window_does_not_stop_the_ping(heard: Heard) -> None:
+    pings = []
+
+    async def answers_pings_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        while action := await reader.readuntil(b"\r\n\r\n"):
+            if action.startswith(b"Action: Ping"):
+                pings.append(action)
+                writer.write(b"Response: Success\r\n" + id_of(action) + b"\r\n\r\n")
+
+    times = LinkTimes(ping_every_ms=20, action_ms=60_000)
+    bounds = LinkBounds(in_flight=1)
+    async with scripted(answers_pings_only) as port, linked(link_to(port, heard, times, bounds=bounds)) as link:
+        waiting = asyncio.create_task(link.action("Getvar"))
+        await until(lambda: len(pings) >= 3)
+        assert heard.states == ["up"]
+    with pytest.raises(SwitchUnavailable, match="Getvar"):
+        await waiting
+
+
+async def test_an_event_with_the_id_of_an_action_is_not_its_answer(heard: Heard) -> None:
+    async def event_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        action_id = id_of(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"Event: OriginateResponse\r\n" + action_id + b"\r\nResponse: Failure\r\n\r\n")
+        writer.write(b"Response: Success\r\n" + action_id + b"\r\nMessage: queued\r\n\r\n")
+        await reader.read()
+
+    async with scripted(event_first) as port, linked(link_to(port, heard, PATIENT)) as link:
+        assert (await link.action("Originate"))["Message"] == "queued"
+        assert heard.names() == ["OriginateResponse"]
+
+
 @pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH\r\n", b"", b"\xff\xfe\r\n", b"x" * 100_000])
 async def test_something_else_on_the_port_is_told(heard: Heard, greeting: bytes) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -280,7 +280,7 @@ async def test_late_events_keep_their_order(table: Table) -> None:
 
 
 async def test_hangups_in_the_other_order(table: Table) -> None:
-    table.switch.reorder_hangups()
+    table.switch.faults.reorder_hangups = True
     call = await table.allowed(Script(caller="1", called="2", ring_s=0.1, talk_s=0.1))
     told = [event["Channel"] for event in await table.told(call) if event.event == "Hangup"]
     assert call.callee is not None

@@ -175,10 +175,10 @@ class AmiLink:
             raise SwitchUnavailable(f"{name}: {len(self._pending)} actions are unanswered already")
         action_id = self._next_id()
         data = encode_action(name, headers, action_id)
+        self._write(data)
         deadline_ms = self._now_ms() + (self._times.action_ms if timeout_ms is None else timeout_ms)
         pending = self._pending[action_id] = _Pending(name, deadline_ms, is_list=is_list)
         try:
-            self._write(data)
             await pending.answer
         finally:
             self._pending.pop(action_id, None)

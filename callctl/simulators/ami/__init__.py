@@ -5,8 +5,8 @@
 
 from callctl.simulators.ami.call import HeardWarning, Outcome, Script, SimCall
 from callctl.simulators.ami.channel import ArmedLimit, EndedBy
-from callctl.simulators.ami.exchange import Setup
-from callctl.simulators.ami.server import Faults, User
+from callctl.simulators.ami.exchange import Faults, Setup
+from callctl.simulators.ami.server import User
 from callctl.simulators.ami.simulator import AmiSimulator
 
 __all__ = [

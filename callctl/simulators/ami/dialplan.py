@@ -30,8 +30,7 @@ QUIET_MS = 10  # what the network needs before the other side says anything
 class Dialplan:
     """Runs calls on an exchange. One task per call; it ends when the caller's channel is gone."""
 
-    def __init__(self, exchange: Exchange, *, reorder_hangups: bool = False) -> None:
-        self.reorder_hangups = reorder_hangups
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     def new_call(self, script: Script) -> SimCall:
@@ -251,7 +250,7 @@ class Dialplan:
             self._soft_hangup(caller, None)
         causes = {first: ending.q850, second: 16}
         last_us = 0
-        for leg in (second, first) if self.reorder_hangups else (first, second):
+        for leg in (second, first) if exchange.faults.reorder_hangups else (first, second):
             last_us = self._gone(leg, causes[leg], None)
         call.was_ended(200, ending.q850, ending.by, last_us)
 

@@ -33,12 +33,27 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         return self.release >= 18
 
 
+class Faults(msgspec.Struct):
+    """What goes wrong. May be changed at any time."""
+
+    refuse_logins: bool = False
+    duplicate: bool = False
+    """Every event is sent twice."""
+    lose: frozenset[str] = frozenset()
+    """Events of these names are never sent."""
+    delay_ms: int = 0
+    """Everything that the switch says comes later by this much."""
+    reorder_hangups: bool = False
+    """Of the two legs of a talk, the one that left last is hung up first."""
+
+
 class Exchange:
     """Channels by name and unique id. Emits events with the switch's own microseconds."""
 
     def __init__(self, setup: Setup, clock: Clock) -> None:
         self.setup = setup
         self.clock = clock
+        self.faults = Faults()
         self.listeners: list[Listener] = []
         self._channels: dict[str, Channel] = {}
         self._by_uniqueid: dict[str, Channel] = {}

@@ -24,23 +24,10 @@ class User(msgspec.Struct, frozen=True):
     write: frozenset[str] = frozenset({"call", "originate", "reporting"})
 
 
-class Faults(msgspec.Struct):
-    """What goes wrong on the wire. May be changed at any time."""
-
-    refuse_logins: bool = False
-    duplicate: bool = False
-    """Every event is sent twice."""
-    lose: frozenset[str] = frozenset()
-    """Events of these names are never sent."""
-    delay_ms: int = 0
-    """Everything that the switch says comes later by this much."""
-
-
 class ManagerServer:
     """Sessions over one exchange."""
 
-    def __init__(self, exchange: Exchange, actions: Actions, users: dict[str, User], faults: Faults) -> None:
-        self.faults = faults
+    def __init__(self, exchange: Exchange, actions: Actions, users: dict[str, User]) -> None:
         self.running = asyncio.Event()
         """Cleared: the switch is frozen. It accepts connections and says nothing."""
         self.running.set()
@@ -72,12 +59,13 @@ class ManagerServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _broadcast(self, event_class: str, block: Block) -> None:
-        if block[0][1] in self.faults.lose:
+        faults = self.exchange.faults
+        if block[0][1] in faults.lose:
             return
         data = encode(block)
         for session in self._sessions:
             if event_class in session.read:
-                session.send(data * 2 if self.faults.duplicate else data)
+                session.send(data * 2 if faults.duplicate else data)
 
 
 class Session:
@@ -133,7 +121,7 @@ class Session:
     def _log_in(self, action: Action) -> tuple[list[Block], bool]:
         user = self._server.users.get(action["Username"])
         self._server.logins += 1
-        if user is None or user.secret != action["Secret"] or self._server.faults.refuse_logins:
+        if user is None or user.secret != action["Secret"] or self._server.exchange.faults.refuse_logins:
             return action.error("Authentication failed"), False
         self._is_known = True
         self.read = frozenset() if action["Events"].lower() in ("off", "no") else user.read
@@ -144,7 +132,7 @@ class Session:
 
     def send(self, data: bytes) -> None:
         """Write now, or in order behind what is held back by a fault."""
-        delay_ms = self._server.faults.delay_ms
+        delay_ms = self._server.exchange.faults.delay_ms
         if self._late or delay_ms or not self._server.running.is_set():
             self._late.append((self._server.exchange.clock.now().monotonic_ms + delay_ms, data))
             if self._sender is None:

@@ -13,8 +13,8 @@ from callctl.simulators.ami.announcement import Announcement, announce
 from callctl.simulators.ami.call import Script, SimCall
 from callctl.simulators.ami.channel import EndedBy, Ending
 from callctl.simulators.ami.dialplan import Dialplan
-from callctl.simulators.ami.exchange import Exchange, Setup
-from callctl.simulators.ami.server import Faults, ManagerServer, User, listen
+from callctl.simulators.ami.exchange import Exchange, Faults, Setup
+from callctl.simulators.ami.server import ManagerServer, User, listen
 
 
 class AmiSimulator:
@@ -36,7 +36,6 @@ class AmiSimulator:
         clock: Clock | None = None,
     ) -> None:
         self.host, self.port = host, port
-        self.faults = Faults()
         self.calls: list[SimCall] = []
         """The calls that are up."""
         self._tls = tls
@@ -44,7 +43,7 @@ class AmiSimulator:
         self._socket: asyncio.Server | None = None
         self.exchange = Exchange(setup, clock or SystemClock())
         self._dialplan = Dialplan(self.exchange)
-        self._server = ManagerServer(self.exchange, Actions(self.exchange, self._originate), users, self.faults)
+        self._server = ManagerServer(self.exchange, Actions(self.exchange, self._originate), users)
 
     async def __aenter__(self) -> Self:
         await self._listen()
@@ -54,6 +53,11 @@ class AmiSimulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._vanish()
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong; set its fields."""
+        return self.exchange.faults
 
     @property
     def logins(self) -> int:
@@ -66,10 +70,6 @@ class AmiSimulator:
         self.calls.append(call)
         self._start(self._play(call))
         return call
-
-    def reorder_hangups(self, reordered: bool = True) -> None:
-        """The `Hangup` of the leg that left last is told first."""
-        self._dialplan.reorder_hangups = reordered
 
     def freeze(self) -> None:
         """The process hangs: connections stay open and are accepted, nothing is answered or told."""
