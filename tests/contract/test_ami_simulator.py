@@ -159,6 +159,37 @@ async def test_a_redirect_to_nowhere_ends_the_call(table: Table) -> None:
     assert (await call.outcome()).sip == 603
 
 
+async def test_a_caller_gives_up_at_the_gate(table: Table) -> None:
+    call = await table.gated(Script(caller="1", called="2", cancel_after_s=0.5))
+    outcome = await call.outcome()
+    assert (outcome.sip, outcome.ended_by, outcome.answered_us) == (487, EndedBy.CALLER, None)
+    assert await call.answer() is None
+
+
+async def test_a_caller_gives_up_while_it_rings_but_not_after_the_answer(table: Table) -> None:
+    ringing = await table.allowed(Script(caller="1", called="2", ring_s=60, cancel_after_s=1))
+    assert (await ringing.outcome()).sip == 487
+    table.events.clear()
+    quick = await table.allowed(Script(caller="1", called="2", ring_s=0.1, cancel_after_s=1, talk_s=2))
+    outcome = await quick.outcome()
+    assert (outcome.sip, outcome.talked_ms >= 2_000) == (200, True)
+
+
+async def test_a_ringing_callee_declines(table: Table) -> None:
+    call = await table.allowed(Script(caller="1", called="2", ring_s=60))
+    await until(lambda: any(event.event == "DialState" for event in table.events))
+    call.hang_up(EndedBy.CALLEE)
+    outcome = await call.outcome()
+    assert (outcome.sip, outcome.q850, outcome.ended_by) == (403, 21, EndedBy.CALLEE)
+
+
+async def test_a_name_that_is_not_utf8(table: Table) -> None:
+    name = b"J\xf6rg".decode("utf-8", "surrogateescape")
+    call = await table.gated(Script(caller="1", called="2", caller_name=name))
+    event = next(event for event in table.events if event.event == "UserEvent")
+    assert (event["CallerIDName"], event["Uniqueid"]) == ("J\ufffdrg", call.uniqueid)
+
+
 async def test_pjsip_hangup_does_nothing_after_the_answer(table: Table) -> None:
     call = await table.allowed(CALL)
     await call.answer()
