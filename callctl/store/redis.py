@@ -23,7 +23,7 @@ from callctl.store.link import Argument, Link, LinkLost, Reply
 from callctl.store.scripts import Script
 
 READS_AT_ONCE: Final = 32  # commands in one go
-RECORDS_AT_ONCE: Final = 500  # per command
+RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -157,7 +157,10 @@ class RedisStore:
         await self._link.call("HSET", keys.account(root, account), "floor", limit)
 
     async def recount(self, root: str, accounts: Iterable[str], trunks: Iterable[str] = ()) -> list[Difference]:
-        """Put right what is held and in use, from the records of the live calls. Nothing found is the rule."""
+        """Put right what is held and in use, from the records of the live calls. Nothing found is the rule.
+
+        It stops the server for about 5 us per live call of the root: for `doctor`, not for every minute.
+        """
         hashes = [*(keys.account(root, a) for a in accounts), *(keys.trunk(root, t) for t in trunks)]
         found: Any = await self._run(scripts.RECOUNT, (keys.live(root), *hashes), (keys.session(root, ""),))
         return [
@@ -192,13 +195,15 @@ class RedisStore:
 
     async def _read(self, calls: Iterable[tuple[str, bytes]]) -> list[Session]:
         """The records of (root, trace id)s that stand root by root; a command does not reach beyond one."""
-        commands: list[tuple[Argument, ...]] = []
-        for root, of_root in itertools.groupby(calls, itemgetter(0)):
-            wanted = (keys.session(root, id.decode()) for _, id in of_root)
-            while some := tuple(itertools.islice(wanted, RECORDS_AT_ONCE)):
-                commands.append(("MGET", *some))
-        found = itertools.chain.from_iterable(await self._all(commands))
-        return [records.decode_record(record) for record in found if record is not None]
+        sessions: list[Session] = []
+        waiting = iter(calls)
+        while some := tuple(itertools.islice(waiting, RECORDS_AT_ONCE)):
+            found = await self._all(
+                ("MGET", *(keys.session(root, id.decode()) for _, id in of_root))
+                for root, of_root in itertools.groupby(some, itemgetter(0))
+            )
+            sessions += [records.decode_record(r) for r in itertools.chain.from_iterable(found) if r is not None]
+        return sessions
 
     # ---- Books
 

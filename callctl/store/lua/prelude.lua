@@ -15,14 +15,17 @@ local function digits(amount)
   return string.format('%d', amount)
 end
 
-local function read(key)
-  local text = redis.call('GET', key)
+local function parse(text)
   if not text then return nil end
   local version, nonce, state, answer, lines_at = string.match(text, '^(%d+) (%S+) (%S+)\n([^\n]*)\n()')
   return {
     text = text, version = version, nonce = nonce, state = state, answer = answer,
     lines = string.sub(text, lines_at, string.find(text, '\n\n', lines_at - 1, true)),
   }
+end
+
+local function read(key)
+  return parse(redis.call('GET', key))
 end
 
 local function lines(record)

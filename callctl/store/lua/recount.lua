@@ -1,5 +1,5 @@
 -- Count again from the records of live calls what is held and in use, and put right what differs.
--- It looks at every live call of the root in one go: about 2 us each.
+-- It looks at every live call of the root in one go: about 5 us each, in which the server does nothing else.
 --
 -- KEYS  live, the hashes to put right
 -- ARGV  what stands before a trace id in the key of a record
@@ -7,17 +7,27 @@
 
 local right = {}
 for _, hash in ipairs(KEYS) do right[hash] = {} end
-for _, trace_id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local known = read(ARGV[1] .. trace_id)
-  if not known or known.state ~= 'live' then
-    redis.call('ZREM', KEYS[1], trace_id)
-  else
-    for hash, held, _, counters in lines(known) do
-      local sums = right[hash]
-      if sums then
-        if held ~= '-' then sums.held = (sums.held or 0) + tonumber(held) end
-        for counter in string.gmatch(counters, '%S+') do sums[counter] = (sums[counter] or 0) + 1 end
-      end
+
+local function count(record)
+  for hash, held, _, counters in lines(record) do
+    local sums = right[hash]
+    if sums then
+      if held ~= '-' then sums.held = (sums.held or 0) + tonumber(held) end
+      for counter in string.gmatch(counters, '%S+') do sums[counter] = (sums[counter] or 0) + 1 end
+    end
+  end
+end
+
+local live = redis.call('ZRANGE', KEYS[1], 0, -1)
+for first = 1, #live, 1000 do
+  local keys = {}
+  for n = first, math.min(first + 999, #live) do keys[#keys + 1] = ARGV[1] .. live[n] end
+  for n, text in ipairs(redis.call('MGET', unpack(keys))) do
+    local known = parse(text)
+    if known and known.state == 'live' then
+      count(known)
+    else
+      redis.call('ZREM', KEYS[1], live[first + n - 1])
     end
   end
 end
