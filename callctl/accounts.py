@@ -66,8 +66,14 @@ class Account(msgspec.Struct, frozen=True):
     active: bool = True
     expires_ms: int | None = None
     attributes: dict[str, str] = {}
-    unenforced: dict[str, Any] = {}
-    """What the front door accepts for an account and this version does not act upon: kept, and said in every trace."""
+    ids: dict[str, Any] | None = None
+    departments: tuple[dict[str, Any], ...] = ()
+    """`ids` and `departments` are kept, and this version does not act upon them; every trace says so."""
+
+    @property
+    def unenforced(self) -> tuple[str, ...]:
+        """What was agreed with this account and nobody watches yet."""
+        return tuple(key for key, stated in (("ids", self.ids), ("departments", self.departments)) if stated)
 
     @property
     def prepaid(self) -> bool:

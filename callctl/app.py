@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import signal
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import structlog
 
-from callctl.adapters.asterisk.switch import AsteriskSwitch
+from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
 from callctl.call.admission import NOBODY, Policy
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
@@ -62,7 +62,7 @@ class App:
         self.definitions = RedisDefinitions(self.link, self.store, self.follower, self.clock)
         self.feeds = RedisFeeds(self.link)
         self.metrics = Metrics()
-        self.switches = {switch.name: _switch(switch, self.clock) for switch in settings.switch}
+        self.switches = {switch.name: _switch(switch, self.clock, self._is_trunk) for switch in settings.switch}
         self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
         self.journal = Journal(settings.redis.data_dir / "journal")
         self.outbox = Outbox(
@@ -112,6 +112,9 @@ class App:
             tls=_server_tls(settings),
         )
 
+    def _is_trunk(self, endpoint: str) -> bool:
+        return endpoint in self.follower.tariffs.trunks
+
     def _topped_up(self, account: str) -> None:
         self.calls.topped_up(account)
 
@@ -146,11 +149,15 @@ class App:
             group.create_task(self.reconciler.run())
             group.create_task(self.outbox.run())
             for name, switch in self.switches.items():
-                group.create_task(switch.run(self.calls.receive, lambda name=name: self._relinked(name, group)))
+                group.create_task(switch.run(self.calls.receive, self._relinked(name, group)))
 
-    def _relinked(self, name: str, group: asyncio.TaskGroup) -> None:
-        """A switch's link is up (again): see what became of its calls meanwhile."""
-        group.create_task(self.reconciler.compare(name))
+    def _relinked(self, name: str, group: asyncio.TaskGroup) -> Callable[[], None]:
+        """What to do when a switch's link is up (again): see what became of its calls meanwhile."""
+
+        def compare() -> None:
+            group.create_task(self.reconciler.compare(name))
+
+        return compare
 
     async def stop(self) -> None:
         """Close the door, let what is under way come back, and leave running calls to the switches' timers."""
@@ -204,7 +211,7 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def _switch(settings: AsteriskSettings, clock: SystemClock) -> AsteriskSwitch:
+def _switch(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> AsteriskSwitch:
     return AsteriskSwitch(
         name=settings.name,
         host=settings.host,
@@ -212,6 +219,8 @@ def _switch(settings: AsteriskSettings, clock: SystemClock) -> AsteriskSwitch:
         username=settings.username,
         secret=settings.secret.get_secret_value(),
         clock=clock,
+        is_trunk=is_trunk,
+        contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
         tls=_client_tls(settings.tls_ca) if settings.tls else None,
     )
 

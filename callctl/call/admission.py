@@ -116,11 +116,13 @@ def _number(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
 def _destination(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
     if facts.b_number is None:
         return
-    for account, price in zip(facts.chain, facts.prices, strict=False):
+    for depth, account in enumerate(facts.chain):
         if account.destinations is not None:
-            barred = account.destinations.barred_by(facts.b_number.digits, price.type, price.destination)
-            saw, above = f"{price.destination} {price.type}", facts.above(account.id)
-            yield Finding("destination", saw, Refusal.DESTINATION_BARRED if barred else None, barred or "", above)
+            price = facts.prices[depth] if facts.prices else None
+            name, kind = (price.destination, price.type) if price is not None else ("", facts.b_number.type)
+            barred = account.destinations.barred_by(facts.b_number.digits, kind, name)
+            refusal = Refusal.DESTINATION_BARRED if barred else None
+            yield Finding("destination", f"{name} {kind}".strip(), refusal, barred or "", facts.above(account.id))
 
 
 def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:

@@ -62,10 +62,10 @@ class Token(Section):
 
 
 class Http(Section):
-    """The decision and administration API."""
+    """The decision and administration API. `port` 0: any that is free."""
 
     host: Text = "127.0.0.1"
-    port: Port = 8080
+    port: Annotated[Whole, Field(ge=0, le=65_535)] = 8080
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     token: tuple[Token, ...] = ()
