@@ -16,6 +16,7 @@ from callctl.http import body, schemas, seeing
 from callctl.http.answers import Entry, LedgerPage, Quote
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, conflict, not_found, unacceptable
+from callctl.http.fields import new_id
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
 from callctl.money import format_amount
 from callctl.ports import Books, Calls, Clock, Definitions, Tariffs
@@ -65,7 +66,7 @@ class Accounts:
 
     async def put_account(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
-        account = asked.becomes(Account, id=schemas.new_id(request.match_info["id"]))
+        account = asked.becomes(Account, id=new_id(request.match_info["id"]))
         directory = self._tariffs.directory
         _refuse_foreign_ground(directory, holder.account, account)
         await _defined(self._definitions.put_account(account))
@@ -135,7 +136,7 @@ class Accounts:
 
     async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))
-        trunk = asked.becomes(Trunk, id=schemas.new_id(request.match_info["id"]))
+        trunk = asked.becomes(Trunk, id=new_id(request.match_info["id"]))
         await _defined(self._definitions.put_trunk(trunk))
         return json_response({"id": trunk.id, **asked.shown()})
 

@@ -1,154 +1,39 @@
 """The definitions as the front door writes them, and their way to `callctl.accounts` and `rating.tariff` and back.
 
 The models have the field names of the values they become, with the wire's names as aliases, so that both ways are
-a plain conversion. Money is a decimal string on the wire and an integer inside. A value that is not what the schema
-says is a 400; one that has the right form and cannot be accepted raises ValueError in its validator, a 422.
+a plain conversion (`Body`).
 """
 
-import ipaddress
-import re
-from typing import Annotated, Any, Literal, Self, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Literal, Self
 
-import msgspec
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from callctl.accounts import Kind, WarnTo
-from callctl.clock import format_time, parse_time
-from callctl.http.errors import bad_request
-from callctl.money import (
-    MICROS,
-    Rounding,
-    format_amount,
-    format_percent,
-    format_rate,
-    parse_amount,
-    parse_percent,
-    parse_rate,
+from callctl.http.fields import (
+    E164,
+    Address,
+    Amount,
+    Billing,
+    Body,
+    Channels,
+    Count,
+    Currency,
+    Day,
+    Id,
+    Percent,
+    PerMinute,
+    Prefix,
+    Shown,
+    Status,
+    Text,
+    Time,
+    Zone,
 )
+from callctl.money import MICROS, Rounding, format_amount
 from callctl.numbering import DialRules, NumberType
 from callctl.rating.tariff import IncrementBasis
 
-Struct = TypeVar("Struct")
 LARGEST_TOP_UP = 1_000_000 * MICROS
-_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$")
-_INSIDE = "inside"  # validation context: the input is our own value, not a request
-
-
-def _scaled(parse: Any, show: Any, example: str) -> tuple[Any, ...]:
-    """Validator, serializer and schema of a decimal string that is an integer inside."""
-
-    def read(value: object, info: ValidationInfo) -> object:
-        if isinstance(value, str):
-            return parse(value)
-        if info.context == _INSIDE and isinstance(value, int):
-            return value
-        raise PydanticCustomError(
-            "decimal_type", 'a decimal string such as "{example}" is expected', {"example": example}
-        )
-
-    schema = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examples": [example]}
-    return BeforeValidator(read), PlainSerializer(show, when_used="json"), WithJsonSchema(schema)
-
-
-def _choice(**values: bool) -> tuple[Any, ...]:
-    """Validator, serializer and schema of a word on the wire that is a flag inside."""
-    words = {value: word for word, value in values.items()}
-
-    def read(value: object, info: ValidationInfo) -> object:
-        if info.context == _INSIDE and isinstance(value, bool):
-            return value
-        if not isinstance(value, str) or value not in values:
-            raise PydanticCustomError("choice_type", "{words} is expected", {"words": " or ".join(values)})
-        return values[value]
-
-    schema = {"type": "string", "enum": list(values)}
-    return BeforeValidator(read), PlainSerializer(words.__getitem__, when_used="json"), WithJsonSchema(schema)
-
-
-def _parse_positive(text: str) -> int:
-    micros = parse_amount(text)
-    if micros < 0:
-        raise ValueError(f"{text!r} is negative")
-    return micros
-
-
-def _read_time(value: object, info: ValidationInfo) -> object:
-    if info.context == _INSIDE and isinstance(value, int):
-        return value
-    if not isinstance(value, str):
-        raise PydanticCustomError("time_type", "RFC 3339 with a zone is expected")
-    return parse_time(value)
-
-
-def _address(text: str) -> str:
-    return str(ipaddress.ip_address(text))
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"{name!r} is not a time zone such as 'Europe/Amsterdam'") from None
-    return name
-
-
-Amount = Annotated[int, *_scaled(_parse_positive, format_amount, "10.00")]
-Shown = Annotated[str, Field(pattern=r"^-?\d+\.\d{4,6}$")]
-PerMinute = Annotated[int, *_scaled(parse_rate, lambda rate: format_rate(rate, 100), "0.0800")]
-Percent = Annotated[int, *_scaled(parse_percent, format_percent, "10")]
-Time = Annotated[
-    int,
-    BeforeValidator(_read_time),
-    PlainSerializer(format_time, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-Billing = Annotated[bool, *_choice(normal=False, exempt=True)]
-Status = Annotated[bool, *_choice(active=True, suspended=False)]
-Id = Annotated[str, Field(pattern=_ID.pattern)]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-Zone = Annotated[str, AfterValidator(_zone)]
-Address = Annotated[str, AfterValidator(_address)]
-E164 = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{1,14}$")]
-Prefix = Annotated[str, Field(pattern=r"^[0-9]{1,15}$")]
-Day = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
-Text = Annotated[str, Field(max_length=200)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-
-
-class Body(BaseModel):
-    """Whatever stands in a request: nothing unknown, nothing converted in silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def of(cls, value: object) -> Self:
-        """A value of ours, to be shown; its id stands in the path."""
-        fields = {name: field for name, field in msgspec.to_builtins(value).items() if name != "id"}
-        return cls.model_validate(fields, context=_INSIDE, by_name=True, by_alias=False)
-
-    def shown(self) -> dict[str, Any]:
-        """As JSON on the wire."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def becomes(self, struct: type[Struct], **more: object) -> Struct:
-        """The value inside. ValueError where the value itself objects."""
-        try:
-            return msgspec.convert(self.model_dump(by_alias=False) | more, struct)
-        except msgspec.ValidationError as exc:
-            raise ValueError(str(exc)) from None
 
 
 class OverflowBody(Body):
@@ -193,12 +78,53 @@ class CapsBody(Body):
     groups: tuple[GroupBody, ...] = ()
 
 
+class LicenceChangeBody(Body):
+    from_day: Day = Field(alias="from")
+    channels: Channels
+
+
+class LicenceBody(Body):
+    """What a PBX's licence allows: `channels`, and from `expires` on `fallback_channels`."""
+
+    channels: Channels
+    expires_day: Day | None = Field(None, alias="expires")
+    fallback_channels: Count = 2
+    perpetual: bool = False
+    changes: tuple[LicenceChangeBody, ...] = ()
+
+
+class DepartmentMatchBody(Body):
+    """Which calls a department pays for: by the caller's extension (`2xx`), a trunk, or a dialled prefix."""
+
+    extension: Text | None = None
+    trunk: Id | None = None
+    prefix: Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(given is not None for given in (self.extension, self.trunk, self.prefix)) != 1:
+            raise ValueError("one of extension, trunk and prefix is expected")
+        return self
+
+
+class DepartmentBody(Body):
+    match: DepartmentMatchBody
+    account: Id
+
+
+class IdsBody(Body):
+    """How far a day's spend may go over its average, and what happens then."""
+
+    range: Amount
+    mode: Literal["monitor", "soft", "hard"] = "soft"
+
+
 class DialRulesBody(Body):
     country: str = ""
     national_prefix: str | None = None
     international_prefix: str | None = None
     access_prefix: str = ""
-    short_codes: dict[str, str] = {}
+    short_codes: dict[str, str] = Field(default_factory=dict)
     emergency: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -243,27 +169,34 @@ class WarningsBody(Body):
         return tuple(sorted(set(seconds), reverse=True))
 
 
+def _no_credit_unless_postpaid(stated: dict[str, Any]) -> int | None:
+    return None if stated.get("kind") is Kind.POSTPAID else 0
+
+
 class AccountBody(Body):
-    """A payer. `credit_limit` null: a postpaid account without a limit."""
+    """A payer. `credit_limit` null: a postpaid account without a limit, which is what one is that states none."""
 
     parent: Id | None = None
     kind: Kind
     currency: Currency = "EUR"
     plan: Id
-    credit_limit: Amount | None = 0
+    credit_limit: Amount | None = Field(default_factory=_no_credit_unless_postpaid)
     timezone: Zone = "UTC"
     dial_rules: DialRulesBody = DialRulesBody()
     source_ips: tuple[Address, ...] = ()
     numbers: tuple[E164, ...] = ()
     exempt: Billing = Field(False, alias="billing")
     caps: CapsBody | None = None
+    licence: LicenceBody | None = None
     destinations: DestinationsBody | None = None
     margin: MarginBody | None = None
     max_cost: MaxCostBody | None = None
+    ids: IdsBody | None = None
     warnings: WarningsBody = WarningsBody()
     active: Status = Field(True, alias="status")
     expires_ms: Time | None = Field(None, alias="expires")
-    attributes: dict[Text, Text] = {}
+    departments: tuple[DepartmentBody, ...] = ()
+    attributes: dict[Text, Text] = Field(default_factory=dict)
 
     @field_validator("credit_limit")
     @classmethod
@@ -343,10 +276,3 @@ class TopUpBody(Body):
         if not 0 < amount <= LARGEST_TOP_UP:
             raise ValueError(f"more than 0 and at most {format_amount(LARGEST_TOP_UP)} is expected")
         return amount
-
-
-def new_id(text: str) -> str:
-    """The id that a PUT gives in its path. HttpError 400 when it is not one."""
-    if not _ID.fullmatch(text):
-        raise bad_request("an id is 1 to 64 letters, digits and . _ @ + -", "id")
-    return text

@@ -12,6 +12,7 @@ from callctl.errors import PortError
 from callctl.http import body, schemas
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, not_found, unacceptable
+from callctl.http.fields import new_id
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries
 from callctl.ports import Definitions, Tariffs
 from callctl.rating.deck import export_deck, import_deck
@@ -72,7 +73,7 @@ class TariffPlans:
 
     async def put_plan(self, request: web.Request, _: Holder) -> web.Response:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))
-        plan = asked.becomes(Plan, id=schemas.new_id(request.match_info["id"]))
+        plan = asked.becomes(Plan, id=new_id(request.match_info["id"]))
         try:
             await self._definitions.put_plan(plan)
         except ValueError as exc:

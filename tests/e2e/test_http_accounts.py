@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from callctl.accounts import Account, Trunk
+from callctl.http import schemas
+from callctl.rating.tariff import Plan
 from tests.e2e.front_door import NL_MOB
 
 FULL = {
@@ -20,6 +23,12 @@ FULL = {
         "bandwidth": {"kbits": 1000, "codec": "g711"},
         "groups": [{"name": "mobile", "prefixes": ["316"], "inbound": None, "outbound": 2}],
     },
+    "licence": {
+        "channels": 16, "expires": "2027-01-01", "fallback_channels": 4, "perpetual": False,
+        "changes": [{"from": "2027-02-01", "channels": 8}, {"from": "2027-03-01", "channels": "unlimited"}],
+    },
+    "departments": [{"match": {"extension": "2xx", "trunk": None, "prefix": None}, "account": "shop"}],
+    "ids": {"range": "40.0000", "mode": "hard"},
     "destinations": {"allow": [], "deny": [{"prefix": "882", "type": None, "destination": None}]},
     "margin": {"min_per_minute": "0.0050", "min_percent": "12.5", "min_per_call": "0.0100", "assumed_seconds": 60},
     "max_cost": {"per_minute": "0.5000", "connection": "0.2000", "per_call": "25.0000"},
@@ -35,6 +44,14 @@ async def test_an_account_is_read_as_it_was_put(door) -> None:
     assert put == read
     money = {"balance": "0.0000", "held": "0.0000", "available": "0.0000"}
     assert read == {"id": "new", **FULL, **money, "channels": {"inbound": 0, "outbound": 0, "total": 0}}
+
+
+@pytest.mark.parametrize(
+    ("value", "body"),
+    [(Account, schemas.AccountBody), (Trunk, schemas.TrunkBody), (Plan, schemas.PlanBody)],
+)
+def test_nothing_of_a_definition_is_left_out(value, body) -> None:
+    assert {*value.__struct_fields__} - {"id"} == {*body.model_fields}
 
 
 async def test_everything_but_kind_and_plan_has_a_default(door) -> None:
@@ -72,6 +89,14 @@ async def test_everything_but_kind_and_plan_has_a_default(door) -> None:
         ({"warnings": {"seconds": [0]}}, "warnings.seconds.0"),
         ({"attributes": {"a": 1}}, "attributes.a"),
         ({"expires": 1795255200}, "expires"),
+        ({"licence": {"channels": "all"}}, "licence.channels"),
+        ({"licence": {"channels": None}}, "licence.channels"),
+        (
+            {"licence": {"channels": 4, "changes": [{"from": "2027-01-01", "channels": -1}]}},
+            "licence.changes.0.channels",
+        ),
+        ({"ids": {"range": 40}}, "ids.range"),
+        ({"departments": [{"match": {"floor": "2"}, "account": "a"}]}, "departments.0.match.floor"),
     ],
 )
 async def test_what_the_schema_does_not_say_is_a_400(door, change, field) -> None:
@@ -93,7 +118,12 @@ async def test_what_the_schema_does_not_say_is_a_400(door, change, field) -> Non
         ({"source_ips": ["192.0.2"]}, "source_ips.0"),
         ({"dial_rules": {"country": "XX"}}, "dial_rules"),
         ({"caps": {"packages": [{"channels": 1, "from": "2027-01-02", "until": "2027-01-01"}]}}, "caps.packages.0"),
+        (
+            {"caps": {"packages": [{"channels": 1, "from": "2027-02-30", "until": "2027-03-01"}]}},
+            "caps.packages.0.from",
+        ),
         ({"expires": "tomorrow"}, "expires"),
+        ({"departments": [{"match": {}, "account": "a"}]}, "departments.0.match"),
         ({"parent": "nobody"}, None),
     ],
 )
