@@ -13,6 +13,7 @@ from callctl.cli.client import Client, client_options
 from callctl.cli.exits import Exit, SaidNoError, UnreachableError
 from callctl.cli.findings import Finding, Verdict, failed, fine, unwise
 from callctl.cli.terminal import cell_text, clock_time, console, print_json
+from callctl.printable import printable
 
 if TYPE_CHECKING:
     from callctl.settings import Settings
@@ -59,14 +60,30 @@ def _directories(settings: "Settings") -> list[Finding]:
 
 
 def _redis(settings: "Settings") -> list[Finding]:
-    from callctl.cli.redis_report import examine
-
     if settings.redis.url is not None:
-        return examine(settings.redis.url.get_secret_value())
+        return _examined(settings.redis.url.get_secret_value())
     socket = (settings.redis.data_dir / "redis/redis.sock").absolute()
     if not _answers(socket):
         return [fine("redis", f"the embedded server starts with callctl; its data: {socket.parent}")]
-    return examine(f"unix://{quote(str(socket))}")
+    return _examined(f"unix://{quote(str(socket))}")
+
+
+def _examined(url: str) -> list[Finding]:
+    import asyncio
+
+    from callctl.errors import ConfigError, StoreUnavailable
+    from callctl.store.doctor import Health, examine
+
+    verdicts = {Health.OK: Verdict.FINE, Health.WARNING: Verdict.UNWISE, Health.BAD: Verdict.FAILED}
+    try:
+        diagnosis = asyncio.run(examine(url))
+    except (ConfigError, StoreUnavailable) as error:
+        return [failed("redis", printable(str(error)))]
+    findings = [
+        Finding(verdicts[it.health], f"redis {it.subject}", ". ".join(filter(None, (it.found, it.advice))))
+        for it in diagnosis.findings
+    ]
+    return [*findings, Finding(verdicts[diagnosis.persistence], "redis loss", diagnosis.loss)]
 
 
 def _answers(path: Path) -> bool:
