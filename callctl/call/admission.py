@@ -186,7 +186,7 @@ def _session(offered: Offered, facts: Facts, number: str, policy: Policy) -> Ses
     )
     ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
-    granted_s = slicing.stretched(levels, min(least_s, ceiling_s), ceiling_s)
+    granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
     return Session(
         call=offered.call,
         trace_id=facts.trace_id,

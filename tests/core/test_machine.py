@@ -460,6 +460,12 @@ def test_unattended_calls_hold_their_whole_grant_and_are_left_alone() -> None:
     assert due(played, Deadline.CUT) == POLICY.longest_unattended_s * 1_000
 
 
+def test_a_free_call_is_granted_no_longer_than_one_may_run_unattended() -> None:
+    played = admitted(prices=(price(0),))
+    assert played.session.granted_s == POLICY.longest_unattended_s
+    assert played.session.affordable_s is None
+
+
 def test_max_cost_per_call_bounds_the_grant() -> None:
     from callctl.rating.margin import MaxCost
 
