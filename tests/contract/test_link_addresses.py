@@ -1,5 +1,6 @@
 """Where the link connects to: every form of address, passwords, Unix sockets, TLS."""
 
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from callctl.errors import ConfigError, StoreUnavailable
 from callctl.store.address import Address, parse_address
 from callctl.store.link import Link
 from tests.contract.links import QUICK, linked
+from tests.servers import free_port
 
 
 async def test_database_and_password(server):
@@ -49,16 +51,16 @@ async def test_a_unix_socket(server, tmp_path):
 
 async def test_tls(server, tmp_path):
     _self_signed(tmp_path)
-    plain_port = server.port
     server.stop()
-    plain = server.command()
-    tls = ["--tls-port", str(plain_port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]
-    server.command = lambda: [*plain, "--port", "0", *tls, "--tls-auth-clients", "no"]
+    plain, tls_port = server.command(), server.port
+    tls = ["--tls-port", str(tls_port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]
+    server.command = lambda: [*plain, "--port", str(server.port), *tls, "--tls-auth-clients", "no"]
+    server.port = free_port(socket.SOCK_STREAM)
     server.start()
-    trusted = f"rediss://localhost:{plain_port}?ssl_ca_certs={tmp_path}/cert.pem"
+    trusted = f"rediss://localhost:{tls_port}?ssl_ca_certs={tmp_path}/cert.pem"
     async with linked(trusted) as link:
         assert await link.call("ECHO", b"x" * 100_000) == b"x" * 100_000
-    link = Link(parse_address(f"rediss://localhost:{plain_port}"), times=QUICK)
+    link = Link(parse_address(f"rediss://localhost:{tls_port}"), times=QUICK)
     with pytest.raises(StoreUnavailable, match="certificate verify failed"):
         await link.open()
     await link.close()

@@ -1,7 +1,6 @@
 """The answer of a script is lost on the way: it is repeated, and is not carried out twice."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,8 +9,7 @@ from callctl.call.events import Extended, Taken
 from callctl.errors import StoreUnavailable
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
-from callctl.store.address import parse_address
-from callctl.store.link import Link, LinkTimes
+from callctl.store.link import LinkTimes
 from callctl.store.redis import RedisStore
 from tests.contract.calls import (
     ROOT,
@@ -25,6 +23,7 @@ from tests.contract.calls import (
     take,
     top_up,
 )
+from tests.contract.links import linked, served
 
 TIMES = LinkTimes(call_ms=2_000, retry_first_ms=1)
 
@@ -37,48 +36,42 @@ class Thief:
 
     def __init__(self, port: int) -> None:
         self.steal = 0
+        self.url = ""
         self._server_port = port
 
-    async def __aenter__(self) -> "Thief":
-        self._listener = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listener.close()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Meet one link."""
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
-        requests = asyncio.create_task(self._pass_on(reader, server_writer))
-        with contextlib.suppress(ConnectionError):
+        requests = asyncio.create_task(_pass_on(reader, server_writer))
+        try:
             while answer := await server_reader.read(65_536):
                 if self.steal and not answer.startswith(b"+PONG"):
                     self.steal -= 1
-                    break
+                    return
                 writer.write(answer)
-        requests.cancel()
-        writer.close()
-        server_writer.close()
+        finally:
+            requests.cancel()
+            server_writer.close()
+            await server_writer.wait_closed()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while request := await reader.read(65_536):
-                writer.write(request)
-        writer.close()
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while request := await reader.read(65_536):
+        writer.write(request)
+    writer.close()
 
 
 @pytest.fixture
 async def thief(redis_server) -> AsyncIterator[Thief]:
-    async with Thief(redis_server.port) as thief:
+    thief = Thief(redis_server.port)
+    async with served(thief.relay) as thief.url:
         yield thief
 
 
 @pytest.fixture
 async def robbed(link, thief) -> AsyncIterator[RedisStore]:
-    robbed = Link(parse_address(thief.url), times=TIMES)
-    await robbed.open()
-    yield RedisStore(robbed)
-    await robbed.close()
+    async with linked(thief.url, times=TIMES) as robbed:
+        yield RedisStore(robbed)
 
 
 async def test_a_lost_answer_to_an_admission(redis_store, robbed, thief):
