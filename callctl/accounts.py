@@ -5,9 +5,10 @@ look-up on the way of a call is a dictionary access.
 """
 
 from collections.abc import Iterable
+from copy import copy
 from enum import StrEnum
-from functools import cached_property
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +17,8 @@ from callctl.limits.destinations import DestinationRules
 from callctl.limits.licence import Licence
 from callctl.numbering import DialRules
 from callctl.rating.margin import MarginRule, MaxCost
+
+Owner = TypeVar("Owner")
 
 MAX_CHAIN = 16  # levels; a chain longer than this is refused as a configuration error
 
@@ -98,12 +101,48 @@ Chain = tuple[Account, ...]
 
 
 class Directory:
-    """All accounts and trunks, indexed. Raises ValueError for a parent that is missing or a chain that is a loop."""
+    """All accounts and trunks, indexed. Never changes; another takes its place.
+
+    Raises ValueError for a parent that is missing or a chain that is a loop.
+    """
 
     def __init__(self, accounts: Iterable[Account] = (), trunks: Iterable[Trunk] = ()) -> None:
         self.accounts = {account.id: account for account in accounts}
         self.trunks = {trunk.id: trunk for trunk in trunks}
         self._chains = {account: self._climb(account) for account in self.accounts}
+        self._children: dict[str, tuple[str, ...]] = {}
+        for parent, group in groupby(sorted(self.accounts.values(), key=_parent), key=_parent):
+            self._children[parent] = tuple(account.id for account in group)
+        self._by_number = {number: account.id for account in self.accounts.values() for number in account.numbers}
+        self._by_ip: dict[str, tuple[str, str | None]] = {}
+        for account in self.accounts.values():
+            self._by_ip.update(dict.fromkeys(account.source_ips, (account.id, None)))
+        for trunk in self.trunks.values():
+            self._by_ip.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
+
+    def with_account(self, account: Account) -> "Directory":
+        """This directory with one account new or changed: compiling 100,000 others again would be a pause."""
+        after, before = copy(self), self.accounts.get(account.id, account)
+        after.accounts = self.accounts | {account.id: account}
+        after._chains = self._chains | {account.id: after._climb(account.id)}
+        siblings = {
+            _parent(each): tuple(child for child in self._children.get(_parent(each), ()) if child != account.id)
+            for each in (before, account)
+        }
+        siblings[_parent(account)] += (account.id,)
+        after._children = self._children | siblings
+        after._chains.update((child, after._climb(child)) for child in after.below(account.id))
+        after._by_number = _reassign(self._by_number, before.numbers, account.numbers, account.id)
+        after._by_ip = _reassign(self._by_ip, before.source_ips, account.source_ips, (account.id, None))
+        return after
+
+    def with_trunk(self, trunk: Trunk) -> "Directory":
+        """This directory with one trunk new or changed."""
+        after, before = copy(self), self.trunks.get(trunk.id, trunk)
+        after.trunks = self.trunks | {trunk.id: trunk}
+        after._by_ip = {ip: owner for ip, owner in self._by_ip.items() if owner != (before.account, trunk.id)}
+        after._by_ip.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
+        return after
 
     def _climb(self, account_id: str) -> Chain:
         chain: list[Account] = []
@@ -116,19 +155,6 @@ class Directory:
             chain.append(self.accounts[above])
             above = chain[-1].parent
         return tuple(chain)
-
-    @cached_property
-    def _by_ip(self) -> dict[str, tuple[str, str | None]]:
-        found: dict[str, tuple[str, str | None]] = {}
-        for account in self.accounts.values():
-            found.update(dict.fromkeys(account.source_ips, (account.id, None)))
-        for trunk in self.trunks.values():
-            found.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
-        return found
-
-    @cached_property
-    def _by_number(self) -> dict[str, str]:
-        return {number: account.id for account in self.accounts.values() for number in account.numbers}
 
     def chain(self, account_id: str) -> Chain:
         """The account and all above it; empty when it is not known."""
@@ -147,5 +173,25 @@ class Directory:
         return self._by_number.get(e164)
 
     def below(self, account_id: str) -> set[str]:
-        """The account itself and every account below it."""
-        return {a for a, chain in self._chains.items() if any(level.id == account_id for level in chain)}
+        """The account itself and every account below it; nothing when it is not known."""
+        found = {account_id} & self.accounts.keys()
+        level = list(found)
+        while level:
+            level = [child for each in level for child in self._children.get(each, ())]
+            found.update(level)
+        return found
+
+
+def _parent(account: Account) -> str:
+    return account.parent or ""
+
+
+def _reassign(
+    owners: dict[str, Owner], given_up: Iterable[str], claimed: Iterable[str], owner: Owner
+) -> dict[str, Owner]:
+    after = dict(owners)
+    for claim in given_up:
+        if after.get(claim) == owner:
+            del after[claim]
+    after.update(dict.fromkeys(claimed, owner))
+    return after

@@ -11,6 +11,9 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
 
+_MANY = 32
+"""With more changes than this a directory is compiled from the beginning."""
+
 
 class Registry:
     """`ports.Tariffs`, and how it changes. The `put_` methods refuse what could not be read any more; the `check_`
@@ -22,12 +25,20 @@ class Registry:
         self.plans: dict[str, Plan] = {}
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
-        self._directory: Directory | None = None
+        self._directory = Directory()
+        self._changes: list[Account | Trunk] = []  # that the directory does not know yet
 
     @property
     def directory(self) -> Directory:
-        if self._directory is None:
+        if len(self._changes) > _MANY:
             self._directory = Directory(self.accounts.values(), self.trunks.values())
+            self._changes.clear()
+        for change in self._changes:
+            if isinstance(change, Account):
+                self._directory = self._directory.with_account(change)
+            else:
+                self._directory = self._directory.with_trunk(change)
+        self._changes.clear()
         return self._directory
 
     def plan(self, plan: str) -> Plan | None:
@@ -79,7 +90,7 @@ class Registry:
         given_up = (*before.numbers, *before.source_ips) if before is not None else ()
         self._claim(f"account {account.id}", given_up, (*account.numbers, *account.source_ips))
         self.accounts[account.id] = account
-        self._directory = None
+        self._changes.append(account)
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Everything that a new or changed trunk must keep."""
@@ -91,7 +102,7 @@ class Registry:
         before = self.trunks.get(trunk.id)
         self._claim(f"trunk {trunk.id}", before.source_ips if before is not None else (), trunk.source_ips)
         self.trunks[trunk.id] = trunk
-        self._directory = None
+        self._changes.append(trunk)
 
     def _check_chain(self, account: Account) -> None:
         levels, above = 1, account.parent
