@@ -8,11 +8,12 @@ from pathlib import Path
 from callctl.adapters.asterisk.wire import Message
 
 FOLDER = Path(__file__).parent / "asterisk"
+ASTERISK_16 = Path(__file__).parent / "asterisk16"
 
 
-def received(name: str) -> list[Message]:
-    """The messages that Asterisk sent in `asterisk/<name>*.txt`."""
-    (path,) = FOLDER.glob(f"{name}*.txt")
+def received(name: str, folder: Path = FOLDER) -> list[Message]:
+    """The messages that Asterisk sent in `<name>*.txt`."""
+    (path,) = folder.glob(f"{name}*.txt")
     messages = []
     for block in path.read_bytes().replace(b"\r\n", b"\n").split(b"\n\n"):
         lines = block.split(b"\n")
@@ -22,4 +23,4 @@ def received(name: str) -> list[Message]:
 
 
 def names() -> list[str]:
-    return sorted(path.name.partition("-")[0] for path in FOLDER.glob("*.txt"))
+    return sorted(path.stem for path in FOLDER.glob("*.txt"))

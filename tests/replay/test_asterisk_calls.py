@@ -1,0 +1,256 @@
+"""Every recorded call of a real Asterisk, as our translator understands it and as call control charges it.
+
+The calls were recorded behind an AsyncAGI gate, so what our own gate would have asked is put where that one did.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callctl.adapters.asterisk.translate import SwitchTime, Translator, to_ms
+from callctl.adapters.asterisk.wire import Message
+from callctl.call.events import Alerting, Answered, CallEvent, Offered, Released
+from callctl.clock import Instant
+from tests.control_room import EURO, PER_SECOND, ControlRoom
+from tests.replay.recordings import ASTERISK_16, FOLDER, received
+
+EARLY = Instant(1_795_292_000_000, 0)
+OUR_CLOCK_IS_AHEAD_MS = 3_600_000  # so that a duration over two clocks would be seen
+
+# What each recording tells; "+ms" is from the answer to the end, by Asterisk's own clock.
+TOLD: dict[str, list[str]] = {
+    "10": ["6 offered", "6 rings", "6 answered by uas", "6 released by caller +2006, q850 16, sip None"],
+    "11": ["0 offered", "0 rings", "0 answered by uas", "0 released by caller +2009, q850 16, sip None"],
+    "16": ["303 offered", "303 rings", "303 answered by uas", "303 released by caller +2006, q850 16, sip None"],
+    "20": ["645 offered", "645 released by network, q850 21, sip 403"],
+    "21": ["659 offered", "659 released by caller, q850 127, sip 402"],
+    "22": ["669 offered", "669 released by network, q850 21, sip 403"],
+    "23": ["671 offered", "671 released by caller, q850 127, sip 402"],
+    "24": ["679 offered", "679 released by caller, q850 127, sip 402"],
+    "25": ["681 offered", "681 released by network, q850 21, sip 403"],
+    "26": ["691 offered", "691 released by caller, q850 127, sip 402"],
+    "30": ["693 offered", "693 rings", "693 answered by uas", "693 released by network +2889, q850 16, sip None"],
+    "31": ["696 offered", "696 rings", "696 answered by uas", "696 released by network +3001, q850 16, sip None"],
+    "32": ["702 offered", "702 rings", "702 answered by uas", "702 released by network +6003, q850 16, sip None"],
+    "33": ["723 offered", "723 rings", "723 answered by uas", "723 released by network +1005, q850 16, sip None"],
+    "40": ["729 offered", "729 rings", "729 answered by uas", "729 released by network +6001, q850 16, sip None"],
+    "41": ["738 offered", "738 rings", "738 answered by uas", "738 released by network +6889, q850 16, sip None"],
+    "42": ["745 offered", "745 rings", "745 answered by uas", "745 released by network +6895, q850 16, sip None"],
+    "43": ["752 offered", "752 rings", "752 answered by uas", "752 released by network +6883, q850 16, sip None"],
+    "44": ["759 offered", "759 rings", "759 answered by uas", "759 released by network +6878, q850 16, sip None"],
+    "45": ["797 offered", "797 rings", "797 answered by uas", "797 released by network +6887, q850 16, sip None"],
+    "46": ["816 offered", "816 rings", "816 answered by uas", "816 released by network +6887, q850 16, sip None"],
+    "61": ["857 offered", "857 rings", "857 answered by uas"],
+    "62": ["917 offered", "917 released by caller, q850 127, sip 487"],
+    "70-ivr-info": ["924 offered", "924 released by caller, q850 None, sip None"],
+    "70-ivr-rtp": ["922 offered", "922 released by caller, q850 None, sip None"],
+    "80": ["926 offered", "926 released by callee, q850 17, sip 486"],
+    "81": ["958 offered", "958 rings", "958 released by caller, q850 127, sip 487"],
+    "82": ["963 offered", "963 rings", "963 answered by uas", "963 released by callee +1003, q850 16, sip None"],
+    "83": ["966 offered", "966 released by callee, q850 21, sip 403"],
+    "84": [
+        "974 offered",
+        "974 rings",
+        "974 answered by uas",
+        "975 offered",
+        "975 rings",
+        "975 answered by uas",
+        "975 released by caller +2888, q850 16, sip None",
+        "974 released by callee +4012, q850 16, sip None",
+    ],
+    "85": ["981 offered", "981 rings", "981 answered by uas", "981 released by network +1007, q850 16, sip None"],
+    "86": [
+        "984 offered",
+        "984 rings",
+        "984 answered by uas",
+        "986 offered",
+        "986 rings",
+        "986 answered by uas",
+        "984 released by callee +3599, q850 16, sip None",
+        "986 released by network +2758, q850 16, sip None",
+    ],
+    "87": ["991 offered", "991 rings", "991 answered by uas", "991 released by caller +2210, q850 16, sip None"],
+    "88": ["994 offered", "994 rings", "994 answered by uas", "994 released by callee +1011, q850 16, sip None"],
+    "89": ["999 offered", "999 rings", "999 answered by uas", "999 released by callee +504, q850 16, sip None"],
+    "90": ["1002 offered", "1002 rings", "1002 answered by uas", "1002 released by caller +505, q850 16, sip None"],
+    "91": ["1007 offered", "1007 rings", "1007 answered by uas", "1007 released by caller +1511, q850 16, sip None"],
+    "92": [
+        "49 offered",
+        "52 offered",
+        "52 rings",
+        "49 rings",
+        "52 answered by uas",
+        "52 released by caller +2345, q850 16, sip None",
+        "49 released by caller, q850 16, sip None",
+    ],
+    "96": ["65 offered", "65 rings", "65 answered by uac", "65 released by caller +1502, q850 16, sip None"],
+}
+TALKS = [name for name, story in TOLD.items() if any("+" in line for line in story)]
+HANDLED = ["UserEvent", "DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup"]
+NO_CALL_OF_OURS = ["50", "60", "63", "93", "94"]
+
+
+class Switch:
+    """The recorded Asterisk, read by our translator, beside a clock that runs with the recording."""
+
+    def __init__(self) -> None:
+        self.now = EARLY
+        self.translator = Translator("pbx1", SwitchTime(), is_trunk=lambda endpoint: False)
+
+    def tell(self, message: Message) -> tuple[CallEvent, ...]:
+        wall_ms = to_ms(message.get("Timestamp"))
+        if wall_ms is not None:
+            self.now = EARLY.at_wall(wall_ms + OUR_CLOCK_IS_AHEAD_MS)
+        return self.translator.translate(message, self.now)
+
+
+@cache
+def recorded(name: str) -> tuple[Message, ...]:
+    """The messages, with our gate's event behind each AsyncAGIStart; a recording without one begins with a call."""
+    messages = received(name, ASTERISK_16 if name == "16" else FOLDER)
+    gates = [at for at, message in enumerate(messages) if message.event == "AsyncAGIStart"]
+    if name == "96":
+        gates = [0]
+    for at in reversed(gates):
+        messages.insert(at + 1, asked(messages[at]))
+    return tuple(messages)
+
+
+def asked(gated: Message) -> Message:
+    own = [("UserEvent", "CCAuthorize"), ("Caller", "+31201234567"), ("Called", "+31612345678")]
+    own += [("Endpoint", "uac"), ("Account", "acme"), ("Source", "192.0.2.10"), ("Direction", "outbound")]
+    pairs = [("Event", "UserEvent"), *gated.pairs()[1:], *own]
+    return Message("\r\n".join(f"{name}: {value}" for name, value in pairs).encode())
+
+
+def told(messages: Sequence[Message]) -> list[str]:
+    """What was understood, in words."""
+    switch, answers, story = Switch(), {}, []
+    for message in messages:
+        for event in switch.tell(message):
+            call = event.call.call_id.partition(".")[2]
+            match event:
+                case Offered():
+                    story.append(f"{call} offered")
+                case Alerting() if f"{call} rings" not in story:
+                    story.append(f"{call} rings")
+                case Answered(at=at, stated=True, trunk_out=trunk):
+                    answers[call] = at.wall_ms
+                    story.append(f"{call} answered by {trunk}")
+                case Released(at=at, stated=True, q850=q850, sip_code=sip, released_by=by):
+                    lasted = f" +{at.wall_ms - answers[call]}" if call in answers else ""
+                    story.append(f"{call} released by {by}{lasted}, q850 {q850}, sip {sip}")
+    return story
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_recorded_call_is_understood(name: str) -> None:
+    assert told(recorded(name)) == TOLD[name]
+
+
+@pytest.mark.parametrize("name", NO_CALL_OF_OURS)
+def test_what_never_came_to_the_gate_is_no_call(name: str) -> None:
+    assert told(recorded(name)) == []
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_events_that_come_twice_change_nothing(name: str) -> None:
+    assert told([message for message in recorded(name) for _ in range(2)]) == TOLD[name]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_no_lost_event_ends_a_call_twice(name: str) -> None:
+    messages = recorded(name)
+    for lost in [at for at, message in enumerate(messages) if message.event in HANDLED]:
+        ends = [line.split()[0] for line in told(messages[:lost] + messages[lost + 1 :]) if _is_end(line)]
+        assert set(ends) <= {line.split()[0] for line in TOLD[name]}
+        assert len(ends) == len(set(ends))
+
+
+def _is_end(line: str) -> bool:
+    return "released" in line
+
+
+@pytest.mark.parametrize("name", [name for name in TALKS if name != "96"])  # a leg that was never dialled has no call
+def test_a_lost_answer_is_seen_in_the_bridge(name: str) -> None:
+    before, after = TOLD[name], told([m for m in recorded(name) if m.get("DialStatus") != "ANSWER"])
+    for line, whole in zip(after, before, strict=True):
+        assert _WORDS.sub("", line) == _WORDS.sub("", whole)
+        assert abs(_lasted_ms(line) - _lasted_ms(whole)) <= 5
+
+
+_WORDS = re.compile(r" \+\d+")
+
+
+def _lasted_ms(line: str) -> int:
+    found = re.search(r"\+(\d+)", line)
+    return int(found[1]) if found else 0
+
+
+@given(st.data())
+def test_the_order_of_the_end_does_not_matter(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["10", "30", "33", "82", "91", "16"]))
+    messages = recorded(name)
+    end = next(at for at, message in enumerate(messages) if message.event in ("HangupRequest", "BridgeLeave"))
+    end = max(end, max(at for at, message in enumerate(messages) if message.event == "BridgeEnter") + 1)
+    story = told([*messages[:end], *data.draw(st.permutations(messages[end:]))])
+    parties = re.compile("by (caller|callee|network)")
+    assert [parties.sub("", line) for line in story] == [parties.sub("", line) for line in TOLD[name]]
+
+
+NAMES = ["Uniqueid", "Channel", "DestUniqueid", "DestChannel", "DialStatus", "Cause", "TechCause", "Timestamp"]
+NAMES += ["UserEvent", "ChanVariable", "Direction", "Called"]
+VALUES = st.sampled_from(["", "1.1", "1.2", "ANSWER", "RINGING", "CCAuthorize", "CCLimit", "CC_CALL=1.1"]) | st.text()
+
+
+@given(st.lists(st.tuples(st.sampled_from(HANDLED), st.lists(st.tuples(st.sampled_from(NAMES), VALUES)))))
+def test_nothing_that_asterisk_could_say_is_too_much(said: list[tuple[str, list[tuple[str, str]]]]) -> None:
+    switch = Switch()
+    for event, headers in said:
+        lines = [f"Event: {event}", *(f"{name}: {value}" for name, value in headers)]
+        switch.tell(Message("\r\n".join(lines).encode("utf-8", "surrogatepass")))
+
+
+# -------------------------------------------------------------------- what it costs
+
+
+class RecordedClock:
+    """The clock of whoever listens to the recording."""
+
+    def __init__(self, switch: Switch) -> None:
+        self._switch = switch
+
+    def now(self) -> Instant:
+        return self._switch.now
+
+    async def sleep_ms(self, ms: int) -> None:
+        await asyncio.get_running_loop().create_future()  # for ever: what is recorded is over before anything is due
+
+
+@pytest.mark.parametrize("name", sorted(TOLD.keys() - {"61"}))  # which has no account, and no end
+async def test_a_recorded_call_is_charged_to_the_millisecond(name: str, tmp_path: Path) -> None:
+    switch = Switch()
+    async with ControlRoom(tmp_path, clock=RecordedClock(switch)) as room:
+        await room.furnish(balance=EURO)
+        await room.start()
+        for message in recorded(name):
+            for event in switch.tell(message):
+                room.calls.receive(event)
+            await room.calls.performer.drain()
+        cdrs, balance = room.cdrs(), await room.balance()
+    ends = [line for line in TOLD[name] if _is_end(line)]
+    for cdr, line in zip(cdrs, ends, strict=True):
+        seconds = -(-_lasted_ms(line) // 1000)
+        assert cdr["duration_ms"] == _lasted_ms(line)
+        assert (cdr["billed_s"], cdr["charge"]) == (seconds, f"{seconds / 1000:.4f}")
+        assert f"released by {cdr['released_by']}" in line
+        assert f"q850 {cdr['q850']}, sip {cdr['sip_code']}" in line
+    assert balance.balance == EURO - sum(cdr["billed_s"] for cdr in cdrs) * PER_SECOND
+    assert balance.held == 0
+    assert room.notes.unexpected_events == []
