@@ -91,5 +91,5 @@ def _hangup(client: Client, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(call)
     else:
-        say(f"{call['call_id']}: {call['state']}")
+        say(f"{call['call_id']}: asked to end; it was {call['state']}")
     return Exit.OK

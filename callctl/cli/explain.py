@@ -36,7 +36,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         "source_ip": arguments.source_ip,
         "can_extend": True,
     }
-    decision = Client.of(arguments).post("/v1/explain", {key: value for key, value in asked.items() if value})
+    body = {key: value for key, value in asked.items() if value is not None}
+    decision = Client.of(arguments).post("/v1/explain", body)
     if arguments.json:
         print_json(decision)
     else:

@@ -15,8 +15,8 @@ _WIDE = 1000  # columns of what is not a terminal: nothing is cut off
 
 
 def print_json(value: object) -> None:
-    """One value on one line. On a terminal only ASCII, so that nothing in it can command the terminal."""
-    print(json.dumps(value, ensure_ascii=sys.stdout.isatty()), flush=True)
+    """One value on one line, in ASCII: nothing in it can command a terminal."""
+    print(json.dumps(value), flush=True)
 
 
 def say(*words: object, indent: int = 0) -> None:

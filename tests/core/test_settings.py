@@ -86,7 +86,7 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("text", "place", "expected"),
     [
         ('[http]\nport = "abc"', "http.port: found 'abc'", "integer"),
-        ("[http]\nport = 0", "http.port: found 0", "greater than or equal to 1"),
+        ("[http]\nport = -1", "http.port: found -1", "greater than or equal to 0"),
         ("[http]\nport = 65536", "http.port: found 65536", "less than or equal to 65535"),
         ("[http]\nport = true", "http.port: found True", "whole number"),
         ("[http]\nport = 80.5", "http.port: found 80.5", "integer"),
@@ -143,7 +143,7 @@ def test_a_mistake_is_named_with_its_place(complaint, text: str, place: str, exp
 
 
 def test_all_mistakes_at_once(complaint) -> None:
-    message = complaint('[http]\nport = 0\n[log]\nlevel = 1\n[[sink]]\nname = "a"\nkind = "stream"\n')
+    message = complaint('[http]\nport = -1\n[log]\nlevel = 1\n[[sink]]\nname = "a"\nkind = "stream"\n')
     assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == [
         "http.port",
         "sink.0.kind",

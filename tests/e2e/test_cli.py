@@ -1,0 +1,440 @@
+"""The command line against the front door over HTTP, each command a process of its own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from callctl import __version__
+from tests.e2e.command import CALLCTL, Ended, callctl
+from tests.e2e.front_door import NL_MOB, FrontDoor
+from tests.waiting import until
+
+Run = Callable[..., Awaitable[Ended]]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(door: FrontDoor, tmp_path: Path) -> Run:
+    """A command that talks to the door as its operator."""
+
+    async def run(*arguments: str | Path, token: str = "ops", stdin: str = "") -> Ended:
+        url = str(door.client.make_url("/"))
+        return await callctl(*arguments, cwd=tmp_path, stdin=stdin, CALLCTL_URL=url, CALLCTL_TOKEN=token)
+
+    return run
+
+
+async def start_call(door: FrontDoor, call_id: str, a_number: str = "+31201234567") -> None:
+    body = {"call_id": call_id, "from": a_number, "to": NL_MOB, "account": "acme", "can_extend": True}
+    assert (await door.json("POST", "/v1/calls", json=body))["verdict"] == "allowed"
+    await door.json("POST", f"/v1/calls/{quote(call_id, safe='')}/answer")
+
+
+# ---- without a daemon
+
+
+async def test_version_and_help(tmp_path: Path) -> None:
+    assert (await callctl("--version", cwd=tmp_path)).out == f"callctl {__version__}\n"
+    shown = await callctl("--help", cwd=tmp_path)
+    assert shown.status == 0
+    for command in ("run", "demo", "doctor", "explain", "rate", "tariff", "account", "calls", "cdr"):
+        assert re.search(rf"^    {command} +\w", shown.out, re.MULTILINE), command
+
+
+def test_as_a_module() -> None:
+    shown = subprocess.run([sys.executable, "-m", "callctl", "--version"], capture_output=True, check=True, text=True)
+    assert shown.stdout == f"callctl {__version__}\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom callctl.cli import main\n"
+        "try:\n  main(['--help'])\nexcept SystemExit:\n  pass\n"
+        "heavy = {'aiohttp', 'rich', 'pydantic', 'redis', 'msgspec', 'structlog', 'http.client'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["explain"],
+        ["account"],
+        ["account", "show"],
+        ["rate", "--plan", "retail"],
+        ["rate", "--cases", "nowhere.json"],
+        ["account", "put", "nowhere.json"],
+        ["calls", "hangup"],
+        ["account", "list", "--url", "ftp://h"],
+        ["tariff", "import", "retail", "nowhere.csv"],
+    ],
+)
+async def test_wrong_use_is_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = await callctl(*arguments, cwd=tmp_path, CALLCTL_TOKEN="t", CALLCTL_URL="http://127.0.0.1:9")
+    assert done.status == 2
+    assert done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("command", ["run", "doctor", "calls"])
+async def test_a_wrong_configuration_is_3(tmp_path: Path, command: str) -> None:
+    (tmp_path / "c.toml").write_text("[http]\nhots = 1\n")
+    done = await callctl(command, "-c", "c.toml", cwd=tmp_path)
+    assert done.status == 3
+    assert done.err == "callctl: c.toml: http.hots: unknown key; did you mean host?\n"
+
+
+async def test_no_daemon_is_4(tmp_path: Path) -> None:
+    done = await callctl("calls", cwd=tmp_path, CALLCTL_TOKEN="t", CALLCTL_URL="http://127.0.0.1:9")
+    assert done.status == 4
+    assert done.err == "callctl: http://127.0.0.1:9: Connection refused; is callctl running?\n"
+
+
+async def test_url_and_token_come_from_the_configuration(door: FrontDoor, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/callctl.toml").write_text(
+        f"[http]\nport = {door.client.port}\n"
+        '[[http.token]]\nname = "sbc"\ntoken = "sbc"\nscopes = ["call"]\n'
+        '[[http.token]]\nname = "ops"\ntoken = "ops"\nscopes = ["read", "call", "admin"]\n'
+        '[[http.token]]\nname = "acme"\ntoken = "acme"\naccount = "acme"\nscopes = ["read", "call", "admin"]\n'
+    )
+    done = await callctl("account", "list", "--json", cwd=tmp_path)
+    assert [account["id"] for account in done.jsons] == ["acme", "middle", "reseller", "shop"]
+
+
+# ---- explain
+
+
+async def test_explain_allowed(run: Run) -> None:
+    done = await run("explain", "--account", "acme", "--from", "+31201234567", "--to", NL_MOB)
+    assert done.status == 0
+    assert done.out.startswith("allowed   10 s at first")
+    assert f"acme → {NL_MOB}" in done.out
+    assert "✗" not in done.out
+
+
+async def test_explain_refused_says_which_check_and_why(run: Run, door: FrontDoor) -> None:
+    body = {"kind": "prepaid", "plan": "retail"}
+    await door.json("PUT", "/v1/accounts/broke", json=body)
+    done = await run("explain", "--account", "broke", "--to", NL_MOB)
+    assert done.status == 1, done
+    headline, detail = done.out.splitlines()[:2]
+    assert headline.startswith("refused: no_credit   SIP 402, Q.850 21")
+    assert "0.00" in detail
+    assert len([line for line in done.out.splitlines() if line.startswith("  ✗")]) == 1
+
+
+async def test_explain_takes_nothing(run: Run, door: FrontDoor) -> None:
+    await run("explain", "--account", "acme", "--to", NL_MOB)
+    assert (await door.json("GET", "/v1/accounts/acme"))["held"] == "0.0000"
+    assert (await door.json("GET", "/v1/calls"))["total"] == 0
+
+
+async def test_explain_json_is_the_answer_of_the_api(run: Run) -> None:
+    done = await run("explain", "--account", "nobody", "--to", NL_MOB, "--json")
+    assert done.status == 1
+    assert done.json["refusal"] == "unknown_account"
+
+
+async def test_a_token_of_the_wrong_scope_is_told_so(run: Run) -> None:
+    done = await run("explain", "--account", "acme", "--to", NL_MOB, token="reader")
+    assert done.status == 1
+    assert done.err == "callctl: this token has no scope 'call' (403 forbidden)\n"
+
+
+# ---- accounts
+
+
+async def test_accounts_are_put_shown_and_put_again(run: Run, tmp_path: Path) -> None:
+    account = {"id": "new", "kind": "prepaid", "plan": "retail", "warnings": {"seconds": [60, 30]}}
+    (tmp_path / "new.json").write_text(json.dumps(account))
+    assert (await run("account", "put", "new.json")).out == "put new\n"
+    shown = (await run("account", "show", "new", "--json")).json
+    assert shown["warnings"]["seconds"] == [60, 30]
+    again = await run("account", "put", "-", "--json", stdin=json.dumps([shown, shown]))
+    assert again.status == 0, again.err
+    assert again.jsons == [shown, shown]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"kind": "prepaid"}', '"x"'])
+async def test_a_file_that_is_no_account_is_refused(run: Run, text: str) -> None:
+    done = await run("account", "put", "-", stdin=text)
+    assert done.status == 2
+    assert "Traceback" not in done.err
+
+
+async def test_the_field_at_fault_is_named(run: Run) -> None:
+    done = await run("account", "put", "-", stdin='{"id": "x", "kind": "prepaid", "plan": "retail", "credit": "1"}')
+    assert done.status == 1
+    assert done.err == "callctl: credit: unknown field 'credit' (400 bad_request)\n"
+
+
+async def test_accounts_are_listed_and_one_is_shown(run: Run) -> None:
+    listed = (await run("account", "list")).out
+    assert re.search(r"acme +prepaid .* 10\.0000 +0\.0000 +10\.0000 +EUR +0", listed)
+    assert "10.0000" in (await run("account", "show", "acme")).out
+    missing = await run("account", "show", "no/such")
+    assert (missing.status, missing.err) == (1, "callctl: no such account (404 not_found)\n")
+
+
+async def test_a_top_up_moves_money_once_per_payment(run: Run) -> None:
+    for _ in range(2):
+        done = await run("account", "topup", "acme", "5.00", "--id", "pay-1", "--note", "cash")
+        assert done.out == "acme: 5.0000 by payment pay-1; the balance is 15.0000\n"
+    other = await run("account", "topup", "acme", "6.00", "--id", "pay-1")
+    assert other.status == 1
+    assert "(409 conflict)" in other.err
+    entries = (await run("account", "ledger", "acme", "--json")).jsons
+    assert [entry["amount"] for entry in entries] == ["10.0000", "5.0000"]
+    assert "cash" in (await run("account", "ledger", "acme")).out
+
+
+async def test_a_top_up_without_an_id_is_a_payment_of_its_own(run: Run) -> None:
+    for balance in ("11.0000", "12.0000"):
+        assert (await run("account", "topup", "acme", "1.00", "--json")).json["balance"] == balance
+
+
+# ---- tariffs
+
+
+DECK = "prefix;destination;per_minute\n31;Netherlands;0,10\n32;Belgium;0,20\n"
+
+
+async def test_a_deck_is_compared_imported_and_exported(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "deck.csv").write_text(DECK)
+    diff = await run("tariff", "diff", "retail", "deck.csv")
+    assert diff.status == 1
+    assert "2 rows would be in the deck; 1 added, 0 removed, 1 changed" in diff.out
+    assert re.search(r"~ +31 +Netherlands +.* 0\.0800 → 0\.1000 .*dearer", diff.out)
+    dry = await run("tariff", "import", "retail", "deck.csv", "--dry-run", "--json")
+    assert (dry.status, dry.json["dry_run"], dry.json["added"]) == (0, True, 1)
+    done = await run("tariff", "import", "retail", "deck.csv")
+    assert done.status == 0, done.err
+    assert "2 rows are in the deck" in done.out
+    assert (await run("tariff", "diff", "retail", "deck.csv")).status == 0
+    exported = (await run("tariff", "export", "retail")).out
+    assert (await run("tariff", "export", "retail", "out.csv")).status == 0
+    assert (tmp_path / "out.csv").read_bytes() == exported.encode()
+    assert not (tmp_path / "out.csv.part").exists()
+    assert (await run("tariff", "diff", "retail", "out.csv")).status == 0
+
+
+async def test_every_mistake_of_a_deck_is_told_by_its_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "deck.csv").write_text(DECK + "3x;Nowhere;0,10\n33;France;dear\n")
+    done = await run("tariff", "import", "retail", "deck.csv")
+    assert done.status == 1
+    first, *lines = done.err.splitlines()
+    assert first == "callctl: 2 mistakes, nothing was imported:"
+    assert [line.split(":")[0].strip() for line in lines] == ["line 4", "line 5"]
+    assert "Belgium" not in (await run("tariff", "export", "retail")).out
+
+
+async def test_a_deck_in_another_encoding(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "deck.csv").write_bytes("prefix,destination,per_minute\n262,Réunion,0.10\n".encode("latin-1"))
+    done = await run("tariff", "import", "retail", "deck.csv")
+    assert (done.status, done.err) == (2, "callctl: deck.csv: line 2 is not utf-8-sig; try --encoding latin-1\n")
+    assert (await run("tariff", "import", "retail", "deck.csv", "--encoding", "latin-1")).status == 0
+    assert "Réunion" in (await run("tariff", "export", "retail")).out
+    assert (await run("tariff", "import", "retail", "deck.csv", "--encoding", "x-klingon")).status == 2
+
+
+async def test_plans_are_put(run: Run) -> None:
+    plan = {"id": "night", "currency": "EUR", "round_seconds": 60}
+    assert (await run("tariff", "put", "-", stdin=json.dumps(plan))).out == "put night\n"
+
+
+async def test_no_such_plan(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "deck.csv").write_text(DECK)
+    for arguments in (("import", "nope", "deck.csv"), ("export", "nope")):
+        done = await run("tariff", *arguments)
+        assert (done.status, done.err) == (1, "callctl: no such plan (404 not_found)\n")
+
+
+# ---- rate
+
+
+async def test_rate_on_a_plan(run: Run) -> None:
+    done = await run("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "90", "--json")
+    assert done.json["charge"] == "0.1200"
+    assert (done.json["billed_s"], done.json["destination"], done.json["currency"]) == (90, "Netherlands", "EUR")
+    shown = await run("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "90")
+    assert shown.out.startswith("0.1200 EUR for 1:30\n")
+
+
+async def test_rate_of_a_percentage_uses_the_purchase_plan(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "deck.csv").write_text("prefix,destination,percent\n31,Netherlands,150\n")
+    await run("tariff", "import", "retail", "deck.csv")
+    done = await run("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "60", "--json")
+    assert done.json["charge"] == "0.0300"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (("--plan", "retail", "--to", "+4930123456", "--seconds", "60"), 1, "no row"),
+        (("--plan", "nope", "--to", NL_MOB, "--seconds", "60"), 1, "no such plan"),
+        (("--plan", "retail", "--to", "0612", "--seconds", "60"), 2, "international form"),
+        (("--plan", "retail", "--to", NL_MOB, "--seconds", "-1"), 2, "--seconds"),
+        (("--plan", "retail", "--to", NL_MOB, "--seconds", "1", "--at", "noon"), 2, "RFC 3339"),
+    ],
+)
+async def test_rate_says_what_is_wrong(run: Run, arguments: tuple[str, ...], status: int, reason: str) -> None:
+    done = await run("rate", *arguments)
+    assert done.status == status
+    assert reason in done.err
+
+
+CASE = {
+    "id": "a",
+    "tariff": {"rate_per_min": "0.10", "rounding": {"decimals": 4, "mode": "half_up"}},
+    "duration_s": "60",
+}
+
+
+async def test_cases_that_agree(tmp_path: Path) -> None:
+    (tmp_path / "cases.json").write_text(json.dumps([CASE | {"expected_cost": "0.1", "expected_billed_s": 60}]))
+    done = await callctl("rate", "--cases", "cases.json", cwd=tmp_path)
+    assert done.status == 0
+    (line,) = done.jsons
+    assert {key: line[key] for key in ("id", "billed_s", "charge", "expected", "agrees")} == {
+        "id": "a", "billed_s": 60, "charge": "0.1000", "expected": "0.1", "agrees": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cases", [[CASE | {"expected_cost": "0.2"}], [CASE], [1], [{"id": "b"}]])
+async def test_cases_that_disagree(tmp_path: Path, cases: list[object]) -> None:
+    good = CASE | {"expected_cost": "0.1"}
+    (tmp_path / "cases.json").write_text(json.dumps([*cases, good]))
+    done = await callctl("rate", "--cases", "cases.json", cwd=tmp_path)
+    assert done.status == 1
+    assert [line["agrees"] for line in done.jsons] == [False, True]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[", "\xff"])
+async def test_a_file_without_cases(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cases.json").write_bytes(text.encode("latin-1"))
+    done = await callctl("rate", "--cases", "cases.json", cwd=tmp_path)
+    assert (done.status, done.out) == (2, "")
+
+
+# ---- calls and records
+
+
+async def test_live_calls(run: Run, door: FrontDoor) -> None:
+    await start_call(door, "c1")
+    answer = (await run("calls", "--json")).json
+    assert [call["call_id"] for call in answer["calls"]] == ["c1"]
+    shown = (await run("calls")).out
+    assert re.search(rf"c1 +http +acme +\+31201234567 +\{NL_MOB} +Netherlands +answered", shown)
+    assert "1 live" in shown
+    assert "0 live" in (await run("calls", "--account", "shop")).out
+
+
+async def test_the_table_follows_the_calls_on_a_terminal(door: FrontDoor, tmp_path: Path) -> None:
+    await start_call(door, "c1")
+    main, terminal = pty.openpty()
+    environ = {**os.environ, "CALLCTL_URL": str(door.client.make_url("/")), "CALLCTL_TOKEN": "ops", "COLUMNS": "200"}
+    process = await asyncio.create_subprocess_exec(
+        CALLCTL, "calls", cwd=tmp_path, env=environ, stdout=terminal, stdin=terminal
+    )
+    os.close(terminal)
+    os.set_blocking(main, False)
+    screen = bytearray()
+
+    def shows(text: bytes) -> bool:
+        with contextlib.suppress(OSError):  # nothing there yet, or the command has ended
+            screen.extend(os.read(main, 65_536))
+        return text in screen
+
+    try:
+        await until(lambda: shows(b"1 live"), within_s=15)
+        await start_call(door, "c2")
+        await until(lambda: shows(b"2 live"), within_s=15)
+        process.send_signal(signal.SIGINT)
+        await until(lambda: shows(b"\x1b[?1049l"), within_s=15)  # the terminal is as it was
+        assert await process.wait() == 130
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(main)
+
+
+async def test_no_caller_writes_on_the_terminal(run: Run, door: FrontDoor) -> None:
+    await start_call(door, "c1", a_number="\x1b[2J\x9b31m")
+    for arguments in (("calls",), ("calls", "--json")):
+        shown = (await run(*arguments)).out
+        assert "c1" in shown
+        assert not set(shown) & {"\x1b", "\x9b"}
+
+
+async def test_a_call_is_hung_up(run: Run, door: FrontDoor) -> None:
+    await start_call(door, "a/b c")
+    done = await run("calls", "hangup", "a/b c")
+    assert (done.status, done.out) == (0, "a/b c: asked to end; it was answered\n")
+    assert (await run("calls", "hangup", "a/b c", "--json")).json["call_id"] == "a/b c"
+    missing = await run("calls", "hangup", "a/b c", "--switch", "pbx9")
+    assert missing.status == 1
+
+
+async def test_records_are_listed(run: Run, door: FrontDoor) -> None:
+    for number in range(3):
+        await door.call(f"c{number}", seconds=60)
+    await door.deliver()
+    records = (await run("cdr", "list", "--json")).jsons
+    assert [record["call_id"] for record in records] == ["c0", "c1", "c2"]
+    assert [it["sequence"] for it in (await run("cdr", "list", "--json", "--limit", "2")).jsons] == [1, 2]
+    assert [it["sequence"] for it in (await run("cdr", "list", "--json", "--after", "2")).jsons] == [3]
+    assert (await run("cdr", "list", "--json", "--since", "2030-01-01T00:00:00Z")).jsons == []
+    shown = (await run("cdr", "list")).out
+    assert re.search(r"^ *1 .* c0 +acme +customer .* allowed +1:00 +1:00 +0\.0800 +EUR", shown, re.MULTILINE)
+
+
+async def test_a_closed_pipe_is_no_error(door: FrontDoor, tmp_path: Path) -> None:
+    for number in range(3):
+        await door.call(f"c{number}")
+    await door.deliver()
+    environ = {**os.environ, "CALLCTL_URL": str(door.client.make_url("/")), "CALLCTL_TOKEN": "ops"}
+    command = f"{CALLCTL} cdr list --json | true; exit ${{PIPESTATUS[0]}}"
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", command, env=environ, cwd=tmp_path, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_records_are_followed(door: FrontDoor, tmp_path: Path) -> None:
+    await door.call("before")
+    await door.deliver()
+    environ = {**os.environ, "CALLCTL_URL": str(door.client.make_url("/")), "CALLCTL_TOKEN": "ops"}
+    process = await asyncio.create_subprocess_exec(
+        CALLCTL, "cdr", "follow", "--after", "0", "--json", env=environ, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(15):
+            assert json.loads(await process.stdout.readline())["call_id"] == "before"
+            await door.call("later")
+            await door.deliver()
+            assert json.loads(await process.stdout.readline())["call_id"] == "later"
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,140 @@
+"""`callctl run` as a process of its own on the embedded Redis, worked with by other `callctl` commands."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import CALLCTL, callctl
+from tests.servers import free_port
+from tests.waiting import until
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+class Daemon:
+    """`callctl run` in `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = free_port(socket.SOCK_STREAM)
+        self.process: asyncio.subprocess.Process | None = None
+        secret = home / "token"
+        secret.write_text(f"{TOKEN}\n")
+        secret.chmod(0o600)
+        (home / "config").mkdir()
+        (home / "config/callctl.toml").write_text(
+            f'[http]\nport = {self.port}\n[[http.token]]\nname = "ops"\ntoken_file = "token"\n'
+            'scopes = ["call", "read", "admin"]\n[[sink]]\nname = "billing"\nkind = "file"\ndirectory = "cdr"\n'
+        )
+
+    async def start(self) -> None:
+        with (self.home / "log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(CALLCTL, "run", cwd=self.home, stdout=log, stderr=log)
+        await until(self._listens, within_s=20)
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.returncode is None, self.log
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    @property
+    def log(self) -> str:
+        return (self.home / "log").read_text()
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    yield daemon
+    if daemon.process is not None and daemon.process.returncode is None:
+        daemon.process.kill()
+        await daemon.process.wait()
+
+
+async def test_a_day_of_an_operator(daemon: Daemon, tmp_path: Path) -> None:
+    await daemon.start()
+
+    async def run(*arguments: str, stdin: str = "", status: int = 0) -> str:
+        done = await callctl(*arguments, cwd=tmp_path, stdin=stdin)
+        assert done.status == status, done
+        return done.out
+
+    (tmp_path / "deck.csv").write_text("prefix,destination,per_minute\n31,Netherlands,0.08\n")
+    await run("tariff", "put", "-", stdin='{"id": "retail"}')
+    await run("tariff", "import", "retail", "deck.csv")
+    await run("account", "put", "-", stdin='{"id": "acme", "kind": "prepaid", "plan": "retail"}')
+    call = ("explain", "--account", "acme", "--to", "+31612345678")
+    assert "no_credit" in await run(*call, status=1)
+    await run("account", "topup", "acme", "1.00")
+    assert (await run(*call)).startswith("allowed")
+    assert "0.0800 EUR" in await run("rate", "--plan", "retail", "--to", "+31612345678", "--seconds", "60")
+    assert json.loads(await run("account", "show", "acme", "--json"))["balance"] == "1.0000"
+    report = {it["check"]: it for it in json.loads(await run("doctor", "--json"))}
+    assert report["redis eviction"]["verdict"] == "fine"
+    assert report["sink billing"]["verdict"] == "fine"
+    assert "about the last second" in report["redis loss"]["detail"]
+    assert await daemon.stop() == 0
+    assert TOKEN not in daemon.log
+    assert "Traceback" not in daemon.log
+    assert all(json.loads(line) for line in daemon.log.splitlines()), "one JSON object a line"
+
+
+async def test_a_second_daemon_in_the_same_place_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    await daemon.start()
+    second = await callctl("run", cwd=tmp_path)
+    assert second.status == 3
+    assert "in use by callctl with process id" in second.err
+
+
+async def test_a_port_that_is_taken_is_told(daemon: Daemon, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", daemon.port)):
+        done = await callctl("run", cwd=tmp_path)
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith("callctl: cannot run: ")
+    assert "Traceback" not in done.err
+
+
+async def test_doctor_without_a_daemon(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.home.joinpath("config/callctl.toml").write_text(
+        f'[[switch]]\nname = "pbx1"\nkind = "asterisk"\nport = {daemon.port}\nsecret = "s"\n'
+    )
+    done = await callctl("doctor", cwd=tmp_path)
+    assert done.status == 1
+    lines = {line[2:].split("  ")[0]: line[0] for line in done.out.splitlines()}
+    assert lines == {
+        "configuration": "!", "redis.data_dir": "✓", "redis": "✓", "daemon": "!", "switch pbx1": "✗",
+    }  # fmt: skip
+
+
+async def test_doctor_sees_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "c.toml").write_text('[[sink]]\nname = "billing"\nkind = "file"\ndirectory = "file/cdr"\n')
+    report = (await callctl("doctor", "-c", "c.toml", "--json", cwd=tmp_path)).json
+    (finding,) = [it for it in report if it["check"] == "sink billing"]
+    assert finding["verdict"] == "failed"
+
+
+async def test_doctor_of_a_configured_redis(redis_server, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'[redis]\nurl = "{redis_server.url}"\n')
+    report = {it["check"]: it for it in (await callctl("doctor", "-c", "c.toml", "--json", cwd=tmp_path)).json}
+    assert report["redis eviction"]["verdict"] == "fine"
+    assert report["redis version"]["detail"].startswith("Redis ")
+
+
+async def test_doctor_of_a_redis_that_is_away(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[redis]\nurl = "redis://:hush@127.0.0.1:9/0"\n')
+    done = await callctl("doctor", "-c", "c.toml", cwd=tmp_path)
+    assert done.status == 1
+    assert "✗ redis" in done.out
+    assert "hush" not in done.out
