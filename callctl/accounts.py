@@ -7,7 +7,6 @@ look-up on the way of a call is a dictionary access.
 from collections.abc import Iterable
 from copy import copy
 from enum import StrEnum
-from itertools import groupby
 from typing import Any, TypeVar
 
 import msgspec
@@ -110,9 +109,10 @@ class Directory:
         self.accounts = {account.id: account for account in accounts}
         self.trunks = {trunk.id: trunk for trunk in trunks}
         self._chains = {account: self._climb(account) for account in self.accounts}
-        self._children: dict[str, tuple[str, ...]] = {}
-        for parent, group in groupby(sorted(self.accounts.values(), key=_parent), key=_parent):
-            self._children[parent] = tuple(account.id for account in group)
+        children: dict[str, list[str]] = {}
+        for account in self.accounts.values():
+            children.setdefault(_parent(account), []).append(account.id)
+        self._children = {parent: tuple(ids) for parent, ids in children.items()}
         self._by_number = {number: account.id for account in self.accounts.values() for number in account.numbers}
         self._by_ip: dict[str, tuple[str, str | None]] = {}
         for account in self.accounts.values():

@@ -141,7 +141,10 @@ class Tariffs(Protocol):
 
 
 class Definitions(Protocol):
-    """Writing definitions; every process follows within a second. ValueError where they contradict each other."""
+    """Writing definitions; every process follows within a second. ValueError where they contradict each other.
+
+    `put_account` raises CallConflict where the account would change its root with a call up or money held.
+    """
 
     async def put_account(self, account: Account) -> None: ...
     async def put_trunk(self, trunk: Trunk) -> None: ...

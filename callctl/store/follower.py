@@ -94,7 +94,7 @@ class Follower:
             ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
         for plan in await self._read("plan", ids["plan"], Plan):
             _keep("plan", plan.id, self.tariffs.put_plan, plan)
-        for id, stored in await self._values("deck", ids["deck"]):
+        async for id, stored in self._values("deck", ids["deck"]):
             await self._read_deck(id, stored)
         self._put_accounts(await self._read("account", ids["account"], Account))
         for trunk in await self._read("trunk", ids["trunk"], Trunk):
@@ -133,7 +133,7 @@ class Follower:
 
     async def _read(self, kind: str, ids: Sequence[str], type: type[Definition]) -> list[Definition]:
         found = []
-        for id, value in await self._values(kind, ids):
+        async for id, value in self._values(kind, ids):
             try:
                 definition = msgspec.json.decode(value, type=type)
                 if definition.id != id:
@@ -143,11 +143,12 @@ class Follower:
                 _broken(kind, id, error)
         return found
 
-    async def _values(self, kind: str, ids: Sequence[str]) -> list[tuple[str, bytes]]:
-        values: list[bytes | None] = []
+    async def _values(self, kind: str, ids: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
         for start in range(0, len(ids), _AT_ONCE):
-            values += await self._call("HMGET", keys.definitions(kind), *ids[start : start + _AT_ONCE])
-        return [(id, value) for id, value in zip(ids, values, strict=True) if value is not None]
+            some = ids[start : start + _AT_ONCE]
+            for id, value in zip(some, await self._call("HMGET", keys.definitions(kind), *some), strict=True):
+                if value is not None:
+                    yield id, value
 
     async def _last_change(self, bell: Link) -> str:
         entries: Any = await bell.call("XREVRANGE", keys.CHANGES, "+", "-", "COUNT", 1)
