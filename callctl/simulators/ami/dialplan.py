@@ -54,6 +54,7 @@ class Dialplan:
         cancelling = asyncio.create_task(self._cancel_later(call))
         try:
             if call.script.called in self._exchange.setup.emergency and call.script.direction == "outbound":
+                caller.set_variable("CC_EMERGENCY", "yes")
                 self._describe(call, "CCEmergency", "callctl-emergency")
                 await self._connect(call)
             else:
@@ -219,6 +220,9 @@ class Dialplan:
         answered_us = self._dial_event("DialEnd", call, callee, [("DialStatus", "ANSWER")])
         caller.state = UP
         caller.answered_us = callee.answered_us = answered_us
+        if grant_s := to_seconds(caller.variables.get("CC_GRANT")):  # callctl-armed
+            exchange.arm(callee, grant_s)
+            exchange.arm(caller, grant_s)
         exchange.emit("Newstate", exchange.snapshot(caller))
         bridge_id = exchange.new_bridge_id()
         exchange.emit("BridgeCreate", _bridge(bridge_id, 0))
