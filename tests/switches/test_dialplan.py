@@ -234,6 +234,19 @@ async def test_the_limit_ends_a_talk_even_with_callctl_dead(asterisk: AsteriskRi
     assert 1.5 <= call.talked_s <= 2.5
 
 
+async def test_the_grant_counts_from_the_answer_even_with_callctl_dead(
+    asterisk: AsteriskRig, acme: Phone, carrier: Phone
+) -> None:
+    carrier.answer_calls(after_s=1)
+    async with Manager(asterisk) as gate:
+        call, asked = await waiting(gate, acme)
+        await allow(gate, asked, CC_LIMIT="60", CC_GRANT="2")
+    outgoing = await carrier.next_call()
+    await call.until_ended()
+    await outgoing.until_ended()
+    assert 1.5 <= call.talked_s <= 2.5
+
+
 async def test_the_limit_ends_a_call_that_only_rings(gate: Manager, acme: Phone, carrier: Phone) -> None:
     carrier.answer_calls(after_s=30)
     call, asked = await waiting(gate, acme)
