@@ -47,7 +47,7 @@ class Policy(msgspec.Struct, frozen=True):
     blind_s: int = 300
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
@@ -81,7 +81,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     level: str = ""
 
 
-class Proposal(msgspec.Struct, frozen=True):
+class Proposal(msgspec.Struct, frozen=True, gc=False):
     """A session that is ready to take, what to take, and the core's checks with what they found against it."""
 
     session: Session

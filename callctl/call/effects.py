@@ -10,31 +10,31 @@ from callctl.causes import Cause, Refusal
 from callctl.clock import Instant
 
 
-class TakeNow(msgspec.Struct, frozen=True):
+class TakeNow(msgspec.Struct, frozen=True, gc=False):
     """Ask the store to admit: Taken, TakeRefused or StoreFailed comes back."""
 
     take: Take
 
 
-class ExtendNow(msgspec.Struct, frozen=True):
+class ExtendNow(msgspec.Struct, frozen=True, gc=False):
     """Ask the store for more, or to save the record: Extended, ExtendRefused or StoreFailed comes back."""
 
     extension: Extension
 
 
-class SettleNow(msgspec.Struct, frozen=True):
+class SettleNow(msgspec.Struct, frozen=True, gc=False):
     """Post, record, give back: Settled or StoreFailed comes back."""
 
     settlement: Settlement
 
 
-class JournalNow(msgspec.Struct, frozen=True):
+class JournalNow(msgspec.Struct, frozen=True, gc=False):
     """Append the session to the local journal. Its last line there says what is to be replayed into the store."""
 
     session: Session
 
 
-class AdmitCall(msgspec.Struct, frozen=True):
+class AdmitCall(msgspec.Struct, frozen=True, gc=False):
     """The call may go on: for `granted_s` seconds from answer, ringing at most `setup_s` seconds."""
 
     call: CallKey
@@ -44,7 +44,7 @@ class AdmitCall(msgspec.Struct, frozen=True):
     account: str
 
 
-class RejectCall(msgspec.Struct, frozen=True):
+class RejectCall(msgspec.Struct, frozen=True, gc=False):
     """The call may not go on."""
 
     call: CallKey
@@ -52,14 +52,14 @@ class RejectCall(msgspec.Struct, frozen=True):
     cause: Cause
 
 
-class ArmCall(msgspec.Struct, frozen=True):
+class ArmCall(msgspec.Struct, frozen=True, gc=False):
     """The switch's own timer ends the call `remaining_ms` from now, whatever becomes of callctl."""
 
     call: CallKey
     remaining_ms: int
 
 
-class WarnCall(msgspec.Struct, frozen=True):
+class WarnCall(msgspec.Struct, frozen=True, gc=False):
     """Announce that about `left_s` seconds of credit are left."""
 
     call: CallKey
@@ -67,14 +67,14 @@ class WarnCall(msgspec.Struct, frozen=True):
     to: WarnTo
 
 
-class HangUpCall(msgspec.Struct, frozen=True):
+class HangUpCall(msgspec.Struct, frozen=True, gc=False):
     """End the call now, on all its legs."""
 
     call: CallKey
     q850: int
 
 
-class SetDeadline(msgspec.Struct, frozen=True):
+class SetDeadline(msgspec.Struct, frozen=True, gc=False):
     """Send DeadlineReached at `at`; replaces one of the same kind. None: forget it."""
 
     call: CallKey
@@ -82,13 +82,13 @@ class SetDeadline(msgspec.Struct, frozen=True):
     at: Instant | None
 
 
-class Forget(msgspec.Struct, frozen=True):
+class Forget(msgspec.Struct, frozen=True, gc=False):
     """The call is finished: its mailbox and deadlines go."""
 
     call: CallKey
 
 
-class Unexpected(msgspec.Struct, frozen=True):
+class Unexpected(msgspec.Struct, frozen=True, gc=False):
     """An event that the state has no use for: counted and logged, nothing changes."""
 
     call: CallKey

@@ -42,7 +42,7 @@ class ReleasedBy(StrEnum):
     CALLCTL = "callctl"
 
 
-class Offered(msgspec.Struct, frozen=True):
+class Offered(msgspec.Struct, frozen=True, gc=False):
     """A switch asks: may this call go ahead? One of account, trunk, source_ip or a_number tells the payer."""
 
     call: CallKey
@@ -61,14 +61,14 @@ class Offered(msgspec.Struct, frozen=True):
     """What the request said, so that a repeated call id with another body is seen."""
 
 
-class Alerting(msgspec.Struct, frozen=True):
+class Alerting(msgspec.Struct, frozen=True, gc=False):
     """The called party rings."""
 
     call: CallKey
     at: Instant
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """The carrier leg was answered: charging begins."""
 
     call: CallKey
@@ -78,7 +78,7 @@ class Answered(msgspec.Struct, frozen=True):
     """The carrier trunk or endpoint that won, where the switch says so."""
 
 
-class Released(msgspec.Struct, frozen=True):
+class Released(msgspec.Struct, frozen=True, gc=False):
     """The call is over. `sip_code` and `q850` are what the switch reported.
 
     `answered_at`: an answer that this report proves and that we may have missed.
@@ -95,7 +95,7 @@ class Released(msgspec.Struct, frozen=True):
     estimated: bool = False
 
 
-class SeenAlive(msgspec.Struct, frozen=True):
+class SeenAlive(msgspec.Struct, frozen=True, gc=False):
     """The switch's channel list shows the call (after a reconnect); `answered_at` when it says so."""
 
     call: CallKey
@@ -103,13 +103,13 @@ class SeenAlive(msgspec.Struct, frozen=True):
     answered_at: Instant | None = None
 
 
-class ExtendAsked(msgspec.Struct, frozen=True):
+class ExtendAsked(msgspec.Struct, frozen=True, gc=False):
     """More time is wanted now: by the caller of the API, or because the account was topped up."""
 
     call: CallKey
 
 
-class HangUpAsked(msgspec.Struct, frozen=True):
+class HangUpAsked(msgspec.Struct, frozen=True, gc=False):
     """An operator ends the call."""
 
     call: CallKey
@@ -127,7 +127,7 @@ class Deadline(StrEnum):
     LOST = "lost"  # the end of a call that was cut never came
 
 
-class DeadlineReached(msgspec.Struct, frozen=True):
+class DeadlineReached(msgspec.Struct, frozen=True, gc=False):
     call: CallKey
     deadline: Deadline
 
@@ -150,7 +150,7 @@ class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.limit is not None and self.in_use >= self.limit
 
 
-class Taken(msgspec.Struct, frozen=True):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """The take went through. `available[i]`: what level i has left after it, None where nothing limits it."""
 
     call: CallKey
@@ -159,7 +159,7 @@ class Taken(msgspec.Struct, frozen=True):
     uses: tuple[SlotUse, ...] = ()
 
 
-class TakeRefused(msgspec.Struct, frozen=True):
+class TakeRefused(msgspec.Struct, frozen=True, gc=False):
     """Nothing was taken. `uses`: every counter; `available`: every level's money before the take."""
 
     call: CallKey
@@ -170,46 +170,46 @@ class TakeRefused(msgspec.Struct, frozen=True):
     """The trunk or account whose call attempts per second are used up."""
 
 
-class Extended(msgspec.Struct, frozen=True):
+class Extended(msgspec.Struct, frozen=True, gc=False):
     """More was held. `available` as in `Taken`."""
 
     call: CallKey
     available: tuple[int | None, ...]
 
 
-class ExtendRefused(msgspec.Struct, frozen=True):
+class ExtendRefused(msgspec.Struct, frozen=True, gc=False):
     """Not all levels could hold that much; nothing more was held."""
 
     call: CallKey
     available: tuple[int | None, ...]
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """Charges, records and given-back channels are in the store, in one step."""
 
     call: CallKey
 
 
-class Recalled(msgspec.Struct, frozen=True):
+class Recalled(msgspec.Struct, frozen=True, gc=False):
     """The store knows the call otherwise than we do (another process wrote, or the id was seen before)."""
 
     call: CallKey
     session: "Session"
 
 
-class Forgotten(msgspec.Struct, frozen=True):
+class Forgotten(msgspec.Struct, frozen=True, gc=False):
     """The store has lost the call (a failover, a restore): it must be taken anew."""
 
     call: CallKey
 
 
-class StoreFailed(msgspec.Struct, frozen=True):
+class StoreFailed(msgspec.Struct, frozen=True, gc=False):
     """The store did not answer; the outcome of the take is unknown until it is repeated."""
 
     call: CallKey
 
 
-class SwitchFailed(msgspec.Struct, frozen=True):
+class SwitchFailed(msgspec.Struct, frozen=True, gc=False):
     """A command did not reach the switch or was refused by it."""
 
     call: CallKey

@@ -42,7 +42,7 @@ from callctl.call.running import Advance, deadline_at, forget, holding, seen
 from callctl.call.session import Session, State
 from callctl.call.settlement import refuse
 from callctl.call.trace import Check, Verdict, decode_trace, encode_trace
-from callctl.causes import Refusal, cause_of
+from callctl.causes import Cause, Refusal, cause_of
 from callctl.clock import Instant
 from callctl.prepaid import slicing
 from callctl.rating.tariff import Direction
@@ -114,23 +114,31 @@ def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Polic
 
 
 def _say_no(session: Session, now: Instant) -> Advance:
-    """Refuse, and record it. Where a request is still under way its answer brings the record."""
-    refusal = session.refusal or Refusal.STORE_UNAVAILABLE
-    cause = cause_of(refusal, inbound=session.direction is Direction.INBOUND)
+    """Record the refusal, then say it: so no attempt is refused without a record, whenever we are killed."""
+    cause = _cause(session)
     session = replace(
         session,
         state=State.REFUSED,
-        refusal=refusal,
         released=now,
         granted_s=0,
         q850=cause.q850,
         sip_code=cause.sip,
         released_by=ReleasedBy.CALLCTL,
+        busy=True,
     )
-    said = (deadline_at(session, Deadline.BUDGET, None), RejectCall(session.call, refusal, cause))
-    if session.busy:
-        return session, said
-    return replace(session, busy=True), (*said, SettleNow(refuse(session)))
+    return session, (SettleNow(refuse(session)),)
+
+
+def _cause(session: Session) -> Cause:
+    return cause_of(session.refusal or Refusal.STORE_UNAVAILABLE, inbound=session.direction is Direction.INBOUND)
+
+
+def _tell(session: Session) -> Advance:
+    """Tell the switch, once, that the call may not go on."""
+    if session.cut:
+        return session, ()
+    told = RejectCall(session.call, session.refusal or Refusal.STORE_UNAVAILABLE, _cause(session))
+    return replace(session, cut=True), (deadline_at(session, Deadline.BUDGET, None), told)
 
 
 def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Policy) -> Advance:
@@ -150,15 +158,15 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
         )
     if session.refusal is None:
         session = admission.refuse(session, Finding("store", "no answer within the admission budget", refusal))
-    session, effects = _say_no(replace(session, busy=True), now)
-    return session, effects
+    session, _ = _say_no(session, now)  # its record follows when the store answers, or from the journal
+    return _tell(session)
 
 
 def _take_failed(session: Session, _: StoreFailed, now: Instant, policy: Policy) -> Advance:
     session, effects = _without_store(session, Refusal.STORE_UNAVAILABLE, now, policy)
     session = replace(session, busy=False)
     if session.state is State.REFUSED:
-        return session, (*effects, JournalNow(session), *forget(session))
+        return session, (JournalNow(session), *effects, *forget(session))
     return session, effects
 
 
@@ -182,6 +190,20 @@ def _refused_answer(session: Session, event: Taken | TakeRefused, now: Instant, 
     if isinstance(event, Taken):
         session = replace(session, version=session.version + 1)
     return session, (SettleNow(refuse(session)),)
+
+
+def _refused_recorded(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:
+    session, told = _tell(replace(session, busy=False, version=session.version + 1))
+    return session, (*told, *forget(session))
+
+
+def _refused_unrecorded(session: Session, _: StoreFailed, now: Instant, policy: Policy) -> Advance:
+    session, told = _tell(replace(session, busy=False))
+    return session, (JournalNow(session), *told, *forget(session))
+
+
+def _refused_deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
+    return _tell(session) if event.deadline is Deadline.BUDGET else (session, ())
 
 
 # ---- admitted without the store
@@ -248,6 +270,9 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
     if session.state is State.REFUSED and stored.state not in (State.ENDED, State.REFUSED):
         session = replace(session, version=stored.version)  # taken after all, too late: give it back
         return session, (SettleNow(refuse(session)),)
+    if session.state is State.REFUSED:
+        session, told = _tell(session)
+        return session, (*told, *forget(session))
     if stored.state in (State.ENDED, State.REFUSED):
         return ending.reopened(stored, session)
     merged = replace(
@@ -279,8 +304,9 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.TAKING, Released): _given_up,
     (State.REFUSED, Taken): _refused_answer,
     (State.REFUSED, TakeRefused): _refused_answer,
-    (State.REFUSED, StoreFailed): ending.journalled,
-    (State.REFUSED, Settled): ending.written,
+    (State.REFUSED, StoreFailed): _refused_unrecorded,
+    (State.REFUSED, Settled): _refused_recorded,
+    (State.REFUSED, DeadlineReached): _refused_deadline,
     (State.REFUSED, Released): running.ignored,
     (State.REFUSED, Recalled): _recalled,
     (State.BLIND, Alerting): running.alerting,

@@ -28,7 +28,7 @@ class State(StrEnum):
     BLIND = "blind"  # admitted without the store (policy, or emergency); journalled
 
 
-class Level(msgspec.Struct, frozen=True, array_like=True):
+class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One payer of the call: the customer first, then each reseller above. Amounts in micro-units."""
 
     account: str
@@ -51,7 +51,7 @@ class Level(msgspec.Struct, frozen=True, array_like=True):
     held: int = 0
 
 
-class Session(msgspec.Struct, frozen=True, array_like=True):
+class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The call. Times are `Instant`s (wall half kept over a restart); durations in seconds; see `Level` for money.
 
     `granted_s`: seconds from answer that are held for; the switch's timer is armed with exactly this.

@@ -9,7 +9,7 @@ from callctl.call.session import Session
 from callctl.limits.concurrency import Slot
 
 
-class TakeLevel(msgspec.Struct, frozen=True, array_like=True):
+class TakeLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One account's share of a take. `hold` micro-units are held; with overflow `hold_overflow` instead."""
 
     account: str
@@ -18,7 +18,7 @@ class TakeLevel(msgspec.Struct, frozen=True, array_like=True):
     hold_overflow: int
 
 
-class Take(msgspec.Struct, frozen=True):
+class Take(msgspec.Struct, frozen=True, gc=False):
     """Channels and credit for a call that is about to be admitted, for the payer and every account above it.
 
     `trunk_slots`: counters of the caller's trunk. `rates`: (name, calls per second) tokens, taken even when the
@@ -38,7 +38,7 @@ class Take(msgspec.Struct, frozen=True):
     dry: bool = False
 
 
-class Extension(msgspec.Struct, frozen=True):
+class Extension(msgspec.Struct, frozen=True, gc=False):
     """More held for a running call, or (all zero) only its record saved and its lease renewed.
 
     `more[i]` micro-units for level i, judged together: all fit, or nothing is held.
@@ -50,7 +50,7 @@ class Extension(msgspec.Struct, frozen=True):
     force: bool = False
 
 
-class Post(msgspec.Struct, frozen=True, array_like=True):
+class Post(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One ledger movement of a settlement: `amount` micro-units leave the account (negative: come back)."""
 
     account: str
@@ -58,14 +58,14 @@ class Post(msgspec.Struct, frozen=True, array_like=True):
     amount: int
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One CDR on its way to the outbox: JSON without `sequence`, which each feed adds."""
 
     account: str
     payload: bytes
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of a call: posts, CDRs, channels and what is left of the holds given back, in one step.
 
     `session` is as it shall be remembered (state ended, or refused: then `posts` is empty and nothing was held).
@@ -76,7 +76,7 @@ class Settlement(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
 
 
-class TopUp(msgspec.Struct, frozen=True):
+class TopUp(msgspec.Struct, frozen=True, gc=False):
     """Money into (or out of, negative) an account, once per `id`. `cause`: topup, voucher, charge, correction."""
 
     account: str
@@ -88,7 +88,7 @@ class TopUp(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Balance(msgspec.Struct, frozen=True):
+class Balance(msgspec.Struct, frozen=True, gc=False):
     """An account's money and channels now. `available` None: a postpaid account without a limit."""
 
     account: str
@@ -98,7 +98,7 @@ class Balance(msgspec.Struct, frozen=True):
     slots: dict[str, int]
 
 
-class LedgerEntry(msgspec.Struct, frozen=True):
+class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
     """One movement. `cursor` pages on; `balance` is the balance after it."""
 
     cursor: str

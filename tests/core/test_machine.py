@@ -69,6 +69,15 @@ def answered(available: int | None = RICH, **kwargs: object) -> Played:
     return played
 
 
+def refusal_of(played: Played) -> RejectCall:
+    """What the switch is told once the record is written, and not before."""
+    assert not played.wants(RejectCall)
+    assert len(played.wanted(SettleNow).settlement.records) == 1
+    played.put(Settled(CALL))
+    assert played.wants(Forget)
+    return played.wanted(RejectCall)
+
+
 def test_a_call_takes_its_first_slice_before_anything_else() -> None:
     played = Played(facts())
     take = played.wanted(TakeNow).take
@@ -97,10 +106,9 @@ def test_short_of_money_takes_what_is_paid_for_to_the_second() -> None:
 def test_credit_that_does_not_cover_the_first_charged_second_is_refused() -> None:
     played = Played(facts())
     played.put(TakeRefused(CALL, (999,), (False,), ()))
-    rejected = played.wanted(RejectCall)
+    rejected = refusal_of(played)
     assert (rejected.refusal, rejected.cause.sip, rejected.cause.q850) == (Refusal.NO_CREDIT, 402, 21)
     assert played.session.detail == "0.000999 EUR available, the first increment costs 0.0010 EUR"
-    assert len(played.wanted(SettleNow).settlement.records) == 1
 
 
 def test_a_race_for_the_last_money_ends() -> None:
@@ -110,20 +118,20 @@ def test_a_race_for_the_last_money_ends() -> None:
         assert played.wants(TakeNow)
     assert played.wanted(TakeNow).take.levels[0].hold == 1_000  # the last try asks for the least that can be sold
     played.put(TakeRefused(CALL, (5_000,), (False,), ()))
-    assert played.wanted(RejectCall).refusal is Refusal.NO_CREDIT
+    assert refusal_of(played).refusal is Refusal.NO_CREDIT
 
 
 def test_a_full_cap_is_refused_with_the_counter_and_its_limit() -> None:
     played = Played(facts())
     played.put(TakeRefused(CALL, (RICH,), (False,), (SlotUse(0, "outbound", 4, 4, 4),)))
-    assert played.wanted(RejectCall).refusal is Refusal.CHANNEL_LIMIT
+    assert refusal_of(played).refusal is Refusal.CHANNEL_LIMIT
     assert played.session.detail == "outbound: 4 in use, at most 4"
 
 
 def test_a_limit_of_a_level_above_is_the_providers() -> None:
     played = Played(facts(chain=(account(), account("reseller"))))
     played.put(TakeRefused(CALL, (RICH, 0), (False, False), ()))
-    assert played.wanted(RejectCall).refusal is Refusal.PROVIDER_LIMIT
+    assert refusal_of(played).refusal is Refusal.PROVIDER_LIMIT
     assert played.session.refused_at == "reseller"
 
 
@@ -131,15 +139,15 @@ def test_call_attempts_per_second_are_refused_before_channels() -> None:
     played = Played(facts())
     uses = (SlotUse(0, "outbound", 4, 4, 4),)
     played.put(TakeRefused(CALL, (RICH,), (False,), uses, rate_exceeded="trunk1"))
-    assert played.wanted(RejectCall).refusal is Refusal.CALL_RATE_LIMIT
+    assert refusal_of(played).refusal is Refusal.CALL_RATE_LIMIT
 
 
 def test_what_the_core_refuses_is_only_looked_at_in_the_store() -> None:
     played = Played(facts(chain=(account(active=False),)))
     assert played.wanted(TakeNow).take.probe
     played.put(TakeRefused(CALL, (0,), (False,), (SlotUse(0, "outbound", 4, 4, 4),)))
-    assert played.wanted(RejectCall).refusal is Refusal.ACCOUNT_SUSPENDED
     record = msgspec.json.decode(played.wanted(SettleNow).settlement.records[0].payload)
+    assert refusal_of(played).refusal is Refusal.ACCOUNT_SUSPENDED
     assert [line["check"] for line in record["trace"] if line["verdict"] == "refuse"] == [
         "account",
         "channels",
@@ -348,6 +356,16 @@ def test_an_answer_after_the_budget_is_given_back_with_the_refusals_record() -> 
     played.put(Taken(CALL, (RICH,), (False,)))
     settlement = played.wanted(SettleNow).settlement
     assert (settlement.session.state, settlement.session.version) == (State.REFUSED, 1)
+
+
+def test_a_refusal_does_not_wait_for_its_record_beyond_the_budget() -> None:
+    played = Played(facts(chain=(account(active=False),)))
+    played.put(Taken(CALL, (RICH,), (False,)))
+    played.put(DeadlineReached(CALL, Deadline.BUDGET), after_ms=POLICY.budget_ms)
+    assert played.wanted(RejectCall).refusal is Refusal.ACCOUNT_SUSPENDED
+    played.put(StoreFailed(CALL))
+    assert not played.wants(RejectCall)  # once is enough
+    assert played.wanted(JournalNow).session.refusal is Refusal.ACCOUNT_SUSPENDED
 
 
 @pytest.mark.parametrize("kind", [Kind.PREPAID, Kind.CARD])

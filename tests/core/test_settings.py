@@ -40,7 +40,7 @@ def test_the_example_says_the_defaults() -> None:
 
 def test_the_example_names_every_key() -> None:
     text = EXAMPLE.read_text()
-    keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE))
+    keys = set(re.findall(r"^(?:# )?(?:\[switch\.)?([a-z_]+)(?: = |\])", text, re.MULTILINE))
     tables = Settings.model_json_schema()["$defs"].values()
     wanted = {key for table in tables for key in table["properties"]} - {"token"}
     wanted -= {"secret", "password"}  # the example shows their files
@@ -51,20 +51,12 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
     """Uncommented, with files that exist, each default in them is the default."""
     for name in ("redis-url", "sbc.token", "reseller-1.token", "ami.secret", "mqtt.password"):
         (tmp_path / name).write_text(f"{name} {name}\n")
-    lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
+    lines = [re.sub(r"^# (?=\[|[a-z0-9_-]+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
     text = "\n".join(line for line in lines if not line.startswith("url = "))
     settings = configure(text.replace("/etc/callctl", str(tmp_path)))
     bare = configure(f'{SWITCH}[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n')
-    unlike = {
-        "tls_ca",
-        "announcements",
-        "username",
-        "password",
-        "password_file",
-        "client_id",
-        "secret",
-        "secret_file",
-    }
+    unlike = {"tls_ca", "username", "client_id", "announcements", "sounds"}
+    unlike |= {"secret", "secret_file", "password", "password_file"}
     for full, default in ((settings.switch[0], bare.switch[0]), *zip(settings.sink, bare.sink, strict=True)):
         assert full.model_dump(exclude=unlike) == default.model_dump(exclude=unlike)
     assert settings.switch[0].username == bare.switch[0].username == "ccgate"
@@ -110,6 +102,9 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (SWITCH.replace('"pbx1"', '"a b"'), "switch.0.name: found 'a b'", "letters"),
         (SWITCH + 'tls = "perhaps"', "switch.0.tls: found 'perhaps'", "boolean"),
         (SWITCH + 'dial_context = "a\\r\\nAction: x"', "switch.0.dial_context", "control characters"),
+        (SWITCH + '[switch.announcements]\nno-money = "x"', "switch.0.announcements", "no-money is none"),
+        (SWITCH + '[switch.sounds]\nsoon = "x"', "switch.0.sounds.soon", "integer"),
+        (SWITCH + '[switch.sounds]\n0 = "x"', "switch.0.sounds.0", "greater"),
         ('[[sink]]\nname = "a"\nkind = "webhook"', "sink.0.kind: webhook", "not in this version"),
         ('[[sink]]\nname = "a"', "sink.0.kind: missing", "file or mqtt"),
         ('[[sink]]\nname = "api"\nkind = "file"', "sink.0.name: found 'api'", "taken"),
