@@ -69,9 +69,9 @@ class EmbeddedRedis:
         try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._home.chmod(0o700)
+            self._own()
         except OSError as error:
             raise ConfigError("redis.data_dir", f"{self._home} cannot be used: {error}") from error
-        self._own()
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_MAX:
             self._socket = Path(tempfile.mkdtemp(prefix="callctl-")) / "redis.sock"
         try:
@@ -214,7 +214,7 @@ class EmbeddedRedis:
             back_off_ms = min(max(2 * back_off_ms, _BACK_OFF_MIN_MS), _BACK_OFF_MAX_MS)
             try:
                 await self._launch()
-            except ConfigError as error:
+            except (ConfigError, OSError) as error:
                 log.error("embedded_redis_does_not_start", error=str(error))
             process = self._process
 

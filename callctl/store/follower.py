@@ -158,10 +158,11 @@ class Follower:
         """Wait for a change, a second at the most; answers the last one heard."""
         what = ("XREAD", "COUNT", _AT_ONCE, "BLOCK", _BELL_MS, "STREAMS", keys.CHANGES, heard)
         read: Any = await bell.call(*what, timeout_ms=_BELL_MS + _TIMEOUT_MS)
-        for id, (_, kind, _, about) in read[0][1] if read else ():
+        for id, fields in read[0][1] if read else ():
             heard = id.decode()
-            if kind == b"topup":
-                self._topped_up(about.decode())
+            change = dict(zip(fields[::2], fields[1::2], strict=True))
+            if change.get(b"what") == b"topup" and b"id" in change:
+                self._topped_up(change[b"id"].decode())
         return heard
 
     def _call(self, *command: Argument) -> "asyncio.Future[Any]":

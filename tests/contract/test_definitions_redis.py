@@ -96,17 +96,28 @@ async def test_a_change_whose_bell_was_lost_is_seen_all_the_same(
         await until(lambda: "globex" in other.accounts)
 
 
-async def test_a_top_up_is_heard_by_every_process_and_once(one: Process, other: Process) -> None:
-    await one.definitions.put_account(account("acme"))
-    await one.store.top_up(calls.top_up(1, id="before anybody listens"))
+async def test_a_top_up_is_heard_by_every_process_and_once(link: Link, one: Process, other: Process) -> None:
+    writer = Process(link)
+    await writer.definitions.put_account(account("acme"))
+    await writer.store.top_up(calls.top_up(1, id="before anybody listens"))
     async with one.following(), other.following():
-        await one.definitions.put_account(account("globex"))
-        await until(lambda: "globex" in other.accounts)
-        await one.store.top_up(calls.top_up(1_000_000))
+        await writer.definitions.put_account(account("globex"))
+        await until(lambda: "globex" in one.accounts and "globex" in other.accounts)
+        await writer.store.top_up(calls.top_up(1_000_000))
         await until(lambda: one.topped_up and other.topped_up)
-        await one.store.top_up(calls.top_up(1_000_000, "globex", root="globex"))
+        await writer.store.top_up(calls.top_up(1_000_000, "globex", root="globex"))
         await until(lambda: "globex" in one.topped_up and "globex" in other.topped_up)
     assert one.topped_up == other.topped_up == ["acme", "globex"]
+
+
+async def test_a_strange_change_is_passed_over(one: Process, other: Process) -> None:
+    async with one.following():
+        await other.definitions.put_account(account("acme"))
+        await until(lambda: "acme" in one.accounts)
+        await one.link.call("XADD", keys.CHANGES, "*", "what", "topup")
+        await one.link.call("XADD", keys.CHANGES, "*", "a", "1", "b", "2", "c", "3")
+        await one.store.top_up(calls.top_up(1_000_000))
+        await until(lambda: one.topped_up == ["acme"])
 
 
 async def test_of_two_who_claim_one_number_at_once_one_is_told(one: Process, other: Process) -> None:

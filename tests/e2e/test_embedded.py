@@ -214,6 +214,12 @@ async def test_a_data_directory_that_cannot_be_one_is_refused(tmp_path: Path) ->
         await EmbeddedRedis(tmp_path / "var", SystemClock()).start()
 
 
+async def test_a_directory_whose_lock_cannot_be_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "redis" / "owner.lock").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"redis\.data_dir: .*cannot be used"):
+        await EmbeddedRedis(tmp_path, SystemClock()).start()
+
+
 def no_wheel() -> Path:
     raise embedded.ValkeyBinaryNotFoundError("none for this machine")
 
