@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from callctl.causes import REFUSALS
+
 
 def _whole(value: Any) -> Any:
     if isinstance(value, bool):
@@ -97,8 +99,19 @@ class Policy(Section):
     lease_grace_s: Seconds = 30
 
 
+def _of_refusals(sounds: dict[str, str]) -> dict[str, str]:
+    known = sorted({cause.announcement for cause in REFUSALS.values()})
+    if unknown := sorted(sounds.keys() - set(known)):
+        raise ValueError(f"names among {', '.join(known)}; {unknown[0]} is none")
+    return sounds
+
+
 class AsteriskSwitch(Section):
-    """An Asterisk, by its manager interface. The contexts are those of `docker/asterisk/extensions.conf`."""
+    """An Asterisk, by its manager interface. The contexts are those of `docker/asterisk/extensions.conf`.
+
+    `announcements`: the sound file that tells of a refusal, by the name of `causes.REFUSALS`; others are told by
+    their SIP status alone. `sounds`: the one that says that so many seconds are left; a beep where there is none.
+    """
 
     name: Name
     kind: Literal["asterisk"]
@@ -112,7 +125,8 @@ class AsteriskSwitch(Section):
     dial_context: Text = "callctl-dial"
     refuse_context: Text = "callctl-refuse"
     announce_context: Text = "callctl-announce"
-    announcements: Text | None = None
+    announcements: Annotated[dict[str, Text], AfterValidator(_of_refusals)] = {}
+    sounds: dict[Annotated[int, Field(ge=1, le=3600)], Text] = {}
 
 
 class FileSink(Section):

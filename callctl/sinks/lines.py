@@ -83,7 +83,3 @@ def _cell(value: Any) -> str:
         return _encode(value).decode()
     text = _CONTROL.sub(" ", value)
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
-
-
-FORMATS: dict[str, LineFormat] = {"jsonl": JsonLines(), "csv": Csv()}
-"""By the name that the configuration gives them."""

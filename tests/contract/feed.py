@@ -5,8 +5,11 @@ from typing import Any
 
 from callctl.clock import Instant
 from callctl.ports import FeedRecord
+from callctl.sinks.lines import Csv, JsonLines, LineFormat
 
 START = Instant(1_795_255_200_000, 5_000)  # 2026-11-21T10:00:00Z
+
+FORMATS: dict[str, LineFormat] = {"jsonl": JsonLines(), "csv": Csv()}
 
 
 class SetClock:

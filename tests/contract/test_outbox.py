@@ -14,7 +14,7 @@ from callctl.control.outbox import Outbox
 from callctl.errors import SinkUnavailable, StoreUnavailable
 from callctl.ports import CdrSink, FeedRecord
 from callctl.sinks.file import FileSink
-from callctl.sinks.lines import FORMATS
+from callctl.sinks.lines import JsonLines
 from callctl.sinks.mqtt import MqttSink
 from callctl.store import keys
 from callctl.store.feeds import RedisFeeds
@@ -297,7 +297,7 @@ async def test_a_restart_goes_on_where_it_was(running: House) -> None:
 async def test_the_real_ones_together(link: Link, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Redis, files and MQTT. The broker is dead at first; the files do not wait, and it misses nothing."""
     clock = SystemClock()
-    files = FileSink("files", tmp_path, FORMATS["jsonl"], rotate_bytes=10**6, rotate_ms=10**6, clock=clock)
+    files = FileSink("files", tmp_path, JsonLines(), rotate_bytes=10**6, rotate_ms=10**6, clock=clock)
     broker = LastingMosquitto(tmp_path_factory.mktemp("broker"))
     broker.start()
     subscriber = Subscriber(broker.port, "cdrs")

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from callctl.clock import SystemClock
 from callctl.errors import SinkUnavailable
 from callctl.sinks.file import FileSink
-from callctl.sinks.lines import FORMATS, Csv, JsonLines
+from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.record import COLUMNS
-from tests.contract.feed import SetClock, feed, feed_record
+from tests.contract.feed import FORMATS, SetClock, feed, feed_record
 
 FORMS = list(FORMATS)
 
@@ -272,8 +272,7 @@ WRITER = """
     from pathlib import Path
     from callctl.clock import SystemClock
     from callctl.sinks.file import FileSink
-    from callctl.sinks.lines import FORMATS
-    from tests.contract.feed import feed
+    from tests.contract.feed import FORMATS, feed
 
     async def main():
         directory, form, accepted = Path(sys.argv[1]), FORMATS[sys.argv[2]], int(sys.argv[3])
