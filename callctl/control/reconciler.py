@@ -53,7 +53,8 @@ class Reconciler:
         self._roots = roots
 
     async def recover(self) -> None:
-        """After a start: take up every live call of ours that the store remembers."""
+        """After a start: tell the store what only the journal knows, then take up every live call it remembers."""
+        await self._replay()
         for session in await self._sessions.live(self._roots()):
             mine = session.call.switch in self._switches or not session.attended
             if mine and not self._calls.knows(session.call):

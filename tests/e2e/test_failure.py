@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis import Redis
 
 from tests.e2e.daemon import Daemon
 
@@ -21,6 +22,14 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
     """On the embedded Redis, with leases that lapse soon."""
     async with Daemon(tmp_path, more=POLICY) as running:
         yield running
+
+
+@pytest.fixture
+def redis(redis_server: Any) -> Any:
+    """A real Redis, empty."""
+    with Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server
 
 
 async def books(daemon: Daemon, account: str = "acme") -> tuple[Decimal, Decimal, int]:
@@ -120,14 +129,16 @@ async def test_killed_at_a_random_moment_the_books_agree(daemon: Daemon, seed: i
     assert len(originals) == len(set(originals))
 
 
-async def test_redis_is_stopped_and_started(redis_server: Any, tmp_path: Path) -> None:
-    async with Daemon(tmp_path, redis_url=redis_server.url, more=POLICY) as daemon:
+async def test_redis_is_stopped_and_started(redis: Any, tmp_path: Path) -> None:
+    async with Daemon(tmp_path, redis_url=redis.url, more=POLICY) as daemon:
         await daemon.furnish()
-        await daemon.good("PUT", "/v1/accounts/late", {"kind": "postpaid", "plan": "standard", "dial_rules": {"country": "NL"}})
+        await daemon.good(
+            "PUT", "/v1/accounts/late", {"kind": "postpaid", "plan": "standard", "dial_rules": {"country": "NL"}}
+        )
         begun = datetime.now(UTC) - timedelta(seconds=1)
         await daemon.call("before", can_extend=True)
         await daemon.good("POST", "/v1/calls/before/answer", {"at": begun.isoformat()})
-        redis_server.stop()
+        redis.stop()
 
         refused = await daemon.call("prepaid")
         assert (refused["refusal"], refused["sip_code"]) == ("store_unavailable", 503)
@@ -142,7 +153,7 @@ async def test_redis_is_stopped_and_started(redis_server: Any, tmp_path: Path) -
         assert (await daemon.ask("GET", "/v1/accounts/acme"))[0] == 503
 
         await daemon.kill()  # what was admitted blind survives this too
-        redis_server.start()
+        redis.start()
         await daemon.start()
         await daemon.until(lambda: _has_records(daemon, 4))
         assert await books(daemon) == (Decimal("9.95"), 0, 0)
@@ -156,14 +167,14 @@ async def test_redis_is_stopped_and_started(redis_server: Any, tmp_path: Path) -
         }
 
 
-async def test_a_frozen_redis_costs_the_budget_and_no_more(redis_server: Any, tmp_path: Path) -> None:
-    async with Daemon(tmp_path, redis_url=redis_server.url, more=POLICY) as daemon:
+async def test_a_frozen_redis_costs_the_budget_and_no_more(redis: Any, tmp_path: Path) -> None:
+    async with Daemon(tmp_path, redis_url=redis.url, more=POLICY) as daemon:
         await daemon.furnish()
-        redis_server.freeze()
+        redis.freeze()
         try:
             answers = await asyncio.gather(*(daemon.call(f"c{n}") for n in range(20)))
         finally:
-            redis_server.resume()
+            redis.resume()
         assert {answer.get("refusal") for answer in answers} <= {"store_unavailable", "budget_exceeded"}
 
         async def at_rest() -> bool:
