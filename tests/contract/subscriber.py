@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 
 import aiomqtt
 
@@ -49,4 +50,21 @@ class LastingMosquitto(Mosquitto):
         command = super().command()
         with (self.directory / "mosquitto.conf").open("a") as config:
             config.write(f"persistence true\npersistence_location {self.directory}/\nmax_queued_messages 0\n")
+        return command
+
+
+class GuardedMosquitto(Mosquitto):
+    """Speaks TLS with a certificate of its own and lets in callctl alone, password `open-sesame`."""
+
+    def command(self) -> list[str]:
+        self.certificate = self.directory / "tls.crt"
+        key, passwords = self.directory / "tls.key", self.directory / "passwords"
+        name = ["-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"]
+        made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+        subprocess.run([*made, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)
+        subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "callctl", "open-sesame"], check=True)
+        command = super().command()
+        config = self.directory / "mosquitto.conf"
+        text = config.read_text().replace("allow_anonymous true", "allow_anonymous false")
+        config.write_text(f"{text}certfile {self.certificate}\nkeyfile {key}\npassword_file {passwords}\n")
         return command

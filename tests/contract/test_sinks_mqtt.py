@@ -3,10 +3,11 @@
 import asyncio
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from callctl.errors import SinkUnavailable
 from callctl.sinks.mqtt import MqttSink
 from tests.contract.feed import feed, feed_record
-from tests.contract.subscriber import LastingMosquitto, Subscriber
+from tests.contract.subscriber import GuardedMosquitto, LastingMosquitto, Subscriber
 from tests.servers import Mosquitto
 from tests.waiting import until
 
@@ -219,3 +220,39 @@ async def test_a_delivery_may_be_cancelled(open_sink, subscribe, mosquitto: Mosq
     mosquitto.resume()
     await sink.deliver(feed(1, 50))
     await until(lambda: set(subscriber.sequences) == set(range(1, 51)))
+
+
+@pytest.fixture
+def guarded(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[GuardedMosquitto]:
+    broker = GuardedMosquitto(tmp_path)
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+def guarded_sink(broker: GuardedMosquitto, password: str, authorities: Path | None) -> MqttSink:
+    options = {"topic_prefix": "t13", "client_id": "t13", "username": "callctl", "password": password}
+    return MqttSink("events", "127.0.0.1", broker.port, tls=ssl.create_default_context(cafile=authorities), **options)
+
+
+async def test_with_password_and_tls(guarded: GuardedMosquitto) -> None:
+    sink = guarded_sink(guarded, "open-sesame", guarded.certificate)
+    await sink.deliver(feed(1, 100))
+    await sink.close()
+
+
+async def test_a_wrong_password_is_an_unavailable_sink(guarded: GuardedMosquitto) -> None:
+    sink = guarded_sink(guarded, "hush", guarded.certificate)
+    with pytest.raises(SinkUnavailable, match=r"(?i)not authori[sz]ed") as raised:
+        await sink.deliver(feed(1, 1))
+    assert "hush" not in str(raised.value)
+    await sink.close()
+
+
+# paho leaves the socket of a handshake that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+async def test_a_broker_that_nobody_vouches_for_is_an_unavailable_sink(guarded: GuardedMosquitto) -> None:
+    sink = guarded_sink(guarded, "open-sesame", None)
+    with pytest.raises(SinkUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await sink.deliver(feed(1, 1))
+    await sink.close()
