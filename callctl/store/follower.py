@@ -53,9 +53,11 @@ class Follower:
         self._clock = clock
         self._topped_up = topped_up
 
-    async def refresh(self) -> None:
-        """Read all that has changed. StoreUnavailable."""
+    async def refresh(self, *, anew: bool = False) -> None:
+        """Read all that has changed; `anew`, everything, whatever the revision. StoreUnavailable."""
         async with self.turn:
+            if anew:
+                self.revision = 0
             await self.catch_up()
 
     async def follow(self) -> None:
@@ -69,7 +71,7 @@ class Follower:
                     if heard is None:
                         await bell.open()
                         heard = await self._last_change(bell)
-                    await self.refresh()
+                    await self.refresh(anew=not up)  # what took over may have counted the same revisions otherwise
                     heard = await self._listen(bell, heard)
                     up = True
                 except StoreUnavailable as error:
@@ -93,7 +95,8 @@ class Follower:
             kind, _, id = written.decode().partition(":")
             ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
         for plan in await self._read("plan", ids["plan"], Plan):
-            _keep("plan", plan.id, self.tariffs.put_plan, plan)
+            if plan != self.tariffs.plan(plan.id):
+                _keep("plan", plan.id, self.tariffs.put_plan, plan)
         async for id, stored in self._values("deck", ids["deck"]):
             await self._read_deck(id, stored)
         self._put_accounts(await self._read("account", ids["account"], Account))
@@ -103,7 +106,8 @@ class Follower:
 
     def _put_accounts(self, accounts: Sequence[Account]) -> None:
         """Parents first: a chain may have been written in any order."""
-        waiting, before = list(accounts), len(accounts) + 1
+        waiting = [account for account in accounts if account != self.tariffs.accounts.get(account.id)]
+        before = len(waiting) + 1
         while len(waiting) < before:
             before, tried, waiting = len(waiting), waiting, []
             for account in tried:
@@ -117,6 +121,8 @@ class Follower:
     async def _read_deck(self, plan: str, value: bytes) -> None:
         try:
             stored = msgspec.json.decode(value, type=StoredDeck)
+            if stored == self.stored.get(plan):
+                return
             deck = await compile_deck(self.tariffs.own_deck(plan).plan, self._chunks(stored))
         except ValueError as error:
             _broken("deck", plan, error)

@@ -1,6 +1,7 @@
 """Definitions over Redis, between processes: everybody follows, writers do not undo each other, nothing broken wins."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -327,6 +328,37 @@ async def test_a_follower_outlives_the_server_and_catches_up(server: RedisServer
     finally:
         await near.close()
         await far.close()
+
+
+async def test_what_takes_over_may_have_counted_otherwise(server: RedisServer) -> None:
+    """A server that lost its last writes, and got others since, is at a revision that we seem to know."""
+    link = Link(parse_address(server.url))
+    await link.open()
+    one, other = Process(link), Process(link)
+    try:
+        async with other.following():
+            await one.definitions.put_account(account("lost"))
+            await until(lambda: "lost" in other.accounts)
+            server.kill()
+            await until(lambda: not link.state().up)
+            shutil.rmtree(server.directory / "appendonlydir")
+            server.start()
+            await link.ready(5_000)
+            await Process(link).definitions.put_account(account("found"))
+            await until(lambda: "found" in other.accounts)
+    finally:
+        await link.close()
+
+
+async def test_nothing_is_compiled_again_that_is_known(one: Process) -> None:
+    await one.definitions.put_plan(Plan("standard"))
+    await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
+    await one.definitions.put_account(account("acme"))
+    known = one.follower.tariffs
+    deck, directory = known.deck("standard", NOW), known.directory
+    await one.follower.refresh(anew=True)
+    assert known.deck("standard", NOW) is deck
+    assert known.directory is directory
 
 
 class DyingStore(RedisStore):
