@@ -52,7 +52,7 @@ class Accounts:
     def routes(self) -> tuple[Route, ...]:
         read, admin, one, trunk = Scope.READ, Scope.ADMIN, "/v1/accounts/{id}", "/v1/trunks/{id}"
         shown, page, new = schemas.AccountAnswer, schemas.AccountPage, "create or replace"
-        put, looked, asked = (400, 404, 408, 409, 413, 422, 503), (404, 503), (400, 404, 503)
+        put, looked, asked = (400, 404, 408, 409, 413, 415, 422, 503), (404, 503), (400, 404, 503)
         return (
             Route("PUT", one, self.put_account, admin, new, schemas.AccountBody, shown, (), put),
             Route("GET", one, self.show_account, read, "one account", None, shown, (), looked),

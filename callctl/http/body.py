@@ -18,28 +18,32 @@ ROWS_ARRIVAL_TIMEOUT_S = 120
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
+Bytes = TypeVar("Bytes", bytes, bytearray)
 
 
 async def read(request: web.Request, limit: int, *, timeout_s: float = ARRIVAL_TIMEOUT_S) -> bytes:
-    """The whole body. HttpError 413 beyond `limit` bytes (unread when the length is announced), 408 when late."""
+    """The whole body. HttpError 413 beyond `limit` bytes (unread if announced), 408 when late, 415 if compressed."""
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
-    if request.content.is_eof():  # Everything is here: no timer on the way of a decision.
-        return await _read(request, limit)
+    if "Content-Encoding" in request.headers:
+        raise HttpError(415, "unsupported_media_type", "send the body as it is, without Content-Encoding")
+    if request.content.is_eof():  # Everything is here: nothing to wait for on the way of a decision.
+        return _within(limit, request.content.read_nowait())
+    body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(request, limit)
+            while chunk := await request.content.readany():
+                body += chunk
+                _within(limit, body)
     except TimeoutError:
         raise HttpError(408, "timeout", f"the body did not arrive within {timeout_s} s") from None
-
-
-async def _read(request: web.Request, limit: int) -> bytes:
-    body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
     return bytes(body)
+
+
+def _within(limit: int, body: Bytes) -> Bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
 
 
 def _too_large(limit: int) -> HttpError:

@@ -104,7 +104,11 @@ class Decisions:
     def routes(self) -> tuple[Route, ...]:
         call, read, one = Scope.CALL, Scope.READ, "/v1/calls/{call_id}"
         switch = (Query("switch", "where it is not `http`"),)
-        asked, report, looked = (400, 404, 408, 409, 413, 422, 503), (400, 404, 408, 413, 422, 503), (400, 404, 503)
+        asked, report, looked = (
+            (400, 404, 408, 409, 413, 415, 422, 503),
+            (400, 404, 408, 413, 415, 422, 503),
+            (400, 404, 503),
+        )
         return (
             Route("POST", "/v1/calls", self.authorize, call, "authorize", Authorize, Decision, (), asked),
             Route("POST", "/v1/explain", self.explain, call, "what would be decided", Authorize, Decision, (), asked),

@@ -30,7 +30,7 @@ CODES = {
     408: "the body did not arrive in time",
     409: "the id stands for something else already",
     413: "the body is too large",
-    415: "rows that are not text/csv",
+    415: "a compressed body, or rows that are not text/csv",
     422: "well-formed, but it cannot be accepted: an amount of 0, a time next week, a parent that does not exist",
     429: "too many wrong tokens",
     503: "the store or a switch did not answer; the same request may be repeated",

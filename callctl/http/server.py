@@ -11,6 +11,7 @@ from aiohttp import web
 
 _DESCRIPTORS_FOR_THE_REST = 256
 """Of the process: switches, store, sinks, journal."""
+_DESCRIPTORS_WANTED = 65_536
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -58,6 +59,7 @@ class HttpServer:
             shutdown_timeout=limits.shutdown_s,
             lingering_time=1,
             max_headers=limits.headers,
+            auto_decompress=False,  # A small body must not become a large one.
         )
 
     async def start(self) -> int:
@@ -100,6 +102,9 @@ class _Refused(asyncio.Protocol):
 
 def _descriptors() -> int:
     """How many files and sockets this process may have: the soft limit, raised as far as the system lets us."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else 2**20
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _DESCRIPTORS_WANTED:
+        return _DESCRIPTORS_WANTED
+    wanted = _DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_WANTED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

@@ -61,7 +61,7 @@ class TariffPlans:
 
     def routes(self) -> tuple[Route, ...]:
         read, admin, plan, rows = Scope.READ, Scope.ADMIN, "/v1/plans/{id}", "/v1/plans/{id}/rows"
-        put, put_rows = (400, 408, 413, 422, 503), (400, 404, 408, 413, 415, 422, 503)
+        put, put_rows = (400, 408, 413, 415, 422, 503), (400, 404, 408, 413, 415, 422, 503)
         plan_body, shown = schemas.PlanBody, schemas.PlanAnswer
         dry_run = (Query("dry_run", "`true`: answer the difference, change nothing"),)
         return (

@@ -121,6 +121,11 @@ async def test_a_body_that_is_too_large_is_refused(door) -> None:
     assert (await door.refused(413, "POST", "/v1/calls", data=endless()))["code"] == "too_large"
 
 
+async def test_a_compressed_body_is_refused(door) -> None:
+    error = await door.refused(415, "POST", "/v1/calls", json=ASK, headers={"Content-Encoding": "gzip"})
+    assert error["code"] == "unsupported_media_type"
+
+
 @pytest.mark.parametrize("seconds", [-24 * 3600 - 1, 5.001, 3600])
 async def test_a_time_too_far_away_cannot_be_accepted(door, seconds) -> None:
     error = await door.refused(422, "POST", "/v1/calls", json={**ASK, "at": at(seconds)})
