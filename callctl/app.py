@@ -219,6 +219,8 @@ def _switch(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[
         username=settings.username,
         secret=settings.secret.get_secret_value(),
         clock=clock,
+        announcements=settings.announcements,
+        sounds=settings.sounds,
         is_trunk=is_trunk,
         contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
         tls=_client_tls(settings.tls_ca) if settings.tls else None,
