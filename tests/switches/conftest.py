@@ -8,6 +8,7 @@ import pytest
 
 from tests.servers import missing
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B, AsteriskRig, built_root
+from tests.switches.rig.manager import Manager
 from tests.switches.sip.phone import Phone
 
 
@@ -45,3 +46,10 @@ async def second_carrier(asterisk: AsteriskRig) -> AsyncIterator[Phone]:
     async with Phone(CARRIER_B, asterisk.sip_address, port=asterisk.peer_port, tone_hz=800) as phone:
         phone.answer_calls()
         yield phone
+
+
+@pytest.fixture
+async def gate(asterisk: AsteriskRig) -> AsyncIterator[Manager]:
+    """A manager session in callctl's place, with the rights of its user."""
+    async with Manager(asterisk) as manager:
+        yield manager
