@@ -61,11 +61,12 @@ def _routes() -> list[Route]:
 
 
 def hold_to_type(method: str, path: str, status: int, raw: bytes) -> None:
-    """Raises where an answer is not what its route says."""
-    kind: Any = Problem
-    if status == 200 or path == "/readyz":
-        found = [r for r in _routes() if r.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", r.path), path)]
-        kind = found[0].answer if found else Any
+    """Raises where an answer is not what its route says: another type, or a status that it does not name."""
+    found = [r for r in _routes() if r.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", r.path), path)]
+    if not found or status == 500:
+        return
+    assert status in {200, *found[0].codes} or (found[0].scope is not None and status in (401, 403, 429)), status
+    kind: Any = found[0].answer if status == 200 or path == "/readyz" else Problem
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         kind.model_validate_json(raw, strict=True)
     elif not isinstance(kind, str):

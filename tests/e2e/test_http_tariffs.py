@@ -1,11 +1,13 @@
 """Plans and their rows through the front door."""
 
+import asyncio
 import io
 
 import pytest
 
 from callctl.errors import StoreUnavailable
 from callctl.http import body as bodies
+from callctl.http.tariffs import UPLOADS_AT_ONCE
 from callctl.rating.deck import import_deck
 from callctl.rating.tariff import Plan, Row
 
@@ -100,6 +102,28 @@ async def test_rows_are_csv(door) -> None:
 async def test_a_deck_that_is_too_large_is_refused(door, monkeypatch) -> None:
     monkeypatch.setattr(bodies, "ROWS_LIMIT", 100)
     await door.refused(413, "PUT", "/v1/plans/retail/rows", data=DECK, headers=CSV)
+
+
+async def test_only_so_many_decks_are_read_at_once(door) -> None:
+    finish = asyncio.Event()
+
+    async def slowly(begun: asyncio.Event):
+        yield DECK.encode()
+        begun.set()
+        await finish.wait()
+
+    begun = [asyncio.Event() for _ in range(UPLOADS_AT_ONCE)]
+    path = "/v1/plans/retail/rows"
+    uploads = [asyncio.ensure_future(door.ask("PUT", path, data=slowly(each), headers=CSV)) for each in begun]
+    for each in begun:
+        await each.wait()
+    async with asyncio.timeout(5):
+        while (refused := await door.ask("PUT", path + "?dry_run=true", data=DECK, headers=CSV)).status != 503:
+            pass  # the others may not have been read that far yet
+    assert (await refused.json())["error"]["code"] == "busy"
+    finish.set()
+    assert [(await upload).status for upload in uploads] == [200] * UPLOADS_AT_ONCE
+    await put_rows(door, DECK)
 
 
 async def test_a_large_deck_is_streamed(door) -> None:
