@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from callctl.call.takes import Record
@@ -230,19 +230,23 @@ async def test_a_dead_redis_is_said_to_be_so(link: Link) -> None:
 
 
 STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.sampled_from(ROOTS)),
-        st.tuples(st.just("read"), st.sampled_from("AB")),
-        st.tuples(st.just("commit"), st.sampled_from("AB")),
-        st.tuples(st.just("die"), st.sampled_from("AB")),
-        st.tuples(st.just("accept"), st.sampled_from("AB")),
-        st.tuples(st.just("trim"), st.just("")),
+    st.sampled_from(
+        [
+            *(("write", root) for root in ROOTS),
+            *((step, who) for step in ("read", "commit", "commit", "die", "accept") for who in "AB"),
+            ("trim", ""),
+        ]
     ),
+    min_size=15,
     max_size=40,
 )
+RACE = [("write", "acme"), ("read", "A"), ("read", "B"), ("commit", "A"), ("commit", "B"), ("commit", "A")]
+LATE = [*RACE[:4], ("accept", "A"), ("trim", ""), ("write", "acme"), ("commit", "B"), ("read", "A"), ("commit", "A")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(steps=RACE, limit=5)
+@example(steps=LATE, limit=5)
 @given(steps=STEPS, limit=st.integers(1, 5))
 async def test_two_deliverers_that_die_anywhere_neither_lose_nor_repeat(
     link: Link, steps: list[tuple[str, str]], limit: int
