@@ -154,6 +154,14 @@ def test_a_recorded_call_is_understood(name: str) -> None:
     assert told(recorded(name)) == TOLD[name]
 
 
+@pytest.mark.parametrize("name", sorted(TOLD.keys() - {"61"}))  # which stops in the middle of a talk
+def test_nothing_is_left_of_a_call_that_is_over(name: str) -> None:
+    switch = Switch()
+    for message in recorded(name):
+        switch.tell(message)
+    assert switch.translator.known() == frozenset()
+
+
 @pytest.mark.parametrize("name", NO_CALL_OF_OURS)
 def test_what_never_came_to_the_gate_is_no_call(name: str) -> None:
     assert told(recorded(name)) == []
@@ -215,6 +223,68 @@ def test_nothing_that_asterisk_could_say_is_too_much(said: list[tuple[str, list[
     for event, headers in said:
         lines = [f"Event: {event}", *(f"{name}: {value}" for name, value in headers)]
         switch.tell(Message("\r\n".join(lines).encode("utf-8", "surrogatepass")))
+
+
+# -------------------------------------------------------------------- the channel list
+
+
+def listing() -> list[Message]:
+    """Five calls: one at the gate, one ringing, one talking, one that listens to an announcement, one talking."""
+    return [message for message in recorded("50") if message.event == "Status" and message.all("Variable")]
+
+
+def test_a_channel_list_tells_the_calls_and_their_answers() -> None:
+    switch = Switch()
+    seen = switch.translator.listed(listing(), frozenset(), Instant(1_795_293_520_000, 5_000))
+    answers = {alive.call.call_id: alive.answered_at and alive.answered_at.wall_ms for alive in seen}
+    assert answers == {
+        "1795293515.828": None,
+        "1795293515.829": None,
+        "1795293515.830": 1_795_293_515_838,
+        "1795293515.831": None,
+        "1795293515.832": 1_795_293_515_853,
+    }
+    legs = switch.translator.legs("1795293515.830")
+    assert legs is not None
+    assert (legs.channel, legs.carrier) == ("PJSIP/uac-000001a0", "1795293515.834")
+
+
+def test_what_a_list_lacks_is_forgotten_unless_it_is_younger() -> None:
+    switch = Switch()
+    switch.translator.listed(listing(), frozenset(), switch.now)
+    before = switch.translator.known()
+    for message in recorded("10")[:3]:  # offered since
+        switch.tell(message)
+    assert switch.translator.listed([], before, switch.now) == []
+    assert switch.translator.known() == {"1795292943.6"}
+
+
+def test_a_leg_without_an_ingress_channel_is_a_call_still() -> None:
+    """After a transfer the carrier leg lives on."""
+    channels = [message for message in listing() if message["Uniqueid"] == "1795293515.834"]
+    (seen,) = Switch().translator.listed(channels, frozenset(), EARLY)
+    assert (seen.call.call_id, seen.answered_at is not None) == ("1795293515.830", True)
+
+
+# -------------------------------------------------------------------- two clocks
+
+
+def test_before_the_clocks_are_compared_a_thing_happens_when_it_is_read() -> None:
+    now = Instant(5_000, 700)
+    assert SwitchTime().place("4.321987", now) == (Instant(4_321, 700), True)
+    assert SwitchTime().place("", now) == (now, False)
+
+
+def test_what_is_told_late_is_placed_when_it_happened() -> None:
+    time = SwitchTime()
+    time.compare("100.000", Instant(5_000_000, 40_000))
+    assert time.place("101.500000", Instant(5_009_000, 49_000)) == (Instant(101_500, 41_500), True)
+    assert time.place("110.000000", Instant(5_009_000, 49_000)) == (Instant(110_000, 49_000), True)  # not in the future
+
+
+@pytest.mark.parametrize("timestamp", ["", "x", "0.000000", "(null)", "-1.5", "1.x", "9" * 40, "\u0661.5"])
+def test_what_is_no_timestamp(timestamp: str) -> None:
+    assert to_ms(timestamp) is None
 
 
 # -------------------------------------------------------------------- what it costs
