@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from callctl.control.journal import Journal
+from tests.e2e.daemon import daemon
 from tests.e2e.front_door import FrontDoor
+
+__all__ = ["daemon", "door"]
 
 
 @pytest.fixture
