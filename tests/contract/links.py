@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,13 +26,13 @@ async def linked(url: str, **options: Any) -> AsyncIterator[Link]:
 
 @contextlib.asynccontextmanager
 async def served(peer: Peer) -> AsyncIterator[str]:
-    """The URL at which `peer` meets whoever connects."""
-    meetings: set[asyncio.Task[None]] = set()
+    """The URL at which `peer` meets whoever connects. Afterwards nothing is left, not even of who just came."""
+    loop = asyncio.get_running_loop()
+    meetings: list[asyncio.Task[None]] = []
+    over = asyncio.Event()
 
-    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        meetings.add(task)
+    async def meet(connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
         with contextlib.suppress(ConnectionError):
             try:
                 await peer(reader, writer)
@@ -39,13 +40,25 @@ async def served(peer: Peer) -> AsyncIterator[str]:
                 writer.close()
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(meet, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for _ in range(5):  # turns of the loop until who was just accepted is met
-            await asyncio.sleep(0)
-        for meeting in meetings:
-            meeting.cancel()
-        await asyncio.gather(*meetings, return_exceptions=True)
+    async def accept() -> None:
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            if over.is_set():
+                connection.close()
+                return
+            meetings.append(asyncio.create_task(meet(connection)))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        accepting = asyncio.create_task(accept())
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()  # a last guest ends the accepting: cancelled, it could drop one that has just come
+        _, guest = await asyncio.open_connection(*listener.getsockname())
+        await accepting
+        guest.close()
+        with contextlib.suppress(ConnectionError):
+            await guest.wait_closed()
+    await asyncio.sleep(0)  # every meeting begins, so that it ends in order
+    for meeting in meetings:
+        meeting.cancel()
+    await asyncio.gather(*meetings, return_exceptions=True)
