@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callctl.call import admission, ending, running
+from callctl.call import admission, blind, ending, running
 from callctl.call.admission import Finding, Policy, Proposal
 from callctl.call.effects import AdmitCall, JournalNow, RejectCall, SettleNow, TakeNow, Unexpected
 from callctl.call.events import (
@@ -38,10 +38,10 @@ from callctl.call.events import (
     Taken,
     TakeRefused,
 )
-from callctl.call.running import Advance, deadline_at, forget, holding, seen
+from callctl.call.running import Advance, deadline_at, forget, holding
 from callctl.call.session import Session, State
 from callctl.call.settlement import refuse
-from callctl.call.trace import Check, Verdict, decode_trace, encode_trace
+from callctl.call.trace import Check, Verdict, encode_trace
 from callctl.causes import Cause, Refusal, cause_of
 from callctl.clock import Instant
 from callctl.prepaid import slicing
@@ -60,8 +60,7 @@ def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) ->
 
 def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
     """The first step of an offered call: take; or, where the core refuses, only look at what the store would say."""
-    session = replace(proposal.session, trace=encode_trace(proposal.trace), busy=True)
-    take = replace(proposal.take, session=replace(proposal.take.session, trace=session.trace))
+    session, take = replace(proposal.session, busy=True), proposal.take
     if proposal.refused is not None:
         session = admission.refuse(session, proposal.refused)
         take = replace(take, probe=True)
@@ -69,19 +68,15 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
-    held = holding(replace(session, busy=False, tries=0), session.wanted_s, event.overflow)
-    findings = admission.judged(held, event)
+    held = holding(session, session.wanted_s, event.overflow)
+    trace = _longer(session, admission.judged(held, event))
     if session.refusal is not None:  # the core had refused; this was only a look
-        return _say_no(_traced(replace(session, busy=False), findings), now)
-    session = seen(_traced(replace(held, version=session.version + 1), findings), event.available)
+        return _say_no(replace(session, busy=False, trace=trace), now)
+    version, affordable_s = session.version + 1, running.affordable(held, event.available)
+    session = replace(held, busy=False, tries=0, version=version, trace=trace, affordable_s=affordable_s)
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
-    session = replace(
-        session,
-        state=State.ADMITTED,
-        first_granted_s=session.granted_s,
-        first_affordable_s=session.affordable_s,
-    )
+    session = replace(session, state=State.ADMITTED, first_granted_s=session.granted_s, first_affordable_s=affordable_s)
     return session, (
         deadline_at(session, Deadline.BUDGET, None),
         deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
@@ -101,7 +96,7 @@ def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Po
         return _take_less(session, event, now, policy)
     if session.refusal is None:
         session = admission.refuse(session, refused or Finding("credit", "others were faster", Refusal.NO_CREDIT))
-    return _say_no(_traced(session, findings), now)
+    return _say_no(replace(session, trace=_longer(session, findings)), now)
 
 
 def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
@@ -147,7 +142,7 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
     if session.emergency or (session.refusal is None and postpaid and policy.blind_s):
         granted_s = session.granted_s if session.emergency else min(policy.blind_s, session.ceiling_s)
         line = Check("store", Verdict.SKIP, f"{refusal}: admitted without it, for {granted_s} s")
-        trace = encode_trace((*decode_trace(session.trace), line))
+        trace = session.trace + encode_trace([line])
         session = replace(session, state=State.BLIND, granted_s=granted_s, first_granted_s=granted_s, trace=trace)
         return session, (
             deadline_at(session, Deadline.BUDGET, None),
@@ -181,8 +176,9 @@ def _given_up(session: Session, event: Released, now: Instant, policy: Policy) -
     return ending.released(session, event), ()
 
 
-def _traced(session: Session, findings: list[Finding]) -> Session:
-    return replace(session, trace=encode_trace((*decode_trace(session.trace), *map(admission.traced, findings))))
+def _longer(session: Session, findings: list[Finding]) -> bytes:
+    """The trace with what the store found."""
+    return session.trace + encode_trace([admission.traced(finding) for finding in findings])
 
 
 def _refused_answer(session: Session, event: Taken | TakeRefused, now: Instant, policy: Policy) -> Advance:
@@ -204,61 +200,6 @@ def _refused_unrecorded(session: Session, _: StoreFailed, now: Instant, policy: 
 
 def _refused_deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
     return _tell(session) if event.deadline is Deadline.BUDGET else (session, ())
-
-
-# ---- admitted without the store
-
-
-def _blind_answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
-    session = replace(session, answered=event.at, answer_stated=event.stated)
-    quiet = deadline_at(session, Deadline.SETUP, None)
-    return session, (quiet, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
-
-
-def _blind_released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
-    session = ending.released(session, event)
-    if session.busy:  # a take is under way: its answer decides whether the store or the journal closes the call
-        return session, ()
-    return session, (JournalNow(session), *forget(session))
-
-
-def _blind_deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
-    match event.deadline:
-        case Deadline.RETRY if not session.busy:
-            session = replace(session, wanted_s=session.granted_s, busy=True)
-            return session, (TakeNow(replace(admission.take_for(session, None, now, policy), force=True)),)
-        case Deadline.LOST:
-            return _blind_released(session, Released(session.call, now, estimated=True), now, policy)
-        case Deadline.CUT | Deadline.SETUP:
-            return running.deadline(session, event, now, policy)
-        case _:
-            return session, ()
-
-
-def _blind_taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
-    """The store is back: from here on it is a call like any other."""
-    session = replace(session, busy=False, version=session.version + 1)
-    state = State.ADMITTED if session.answered is None else State.ANSWERED
-    granted_s = session.granted_s
-    session = seen(holding(replace(session, state=state), session.wanted_s, event.overflow), event.available)
-    if session.released is not None:
-        session, effects = ending.settle(replace(holding(session, session.wanted_s), granted_s=granted_s))
-        return session, (JournalNow(session), *effects)
-    session, asking = running.ask(session, granted_s, now, policy, force=True)
-    return session, (JournalNow(session), *asking)
-
-
-def _blind_failed(session: Session, _: StoreFailed | TakeRefused, now: Instant, policy: Policy) -> Advance:
-    session = replace(session, busy=False)
-    if session.released is not None:
-        return session, (JournalNow(session), *forget(session))
-    return session, (deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),)
-
-
-def _forgotten(session: Session, _: Forgotten, now: Instant, policy: Policy) -> Advance:
-    """The store lost the call; it runs on, as one that was admitted without the store, until it is taken anew."""
-    session = replace(session, state=State.BLIND, busy=False, version=0)
-    return session, (JournalNow(session), deadline_at(session, Deadline.RETRY, now))
 
 
 # ---- the store knows better
@@ -310,13 +251,13 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.REFUSED, Released): running.ignored,
     (State.REFUSED, Recalled): _recalled,
     (State.BLIND, Alerting): running.alerting,
-    (State.BLIND, Answered): _blind_answered,
-    (State.BLIND, Released): _blind_released,
+    (State.BLIND, Answered): blind.answered,
+    (State.BLIND, Released): blind.released,
     (State.BLIND, HangUpAsked): running.hang_up,
-    (State.BLIND, DeadlineReached): _blind_deadline,
-    (State.BLIND, Taken): _blind_taken,
-    (State.BLIND, TakeRefused): _blind_failed,
-    (State.BLIND, StoreFailed): _blind_failed,
+    (State.BLIND, DeadlineReached): blind.deadline,
+    (State.BLIND, Taken): blind.taken,
+    (State.BLIND, TakeRefused): blind.failed,
+    (State.BLIND, StoreFailed): blind.failed,
     (State.BLIND, Recalled): _recalled,
     (State.ADMITTED, Alerting): running.alerting,
     (State.ADMITTED, Answered): running.answered,
@@ -329,7 +270,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.ADMITTED, ExtendRefused): running.extend_refused,
     (State.ADMITTED, StoreFailed): running.extend_failed,
     (State.ADMITTED, SwitchFailed): running.switch_failed,
-    (State.ADMITTED, Forgotten): _forgotten,
+    (State.ADMITTED, Forgotten): blind.forgotten,
     (State.ADMITTED, Recalled): _recalled,
     (State.ANSWERED, SeenAlive): running.seen_alive,
     (State.ANSWERED, Released): running.released,
@@ -340,7 +281,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.ANSWERED, ExtendRefused): running.extend_refused,
     (State.ANSWERED, StoreFailed): running.extend_failed,
     (State.ANSWERED, SwitchFailed): running.switch_failed,
-    (State.ANSWERED, Forgotten): _forgotten,
+    (State.ANSWERED, Forgotten): blind.forgotten,
     (State.ANSWERED, Recalled): _recalled,
     (State.SETTLING, Extended): ending.answered_late,
     (State.SETTLING, ExtendRefused): ending.answered_late,

@@ -1,0 +1,75 @@
+"""A call that was admitted without the store: by policy, because it is an emergency, or because the store lost it.
+
+It is journalled, and taken after all when the store is back. Handlers of `machine.TABLE`.
+"""
+
+from msgspec.structs import replace
+
+from callctl.call import admission, ending, running
+from callctl.call.admission import Policy
+from callctl.call.effects import JournalNow, TakeNow
+from callctl.call.events import (
+    Answered,
+    Deadline,
+    DeadlineReached,
+    Forgotten,
+    Released,
+    StoreFailed,
+    Taken,
+    TakeRefused,
+)
+from callctl.call.running import Advance, deadline_at, forget, holding, seen
+from callctl.call.session import Session, State
+from callctl.clock import Instant
+
+
+def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
+    session = replace(session, answered=event.at, answer_stated=event.stated)
+    quiet = deadline_at(session, Deadline.SETUP, None)
+    return session, (quiet, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
+
+
+def released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
+    session = ending.released(session, event)
+    if session.busy:  # a take is under way: its answer decides whether the store or the journal closes the call
+        return session, ()
+    return session, (JournalNow(session), *forget(session))
+
+
+def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
+    match event.deadline:
+        case Deadline.RETRY if not session.busy:
+            session = replace(session, wanted_s=session.granted_s, busy=True)
+            return session, (TakeNow(replace(admission.take_for(session, None, now, policy), force=True)),)
+        case Deadline.LOST:
+            return released(session, Released(session.call, now, estimated=True), now, policy)
+        case Deadline.CUT | Deadline.SETUP:
+            return running.deadline(session, event, now, policy)
+        case _:
+            return session, ()
+
+
+def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
+    """The store is back: from here on it is a call like any other."""
+    session = replace(session, busy=False, version=session.version + 1)
+    state = State.ADMITTED if session.answered is None else State.ANSWERED
+    granted_s = session.granted_s
+    session = seen(holding(replace(session, state=state), session.wanted_s, event.overflow), event.available)
+    if session.released is not None:
+        session, effects = ending.settle(replace(holding(session, session.wanted_s), granted_s=granted_s))
+        return session, (JournalNow(session), *effects)
+    session, asking = running.ask(session, granted_s, now, policy, force=True)
+    return session, (JournalNow(session), *asking)
+
+
+def failed(session: Session, _: StoreFailed | TakeRefused, now: Instant, policy: Policy) -> Advance:
+    session = replace(session, busy=False)
+    if session.released is not None:
+        return session, (JournalNow(session), *forget(session))
+    return session, (deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),)
+
+
+def forgotten(session: Session, _: Forgotten, now: Instant, policy: Policy) -> Advance:
+    """The store lost the call; it runs on, as one that was admitted without the store, until it is taken anew."""
+    session = replace(session, state=State.BLIND, busy=False, version=0)
+    return session, (JournalNow(session), deadline_at(session, Deadline.RETRY, now))
