@@ -82,7 +82,7 @@ def _put(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(account)
         else:
-            say("put", account["id"])
+            say(f"put {account['id']}")
     return Exit.OK
 
 

@@ -5,9 +5,9 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from callctl.cli.client import Client, Json, client_options
+from callctl.cli.client import Client, Json, client_options, count
 from callctl.cli.exits import Exit
-from callctl.cli.terminal import clock_time, minutes, print_json, print_table, say
+from callctl.cli.terminal import cell_text, clock_time, minutes, print_json, print_table, say
 
 _POLL_MS = 1_000
 _COLUMNS = ("seq", "released", "call", "account", "role", "from", "to", "verdict", "talked", "billed", "charge", "")
@@ -18,13 +18,13 @@ def add(commands: Any) -> None:
     actions = cdr.add_subparsers(metavar="ACTION", required=True)
     listed = actions.add_parser("list", parents=[client_options()], help="in the order of their sequence")
     listed.add_argument("--since", metavar="TIME", help="RFC 3339: only what was written at or after it")
-    listed.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    listed.add_argument("--limit", type=count, metavar="N", help="at most so many")
     listed.set_defaults(run=_list)
     follow = actions.add_parser("follow", parents=[client_options()], help="as they come, until interrupted")
     follow.set_defaults(run=_follow)
     for parser in (listed, follow):
         parser.add_argument("--account", help="only this account's")
-        parser.add_argument("--after", type=int, metavar="SEQUENCE", help="only what follows it")
+        parser.add_argument("--after", type=count, metavar="SEQUENCE", help="only what follows it")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ async def _print_as_they_come(client: Client, arguments: argparse.Namespace) -> 
             if arguments.json:
                 print_json(record)
             else:
-                say(*_row(record))
+                say("  ".join(map(cell_text, _row(record))))
         after, since = page["next"], None
         if not page["more"]:
             await clock.sleep_ms(_POLL_MS)

@@ -45,6 +45,13 @@ def client_options() -> argparse.ArgumentParser:
     return parser
 
 
+def count(text: str) -> int:
+    """An option that is a whole number, 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(text)
+    return int(text)
+
+
 class Client:
     """Raises SaidNoError for every answer that is not 200, UnreachableError where none comes."""
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from callctl.cli.client import configuration_option
+from callctl.cli.client import configuration_option, count
 from callctl.cli.exits import Exit, SaidNoError
 
 
@@ -13,8 +13,8 @@ def add(commands: Any) -> None:
     )
     run.set_defaults(run=_run)
     demo = commands.add_parser("demo", help="see everything at work, without a PBX and without root")
-    demo.add_argument("--seconds", type=int, metavar="N", help="end after this time")
-    demo.add_argument("--port", type=int, default=0, metavar="P", help="of the API; default: a free one")
+    demo.add_argument("--seconds", type=count, metavar="N", help="end after this time")
+    demo.add_argument("--port", type=count, default=0, metavar="P", help="of the API; default: a free one")
     demo.set_defaults(run=_demo)
 
 

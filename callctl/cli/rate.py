@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callctl.cli.client import Client, Json, client_options, segment
+from callctl.cli.client import Client, Json, client_options, count, segment
 from callctl.cli.exits import Exit, SaidNoError, WrongUseError
 from callctl.cli.terminal import minutes, print_json, say
 
@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     )
     rate.add_argument("--plan", metavar="P")
     rate.add_argument("--to", metavar="N", help="in international form: +31612345678")
-    rate.add_argument("--seconds", type=int, metavar="S", help="the call's duration")
+    rate.add_argument("--seconds", type=count, metavar="S", help="the call's duration")
     rate.add_argument("--at", metavar="T", help="when it is answered, RFC 3339; default: now")
     rate.add_argument("--cases", type=Path, metavar="FILE.json", help="examples; one JSON line each is printed")
     rate.set_defaults(run=_rate)
@@ -37,15 +37,15 @@ def add(commands: Any) -> None:
 def _rate(arguments: argparse.Namespace) -> int:
     if arguments.cases is not None:
         return _rate_cases(arguments.cases)
-    if arguments.plan is None or arguments.to is None or arguments.seconds is None or arguments.seconds < 0:
+    if arguments.plan is None or arguments.to is None or arguments.seconds is None:
         raise WrongUseError("rate: --plan, --to and --seconds are needed, or --cases")
     rated = _rate_call(Client.of(arguments), arguments)
     if arguments.json:
         print_json(rated)
         return Exit.OK
     say(f"{rated['charge']} {rated['currency']} for {minutes(rated['billed_s'])}")
-    say(f"{rated['number']}: {rated['destination']} {rated['type']}, row {rated['row']} of {rated['plan']}", indent=2)
-    say(f"{rated['connection_fee']} + {rated['per_minute']} per minute", indent=2)
+    say(f"  {rated['number']}: {rated['destination']} {rated['type']}, row {rated['row']} of {rated['plan']}")
+    say(f"  {rated['connection_fee']} + {rated['per_minute']} per minute")
     return Exit.OK
 
 

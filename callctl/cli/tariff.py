@@ -55,7 +55,7 @@ def _put(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(plan)
         else:
-            say("put", plan["id"])
+            say(f"put {plan['id']}")
     return Exit.OK
 
 

@@ -19,9 +19,9 @@ def print_json(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-def say(*words: object, indent: int = 0) -> None:
+def say(line: str) -> None:
     """A line of plain text."""
-    print(" " * indent + printable(" ".join(str(word) for word in words if word not in (None, ""))))
+    print(printable(line), flush=True)
 
 
 def console(*, stderr: bool = False) -> "Console":

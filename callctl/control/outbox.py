@@ -65,8 +65,7 @@ class Outbox:
                     group.create_task(self._serve(line))
                 group.create_task(self._trim())
         finally:
-            for line in self._lines:
-                await line.close()
+            await asyncio.gather(*(line.close() for line in self._lines))
 
     async def _serve(self, line: "_Line") -> None:
         scanned: Instant | None = None

@@ -80,6 +80,8 @@ def test_help_imports_nothing_heavy() -> None:
         ["rate", "--cases", "nowhere.json"],
         ["account", "put", "nowhere.json"],
         ["calls", "hangup"],
+        ["cdr", "list", "--limit", "-1"],
+        ["cdr", "list", "--limit", "ten"],
         ["account", "list", "--url", "ftp://h"],
         ["tariff", "import", "retail", "nowhere.csv"],
     ],
