@@ -13,7 +13,7 @@ from callctl.accounts import Account, Chain, Trunk, WarnTo
 from callctl.call.events import Offered, SlotUse, Taken, TakeRefused
 from callctl.call.session import Level, Session, State
 from callctl.call.takes import Take, TakeLevel
-from callctl.call.trace import Check, Trace, Verdict
+from callctl.call.trace import Check, Verdict, encode_trace
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot, slots
@@ -82,11 +82,10 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """A session that is ready to take, what to take, and the core's checks with what they found against it."""
+    """A session that is ready to take, what to take, and what the core's checks found against it."""
 
     session: Session
     take: Take
-    trace: Trace
     refused: Finding | None
 
 
@@ -130,8 +129,8 @@ def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
         saw = f"{facts.b_number.e164} {facts.b_number.type}"
         limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
         yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account))
-    for price in facts.prices:
-        yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(price.account))
+    for account, price in zip(facts.chain, facts.prices, strict=False):
+        yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
 
 
 def _margin(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
@@ -157,7 +156,7 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
     """Run the core's checks, and build the session and the take of its first slice."""
     number = facts.b_number.e164 if facts.b_number is not None else facts.dialled
     if facts.emergency:
-        trace: tuple[Check, ...] = (Check("emergency", Verdict.PASS, f"{number} is an emergency number"),)
+        trace = [Check("emergency", Verdict.PASS, f"{number} is an emergency number")]
         refused = None
     else:
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now)]
@@ -166,10 +165,10 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
             for account in facts.chain
             for key in account.unenforced
         )
-        trace = (Check("emergency", Verdict.PASS, number), *map(traced, found), *unenforced)
+        trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *unenforced]
         refused = deciding(found)
-    session = _session(offered, facts, number, policy)
-    return Proposal(session, take_for(session, facts.trunk, now, policy), trace, refused)
+    session = _session(offered, facts, number, encode_trace(trace), policy)
+    return Proposal(session, take_for(session, facts.trunk, now, policy), refused)
 
 
 def traced(finding: Finding) -> Check:
@@ -177,7 +176,7 @@ def traced(finding: Finding) -> Check:
     return Check(finding.check, verdict, finding.saw, finding.limit, finding.level)
 
 
-def _session(offered: Offered, facts: Facts, number: str, policy: Policy) -> Session:
+def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     levels = tuple(
@@ -211,6 +210,7 @@ def _session(offered: Offered, facts: Facts, number: str, policy: Policy) -> Ses
         granted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
         slice_s=least_s,
         wanted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
+        trace=trace,
     )
 
 
@@ -262,21 +262,20 @@ def take_for(session: Session, trunk: Trunk | None, now: Instant, policy: Policy
         rates = ((trunk.id, trunk.calls_per_second),)
     return Take(
         session=session,
-        levels=tuple(
-            TakeLevel(
-                level.account,
-                level.slots,
-                0 if session.emergency else slicing.cost(level, session.granted_s),
-                0 if session.emergency else slicing.cost(replace(level, overflow=True), session.granted_s),
-            )
-            for level in session.levels
-        ),
+        levels=tuple(_take_of(level, 0 if session.emergency else session.granted_s) for level in session.levels),
         trunk_slots=slots(trunk.caps, session.direction, b_digits, "") if trunk is not None and trunk.caps else (),
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
         now_ms=now.wall_ms,
         force=session.emergency,
     )
+
+
+def _take_of(level: Level, seconds: int) -> TakeLevel:
+    hold = hold_overflow = slicing.cost(level, seconds)
+    if level.surcharge_call or level.surcharge_minute:
+        hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
+    return TakeLevel(level.account, level.slots, hold, hold_overflow)
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:

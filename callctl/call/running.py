@@ -53,18 +53,22 @@ def forget(session: Session) -> tuple[Effect, ...]:
 
 def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> Session:
     """The session granted `granted_s`, each level holding what that costs, with the overflow the store saw."""
-    flags = overflow or [level.overflow for level in session.levels]
-    levels = [replace(level, overflow=over) for level, over in zip(session.levels, flags, strict=True)]
+    levels = session.levels
+    if overflow:
+        levels = tuple(replace(level, overflow=over) for level, over in zip(levels, overflow, strict=True))
     costs = [0 if session.emergency else slicing.cost(level, granted_s) for level in levels]
     held = tuple(replace(level, held=micros) for level, micros in zip(levels, costs, strict=True))
     return replace(session, levels=held, granted_s=granted_s)
 
 
+def affordable(session: Session, available: Sequence[int | None]) -> int | None:
+    """The longest call that its payers can pay, as the store has just said; None where nothing limits it."""
+    return None if session.emergency else slicing.affordable_by_all(session.levels, available)
+
+
 def seen(session: Session, available: Sequence[int | None]) -> Session:
-    """The session with what its payers can still afford, as the store has just said."""
-    if session.emergency:
-        return replace(session, affordable_s=None)
-    return replace(session, affordable_s=slicing.affordable_by_all(session.levels, available))
+    """The session with what its payers can still afford."""
+    return replace(session, affordable_s=affordable(session, available))
 
 
 def armed(session: Session, now: Instant) -> tuple[Effect, ...]:

@@ -20,7 +20,15 @@ def settle(session: Session) -> Settlement:
 
 
 def correct(before: Session, after: Session) -> Settlement:
-    """The true end of a call that was estimated: the difference, in posts and records of its own."""
+    """The true end of a call that was estimated: the difference, in posts and records of its own.
+
+    What the estimate did not charge a prepaid payer is held no longer, so it is not charged now.
+    """
+    guessed = dues(before)
+    charged_s = [
+        due.duration_s - due.unbilled_s for level, due in zip(before.levels, guessed, strict=True) if level.prepaid
+    ]
+    after = replace(after, granted_s=min([after.granted_s, *charged_s]))
     owed = dues(after)
     ended = replace(
         after,
@@ -33,7 +41,7 @@ def correct(before: Session, after: Session) -> Settlement:
         Post(level.account, "correction", due.total - posted)
         for level, due, posted in zip(after.levels, owed, before.posted, strict=True)
     )
-    return Settlement(ended, posts, cdr.corrections(ended, dues(before), owed))
+    return Settlement(ended, posts, cdr.corrections(ended, guessed, owed))
 
 
 def refuse(session: Session) -> Settlement:

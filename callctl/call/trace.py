@@ -1,5 +1,6 @@
 """The trace: every check of an admission in order, with what it saw, its threshold and its verdict."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -44,14 +45,14 @@ def visible(trace: Trace, account: str | None) -> list[dict[str, str]]:
     return lines
 
 
-def encode_trace(trace: Trace) -> bytes:
-    """The trace as a session keeps it: small."""
-    return _encoder.encode(trace)
+def encode_trace(checks: Sequence[Check]) -> bytes:
+    """The checks as a session keeps them: a line of JSON each, so that more can be put behind them."""
+    return _encoder.encode_lines(checks)
 
 
-def decode_trace(packed: bytes) -> Trace:
-    return _decoder.decode(packed) if packed else ()
+def decode_trace(lines: bytes) -> Trace:
+    return tuple(_decoder.decode_lines(lines))
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Trace)
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Check)

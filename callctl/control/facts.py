@@ -96,9 +96,7 @@ def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, De
 
 
 def _free(chain: Sequence[Account], what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
-    return tuple(
-        LevelPrice(level.id, level.plan, what, what, "", traffic_class, _FREE, None, None, None) for level in chain
-    )
+    return tuple(LevelPrice(level.plan, what, what, "", traffic_class, _FREE, None, None, None) for level in chain)
 
 
 @lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ rounds to the credit gives the last increment that it pays for. Neither takes lo
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import msgspec
 
@@ -30,7 +31,7 @@ class Tier(msgspec.Struct, frozen=True, array_like=True, gc=False):
     increment_s: int
 
 
-class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Price(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """Everything that a charge needs, by itself, in micro-units. A session keeps it: no reload changes it.
 
     `tiers` ascend from second 0; an initial block is a tier of its own (30/6: one increment of 30, then 6).
@@ -123,6 +124,7 @@ def affordable_seconds(price: Price, credit_micros: int, at_most_s: int) -> int:
     return at_most_s if last_s is None else min(last_s, at_most_s)
 
 
+@lru_cache(maxsize=8_192)
 def first_charged_second(price: Price) -> int | None:
     """The length of the shortest call that costs something; None for a price that never charges."""
     last_free_s = _last_second(price, 0)

@@ -5,6 +5,7 @@ Prices per minute are compared as they are charged, fees apart, for every tier t
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 
 import msgspec
 
@@ -15,7 +16,7 @@ from callctl.rating.match import LevelPrice
 _RATE_DENOMINATOR = 100  # a rule's 10^-8 per minute are hundredths of a micro-unit
 
 
-class MarginRule(msgspec.Struct, frozen=True):
+class MarginRule(msgspec.Struct, frozen=True, cache_hash=True):
     """The least that the seller must earn: every part that is set must hold, for a sell price of 0 too.
 
     `min_per_minute`: 10^-8 per minute; `min_percent`: of the purchase price per minute, in millionths of it;
@@ -28,7 +29,7 @@ class MarginRule(msgspec.Struct, frozen=True):
     assumed_seconds: int = 180
 
 
-class MaxCost(msgspec.Struct, frozen=True):
+class MaxCost(msgspec.Struct, frozen=True, cache_hash=True):
     """Bounds of the purchase price: `per_minute` in 10^-8; `connection` and `per_call` in micro-units."""
 
     per_minute: int | None = None
@@ -51,6 +52,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 NO_BUY = Found(kept=False, saw="no purchase price", limit="a rule on the purchase price needs one", no_buy=True)
 
 
+@lru_cache(maxsize=8_192)
 def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> Found:
     """Whether the sale earns what the rule demands, over calls of up to `until_s` (None: of any length)."""
     sell, buy = price.sell, price.buy
@@ -75,6 +77,7 @@ def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None)
     return Found(kept=True, saw=_pair(*prices[0]))
 
 
+@lru_cache(maxsize=8_192)
 def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) -> Found:
     """Whether the purchase is within its bounds, over calls of up to `until_s` (None: of any length).
 

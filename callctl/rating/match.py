@@ -6,6 +6,7 @@ names its numbers by itself, and the row's type is what they are called.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import gcd, lcm
 
 import msgspec
@@ -17,6 +18,8 @@ from callctl.rating.tariff import MAX_PREFIX_DIGITS, MAX_UNITS, Direction, Incre
 
 MAX_EXACT = 2**63 - 1
 """The largest numerator or denominator of a price per minute: what MessagePack holds."""
+
+PRICES_KEPT = 8_192  # of the rows that were asked for last; a price takes about 1 kB
 
 _TABLE_DENOMINATOR = 100  # `Row.per_minute` counts 10^-8: hundredths of a micro-unit
 
@@ -157,13 +160,12 @@ class Minutes(msgspec.Struct, frozen=True, gc=False):
     steps: tuple[tuple[int, int], ...]
 
 
-class LevelPrice(msgspec.Struct, frozen=True):
-    """What one account sells a call for (to the level below, or the customer) and what it costs its seller.
+class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """What one level sells a call for (to the level below, or the customer) and what it costs its seller.
 
     `buy` None: no purchase row was found. `traffic_class` is empty where the row states none.
     """
 
-    account: str
     plan: str
     row: str
     destination: str
@@ -178,7 +180,7 @@ class LevelPrice(msgspec.Struct, frozen=True):
 NO_ROW = "no row"
 
 
-class NoRate(msgspec.Struct, frozen=True):
+class NoRate(msgspec.Struct, frozen=True, gc=False):
     """The level whose plan does not price the call, and why."""
 
     account: str
@@ -186,11 +188,12 @@ class NoRate(msgspec.Struct, frozen=True):
     reason: str
 
 
-class _Priced(msgspec.Struct, frozen=True, gc=False):
-    plan: Plan
-    match: Match
+class _Priced(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """What a level sells for, and what the level below needs to know of it: its exact minutes, its currency."""
+
+    level: LevelPrice
     minutes: Minutes
-    price: Price
+    currency: str
 
 
 def price_levels(
@@ -205,26 +208,12 @@ def price_levels(
     purchase = None if isinstance(bought, str) else bought
     prices: list[LevelPrice] = []
     for account, deck in reversed(levels):
-        if purchase is not None and purchase.plan.currency != deck.plan.currency:
+        if purchase is not None and purchase.currency != deck.plan.currency:
             purchase = None
         sale = _priced(deck, number, at_ms, direction, purchase)
         if isinstance(sale, str):
             return NoRate(account, deck.plan_at(at_ms).id, sale)
-        head = sale.match.rows[0]
-        prices.append(
-            LevelPrice(
-                account=account,
-                plan=sale.plan.id,
-                row=head.name,
-                destination=head.destination,
-                type=sale.match.type,
-                traffic_class=head.traffic_class or "",
-                sell=sale.price,
-                buy_plan=purchase.plan.id if purchase else None,
-                buy_row=purchase.match.rows[0].name if purchase else None,
-                buy=purchase.price if purchase else None,
-            )
-        )
+        prices.append(sale.level)
         purchase = sale
     return tuple(reversed(prices))
 
@@ -234,20 +223,37 @@ def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purcha
     match = deck.find(number, at_ms, direction)
     if match is None:
         return NO_ROW
-    if all(row.percent is None for row in match.rows):
-        steps = tuple((row.tier_from_s, row.per_minute or 0) for row in match.rows)
+    return _price_rows(deck.plan_at(at_ms), match.rows, match.type, purchase)
+
+
+@lru_cache(maxsize=PRICES_KEPT)
+def _price_rows(plan: Plan, rows: tuple[Row, ...], type: NumberType, purchase: _Priced | None) -> _Priced | str:
+    """The same values cost the same, whichever call asks: most calls go where others went before."""
+    if all(row.percent is None for row in rows):
+        steps = tuple((row.tier_from_s, row.per_minute or 0) for row in rows)
         minutes = Minutes(_TABLE_DENOMINATOR, steps)
     elif purchase is None:
         return "a percentage of a purchase price that is missing"
     else:
-        minutes = _percentages(match.rows, purchase.minutes)
+        minutes = _percentages(rows, purchase.minutes)
         dearest = max(per_minute for _, per_minute in minutes.steps)
         if dearest > MAX_UNITS * MICROS * minutes.denominator:
             return f"a percentage that makes more than {MAX_UNITS} per minute"
         if max(dearest, minutes.denominator) > MAX_EXACT:
             return "a percentage of percentages that is too fine to be exact"
-    plan = deck.plan_at(at_ms)
-    return _Priced(plan, match, minutes, price_of(plan, match.rows, minutes))
+    bought = purchase.level if purchase is not None else None
+    level = LevelPrice(
+        plan=plan.id,
+        row=rows[0].name,
+        destination=rows[0].destination,
+        type=type,
+        traffic_class=rows[0].traffic_class or "",
+        sell=price_of(plan, rows, minutes),
+        buy_plan=bought.plan if bought is not None else None,
+        buy_row=bought.row if bought is not None else None,
+        buy=bought.sell if bought is not None else None,
+    )
+    return _Priced(level, minutes, plan.currency)
 
 
 def _percentages(rows: tuple[Row, ...], purchase: Minutes) -> Minutes:

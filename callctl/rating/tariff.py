@@ -46,7 +46,7 @@ class IncrementBasis(StrEnum):
     TOTAL = "total"
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """A tariff plan: what holds for all its rows.
 
     `buy_plan`: the carrier's plan, which percent rows and margins of a root account look at.
@@ -71,7 +71,7 @@ class Plan(msgspec.Struct, frozen=True):
     extends: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=True):
     """One line of a deck. Exactly one of `per_minute` and `percent` is set; None elsewhere: not stated.
 
     `prefix`: digits of E.164 without "+"; empty for the default row.

@@ -52,7 +52,7 @@ def facts(
     chain = (account(),) if chain is None else chain
     sold = list(prices) or [price()] * len(chain)
     levels = tuple(
-        LevelPrice(a.id, a.plan, "31", "Netherlands", "MOB", "MOB", p, "carrier", "31", above)
+        LevelPrice(a.plan, "31", "Netherlands", "MOB", "MOB", p, "carrier", "31", above)
         for a, p, above in zip(chain, sold, [*sold[1:], buy], strict=False)
     )
     priced = number is not None and unpriced is None

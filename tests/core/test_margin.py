@@ -17,7 +17,7 @@ def price(*cents: int, from_s: tuple[int, ...] = (0,), fee: int = 0, increment_s
 
 
 def sale(sell: Price, buy: Price | None) -> LevelPrice:
-    return LevelPrice("acme", "plan", "31", "Netherlands", "FIX", "", sell, "carrier", "31", buy)
+    return LevelPrice("plan", "31", "Netherlands", "FIX", "", sell, "carrier", "31", buy)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ CARRIER = deck(row("", EURO // 10), plan=Plan("carrier"))
 def test_the_worked_plan(to: Number, seconds: int, amount: str, name: str) -> None:
     [level] = prices(STANDAARD, carrier=CARRIER, to=to)
     assert format_amount(charge(level.sell, seconds).micros) == amount
-    assert (level.account, level.plan, level.row) == ("level-0", "standaard", name)
+    assert (level.plan, level.row) == ("standaard", name)
     assert (level.buy_plan, level.buy_row, level.type) == ("carrier", "default", to.type)
     assert level.buy is not None
     assert level.buy.per_minute == "0.1000"
@@ -306,7 +306,7 @@ def test_a_percentage_is_of_the_level_above() -> None:
     payer = deck(Row("", percent=200 * PERCENT), plan=Plan("payer"))
     reseller = deck(Row("", percent=150 * PERCENT), plan=Plan("reseller", buy_plan="ignored"))
     levels = prices(payer, reseller, carrier=CARRIER)
-    assert [level.account for level in levels] == ["level-0", "level-1"]
+    assert [level.plan for level in levels] == ["payer", "reseller"]
     assert [level.sell.per_minute for level in levels] == ["0.3000", "0.1500"]
     assert [level.buy_plan for level in levels] == ["reseller", "carrier"]
     assert levels[0].buy == levels[1].sell
