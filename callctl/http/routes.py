@@ -12,7 +12,7 @@ from callctl.http.auth import Holder, Scope, Tokens
 Handler = Callable[[web.Request, Holder], Awaitable[web.StreamResponse]]
 OpenHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PROVIDER = Holder("anyone", frozenset())
+ANYONE = Holder("anyone", frozenset())
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,7 +54,7 @@ def endpoint(route: Route, tokens: Tokens) -> OpenHandler:
 
     async def serve(request: web.Request) -> web.StreamResponse:
         try:
-            holder = PROVIDER
+            holder = ANYONE
             if scope is not None:
                 holder = tokens.holder(request.headers.get("Authorization"), request.remote or "", scope, basic=basic)
                 if provider and holder.account is not None:
