@@ -17,41 +17,41 @@ if known and known.state ~= 'refused' then
 end
 
 local fits = true
-local before, after, writes, taken = {}, {}, {}, {}
-local function answer(word, word_after)
-  before[#before + 1] = word
-  after[#after + 1] = word_after or word
-end
-
+local words, levels, writes, taken = {}, {}, {}, {}
 local at = 9
 local over = false
 for hash = 1, tonumber(ARGV[8]) do
   local key, hold, hold_overflow, counters = KEYS[hash + 2], ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local names = {}
-  for n = 1, counters do names[n] = ARGV[at + 3 * n] end
-  local seen = redis.call('HMGET', key, 'bal', 'held', 'floor', unpack(names))
-  local write, in_use = {'HSET', key}, {}
+  local ask, write, names = {'HMGET', key, 'bal', 'held', 'floor'}, {'HSET', key}, ''
   for n = 1, counters do
-    in_use[n] = tonumber(seen[n + 3]) or 0
-    local limit, hard_limit = tonumber(ARGV[at + 3 * n + 1]), tonumber(ARGV[at + 3 * n + 2])
-    if hard_limit and in_use[n] >= hard_limit then fits = false end
-    if limit and in_use[n] >= limit then over = true end
-    write[2 * n + 1], write[2 * n + 2] = names[n], in_use[n] + 1
+    ask[n + 5] = ARGV[at + 3 * n]
+    names = names .. ' ' .. ask[n + 5]
   end
-  local overflow = over and 1 or 0
+  local seen = redis.call(unpack(ask))
+  local in_use = {}
+  for n = 1, counters do
+    local limit, hard_limit = tonumber(ARGV[at + 3 * n + 1]), tonumber(ARGV[at + 3 * n + 2])
+    in_use[n] = seen[n + 3] or '0'
+    local count = tonumber(in_use[n])
+    if hard_limit and count >= hard_limit then fits = false end
+    if limit and count >= limit then over = true end
+    write[2 * n + 1], write[2 * n + 2] = ask[n + 5], digits(count + 1)
+  end
+  local overflow = over and '1' or '0'
   if hold ~= '-' then
-    hold = tonumber(over and hold_overflow or hold)
-    local left = available(seen[1], seen[2], seen[3])
-    if left and hold > 0 and left < hold then fits = false end
-    answer(left and digits(left) or '-', left and digits(left - hold))
-    answer(overflow)
-    write[#write + 1], write[#write + 2] = 'held', digits((tonumber(seen[2]) or 0) + hold)
-    hold = digits(hold)
+    if over then hold = hold_overflow end
+    local amount, left = tonumber(hold), available(seen[1], seen[2], seen[3])
+    if left and amount > 0 and left < amount then fits = false end
+    levels[#levels + 1] = {word = #words + 1, left = left, hold = amount}
+    words[#words + 1] = '-'
+    words[#words + 1] = overflow
+    write[#write + 1] = 'held'
+    write[#write + 1] = digits((tonumber(seen[2]) or 0) + amount)
     over = false  -- the overflow of a trunk stays set until here: its account is the first level
   end
-  for n = 1, counters do answer(in_use[n]) end
+  for n = 1, counters do words[#words + 1] = in_use[n] end
   if #write > 2 then writes[#writes + 1] = write end
-  taken[hash] = line(key, hold, overflow, counters > 0 and ' ' .. table.concat(names, ' ') or '')
+  taken[hash] = line(key, hold, overflow, names)
   at = at + 3 + 3 * counters
 end
 
@@ -67,13 +67,14 @@ for rate = 1, tonumber(ARGV[at]) do
   if attempts > tonumber(ARGV[at + rate]) and exceeded == 0 then exceeded = rate end
 end
 
-if force == '0' and (not fits or exceeded > 0) then
-  return 'R ' .. exceeded .. ' ' .. table.concat(before, ' ')
+local goes = force == '1' or (fits and exceeded == 0)
+for _, level in ipairs(levels) do
+  if level.left then words[level.word] = digits(goes and level.left - level.hold or level.left) end
 end
-local answered = 'T 0 ' .. table.concat(after, ' ')
-if mode == 'take' then
+local answer = (goes and 'T 0 ' or 'R ' .. digits(exceeded) .. ' ') .. table.concat(words, ' ')
+if goes and mode == 'take' then
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
-  redis.call('SET', KEYS[1], record(version, nonce, 'live', answered, table.concat(taken), session))
+  redis.call('SET', KEYS[1], record(version, nonce, 'live', answer, table.concat(taken), session))
   redis.call('ZADD', KEYS[2], lease, trace_id)
 end
-return answered
+return answer
