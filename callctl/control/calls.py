@@ -35,6 +35,7 @@ from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Ta
 
 log = structlog.get_logger(__name__)
 
+DECIDING = frozenset({AdmitCall, RejectCall})
 LIVE = frozenset({State.ADMITTED, State.ANSWERED, State.BLIND})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
@@ -103,7 +104,7 @@ class CallControl:
             if isinstance(answer, Existing):
                 raise CallConflict(f"call {offered.call} is known already")
             session, effects = machine.advance(session, answer, now, self.policy)
-            if any(isinstance(effect, AdmitCall | RejectCall) for effect in effects):
+            if any(type(effect) in DECIDING for effect in effects):
                 break
         return session
 
@@ -179,7 +180,7 @@ class CallControl:
     def _step(self, session: Session, event: CallEvent) -> Advance:
         now = self._clock.now()
         after, effects = machine.advance(session, event, now, self.policy)
-        if any(isinstance(effect, AdmitCall | RejectCall) for effect in effects):
+        if any(type(effect) in DECIDING for effect in effects):
             self._observer.decided(after, now.since_ms(session.setup) / 1000)
         return after, effects
 

@@ -15,6 +15,8 @@ class Mailbox:
     Nothing here awaits, so the order of events is the order of `put`; what takes time comes back as an event.
     """
 
+    __slots__ = ("_perform", "_step", "_waiting", "closed", "decided", "session")
+
     def __init__(
         self,
         session: Session,
@@ -26,7 +28,7 @@ class Mailbox:
         self.closed = False
         self._step = step
         self._perform = perform
-        self._waiting: list[Future[None]] = []
+        self._waiting: list[Future[None]] | None = None  # nobody waits for most events
 
     def put(self, event: CallEvent) -> None:
         """One event, and all that follows from it at once."""
@@ -35,20 +37,24 @@ class Mailbox:
     def follow(self, advance: Advance) -> None:
         self.session, effects = advance
         for effect in effects:
-            if isinstance(effect, AdmitCall | RejectCall):
+            kind = type(effect)
+            if kind is AdmitCall or kind is RejectCall:
                 self.decided = True
-            elif isinstance(effect, Forget):
+            elif kind is Forget:
                 self.closed = True
             self._perform(self, effect)
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
     async def until(self, reached: Callable[["Mailbox"], bool]) -> Session:
         """The session once `reached` holds; it is looked at after every event."""
         while not reached(self) and not self.closed:
             future: Future[None] = get_running_loop().create_future()
+            if self._waiting is None:
+                self._waiting = []
             self._waiting.append(future)
             await future
         return self.session

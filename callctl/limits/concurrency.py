@@ -4,6 +4,8 @@ Caps are ANDed: every slot must have room (`mission.md` B5). At a cap the overfl
 few more calls at a surcharge. `None` means that nothing is capped.
 """
 
+from functools import lru_cache
+
 import msgspec
 
 from callctl.rating.tariff import Direction
@@ -47,7 +49,7 @@ class Group(msgspec.Struct, frozen=True):
     outbound: int | None = None
 
 
-class Caps(msgspec.Struct, frozen=True):
+class Caps(msgspec.Struct, frozen=True, cache_hash=True):
     """What one account or trunk may have at once. Absent means not capped."""
 
     inbound: int | None = None
@@ -61,7 +63,7 @@ class Caps(msgspec.Struct, frozen=True):
     groups: tuple[Group, ...] = ()
 
 
-class Slot(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Slot(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """One counter that the call takes: full at `limit`, refused at `hard_limit`; None: counted, not capped."""
 
     name: str
@@ -69,15 +71,32 @@ class Slot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     hard_limit: int | None = None
 
 
-_COUNTED = {direction: (Slot(direction.value), Slot("total")) for direction in Direction}
+_COUNTED = {
+    Direction.INBOUND: (Slot("inbound"), Slot("total")),
+    Direction.OUTBOUND: (Slot("outbound"), Slot("total")),
+    Direction.INTERNAL: (Slot("internal"),),
+}
+"""Of who has no caps."""
 
 
 def slots(caps: Caps | None, direction: Direction, b_digits: str, day: str) -> tuple[Slot, ...]:
     """The counters this call takes, on `day` (ISO, in the account's zone)."""
-    if direction is Direction.INTERNAL and not (caps is not None and caps.count_internal):
-        return (_slot("internal", caps.internal, 0),) if caps is not None else (Slot("internal"),)
     if caps is None:
         return _COUNTED[direction]
+    if direction is Direction.INTERNAL and not caps.count_internal:
+        return (_slot("internal", caps.internal, 0),)
+    taken = _everywhere(caps, direction, day)
+    grouped = []
+    for group in caps.groups:
+        limit = group.inbound if direction is Direction.INBOUND else group.outbound
+        if limit is not None and b_digits.startswith(group.prefixes):
+            grouped.append(_slot(f"group:{group.name}:{direction.value}", limit, 0))
+    return (*taken, *grouped) if grouped else taken
+
+
+@lru_cache(maxsize=8_192)
+def _everywhere(caps: Caps, direction: Direction, day: str) -> tuple[Slot, ...]:
+    """The counters that a call takes wherever it goes."""
     extra = sum(p.channels for p in caps.packages if p.from_day <= day <= p.until_day)
     over = caps.overflow.at_most if caps.overflow is not None else 0
     own = {
@@ -88,10 +107,6 @@ def slots(caps: Caps | None, direction: Direction, b_digits: str, day: str) -> t
     taken = [_slot(direction.value, own[direction], over, extra), _slot("total", caps.total, over, extra)]
     if caps.bandwidth is not None:
         taken.append(_slot("line", caps.bandwidth.calls(), 0))
-    for group in caps.groups:
-        limit = group.inbound if direction is Direction.INBOUND else group.outbound
-        if limit is not None and b_digits.startswith(group.prefixes):
-            taken.append(_slot(f"group:{group.name}:{direction.value}", limit, 0))
     return tuple(taken)
 
 

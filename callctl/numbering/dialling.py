@@ -1,6 +1,7 @@
 """From what a line dialled to a number, an emergency call, or a CLI."""
 
 import re
+from functools import lru_cache
 
 from msgspec import Struct, field
 
@@ -100,6 +101,7 @@ def caller(a_number: str, rules: DialRules) -> str:
     return number.e164 if number else NOT_OF_A_CALLER.sub("", a_number[:LONGEST_DIALLED])[:LONGEST_CALLER]
 
 
+@lru_cache(maxsize=16_384)
 def _keys(dialled: str) -> str | None:
     if len(dialled) > LONGEST_DIALLED:
         return None

@@ -101,6 +101,7 @@ def round_duration(price: Price, duration_ms: int) -> int:
     return round_ratio(duration_ms, 1000, price.duration_rounding)
 
 
+@lru_cache(maxsize=16_384)
 def charge(price: Price, seconds: int) -> Charge:
     """What a call of `seconds` costs, rounded once. Free: 0 s, and calls within grace or free seconds."""
     billed_s, usage = _usage(price, seconds)

@@ -98,6 +98,8 @@ class Deck:
 
     def plan_at(self, at_ms: int) -> Plan:
         """The plan whose conventions hold: this one, or before it is effective the one that it extends."""
+        if not self._dated:
+            return self.plan
         return next((deck.plan for deck in self._family() if deck._effective(at_ms)), self.plan)
 
     def _family(self) -> "tuple[Deck, ...]":

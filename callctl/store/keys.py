@@ -56,6 +56,7 @@ def name(word: str) -> str:
     return unquote(word, errors="surrogatepass")
 
 
+@lru_cache(maxsize=65_536)
 def tag(root: str) -> str:
     """The hash tag. An attempt of nobody we know has no root; "%" is the word of no name."""
     return "{" + (word(root) or "%") + "}"

@@ -5,6 +5,7 @@ The layout of a record stands in `lua/prelude.lua`, the words of an answer at th
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 from msgspec.structs import replace
@@ -36,13 +37,14 @@ def decode_record(record: bytes) -> Session:
     return replace(session, levels=(*levels, *session.levels[len(levels) :]))
 
 
-def counters(slots: Sequence[Slot]) -> Iterator[str | int]:
+@lru_cache(maxsize=8_192)
+def counters(slots: tuple[Slot, ...]) -> tuple[str | int, ...]:
     """The arguments of one hash's counters, their number first."""
-    yield len(slots)
+    arguments: list[str | int] = [len(slots)]
     for slot in slots:
-        yield keys.word(slot.name)
-        yield "" if slot.limit is None else slot.limit
-        yield "" if slot.hard_limit is None else slot.hard_limit
+        limits = (slot.limit, slot.hard_limit)
+        arguments += (keys.word(slot.name), *("" if limit is None else limit for limit in limits))
+    return tuple(arguments)
 
 
 def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
