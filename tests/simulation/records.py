@@ -1,0 +1,180 @@
+"""The auditor's reading of the CDRs: one per payer, gap-free, and each charge the price of the time that was talked."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
+
+from callctl.call.events import CallKey
+from callctl.call.session import State
+from callctl.ports import FeedRecord
+from tests.simulation.market import Market
+from tests.simulation.prices import Table, charged, surcharged
+from tests.simulation.story import TrueCall
+
+Cdr = dict[str, Any]
+
+
+class Closed(Protocol):
+    """How the store closed a call."""
+
+    states: list[State]
+    held: list[int]
+    over: list[bool]
+
+
+def micros(text: str) -> int:
+    return int(Decimal(text) * 1_000_000)
+
+
+def wall_ms(text: str | None) -> int | None:
+    if text is None:
+        return None
+    moment = msgspec.json.decode(f'"{text}"', type=__import__("datetime").datetime)
+    return round(moment.timestamp() * 1000)
+
+
+class RecordsAudit:
+    """Of everything that a sink received."""
+
+    def __init__(
+        self,
+        market: Market,
+        calls: Mapping[CallKey, TrueCall],
+        ended: Mapping[CallKey, Closed],
+        objects: Callable[[str], None],
+    ) -> None:
+        self._market = market
+        self._calls = calls
+        self._ended = ended
+        self._object = objects
+        self._cdrs: list[Cdr] = []
+
+    def delivered(self, feed: list[FeedRecord], written: set[str]) -> None:
+        """Promise 3 at the sink: gap-free, the same when repeated, and all that was written."""
+        seen: dict[int, bytes] = {}
+        for record in feed:
+            if seen.setdefault(record.sequence, record.payload) != record.payload:
+                self._object(f"record {record.sequence} came again as another")
+        if sorted(seen) != list(range(1, len(seen) + 1)):
+            self._object(f"the sequence has gaps: {sorted(seen)}")
+        self._cdrs = [msgspec.json.decode(seen[number]) for number in sorted(seen)]
+        for id in sorted(written - {cdr["id"] for cdr in self._cdrs}):
+            self._object(f"record {id} was written and not delivered")
+        for id, count in Counter(cdr["id"] for cdr in self._cdrs).items():
+            if count > 1:
+                self._object(f"{count} records with the id {id}")
+
+    def charged(self) -> Counter[str]:
+        """Micro-units per account, by its records."""
+        sums: Counter[str] = Counter()
+        for cdr in self._cdrs:
+            sums[cdr["account"] or ""] += micros(cdr["charge"]) + micros(cdr["surcharge"])
+        return sums
+
+    def calls(self) -> None:
+        by_call: defaultdict[CallKey, list[Cdr]] = defaultdict(list)
+        for cdr in self._cdrs:
+            by_call[CallKey(cdr["switch"], cdr["call_id"])].append(cdr)
+        for key, call in self._calls.items():
+            self._call(call, by_call[key])
+
+    # ---- one call
+
+    def _call(self, call: TrueCall, cdrs: list[Cdr]) -> None:
+        refused = [cdr for cdr in cdrs if cdr["verdict"] == "refused"]
+        originals = [cdr for cdr in cdrs if cdr["verdict"] == "allowed" and cdr["corrects"] is None]
+        corrections = [cdr for cdr in cdrs if cdr["corrects"] is not None]
+        if not cdrs and call.decided and "callctl killed" not in call.harmed:
+            self._object(f"{call.key} was decided and has no record")
+        if len(refused) > max(1, len(call.offered_ms)):
+            self._object(f"{call.key}: {len(refused)} records of refusals")
+        if call.admitted_ms is not None and not originals:
+            self._object(f"{call.key} was admitted and has no record")
+        for cdr in refused:
+            if micros(cdr["charge"]) or micros(cdr["surcharge"]):
+                self._object(f"{call.key}: a refused attempt is charged")
+        if not originals:
+            return
+        answered = originals[0]["answer_time"] is not None
+        payers = [cdr["account"] for cdr in originals]
+        chain = [level.id for level in self._market.chain(call.account)] if call.account else [None]
+        expected = chain if answered else chain[:1]
+        if payers != expected:
+            self._object(f"{call.key}: records for {payers}, not for {expected}")
+            return
+        if answered and call.answered_ms is None:
+            self._object(f"{call.key} was never answered, its record says so")
+        truly = [cdr for cdr in corrections if cdr["account"] == payers[0]][-1:] or originals[:1]
+        if call.kept_answer and truly[0]["answer_time"] is None:
+            self._object(f"{call.key} was answered, its record does not say so")
+        if call.answered_ms is not None and not call.harmed and truly[0]["answer_time"] is None:
+            self._object(f"{call.key} was answered, nothing went wrong, its record does not say so")
+        if truly[0]["answer_time"] is not None:
+            self._duration(call, truly[0])
+            for depth, payer in enumerate(payers):
+                self._charge(call, depth, [cdr for cdr in cdrs if cdr["account"] == payer])
+
+    def _duration(self, call: TrueCall, cdr: Cdr) -> None:
+        """What was truly talked, where callctl could know; else no more than was granted."""
+        if call.answered_ms is None or call.ended_ms is None:
+            return
+        told = call.kept_end or bool(call.told_end_lives)
+        if cdr["estimated"]:
+            if told:
+                self._object(f"{call.key} is estimated, but its true end was told")
+            elif not call.harmed:
+                self._object(f"{call.key} is estimated, and nothing went wrong")
+            if cdr["duration_ms"] > call.longest_s * 1000 and not call.emergency:
+                self._object(f"{call.key}: estimated beyond its grant of {call.longest_s} s")
+            return
+        if "our wall clock stepped" in call.harmed and "callctl killed" in call.harmed and not call.stated:
+            return
+        if call.stated:
+            if "its wall clock stepped" in call.harmed:
+                return
+            wrong_ms = 0
+        elif "switch frozen" in call.harmed:
+            return
+        elif call.heard_answer and call.heard_end and call.heard_answer[0] == call.heard_end[0]:
+            wrong_ms = 17_000
+        else:
+            return
+        if abs(cdr["duration_ms"] - call.lasted_ms) > wrong_ms:
+            self._object(f"{call.key} lasted {call.lasted_ms} ms, its record says {cdr['duration_ms']}")
+
+    def _charge(self, call: TrueCall, depth: int, cdrs: list[Cdr]) -> None:
+        """Promises 4 and 8: original and corrections add up to the price that held when the call began."""
+        last = cdrs[-1]
+        account = self._market.accounts[last["account"]] if last["account"] else None
+        if account is None:
+            return
+        seconds = -(-last["duration_ms"] // 1000)
+        paid_s = last["duration_s"] - last["unbilled_s"]
+        if last["duration_s"] != seconds:
+            self._object(f"{call.key}: {last['duration_ms']} ms are {seconds} s, not {last['duration_s']}")
+        if last["unbilled_s"] and (account.kind != "prepaid" or call.emergency):
+            self._object(f"{call.key}: {last['unbilled_s']} s of {account.id} are not billed")
+        if last["unbilled_s"] > 2 and not call.harmed:
+            self._object(f"{call.key}: {last['unbilled_s']} s are lost, and nothing went wrong")
+        over = self._ended[call.key].over
+        surcharging = bool(over) and over[depth]
+        net = sum(micros(cdr["charge"]) for cdr in cdrs)
+        extra = sum(micros(cdr["surcharge"]) for cdr in cdrs)
+        tables = (
+            [Table(((0, 0),))] if call.emergency else self._market.prices_at(call.account or "", call.offered_ms)[depth]
+        )
+        right = []
+        for table in tables:
+            billed_s, amount = charged(table, paid_s)
+            caps = account.caps.overflow if account.caps is not None else None
+            more = (
+                surcharged(caps.per_call, caps.per_minute, billed_s)
+                if caps and surcharging and not call.emergency
+                else 0
+            )
+            right.append((0, 0) if account.exempt else (amount, more))
+        if (net, extra) not in right:
+            self._object(f"{call.key}: {account.id} is charged {net} + {extra} for {paid_s} s, not {right}")
