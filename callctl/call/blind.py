@@ -14,6 +14,7 @@ from callctl.call.events import (
     DeadlineReached,
     Forgotten,
     Released,
+    SeenAlive,
     StoreFailed,
     Taken,
     TakeRefused,
@@ -29,6 +30,12 @@ def answered(session: Session, event: Answered, now: Instant, policy: Policy) ->
     return session, (quiet, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
 
 
+def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:
+    if session.answered is None and event.answered_at is not None:
+        return answered(session, Answered(session.call, event.answered_at, stated=True), now, policy)
+    return session, (*running.armed(session, now), *running.watch(session, now))
+
+
 def released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
     session = ending.released(session, event)
     if session.busy:  # a take is under way: its answer decides whether the store or the journal closes the call
@@ -42,7 +49,7 @@ def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Pol
             session = replace(session, wanted_s=session.granted_s, busy=True)
             return session, (TakeNow(replace(admission.take_for(session, None, now, policy), force=True)),)
         case Deadline.LOST:
-            return released(session, Released(session.call, now, estimated=True), now, policy)
+            return released(session, ending.unseen(session, now), now, policy)
         case Deadline.CUT | Deadline.SETUP:
             return running.deadline(session, event, now, policy)
         case _:

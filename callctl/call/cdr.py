@@ -18,7 +18,6 @@ from callctl.clock import Instant, format_time
 from callctl.money import format_amount
 
 _encode = msgspec.json.Encoder().encode
-_NOTHING = Due(0, 0, 0, 0, 0, 0)
 
 
 def record_id(session: Session, account: str, correction: int = 0) -> str:
@@ -30,13 +29,20 @@ def record_id(session: Session, account: str, correction: int = 0) -> str:
 
 def records(session: Session, owed: Sequence[Due]) -> tuple[Record, ...]:
     """The original records of a call that is over or was refused."""
-    if session.answered is None:
-        return (_record(session, 0, _NOTHING, owed),)
+    if session.answered is None or not owed:
+        return (_record(session, 0, _unpaid(session), owed),)
     return tuple(_record(session, depth, due, owed) for depth, due in enumerate(owed))
+
+
+def _unpaid(session: Session) -> Due:
+    """Nothing, for a call that nobody pays: unanswered, or an emergency call of nobody we know."""
+    return Due(-(-duration_ms(session) // 1000), 0, 0, 0, 0, 0)
 
 
 def corrections(session: Session, before: Sequence[Due], after: Sequence[Due]) -> tuple[Record, ...]:
     """What a late true end changed: money as the difference, everything else as it truly was."""
+    if not after:
+        return (_record(session, 0, _unpaid(session), (), session.corrections),)
     return tuple(
         _record(session, depth, _difference(new, old), after, session.corrections)
         for depth, (new, old) in enumerate(zip(after, before, strict=True))

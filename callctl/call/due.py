@@ -61,7 +61,7 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     if level.prepaid and not session.emergency:
         paid_s = 0 if session.voided else min(seconds, session.granted_s)
     charged = charge(level.sell, paid_s)
-    extra = slicing.surcharge(level, charged.billed_s)
+    extra = 0 if session.emergency else slicing.surcharge(level, charged.billed_s)
     net, extra = (0, 0) if level.exempt else (charged.micros, extra)
     return Due(seconds, charged.billed_s, seconds - paid_s, charged.micros, net, extra, cost)
 

@@ -34,9 +34,10 @@ def released(session: Session, event: Released) -> Session:
 
 
 def carry_over(ours: Session, stored: Session) -> Session:
-    """The stored session with the end that we saw."""
+    """The stored session with the end that we saw, and the answer if only we saw it."""
     return replace(
         stored,
+        answered=stored.answered or ours.answered,
         released=ours.released,
         release_stated=ours.release_stated,
         q850=ours.q850,
@@ -48,14 +49,18 @@ def carry_over(ours: Session, stored: Session) -> Session:
     )
 
 
+def unseen(session: Session, now: Instant) -> Released:
+    """The end of a call that nobody saw end: it is taken to have used its grant, and not a second more."""
+    end = now
+    if session.answered is not None:
+        granted_end = session.answered.plus_ms(session.granted_s * 1000)
+        end = granted_end if granted_end.monotonic_ms < now.monotonic_ms else now
+    return Released(session.call, end, estimated=True)
+
+
 def lost(session: Session, now: Instant) -> Advance:
-    """Nobody saw the call end: it is taken to have used its grant, and not a second more. Unanswered: voided."""
-    if session.answered is None:
-        gone = Released(session.call, now)
-        return settle(replace(released(session, gone), voided=True))
-    granted_end = session.answered.plus_ms(session.granted_s * 1000)
-    end = granted_end if granted_end.monotonic_ms < now.monotonic_ms else now
-    return settle(released(session, Released(session.call, end, estimated=True)))
+    """Given up: estimated; what was not answered is voided."""
+    return settle(replace(released(session, unseen(session, now)), voided=session.answered is None))
 
 
 def settle(session: Session) -> Advance:
@@ -98,12 +103,16 @@ def true_end(session: Session, event: Released, now: Instant, policy: Policy) ->
 
 def reopened(stored: Session, ours: Session) -> Advance:
     """The store has closed the call. Where it guessed and we know, correct it."""
-    guessed = stored.state is State.ENDED and (stored.estimated or stored.voided)
-    if not guessed or stored.busy or ours.released is None or ours.estimated or ours.answered is None:
+    if stored.busy or not knows_better(ours, stored):
         return stored, (Forget(stored.call),)
-    after = carry_over(ours, replace(stored, answered=stored.answered or ours.answered))
-    correction = settlement.correct(stored, after)
+    correction = settlement.correct(stored, carry_over(ours, stored))
     return replace(correction.session, busy=True), (SettleNow(correction),)
+
+
+def knows_better(ours: Session, stored: Session) -> bool:
+    """Whether the store has closed the call by guess, and we have its true end."""
+    guessed = stored.state is State.ENDED and (stored.estimated or stored.voided)
+    return guessed and ours.released is not None and not ours.estimated and ours.answered is not None
 
 
 def written(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:

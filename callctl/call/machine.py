@@ -54,7 +54,9 @@ def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) ->
     """The next session, and what is to be done. Never raises for any order, repetition or lack of events."""
     handler = TABLE.get((session.state, type(event)))
     if handler is None:
-        return session, (Unexpected(session.call, session.state, type(event).__name__),)
+        unexpected = Unexpected(session.call, session.state, type(event).__name__)
+        over = session.state is State.ENDED and not session.busy
+        return session, (unexpected, *(forget(session) if over else ()))
     return handler(session, event, now, policy)
 
 
@@ -226,14 +228,23 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
     if session.released is not None:
         return ending.settle(ending.carry_over(session, merged))
     state = State.ADMITTED if merged.answered is None else State.ANSWERED
-    return resume(replace(merged, state=state), now, policy)
+    running_on, effects = resume(replace(merged, state=state), now, policy)
+    if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
+        return running_on, (deadline_at(session, Deadline.BUDGET, None), *effects, _go_ahead(running_on, policy))
+    return running_on, (*effects, *running.armed(running_on, now))
 
 
 def resume(session: Session, now: Instant, policy: Policy) -> Advance:
     """Take up a call that the store remembers: after a restart, or from another process."""
     session = replace(session, busy=False, wanted_s=session.granted_s)
-    setup = session.setup.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None
-    return session, (deadline_at(session, Deadline.SETUP, setup), *running.watch(session, now))
+    # Its answer may have come while nobody listened: it is given the time to be seen or reported.
+    setup = now.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None
+    retry = now if session.state is State.BLIND else None
+    return session, (
+        deadline_at(session, Deadline.SETUP, setup),
+        deadline_at(session, Deadline.RETRY, retry),
+        *running.watch(session, now),
+    )
 
 
 TABLE: dict[tuple[State, type], Handler] = {
@@ -252,6 +263,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.REFUSED, Recalled): _recalled,
     (State.BLIND, Alerting): running.alerting,
     (State.BLIND, Answered): blind.answered,
+    (State.BLIND, SeenAlive): blind.seen_alive,
     (State.BLIND, Released): blind.released,
     (State.BLIND, HangUpAsked): running.hang_up,
     (State.BLIND, DeadlineReached): blind.deadline,

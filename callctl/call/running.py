@@ -86,7 +86,7 @@ def watch(session: Session, now: Instant) -> tuple[Effect, ...]:
     return (
         deadline_at(session, Deadline.CUT, end),
         deadline_at(session, Deadline.EXTEND, _next_look(session, now)),
-        deadline_at(session, Deadline.WARN, _next_warning(session)),
+        deadline_at(session, Deadline.WARN, _next_warning(session, now)),
     )
 
 
@@ -106,9 +106,11 @@ def _next_look(session: Session, now: Instant) -> Instant | None:
     return now.plus_ms(left_ms // 2) if left_ms > LAST_LOOK_MS else None
 
 
-def _next_warning(session: Session) -> Instant | None:
+def _next_warning(session: Session, now: Instant) -> Instant | None:
     unsaid = [lead for lead in session.warnings if session.warned_s is None or lead < session.warned_s]
     if not session.attended or session.affordable_s is None or session.answered is None or not unsaid:
+        return None
+    if _left_ms(session, session.affordable_s, now) <= 0:
         return None
     return session.answered.plus_ms((session.affordable_s - max(unsaid)) * 1000)
 
@@ -121,11 +123,11 @@ def alerting(session: Session, event: Alerting, now: Instant, policy: Policy) ->
 
 
 def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
-    session = replace(session, state=State.ANSWERED, answered=event.at, answer_stated=event.stated)
-    setup = deadline_at(session, Deadline.SETUP, None)
+    session = replace(session, state=State.ANSWERED, answered=event.at, answer_stated=event.stated, cut=False)
+    rung_out = (deadline_at(session, Deadline.SETUP, None), deadline_at(session, Deadline.LOST, None))
     arming = armed(session, now)
     session, saving = save(session, now, policy)
-    return session, (setup, *arming, *watch(session, now), *saving)
+    return session, (*rung_out, *arming, *watch(session, now), *saving)
 
 
 def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:
@@ -156,6 +158,8 @@ def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Pol
             return _end(session, RECOVERY_ON_TIMER, now, policy)
         case Deadline.LOST:
             return ending.lost(session, now)
+        case Deadline.RETRY if session.cut:
+            return _end(session, NORMAL_CLEARING, now, policy)
         case Deadline.RETRY:
             session, saving = save(session, now, policy)
             return session, (*armed(session, now), *watch(session, now), *saving)

@@ -21,7 +21,7 @@ from callctl.call.events import (
     Offered,
     Released,
 )
-from callctl.call.running import Advance
+from callctl.call.running import MOST_TRIES, RETRY_AFTER_MS, Advance
 from callctl.call.session import Session, State
 from callctl.causes import Refusal
 from callctl.clock import Instant
@@ -30,7 +30,7 @@ from callctl.control.facts import gather
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
 from callctl.control.performer import Performer
-from callctl.errors import CallConflict, UnknownCall
+from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Tariffs
 
 log = structlog.get_logger(__name__)
@@ -68,14 +68,16 @@ class CallControl:
             takes, switches, self.deadlines, journal, observer, forget=self._forget, settled=wake
         )
         self._boxes: dict[CallKey, Mailbox] = {}
-        self._by_account: defaultdict[str, set[CallKey]] = defaultdict(set)
+        self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
 
     # ---- from the adapters and the clock: never blocks, never raises
 
     def receive(self, event: CallEvent) -> None:
         """One event of a call. A call that is not known is offered anew, or long over."""
         box = self._boxes.get(event.call)
-        if box is not None:
+        if isinstance(event, Released) and (box is None or box.session.state is State.SETTLING):
+            self.performer.start(self._late(event))
+        elif box is not None:
             box.put(event)
         elif isinstance(event, Offered):
             self._offer(event)
@@ -109,7 +111,7 @@ class CallControl:
         return session
 
     async def report(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Session:
-        box = self._boxes.get(event.call) or await self._recall(event.call)
+        box = await self._open(event.call)
         if not box.decided:
             await box.until(lambda it: it.decided)
         box.put(event)
@@ -165,6 +167,27 @@ class CallControl:
         box.follow(machine.begin(proposal, now, self.policy))
         return box
 
+    async def _late(self, event: Released) -> None:
+        """A call that is over for us has an end after all: what was estimated meanwhile is corrected."""
+        for _ in range(MOST_TRIES):
+            try:
+                (await self._open(event.call)).put(event)
+            except UnknownCall:
+                return  # it was refused, or is none of ours
+            except PortError as error:
+                log.warning("late_end_not_noted", call_id=str(event.call), error=str(error))
+                await self._clock.sleep_ms(RETRY_AFTER_MS)
+            else:
+                return
+
+    async def _open(self, call: CallKey) -> Mailbox:
+        """The call's mailbox, now or once it is closed by what is under way; from the store where we have none."""
+        box = self._boxes.get(call)
+        if box is not None and box.session.state is State.SETTLING:
+            await box.until(lambda it: it.closed)
+            box = self._boxes.get(call)
+        return box or await self._recall(call)
+
     async def _recall(self, call: CallKey) -> Mailbox:
         session = await self._sessions.find(call)
         if session is None or session.state is State.REFUSED:
@@ -174,7 +197,7 @@ class CallControl:
     def _register(self, session: Session) -> Mailbox:
         box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.perform)
         for level in session.levels:
-            self._by_account[level.account].add(session.call)
+            self._by_account[level.account][session.call] = None
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
@@ -190,22 +213,30 @@ class CallControl:
             del self._boxes[call]
             for level in box.session.levels:
                 calls = self._by_account[level.account]
-                calls.discard(call)
+                calls.pop(call, None)
                 if not calls:
                     del self._by_account[level.account]
 
 
 def _rebased(session: Session, now: Instant) -> Session:
-    """The monotonic halves of a stored session belong to another process: place its wall times on our clock."""
+    """The monotonic halves of a stored session belong to another process: placed on ours by our wall clock.
+
+    They keep their distances. None lies ahead of now, also where the wall clock was set back meanwhile.
+    """
+    moments = (session.setup, session.alerting, session.answered, session.released)
+    latest_ms = max(moment.monotonic_ms for moment in moments if moment is not None)
+    clock_ms = now.wall_ms - now.monotonic_ms
+    later_ms = min(session.clock_ms - clock_ms, now.monotonic_ms - latest_ms)
 
     def placed(moment: Instant | None) -> Instant | None:
-        return None if moment is None else now.at_wall(moment.wall_ms)
+        return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms + later_ms)
 
     return replace(
         session,
-        setup=now.at_wall(session.setup.wall_ms),
+        setup=placed(session.setup),
         alerting=placed(session.alerting),
         answered=placed(session.answered),
         released=placed(session.released),
+        clock_ms=clock_ms,
         busy=False,
     )

@@ -33,6 +33,8 @@ from callctl.ports import Existing, Observer, Switch, Takes
 
 log = structlog.get_logger(__name__)
 
+Command = AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
+
 
 class Performer:
     """`forget` takes the call out of the registry; `settled` is told the root whose outbox has grown."""
@@ -50,44 +52,43 @@ class Performer:
     ) -> None:
         self._takes = takes
         self._switches = switches
-        self._deadlines = deadlines
-        self._journal = journal
         self._observer = observer
-        self._forget = forget
         self._settled = settled
         self._tasks: set[asyncio.Task[None]] = set()
 
+        self._ways: dict[type[Effect], Callable[[Mailbox, Any], None]] = {
+            TakeNow: lambda box, effect: self.start(self._ask(box, takes.admit(effect.take))),
+            ExtendNow: lambda box, effect: self.start(self._ask(box, takes.extend(effect.extension))),
+            SettleNow: lambda box, effect: self.start(self._settle(box, effect)),
+            SetDeadline: lambda _, effect: deadlines.set(effect.call, effect.deadline, effect.at),
+            JournalNow: lambda _, effect: journal.append(effect.session),
+            Forget: lambda box, _: forget(box),
+            Unexpected: lambda _, effect: self._unexpected(effect),
+            **dict.fromkeys((AdmitCall, RejectCall, ArmCall, WarnCall, HangUpCall), self._tell),
+        }
+
     def perform(self, box: Mailbox, effect: Effect) -> None:
-        match effect:
-            case TakeNow(take):
-                self._start(self._ask(box, self._takes.admit(take)))
-            case ExtendNow(extension):
-                self._start(self._ask(box, self._takes.extend(extension)))
-            case SettleNow():
-                self._start(self._settle(box, effect))
-            case SetDeadline(call, deadline, at):
-                self._deadlines.set(call, deadline, at)
-            case JournalNow(session):
-                self._journal.append(session)
-            case Forget():
-                self._forget(box)
-            case Unexpected(call, state, event):
-                self._observer.unexpected(state, event)
-                log.info("unexpected_event", call_id=str(call), state=state, event_type=event)
-            case AdmitCall() | RejectCall() | ArmCall() | WarnCall() | HangUpCall():
-                switch = self._switches.get(effect.call.switch)
-                if switch is not None:
-                    self._start(self._command(box, effect, _command(switch, effect)))
+        self._ways[type(effect)](box, effect)
 
     async def drain(self) -> None:
         """Wait until everything that is under way has come back."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside everything else; `drain` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, box: Mailbox, effect: Command) -> None:
+        switch = self._switches.get(effect.call.switch)
+        if switch is not None:
+            self.start(self._command(box, effect, _command(switch, effect)))
+
+    def _unexpected(self, effect: Unexpected) -> None:
+        self._observer.unexpected(effect.state, effect.event)
+        log.info("unexpected_event", call_id=str(effect.call), state=effect.state, event_type=effect.event)
 
     async def _ask(self, box: Mailbox, asked: Awaitable[CallEvent | Existing]) -> None:
         call = box.session.call
@@ -119,7 +120,7 @@ class Performer:
         self._settled(box.session.root)
         box.put(Settled(call))
 
-    async def _command(self, box: Mailbox, effect: Effect, command: Awaitable[None]) -> None:
+    async def _command(self, box: Mailbox, effect: Command, command: Awaitable[None]) -> None:
         try:
             await command
         except PortError as error:
@@ -127,7 +128,7 @@ class Performer:
             box.put(SwitchFailed(box.session.call, type(effect).__name__))
 
 
-def _command(switch: Switch, effect: AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall) -> Awaitable[None]:
+def _command(switch: Switch, effect: Command) -> Awaitable[None]:
     match effect:
         case AdmitCall(call, granted_s, setup_s, b_number, account):
             return switch.admit(call, granted_s=granted_s, setup_s=setup_s, b_number=b_number, account=account)

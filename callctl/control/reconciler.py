@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from callctl.call import settlement
 from callctl.call.admission import Policy, take_for
-from callctl.call.ending import carry_over
-from callctl.call.events import Deadline, DeadlineReached, Released
+from callctl.call.ending import carry_over, knows_better, unseen
+from callctl.call.events import Deadline, DeadlineReached
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
-from callctl.clock import Instant
 from callctl.control.calls import LIVE, CallControl
 from callctl.control.journal import Journal
 from callctl.errors import PortError
@@ -53,11 +52,10 @@ class Reconciler:
         self._roots = roots
 
     async def recover(self) -> None:
-        """After a start: tell the store what only the journal knows, then take up every live call it remembers."""
+        """After a start: take up every live call of ours that the journal or the store remembers."""
         await self._replay()
         for session in await self._sessions.live(self._roots()):
-            mine = session.call.switch in self._switches or not session.attended
-            if mine and not self._calls.knows(session.call):
+            if self._is_ours(session) and not self._calls.knows(session.call):
                 self._calls.adopt(session)
 
     async def run(self) -> None:
@@ -99,7 +97,7 @@ class Reconciler:
                 box.put(seen)
             else:
                 log.warning("call_vanished", call_id=str(session.call), switch=name)
-                box.put(_vanished(session, self._clock.now()))
+                box.put(unseen(session, self._clock.now()))
 
     # ---- the journal
 
@@ -107,9 +105,25 @@ class Reconciler:
         for session in tuple(self._journal.pending.values()):
             if self._calls.knows(session.call):
                 continue  # still running here: its own mailbox looks after it
-            if await self._replayed(session):
+            if session.state is State.BLIND and session.released is None and self._is_ours(session):
+                await self._take_up(session)
+            elif await self._replayed(session):
                 self._journal.done(session)
                 log.info("journal_replayed", call_id=str(session.call), state=session.state)
+
+    async def _take_up(self, ours: Session) -> None:
+        """It may be up still: it goes on from what the store knows of it, if that knows it, and from what we saw."""
+        stored = await self._sessions.find(ours.call)
+        if stored is not None and stored.state in LIVE:
+            answered = stored.answered or ours.answered
+            state = State.ADMITTED if answered is None else State.ANSWERED
+            ours = replace(stored, state=state, answered=answered, answer_stated=ours.answer_stated)
+        elif stored is not None and stored.state is State.ENDED:
+            return self._journal.done(ours)
+        self._calls.adopt(ours)
+
+    def _is_ours(self, session: Session) -> bool:
+        return session.call.switch in self._switches or not session.attended
 
     async def _replayed(self, ours: Session) -> bool:
         now = self._clock.now()
@@ -127,26 +141,17 @@ class Reconciler:
 def _closing(ours: Session, stored: Session | None) -> Settlement | None:
     """What the store must still be told; None where it knows already."""
     if ours.state is State.REFUSED:
-        if stored is not None and stored.state is State.ENDED:
+        if stored is None:
+            return settlement.refuse(replace(ours, version=0))
+        same = stored.setup.wall_ms == ours.setup.wall_ms
+        if stored.state is State.ENDED or (same and stored.state is State.REFUSED):
             return None
-        version = stored.version if stored is not None and stored.state is not State.REFUSED else 0
-        return settlement.refuse(replace(ours, version=version))
+        return settlement.refuse(replace(ours, version=0 if stored.state is State.REFUSED else stored.version))
     if stored is None:
         return settlement.settle(replace(ours, version=0))
     if stored.state is State.ENDED:
-        guessed = stored.estimated and not ours.estimated and ours.answered is not None
-        return settlement.correct(stored, carry_over(ours, stored)) if guessed else None
+        return settlement.correct(stored, carry_over(ours, stored)) if knows_better(ours, stored) else None
     if ours.released is None:  # admitted blind, and then we died: nobody knows more than its grant
         end = ours.answered or ours.setup
         ours = replace(ours, released=end.plus_ms(ours.granted_s * 1000 if ours.answered else 0), estimated=True)
-    closed = carry_over(ours, replace(stored, answered=ours.answered or stored.answered, granted_s=ours.granted_s))
-    return settlement.settle(closed)
-
-
-def _vanished(session: Session, now: Instant) -> Released:
-    """A call ended while nobody looked: at the end of its grant at the latest."""
-    end = now
-    if session.answered is not None:
-        granted_end = session.answered.plus_ms(session.granted_s * 1000)
-        end = granted_end if granted_end.monotonic_ms < now.monotonic_ms else now
-    return Released(session.call, end, estimated=True)
+    return settlement.settle(carry_over(ours, replace(stored, granted_s=ours.granted_s)))

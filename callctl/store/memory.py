@@ -128,7 +128,10 @@ class MemoryStore:
         session, root = settlement.session, settlement.session.root
         known = self._calls.get(session.trace_id)
         if known is not None:
-            anew = known.session.state is State.REFUSED and session.version == 0
+            refused = known.session.state is State.REFUSED
+            if refused and session.state is State.REFUSED and session.setup.wall_ms == known.session.setup.wall_ms:
+                return None  # this very attempt
+            anew = refused and session.version == 0
             if known.session.version != session.version and not anew:
                 return Existing(known.session)
             if known.live:

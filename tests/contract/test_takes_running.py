@@ -207,8 +207,15 @@ async def test_a_refused_attempt_is_recorded_and_found(store):
 
 async def test_every_refused_attempt_has_a_record_of_its_own(store):
     await store.settle(refusal(session()))
-    assert await store.settle(refusal(session())) is None
+    assert await store.settle(refusal(session(setup=NOW.plus_ms(1)))) is None
     assert len(await outbox(store)) == 2
+
+
+async def test_a_refused_attempt_is_recorded_once_however_often_it_is_told(store):
+    """The answer was lost, and the journal tells it again."""
+    assert await store.settle(refusal(session())) is None
+    assert await store.settle(refusal(session())) is None
+    assert len(await outbox(store)) == 1
 
 
 async def test_a_refusal_gives_back_what_was_taken_after_all(store):
