@@ -108,9 +108,11 @@ class RedisStore:
         """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
         session, root = settlement.session, settlement.session.root
         refused = session.state is State.REFUSED
+        # An attempt is recorded once, however often it is told: also from the journal, by another process.
+        nonce = f"attempt-{session.setup.wall_ms}" if refused else self._nonce()
         hashes: list[str] = []
         arguments: list[Argument] = [
-            self._nonce(),
+            nonce,
             session.version,
             "refused" if refused else "ended",
             keys.REFUSED_TTL_S if refused else keys.ENDED_TTL_S,
