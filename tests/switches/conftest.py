@@ -1,11 +1,14 @@
-"""The real Asterisk, one for the whole run."""
+"""The real Asterisk, one for the whole run, and call control that has to do with it."""
 
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from callctl.call.admission import Policy
+from tests.control_room import ControlRoom
 from tests.servers import missing
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B, AsteriskRig, built_root
 from tests.switches.rig.manager import Manager
@@ -53,3 +56,10 @@ async def gate(asterisk: AsteriskRig) -> AsyncIterator[Manager]:
     """A manager session in callctl's place, with the rights of its user."""
     async with Manager(asterisk) as manager:
         yield manager
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[ControlRoom]:
+    """Call control with nothing defined, and linked to nothing yet. A call is given 6 s at first."""
+    async with ControlRoom(tmp_path, policy=Policy(slice_first_s=6)) as room:
+        yield room

@@ -19,7 +19,7 @@ from callctl.adapters.asterisk.link import AmiLink, Headers, LinkCounts, LinkEve
 from callctl.adapters.asterisk.translate import STATUS_VARIABLES, Legs, SwitchTime, Translator
 from callctl.adapters.asterisk.wire import Message
 from callctl.call.events import CallKey, SeenAlive
-from callctl.causes import Cause
+from callctl.causes import RECOVERY_ON_TIMER, Cause
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock, LinkState, Report
 
@@ -30,6 +30,9 @@ UNKNOWN_ACTION: Final = "Invalid/unknown command"
 BEEP: Final = "beep"
 TAKE_OVER_AGAIN_MS: Final = 1_000
 
+NO_ANSWER: Final = 19
+# From the timer to the end of the call (measured: up to 15 ms). A ms more than was paid for would be another second.
+CUT_TAKES_MS: Final = 50
 # The Q.850 cause for which chan_pjsip sends this SIP status (measured; most others become 603). 402 cannot be had.
 CAUSE_FOR_SIP: Final = {402: 21, 403: 21, 404: 3, 484: 28, 486: 17, 503: 34}
 
@@ -131,9 +134,12 @@ class AsteriskSwitch:
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
         """Both legs, for the limit of one ends with it: a transfer would let the other talk on."""
         legs = self._legs(call)
-        if not legs.emergency:
-            left = f"{max(1, remaining_ms) / 1000:.3f}"
-            await self._perform(("AbsoluteTimeout", [("Channel", leg), ("Timeout", left)]) for leg in _both(legs))
+        if legs.emergency:
+            return
+        remaining_ms = max(1, remaining_ms - CUT_TAKES_MS)
+        self._calls.armed(call.call_id, self._clock.now().plus_ms(remaining_ms))
+        left = f"{remaining_ms / 1000:.3f}"
+        await self._perform(("AbsoluteTimeout", [("Channel", leg), ("Timeout", left)]) for leg in _both(legs))
 
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None:
         """Mix a sound over the talk. Nobody is interrupted; a party that sends no RTP hears nothing."""
@@ -156,7 +162,9 @@ class AsteriskSwitch:
         await self._perform([("Originate", headers)])
 
     async def hang_up(self, call: CallKey, q850: int) -> None:
+        """Both legs. Of a call that rang for too long the caller sees 480, as when the dialplan gives it up."""
         legs = self._legs(call)
+        q850 = NO_ANSWER if q850 == RECOVERY_ON_TIMER else q850
         if not legs.emergency:
             await self._perform(("Hangup", [("Channel", leg), ("Cause", q850)]) for leg in _both(legs))
 

@@ -38,7 +38,8 @@ class Legs(msgspec.Struct, frozen=True):
     """The channels of one call, by unique id.
 
     `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
-    since `answered`. `emergency`: the dialplan has let the call pass without asking, and nobody may touch it.
+    since `answered`. `emergency`: the dialplan has let the call pass without asking, and nobody may touch it. `limit`
+    is when our timer ends the call.
     """
 
     ingress: str
@@ -48,7 +49,15 @@ class Legs(msgspec.Struct, frozen=True):
     emergency: bool = False
     carrier: str | None = None
     answered: Instant | None = None
+    limit: Instant | None = None
     hung_up_by: ReleasedBy | None = None
+
+    def released_by(self, at: Instant) -> ReleasedBy:
+        """Who ended the call, when nothing more is told of it. A timer of a channel makes no event of its own."""
+        if self.hung_up_by is not None:
+            return self.hung_up_by
+        timed_out = self.limit is not None and at.monotonic_ms >= self.limit.monotonic_ms
+        return ReleasedBy.CALLCTL if timed_out else ReleasedBy.NETWORK
 
 
 class SwitchTime:
@@ -109,6 +118,12 @@ class Translator:
     def known(self) -> frozenset[str]:
         """The ids of the calls in the book."""
         return frozenset(self._calls)
+
+    def armed(self, call_id: str, limit: Instant) -> None:
+        """The switch is told to end the call then."""
+        legs = self._calls.get(call_id)
+        if legs is not None:
+            self._remember(replace(legs, limit=limit))
 
     def listed(self, channels: Iterable[Message], before: Collection[str], now: Instant) -> list[SeenAlive]:
         """The calls in a `Status` list; the book is made to agree.
@@ -208,7 +223,7 @@ class Translator:
         return (Answered(self._key(call_id), at, stated, trunk_out=_endpoint(channel)),)
 
     def _hangup_request(self, message: Message, at: Instant, stated: bool) -> Events:
-        """A party has hung up. (What we hang up ourselves, or a timer ends, makes no such event.)"""
+        """A party has hung up. (A hang-up of ours and the end of a limit make no such event.)"""
         uniqueid, call_id = message.get("Uniqueid"), _call_of(message)
         self._noted(uniqueid, ReleasedBy.CALLER)
         called = self._by_carrier.get(uniqueid) or (call_id if call_id != uniqueid else "")
@@ -242,7 +257,7 @@ class Translator:
             stated,
             q850=_number(message.get("Cause")),
             sip_code=_number(message.get("TechCause")),
-            released_by=legs.hung_up_by or ReleasedBy.NETWORK,
+            released_by=legs.released_by(at),
             answered_at=legs.answered,
         )
 

@@ -1,0 +1,71 @@
+"""Call control linked to the real Asterisk, and calls as its tests make them."""
+
+from typing import Any
+
+from callctl.adapters.asterisk.link import LinkTimes
+from callctl.adapters.asterisk.switch import AsteriskSwitch
+from callctl.call.events import CallKey
+from callctl.call.session import Session
+from callctl.clock import SystemClock
+from tests.control_room import ControlRoom
+from tests.switches.rig.asterisk import AsteriskRig
+from tests.switches.sip.call import Call
+from tests.switches.sip.phone import Phone
+from tests.waiting import until
+
+NUMBER = "+31612345678"
+SOON = LinkTimes(retry_first_ms=50, retry_longest_ms=200)
+
+
+def switch(asterisk: AsteriskRig, **options: Any) -> AsteriskSwitch:
+    """Our adapter, with the rights of docker/asterisk/manager.conf."""
+    known = {"clock": SystemClock(), "times": SOON, **options}
+    return AsteriskSwitch(
+        name="pbx1",
+        host=asterisk.host,
+        port=asterisk.ami_port,
+        username=asterisk.ami_user,
+        secret=asterisk.ami_secret,
+        **known,
+    )
+
+
+async def linked(room: ControlRoom, asterisk: AsteriskRig, **options: Any) -> AsteriskSwitch:
+    """Start call control and wait until it hears the switch."""
+    pbx1 = switch(asterisk, **options)
+    await room.start(pbx1)
+    await until(lambda: pbx1.state().up, within_s=10)
+    return pbx1
+
+
+async def talking(acme: Phone, carrier: Phone, number: str = NUMBER) -> tuple[Call, Call]:
+    """An answered call: the caller's side and the carrier's."""
+    call = await acme.call(number)
+    await call.until_answered()
+    return call, await carrier.next_call()
+
+
+async def recorded(room: ControlRoom, calls: int = 1, account: str = "acme") -> list[dict[str, Any]]:
+    """The CDRs, once there are so many."""
+    await until(lambda: len(room.cdrs(account)) >= calls, within_s=10)
+    cdrs = room.cdrs(account)
+    assert len(cdrs) == calls
+    return cdrs
+
+
+async def session(room: ControlRoom) -> Session:
+    """The one call that is up."""
+    await until(lambda: len(room.calls.live()) == 1)
+    return room.calls.live()[0]
+
+
+async def gone(asterisk: AsteriskRig) -> None:
+    """No channel is left on the switch."""
+    await until(lambda: "0 active channels" in asterisk.cli("core show channels count"), within_s=10)
+
+
+async def timers_s(pbx1: AsteriskSwitch, call: CallKey) -> list[float]:
+    """What the switch's own timers still give the caller's leg and the carrier's."""
+    channels = await pbx1._link.query("Status", [("Variables", "CC_CALL,TIMEOUT(absolute)")])
+    named = [channel.variables("Variable") for channel in channels]
+    return [float(told["TIMEOUT(absolute)"]) for told in named if told["CC_CALL"] == call.call_id]
