@@ -25,11 +25,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Place, str], list[Mistake]]:
     """Writes the variables into the tree; answers which key came from which variable."""
-    variables = {
-        tuple(int(part) if part.isdecimal() else part.lower() for part in name[len(PREFIX) :].split("__")): name
-        for name in environ
-        if name.startswith(PREFIX) and name not in NOT_SETTINGS
-    }
+    variables = {_place(name): name for name in environ if name.startswith(PREFIX) and name not in NOT_SETTINGS}
     mistakes = []
     for place in sorted(variables, key=lambda place: [f"{part:>9}" for part in place]):  # 2 before 10
         try:
@@ -37,6 +33,14 @@ def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Plac
         except (LookupError, TypeError):
             mistakes.append(Mistake(place, "leads to no setting; lists are counted from 0, without gaps"))
     return variables, mistakes
+
+
+def _place(name: str) -> Place:
+    """`CALLCTL_SWITCH__0__HOST` is ("switch", 0, "host"); below `sounds` numbers are keys, not places in a list."""
+    place: list[str | int] = []
+    for part in name[len(PREFIX) :].split("__"):
+        place.append(int(part) if part.isdecimal() and place[-1:] != ["sounds"] else part.lower())
+    return tuple(place)
 
 
 def _write(tree: Any, place: Place, value: str) -> None:

@@ -270,3 +270,8 @@ def test_a_secret_that_everybody_can_read_is_warned_of(configure, tmp_path: Path
 
 def test_a_wise_configuration_has_no_warnings(configure) -> None:
     assert warnings(configure(TOKEN + SWITCH)) == []
+
+
+def test_sounds_by_their_seconds_from_the_environment(configure) -> None:
+    settings = configure(SWITCH, SWITCH__0__SOUNDS__30="callctl/half-a-minute", SWITCH__0__SOUNDS__60="one-minute")
+    assert settings.switch[0].sounds == {30: "callctl/half-a-minute", 60: "one-minute"}
