@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
 from callctl.call.session import Session, State
@@ -21,6 +22,8 @@ from callctl.ports import Existing
 from callctl.store import keys, records, scripts
 from callctl.store.link import Argument, Link, LinkLost, Reply
 from callctl.store.scripts import Script
+
+log = structlog.get_logger(__name__)
 
 READS_AT_ONCE: Final = 32  # commands in one go
 RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
@@ -204,7 +207,7 @@ class RedisStore:
                 ("MGET", *(keys.session(root, id.decode()) for _, id in of_root))
                 for root, of_root in itertools.groupby(some, itemgetter(0))
             )
-            sessions += [records.decode_record(r) for r in itertools.chain.from_iterable(found) if r is not None]
+            sessions += filter(None, map(_understood, itertools.chain.from_iterable(found)))
         return sessions
 
     # ---- Books
@@ -256,6 +259,17 @@ class RedisStore:
         while some := tuple(itertools.islice(waiting, READS_AT_ONCE)):
             answers += await asyncio.gather(*(self._link.call(*command) for command in some))
         return answers
+
+
+def _understood(record: bytes | None) -> Session | None:
+    """One call that cannot be read (written by a later version, say) must not keep all others from being taken up."""
+    try:
+        return None if record is None else records.decode_record(record)
+    except (msgspec.MsgspecError, ValueError) as error:
+        log.error(
+            "a remembered call cannot be read", error=str(error), head=(record or b"")[:80].decode("ascii", "replace")
+        )
+        return None
 
 
 def _remember(session: Session) -> tuple[Argument, ...]:

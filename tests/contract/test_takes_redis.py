@@ -97,6 +97,13 @@ async def test_how_long_calls_are_remembered(link, redis_store):
     assert await link.call("TTL", keys.session(ROOT, refused.trace_id)) == -1
 
 
+async def test_a_record_that_cannot_be_read_keeps_no_other_from_being_read(link, redis_store):
+    await admitted(redis_store, take(session("c1"), 0))
+    await admitted(redis_store, take(session("c2"), 0))
+    await link.call("SET", keys.session(ROOT, session("c1").trace_id), b"9 nonsense\n\n\xff")
+    assert [call.call.call_id for call in await redis_store.live([ROOT])] == ["c2"]
+
+
 async def test_attempt_counters_do_not_stay(link, redis_store):
     await redis_store.admit(take(session(), rates=(("t1", 5),)))
     (counter,) = await link.call("KEYS", "*:cps:*")
