@@ -112,6 +112,8 @@ class CallControl:
 
     async def report(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Session:
         box = await self._open(event.call)
+        if box is None:
+            return await self.find(event.call)
         if not box.decided:
             await box.until(lambda it: it.decided)
         box.put(event)
@@ -180,18 +182,23 @@ class CallControl:
             else:
                 return
 
-    async def _open(self, call: CallKey) -> Mailbox:
-        """The call's mailbox, now or once it is closed by what is under way; from the store where we have none."""
+    async def _open(self, call: CallKey) -> Mailbox | None:
+        """The call's mailbox, now or once it is closed by what is under way; from the store where we have none.
+
+        None for a call that was refused: whatever is reported of it changes nothing.
+        """
         box = self._boxes.get(call)
         if box is not None and box.session.state is State.SETTLING:
             await box.until(lambda it: it.closed)
             box = self._boxes.get(call)
         return box or await self._recall(call)
 
-    async def _recall(self, call: CallKey) -> Mailbox:
+    async def _recall(self, call: CallKey) -> Mailbox | None:
         session = await self._sessions.find(call)
-        if session is None or session.state is State.REFUSED:
+        if session is None:
             raise UnknownCall(f"no call {call}")
+        if session.state is State.REFUSED:
+            return None
         return self._boxes.get(call) or self.adopt(session)
 
     def _register(self, session: Session) -> Mailbox:

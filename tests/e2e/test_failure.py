@@ -49,6 +49,15 @@ async def test_fifty_at_once_on_a_balance_that_affords_eight(daemon: Daemon) -> 
     assert await books(daemon) == (Decimal("0.80"), 0, 0)
 
 
+async def test_what_is_reported_of_a_refused_call_changes_nothing(daemon: Daemon) -> None:
+    await daemon.furnish("0")
+    assert (await daemon.call("c1"))["refusal"] == "no_credit"
+    for report in ("answer", "extend", "end"):
+        said = await daemon.good("POST", f"/v1/calls/c1/{report}", {})
+    assert [(cdr["verdict"], cdr["refusal"]) for cdr in said["cdrs"]] == [("refused", "no_credit")]
+    assert len(await daemon.cdrs()) == 1
+
+
 async def test_killed_in_mid_call_nothing_is_lost_or_doubled(daemon: Daemon) -> None:
     await daemon.furnish()
     begun = datetime.now(UTC)
