@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from msgspec.structs import replace
 
-from callctl.call import machine
+from callctl.call import ending, machine
 from callctl.call.admission import Finding, Policy, propose
 from callctl.call.effects import AdmitCall, RejectCall, TakeNow
 from callctl.call.events import (
@@ -21,7 +21,7 @@ from callctl.call.events import (
     Offered,
     Released,
 )
-from callctl.call.running import MOST_TRIES, RETRY_AFTER_MS, Advance
+from callctl.call.running import RETRY_AFTER_MS, Advance
 from callctl.call.session import Session, State
 from callctl.causes import Refusal
 from callctl.clock import Instant
@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 DECIDING = frozenset({AdmitCall, RejectCall})
 LIVE = frozenset({State.ADMITTED, State.ANSWERED, State.BLIND})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
+LATE_TRIES = 8  # each after twice the time: four minutes in all
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
 
 
@@ -61,6 +62,7 @@ class CallControl:
         self._tariffs = tariffs
         self._takes = takes
         self._sessions = sessions
+        self._journal = journal
         self._observer = observer
         self.policy = policy
         self.deadlines = Deadlines(clock, self.receive)
@@ -141,9 +143,9 @@ class CallControl:
         return call in self._boxes
 
     def adopt(self, stored: Session) -> Mailbox:
-        """Take up a call that the store remembers. Its clocks are set by its wall times."""
+        """Take up a call that the store or the journal remembers."""
         now = self._clock.now()
-        session = _rebased(stored, now)
+        session = replace(_not_ahead(stored, now), busy=False)
         box = self._register(session)
         box.decided = True
         if session.state in LIVE:
@@ -173,12 +175,14 @@ class CallControl:
         """A call that is over for us has an end after all: what was estimated meanwhile is corrected."""
         for _ in range(MOST_TRIES):
             try:
-                (await self._open(event.call)).put(event)
+                box = await self._open(event.call)
+                if box is not None:
+                    box.put(event)
             except UnknownCall:
-                return  # it was refused, or is none of ours
+                return  # it is none of ours
             except PortError as error:
                 log.warning("late_end_not_noted", call_id=str(event.call), error=str(error))
-                await self._clock.sleep_ms(RETRY_AFTER_MS)
+                await self._clock.sleep_ms(RETRY_AFTER_MS << tried)
             else:
                 return
 
@@ -225,25 +229,23 @@ class CallControl:
                     del self._by_account[level.account]
 
 
-def _rebased(session: Session, now: Instant) -> Session:
-    """The monotonic halves of a stored session belong to another process: placed on ours by our wall clock.
+def _not_ahead(session: Session, now: Instant) -> Session:
+    """The moments of a call that another process has written: none lies ahead of now, all keep their distances.
 
-    They keep their distances. None lies ahead of now, also where the wall clock was set back meanwhile.
+    They would, where the wall clock was set back before this process started.
     """
     moments = (session.setup, session.alerting, session.answered, session.released)
-    latest_ms = max(moment.monotonic_ms for moment in moments if moment is not None)
-    clock_ms = now.wall_ms - now.monotonic_ms
-    later_ms = min(session.clock_ms - clock_ms, now.monotonic_ms - latest_ms)
+    ahead_ms = max(moment.monotonic_ms for moment in moments if moment is not None) - now.monotonic_ms
+    if ahead_ms <= 0:
+        return session
 
-    def placed(moment: Instant | None) -> Instant | None:
-        return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms + later_ms)
+    def earlier(moment: Instant | None) -> Instant | None:
+        return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms - ahead_ms)
 
     return replace(
         session,
-        setup=placed(session.setup),
-        alerting=placed(session.alerting),
-        answered=placed(session.answered),
-        released=placed(session.released),
-        clock_ms=clock_ms,
-        busy=False,
+        setup=Instant(session.setup.wall_ms, session.setup.monotonic_ms - ahead_ms),
+        alerting=earlier(session.alerting),
+        answered=earlier(session.answered),
+        released=earlier(session.released),
     )

@@ -12,15 +12,15 @@ import msgspec
 import pytest
 from redis import Redis
 
-from tests.e2e.daemon import Daemon
+from tests.e2e.provider import Provider
 
 POLICY = "[policy]\nsetup_timeout_s = 2\nlease_grace_s = 1\nblind_s = 60\n"
 
 
 @pytest.fixture
-async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+async def daemon(tmp_path: Path) -> AsyncIterator[Provider]:
     """On the embedded Redis, with leases that lapse soon."""
-    async with Daemon(tmp_path, more=POLICY) as running:
+    async with Provider(tmp_path, more=POLICY) as running:
         yield running
 
 
@@ -32,13 +32,13 @@ def redis(redis_server: Any) -> Any:
     return redis_server
 
 
-async def books(daemon: Daemon, account: str = "acme") -> tuple[Decimal, Decimal, int]:
+async def books(daemon: Provider, account: str = "acme") -> tuple[Decimal, Decimal, int]:
     """Balance, held, channels in use."""
     now = await daemon.account(account)
     return Decimal(now["balance"]), Decimal(now["held"]), now["channels"].get("total", 0)
 
 
-async def test_fifty_at_once_on_a_balance_that_affords_eight(daemon: Daemon) -> None:
+async def test_fifty_at_once_on_a_balance_that_affords_eight(daemon: Provider) -> None:
     await daemon.furnish("0.80")
     answers = await asyncio.gather(*(daemon.call(f"c{n}", can_extend=True) for n in range(50)))
     allowed = [answer for answer in answers if answer["verdict"] == "allowed"]
@@ -49,7 +49,7 @@ async def test_fifty_at_once_on_a_balance_that_affords_eight(daemon: Daemon) -> 
     assert await books(daemon) == (Decimal("0.80"), 0, 0)
 
 
-async def test_what_is_reported_of_a_refused_call_changes_nothing(daemon: Daemon) -> None:
+async def test_what_is_reported_of_a_refused_call_changes_nothing(daemon: Provider) -> None:
     await daemon.furnish("0")
     assert (await daemon.call("c1"))["refusal"] == "no_credit"
     for report in ("answer", "extend", "end"):
@@ -58,7 +58,7 @@ async def test_what_is_reported_of_a_refused_call_changes_nothing(daemon: Daemon
     assert len(await daemon.cdrs()) == 1
 
 
-async def test_killed_in_mid_call_nothing_is_lost_or_doubled(daemon: Daemon) -> None:
+async def test_killed_in_mid_call_nothing_is_lost_or_doubled(daemon: Provider) -> None:
     await daemon.furnish()
     begun = datetime.now(UTC)
     for n in range(5):
@@ -81,7 +81,7 @@ async def test_killed_in_mid_call_nothing_is_lost_or_doubled(daemon: Daemon) -> 
     assert len({record["id"] for record in records}) == 5
 
 
-async def test_what_ended_while_we_were_dead_is_estimated_and_then_corrected(daemon: Daemon) -> None:
+async def test_what_ended_while_we_were_dead_is_estimated_and_then_corrected(daemon: Provider) -> None:
     await daemon.furnish()
     begun = datetime.now(UTC) - timedelta(seconds=8)
     await daemon.call("c1", can_extend=True)
@@ -106,7 +106,7 @@ async def test_what_ended_while_we_were_dead_is_estimated_and_then_corrected(dae
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_killed_at_a_random_moment_the_books_agree(daemon: Daemon, seed: int) -> None:
+async def test_killed_at_a_random_moment_the_books_agree(daemon: Provider, seed: int) -> None:
     """Calls begin and end all the time; the kill comes after a number of answers that depends on the seed."""
     await daemon.furnish("5.00")
     answered = 0
@@ -139,7 +139,7 @@ async def test_killed_at_a_random_moment_the_books_agree(daemon: Daemon, seed: i
 
 
 async def test_redis_is_stopped_and_started(redis: Any, tmp_path: Path) -> None:
-    async with Daemon(tmp_path, redis_url=redis.url, more=POLICY) as daemon:
+    async with Provider(tmp_path, redis_url=redis.url, more=POLICY) as daemon:
         await daemon.furnish()
         await daemon.good(
             "PUT", "/v1/accounts/late", {"kind": "postpaid", "plan": "standard", "dial_rules": {"country": "NL"}}
@@ -177,7 +177,7 @@ async def test_redis_is_stopped_and_started(redis: Any, tmp_path: Path) -> None:
 
 
 async def test_a_frozen_redis_costs_the_budget_and_no_more(redis: Any, tmp_path: Path) -> None:
-    async with Daemon(tmp_path, redis_url=redis.url, more=POLICY) as daemon:
+    async with Provider(tmp_path, redis_url=redis.url, more=POLICY) as daemon:
         await daemon.furnish()
         redis.freeze()
         try:
@@ -195,17 +195,7 @@ async def test_a_frozen_redis_costs_the_budget_and_no_more(redis: Any, tmp_path:
         assert len(await daemon.cdrs()) == 20
 
 
-async def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    second = Daemon(other)
-    second.config.write_text(second.config.read_text().replace(str(other / "var"), str(tmp_path / "var")))
-    with pytest.raises(AssertionError, match="data_dir"):
-        await second.__aenter__()
-    await second.__aexit__(None, None, None)
-
-
-async def test_sigterm_ends_it_in_order(daemon: Daemon) -> None:
+async def test_sigterm_ends_it_in_order(daemon: Provider) -> None:
     await daemon.furnish()
     await daemon.call("c1", can_extend=True)
     await daemon.kill(signal.SIGTERM)
@@ -214,8 +204,7 @@ async def test_sigterm_ends_it_in_order(daemon: Daemon) -> None:
 
 
 async def test_records_reach_the_file_once_over_restarts(tmp_path: Path) -> None:
-    sink = f'[[sink]]\nname = "billing"\nkind = "file"\ndirectory = "{tmp_path / "cdr"}"\n'
-    async with Daemon(tmp_path, more=POLICY + sink) as daemon:
+    async with Provider(tmp_path, more=POLICY) as daemon:
         await daemon.furnish()
         for n in range(3):
             await daemon.call(f"c{n}", to="not a number")
@@ -234,10 +223,10 @@ async def _reached(condition: Any) -> bool:
     return bool(condition())
 
 
-async def _has_records(daemon: Daemon, count: int) -> bool:
+async def _has_records(daemon: Provider, count: int) -> bool:
     status, said = await daemon.ask("GET", "/v1/cdrs?limit=1000")
     return status == 200 and len(said["cdrs"]) >= count
 
 
-async def _charged(daemon: Daemon, posted: Decimal) -> bool:
+async def _charged(daemon: Provider, posted: Decimal) -> bool:
     return sum((Decimal(record["gross"]) for record in await daemon.cdrs()), Decimal(0)) == posted
