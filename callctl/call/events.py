@@ -56,6 +56,8 @@ class Offered(msgspec.Struct, frozen=True, gc=False):
     can_extend: bool = False
     attended: bool = False
     """The switch can be reached: callctl extends, warns and cuts by itself. Implies can_extend."""
+    emergency: bool = False
+    """The switch itself took it for an emergency call, and has let it pass."""
     stated: bool = False
     fingerprint: str = ""
     """What the request said, so that a repeated call id with another body is seen."""

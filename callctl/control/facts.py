@@ -27,7 +27,9 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
     chain = directory.chain(account) if account is not None else ()
     rules = chain[0].dial_rules if chain else _NO_RULES
     number = normalise(offered.b_number, rules)
-    emergency = offered.direction is not Direction.INBOUND and is_emergency(offered.b_number, rules)
+    outgoing = offered.direction is not Direction.INBOUND
+    emergency = outgoing and (offered.emergency or is_emergency(offered.b_number, rules))
+    minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
     if emergency:
         prices = _free(chain, "emergency", TrafficClass.EMERGENCY)
@@ -42,7 +44,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         emergency=emergency,
         trace_id=offered.call.trace_id,
         caller=told_by,
-        days=tuple(_day(level.timezone, now.wall_ms // 60_000) for level in chain),
+        days=tuple([_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
     )

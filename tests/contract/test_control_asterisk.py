@@ -122,6 +122,19 @@ async def test_fifty_at_once_on_a_balance_for_eight(table: Table) -> None:
     await table.squares(80 * PER_SECOND)
 
 
+async def test_what_the_dialplan_takes_for_an_emergency_is_one(table: Table) -> None:
+    """911 is no emergency number of the Netherlands; the shipped dialplan lets it pass everywhere."""
+    await table.room.furnish(balance=0, active=False)
+    await table.start()
+    call = table.simulator.place_call(Script(caller="1", called="911", account="acme", ring_s=1, talk_s=30))
+    outcome = await call.outcome()
+    assert (outcome.sip, outcome.ended_by) == (200, EndedBy.CALLER)
+    assert outcome.talked_ms >= 30_000
+    (cdr,) = await table.recorded()
+    assert (cdr["verdict"], cdr["charge"], cdr["to"]) == ("allowed", "0.0000", "911")
+    assert abs(cdr["duration_ms"] - outcome.talked_ms) <= 1
+
+
 @pytest.mark.parametrize("state", ["ringing", "answered"])
 async def test_the_link_is_lost_and_comes_back(table: Table, state: str) -> None:
     await table.room.furnish()

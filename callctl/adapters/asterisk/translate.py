@@ -186,6 +186,7 @@ class Translator:
             source_ip=told.get("Source") or None,
             can_extend=True,
             attended=True,
+            emergency=emergency,
             stated=stated,
         )
         return (offered,)
