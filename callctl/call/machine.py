@@ -62,7 +62,7 @@ def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) ->
 
 def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
     """The first step of an offered call: take; or, where the core refuses, only look at what the store would say."""
-    session, take = replace(proposal.session, busy=True), proposal.take
+    session, take = proposal.session, proposal.take
     if proposal.refused is not None:
         session = admission.refuse(session, proposal.refused)
         take = replace(take, probe=True)
@@ -74,11 +74,20 @@ def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Adva
     trace = _longer(session, admission.judged(held, event))
     if session.refusal is not None:  # the core had refused; this was only a look
         return _say_no(replace(session, busy=False, trace=trace), now)
-    version, affordable_s = session.version + 1, running.affordable(held, event.available)
-    session = replace(held, busy=False, tries=0, version=version, trace=trace, affordable_s=affordable_s)
+    affordable_s = running.affordable(held, event.available)
+    session = replace(
+        held,
+        state=State.ADMITTED,
+        busy=False,
+        tries=0,
+        version=session.version + 1,
+        trace=trace,
+        affordable_s=affordable_s,
+        first_granted_s=held.granted_s,
+        first_affordable_s=affordable_s,
+    )
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
-    session = replace(session, state=State.ADMITTED, first_granted_s=session.granted_s, first_affordable_s=affordable_s)
     return session, (
         deadline_at(session, Deadline.BUDGET, None),
         deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),

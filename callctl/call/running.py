@@ -53,11 +53,12 @@ def forget(session: Session) -> tuple[Effect, ...]:
 
 def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> Session:
     """The session granted `granted_s`, each level holding what that costs, with the overflow the store saw."""
+    paid_s = 0 if session.emergency else granted_s
     levels = session.levels
     if overflow:
-        levels = tuple(replace(level, overflow=over) for level, over in zip(levels, overflow, strict=True))
-    costs = [0 if session.emergency else slicing.cost(level, granted_s) for level in levels]
-    held = tuple(replace(level, held=micros) for level, micros in zip(levels, costs, strict=True))
+        flagged = zip(levels, overflow, strict=True)
+        levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
+    held = tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
     return replace(session, levels=held, granted_s=granted_s)
 
 

@@ -108,7 +108,7 @@ class CallControl:
             if isinstance(answer, Existing):
                 raise CallConflict(f"call {offered.call} is known already")
             session, effects = machine.advance(session, answer, now, self.policy)
-            if any(type(effect) in DECIDING for effect in effects):
+            if not DECIDING.isdisjoint(map(type, effects)):
                 break
         return session
 
@@ -214,7 +214,7 @@ class CallControl:
     def _step(self, session: Session, event: CallEvent) -> Advance:
         now = self._clock.now()
         after, effects = machine.advance(session, event, now, self.policy)
-        if any(type(effect) in DECIDING for effect in effects):
+        if not DECIDING.isdisjoint(map(type, effects)):
             self._observer.decided(after, now.since_ms(session.setup) / 1000)
         return after, effects
 

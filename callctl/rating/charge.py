@@ -132,6 +132,7 @@ def first_charged_second(price: Price) -> int | None:
     return None if last_free_s is None else last_free_s + 1
 
 
+@lru_cache(maxsize=16_384)
 def stretch(price: Price, seconds: int, at_most_s: int) -> int:
     """The longest call up to `at_most_s` that costs the same as one of `seconds`."""
     return affordable_seconds(price, charge(price, seconds).micros, at_most_s)

@@ -232,25 +232,17 @@ class RedisStore:
         self, script: Script, touched: Sequence[str], arguments: Sequence[Argument], *, ahead: tuple[Argument, ...] = ()
     ) -> Any:
         """The script's answer; `ahead` is sent just before it, and its own answer ignored."""
-        loop, times = asyncio.get_running_loop(), self._link.times
-        until = loop.time() + times.call_ms / 1000
+        loop, link = asyncio.get_running_loop(), self._link
+        until = loop.time() + link.times.call_ms / 1000
         try:
-            return await self._once(script, touched, arguments, ahead, times.call_ms)
+            if ahead:
+                link.post(*ahead)
+            return await scripts.run(link, script, touched, *arguments)
         except LinkLost:
-            await self._link.ready(_left_ms(loop, until))
-            return await self._once(script, touched, arguments, ahead, _left_ms(loop, until))
-
-    async def _once(
-        self,
-        script: Script,
-        touched: Sequence[str],
-        arguments: Sequence[Argument],
-        ahead: tuple[Argument, ...],
-        timeout_ms: int,
-    ) -> Reply:
-        if ahead:
-            self._link.post(*ahead)
-        return await scripts.run(self._link, script, touched, *arguments, timeout_ms=timeout_ms)
+            await link.ready(_left_ms(loop, until))
+            if ahead:
+                link.post(*ahead)
+            return await scripts.run(link, script, touched, *arguments, timeout_ms=_left_ms(loop, until))
 
     async def _all(self, commands: Iterable[tuple[Argument, ...]]) -> Any:
         """The answers to many reads, a few at a time: they are not to fill the window."""
