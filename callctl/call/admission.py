@@ -82,7 +82,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """A session that is ready to take, what to take, and what the core's checks found against it."""
+    """A session that waits for the answer to its take, the take, and what the core's checks found against it."""
 
     session: Session
     take: Take
@@ -211,6 +211,7 @@ def _session(offered: Offered, facts: Facts, number: str, trace: bytes, now: Ins
         slice_s=least_s,
         wanted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
         trace=trace,
+        busy=True,
         clock_ms=now.wall_ms - now.monotonic_ms,
     )
 
@@ -257,13 +258,13 @@ def _level(account: Account, price: LevelPrice, number: Number | None, taken: tu
 def take_for(session: Session, trunk: Trunk | None, now: Instant, policy: Policy) -> Take:
     """What the store is asked for: the session's slice at every level, and its channels."""
     b_digits = session.b_number.removeprefix("+")
-    session = replace(session, state=State.ADMITTED)  # as it is remembered when the take goes through
+    session = replace(session, state=State.ADMITTED, busy=False)  # as it is remembered when the take goes through
     rates: tuple[tuple[str, int], ...] = ()
     if trunk is not None and trunk.calls_per_second is not None:
         rates = ((trunk.id, trunk.calls_per_second),)
     return Take(
         session=session,
-        levels=tuple(_take_of(level, 0 if session.emergency else session.granted_s) for level in session.levels),
+        levels=tuple([_take_of(level, 0 if session.emergency else session.granted_s) for level in session.levels]),
         trunk_slots=slots(trunk.caps, session.direction, b_digits, "") if trunk is not None and trunk.caps else (),
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
