@@ -170,14 +170,11 @@ class AsteriskSwitch:
 
     async def live_calls(self) -> list[SeenAlive]:
         """From the channels that Asterisk lists now; its clock is compared with ours by the way."""
+        pong = await self._link.action("Ping")
+        self._time.compare(pong.get("Timestamp"), self._clock.now())
         before = self._calls.known()
-        pong, channels = await asyncio.gather(
-            self._link.action("Ping"),
-            self._link.query("Status", [("AllVariables", "false"), ("Variables", STATUS_VARIABLES)]),
-        )
-        now = self._clock.now()
-        self._time.compare(pong.get("Timestamp"), now)
-        return self._calls.listed(channels, before, now)
+        channels = await self._link.query("Status", [("AllVariables", "false"), ("Variables", STATUS_VARIABLES)])
+        return self._calls.listed(channels, before, self._clock.now())
 
     # ---- actions
 
