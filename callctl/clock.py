@@ -1,7 +1,8 @@
 """Time: one value that carries both clocks, and the only place that reads them or sleeps.
 
-Subtract and compare on the monotonic half (a stepped wall clock must not change a bill); show, store and
-rebuild from the wall half. All numbers are whole milliseconds.
+Subtract and compare on the monotonic half (a stepped wall clock must not change a bill); show and store the wall
+half. The monotonic half counts from the same epoch, as the wall clock stood when the process began: so a moment that
+one process has stored means the same to the next. All numbers are whole milliseconds.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+_BEGAN_NS = time.time_ns() - time.monotonic_ns()
+
 
 class Instant(msgspec.Struct, frozen=True, order=False, array_like=True, gc=False):
-    """A moment on both clocks, in ms: `wall_ms` since the Unix epoch, `monotonic_ms` since any fixed start."""
+    """A moment on both clocks, in ms since the Unix epoch: `monotonic_ms` knows no steps of the wall clock."""
 
     wall_ms: int
     monotonic_ms: int
@@ -34,7 +37,7 @@ class SystemClock:
     """The machine's clocks. Tests own time through another implementation of `ports.Clock`."""
 
     def now(self) -> Instant:
-        return Instant(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
+        return Instant(time.time_ns() // 1_000_000, (_BEGAN_NS + time.monotonic_ns()) // 1_000_000)
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)

@@ -167,7 +167,7 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         )
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *unenforced]
         refused = deciding(found)
-    session = _session(offered, facts, number, encode_trace(trace), now, policy)
+    session = _session(offered, facts, number, encode_trace(trace), policy)
     return Proposal(session, take_for(session, facts.trunk, now, policy), refused)
 
 
@@ -176,7 +176,7 @@ def traced(finding: Finding) -> Check:
     return Check(finding.check, verdict, finding.saw, finding.limit, finding.level)
 
 
-def _session(offered: Offered, facts: Facts, number: str, trace: bytes, now: Instant, policy: Policy) -> Session:
+def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     levels = tuple(
@@ -212,7 +212,6 @@ def _session(offered: Offered, facts: Facts, number: str, trace: bytes, now: Ins
         wanted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
         trace=trace,
         busy=True,
-        clock_ms=now.wall_ms - now.monotonic_ms,
     )
 
 

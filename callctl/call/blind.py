@@ -33,6 +33,7 @@ def answered(session: Session, event: Answered, now: Instant, policy: Policy) ->
 def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:
     if session.answered is None and event.answered_at is not None:
         return answered(session, Answered(session.call, event.answered_at, stated=True), now, policy)
+    session = running.placed(session, event)
     return session, (*running.armed(session, now), *running.watch(session, now))
 
 

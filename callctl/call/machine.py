@@ -238,6 +238,9 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         return ending.settle(ending.carry_over(session, merged))
     state = State.ADMITTED if merged.answered is None else State.ANSWERED
     running_on, effects = resume(replace(merged, state=state), now, policy)
+    if session.state is State.BLIND and session.granted_s > running_on.granted_s:  # as was told already
+        running_on, asking = running.ask(running_on, session.granted_s, now, policy, force=True)
+        return running_on, (*effects, *asking)
     if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
         return running_on, (deadline_at(session, Deadline.BUDGET, None), *effects, _go_ahead(running_on, policy))
     return running_on, (*effects, *running.armed(running_on, now))

@@ -135,7 +135,16 @@ def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy)
     """After a reconnect: the switch's timer is set anew, in case that the last command was lost."""
     if session.answered is None and event.answered_at is not None:
         return answered(session, Answered(session.call, event.answered_at, stated=True), now, policy)
+    session = placed(session, event)
     return session, (*armed(session, now), *watch(session, now))
+
+
+def placed(session: Session, event: SeenAlive) -> Session:
+    """After a restart, the switch knows better than our wall clock how long ago it was that it answered."""
+    seen_at, ours = event.answered_at, session.answered
+    if seen_at is None or ours is None or seen_at.wall_ms != ours.wall_ms:
+        return session
+    return replace(session, answered=seen_at)
 
 
 def ignored(session: Session, _: object, now: Instant, policy: Policy) -> Advance:

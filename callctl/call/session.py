@@ -104,7 +104,6 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     voided: bool = False  # given up unanswered; its hold is gone
     warn_due: bool = False  # a warning waits for a fresh look at the balance
     cut: bool = False  # callctl has sent the hang-up
-    clock_ms: int = 0  # our wall clock less our monotonic one: whose clock the wall half of a moment is, no matter
     tries: int = 0  # of the take or extension that is under way
     busy: bool = False  # a store request of this call is under way
 

@@ -173,7 +173,10 @@ class CallControl:
 
     async def _late(self, event: Released) -> None:
         """A call that is over for us has an end after all: what was estimated meanwhile is corrected."""
-        for _ in range(MOST_TRIES):
+        noted = self._journal.pending.get(event.call.trace_id)
+        if noted is not None and noted.estimated:  # the store has not even heard of the estimate
+            return self._journal.append(ending.released(noted, event))
+        for tried in range(LATE_TRIES):
             try:
                 box = await self._open(event.call)
                 if box is not None:

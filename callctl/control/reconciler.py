@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 SWEEP_MS = 5_000
 LIST_EVERY_SWEEPS = 12
 BATCH = 100
+STALE_MS = 10_000  # a request to the store that was given up for lost is not done later than this
 
 
 class Reconciler:
@@ -102,9 +103,12 @@ class Reconciler:
     # ---- the journal
 
     async def _replay(self) -> None:
+        now = self._clock.now()
         for session in tuple(self._journal.pending.values()):
             if self._calls.knows(session.call):
                 continue  # still running here: its own mailbox looks after it
+            if session.state is State.REFUSED and 0 <= now.wall_ms - _refused_ms(session) < STALE_MS:
+                continue  # its take may still be done, and must be found then
             if session.state is State.BLIND and session.released is None and self._is_ours(session):
                 await self._take_up(session)
             elif await self._replayed(session):
@@ -136,6 +140,10 @@ class Reconciler:
             stored = replace(take.session, version=1, levels=ours.levels)
         closing = _closing(ours, stored)
         return closing is None or await self._takes.settle(closing) is None
+
+
+def _refused_ms(session: Session) -> int:
+    return (session.released or session.setup).wall_ms
 
 
 def _closing(ours: Session, stored: Session | None) -> Settlement | None:

@@ -16,6 +16,7 @@ from callctl.ports import FeedRecord
 from callctl.store.memory import MemoryStore
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.market import Market
+from tests.simulation.policy import POLICY
 from tests.simulation.records import RecordsAudit
 from tests.simulation.store import at_once
 from tests.simulation.story import Story, TrueCall
@@ -51,6 +52,7 @@ class Ended:
     states: list[State] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     over: list[bool] = field(default_factory=list)
+    forced: bool = False
 
 
 class Auditor:
@@ -151,7 +153,7 @@ class Auditor:
         self._written |= {msgspec.json.decode(record.payload)["id"] for record in settlement.records}
         call.kept_end |= session.released is not None and not session.estimated
         if closed is not None:
-            ended.held, ended.over = closed.held, closed.over
+            ended.held, ended.over, ended.forced = closed.held, closed.over, closed.forced
             self._justified(call, session)
         first = len(ended.states) == 1 and closed is not None
         for depth, post in enumerate(settlement.posts):
@@ -161,6 +163,9 @@ class Auditor:
 
     def _justified(self, call: TrueCall, session: Session) -> None:
         """Promise 7: a call that talks is closed for a reason: its time is over. Silence is none."""
+        given_up_ms = (POLICY.setup_timeout_s + POLICY.lease_grace_s) * 1000 + (call.admitted_ms or 0)
+        if call.told_answer is None and self._loop.now_ms >= given_up_ms:
+            return  # nobody has told of the answer, and it cannot ring so long
         if call.alive and call.answered_ms is not None and call.attended and "switch restarted" not in call.harmed:
             over_ms = call.answered_ms + call.granted_s * 1000
             if self._loop.now_ms < over_ms - LATE_MS and not call.hang_up_asked:
@@ -203,8 +208,8 @@ class Auditor:
         """Promise 2, some minutes after everything works: a call that is up has its channels, and no other has."""
         up = {key for key, call in self._calls.items() if call.alive and "passed by the dialplan" not in call.harmed}
         for key in up - self.open.keys():
-            if "client silent" in self._calls[key].harmed:
-                continue  # an answer that nobody told: given up after the longest ringing
+            if self._calls[key].harmed & {"client silent", "hung up by the operator"} and key.switch == "http":
+                continue  # given up, and nobody can be told
             self.object(f"{key} is up and has no channel")
         for key in self.open.keys() - up:
             if key.switch != "http":  # what an SBC does not report is held until its grant is over
@@ -224,7 +229,7 @@ class Auditor:
             self._outlived(call)
             if call.emergency and "reject" in call.decided:
                 self.object(f"emergency call {call.key} was refused")
-        records = RecordsAudit(self._market, self._calls, self.ended, self.object)
+        records = RecordsAudit(self._market, self._calls, self.ended, self.open.keys(), self.object)
         records.delivered(delivered, self._written)
         charged = records.charged()
         for account in self._market.accounts.values():
@@ -234,7 +239,7 @@ class Auditor:
             posted = -sum(entry.amount for entry in entries if entry.call)
             if posted != charged[account.id]:
                 self.object(f"{account.id}: CDRs charge {charged[account.id]}, posts are {posted}")
-            if shown.held or shown.slots:
+            if (shown.held or shown.slots) and not self.open:
                 self.object(f"{account.id} ends with {shown.held} held and channels {shown.slots}")
         records.calls()
 
@@ -244,5 +249,7 @@ class Auditor:
             return
         if not call.stated and call.harmed & {"event late", "switch frozen"}:
             return  # its grant begins when callctl hears of the answer
+        if not call.stated and {"our wall clock stepped", "callctl killed"} <= call.harmed:
+            return  # nobody can tell the next life how long ago the answer was
         if call.lasted_ms > call.longest_s * 1000 + LATE_MS:
             self.object(f"{call.key} lasted {call.lasted_ms} ms, granted were {call.longest_s} s")

@@ -69,12 +69,12 @@ class WallClock:
 
 
 class SimClock:
-    """`ports.Clock` of one life of callctl: the machine's wall clock, and a monotonic clock of its own start."""
+    """`ports.Clock` of one life of callctl: the machine's wall clock, and a monotonic one that began as it stood."""
 
-    def __init__(self, loop: VirtualLoop, wall: WallClock, started_ms: int) -> None:
+    def __init__(self, loop: VirtualLoop, wall: WallClock) -> None:
         self._loop = loop
         self._wall = wall
-        self._started_ms = started_ms
+        self._started_ms = wall.at(0)
 
     def now(self) -> Instant:
         return self.at(self._loop.now_ms)

@@ -6,7 +6,6 @@ from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
-from callctl.call.admission import Policy
 from callctl.call.events import CallEvent
 from callctl.call.session import Session
 from callctl.control.calls import CallControl
@@ -16,9 +15,9 @@ from callctl.control.reconciler import Reconciler
 from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import CdrSink, Feeds, Observer, Switch, Tariffs
 from tests.simulation.clock import SimClock, VirtualLoop, WallClock
+from tests.simulation.policy import POLICY
 from tests.simulation.store import FaultyStore
 
-POLICY = Policy(setup_timeout_s=60, longest_unattended_s=600, blind_s=60)
 ARCHIVE = "api"
 RESTART_MS = 2_000
 _life: ContextVar["Life | None"] = ContextVar("life", default=None)
@@ -63,7 +62,7 @@ class Life:
         self.ready = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self._wrong = wrong
-        self.clock = SimClock(loop, wall, started_ms=50_000 + 1_000_003 * number)
+        self.clock = SimClock(loop, wall)
         self.journal = Journal(journal)
         self.outbox = Outbox(feeds=feeds, sinks=[sink], archives=(ARCHIVE,), roots=roots, clock=self.clock)
         self.calls = CallControl(
