@@ -406,6 +406,23 @@ def test_emergency_passes_without_store_money_or_account() -> None:
         assert not played.wants(ArmCall)
 
 
+def test_an_emergency_call_of_an_unknown_caller_is_recorded() -> None:
+    played = Played(facts(chain=(), emergency=True))
+    played.put(Taken(CALL, (), ()))
+    played.put(Answered(CALL, START.plus_ms(1_000)), after_ms=1_000)
+    played.put(Extended(CALL, ()))
+    played.put(Released(CALL, START.plus_ms(8_500)), after_ms=7_500)
+    settlement = played.wanted(SettleNow).settlement
+    assert settlement.posts == ()
+    (record,) = (msgspec.json.decode(record.payload) for record in settlement.records)
+    assert (record["account"], record["verdict"], record["duration_s"], record["charge"]) == (
+        None,
+        "allowed",
+        8,
+        "0.0000",
+    )
+
+
 def test_blind_and_over_is_left_to_the_journal() -> None:
     played = Played(facts(chain=(account(kind=Kind.POSTPAID),)))
     played.put(StoreFailed(CALL))
