@@ -48,7 +48,7 @@ def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Pol
     match event.deadline:
         case Deadline.RETRY if not session.busy:
             session = replace(session, wanted_s=session.granted_s, busy=True)
-            return session, (TakeNow(replace(admission.take_for(session, None, now, policy), force=True)),)
+            return session, (TakeNow(replace(admission.take_for(session, now, policy), force=True)),)
         case Deadline.LOST:
             return released(session, ending.unseen(session, now), now, policy)
         case Deadline.CUT | Deadline.SETUP:
@@ -66,7 +66,7 @@ def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advan
     if session.released is not None:
         session, effects = ending.settle(replace(holding(session, session.wanted_s), granted_s=granted_s))
         return session, (JournalNow(session), *effects)
-    session, asking = running.ask(session, granted_s, now, policy, force=True)
+    session, asking = running.save(session, now, policy)
     return session, (JournalNow(session), *asking)
 
 

@@ -116,7 +116,7 @@ def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Polic
     paid_s = slicing.affordable_by_all(over.levels, event.available) or 1
     wanted_s = 1 if session.tries == running.MOST_TRIES else min(session.granted_s, paid_s)
     session = replace(over, granted_s=wanted_s, wanted_s=wanted_s, busy=True)
-    return session, (TakeNow(admission.take_for(session, None, now, policy)),)
+    return session, (TakeNow(admission.take_for(session, now, policy)),)
 
 
 def _say_no(session: Session, now: Instant) -> Advance:
@@ -238,9 +238,9 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         return ending.settle(ending.carry_over(session, merged))
     state = State.ADMITTED if merged.answered is None else State.ANSWERED
     running_on, effects = resume(replace(merged, state=state), now, policy)
-    if session.state is State.BLIND and session.granted_s > running_on.granted_s:  # as was told already
-        running_on, asking = running.ask(running_on, session.granted_s, now, policy, force=True)
-        return running_on, (*effects, *asking)
+    if session.state is State.BLIND and session.granted_s > running_on.granted_s:  # so it was told; to be held for
+        running_on, saving = running.save(replace(running_on, granted_s=session.granted_s), now, policy)
+        return running_on, (*effects, *running.watch(running_on, now), *saving)
     if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
         return running_on, (deadline_at(session, Deadline.BUDGET, None), *effects, _go_ahead(running_on, policy))
     return running_on, (*effects, *running.armed(running_on, now))

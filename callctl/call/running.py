@@ -192,21 +192,26 @@ def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     return ask(replace(session, slice_s=slice_s, tries=0), planned_s, now, policy)
 
 
-def ask(session: Session, planned_s: int, now: Instant, policy: Policy, *, force: bool = False) -> Advance:
-    """Ask the store to hold what the call costs until `planned_s`, beyond what it holds already."""
+def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advance:
+    """Ask the store to hold what the call costs until `planned_s`, beyond what it holds already.
+
+    What was granted before is held for in any case.
+    """
     longer = holding(session, planned_s)
     more = tuple(new.held - old.held for new, old in zip(longer.levels, session.levels, strict=True))
+    force = planned_s <= session.granted_s
     session = replace(session, wanted_s=planned_s, busy=True)
     return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force)),)
 
 
 def save(session: Session, now: Instant, policy: Policy) -> Advance:
-    """Have the store's record say what the session says, and see what money is left."""
+    """Have the store's record say what the session says, and see what money is left.
+
+    Nothing more is held by it, but for a call that was granted more than the store knew (`machine._recalled`).
+    """
     if session.busy:
         return session, ()
-    session = replace(session, wanted_s=session.granted_s, busy=True)
-    nothing = (0,) * len(session.levels)
-    return session, (ExtendNow(Extension(replace(session, busy=False), nothing, _lease_until(session, now, policy))),)
+    return ask(session, session.granted_s, now, policy)
 
 
 def _lease_until(session: Session, now: Instant, policy: Policy) -> int:

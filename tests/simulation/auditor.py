@@ -142,7 +142,7 @@ class Auditor:
     def _extended(self, call: TrueCall, extension: Extension) -> None:
         held = self.open[call.key]
         held.held = [have + more for have, more in zip(held.held, extension.more, strict=True)]
-        held.forced |= extension.force
+        held.forced |= extension.force and any(extension.more)
         call.granted_until(extension.session.granted_s)
 
     def _settled(self, call: TrueCall, settlement: Settlement) -> None:

@@ -1,7 +1,7 @@
 """The memory store behind a bad line: requests fail before or after they are done, or are done long after that."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -45,6 +45,7 @@ class FaultyStore:
         self.inner = store
         self.away = False
         self.healed = False
+        self.kills: Callable[[], None] = lambda: None
         self._loop = loop
         self._rng = rng
         self._faults = faults
@@ -87,6 +88,8 @@ class FaultyStore:
             name = "nothing" if answer is None else type(answer).__name__
             self._story.tell(f"store: {verb}", request.session.call, f"v{request.session.version}", "->", name)
             self._witness.wrote(request, answer)
+            if not self.healed and self._rng.random() < self._faults.kill_on_write:
+                self.kills()
             return answer
 
         return await self._asked(done)

@@ -86,6 +86,7 @@ class World:
         self.market = Market(loop, rng, self._store, self.story)
         self.auditor = Auditor(loop, self.story, self.market, self._store, self.calls)
         self.store = FaultyStore(self._store, loop, Random(rng.random()), self.faults, self.story, self.auditor)
+        self.store.kills = lambda: self._kill_and_restart(rng.choice([300, 3_000, 20_000]))
         self.feeds = FaultyFeeds(MemoryFeeds(self._store.outbox), self.store, Random(rng.random()), self.faults)
         self.archive = Archive(Random(rng.random()), self.faults)
         self.wall = WallClock(loop)
