@@ -28,6 +28,8 @@ from callctl.rating.tariff import Direction
 
 NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
+PROVIDER = "(provider)"
+"""The level of what is the provider's own business; no account can have this id."""
 LICENCE = "licence"
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
 
@@ -51,7 +53,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
-    `caller` says which of account, trunk, address or number told the payer.
+    `caller` says which of account, trunk, address or number told the payer. `free`: nobody buys or sells this call
+    (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
     """
 
     chain: Chain
@@ -65,10 +68,15 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     days: tuple[str, ...] = ()
     prices: tuple[LevelPrice, ...] = ()
     unpriced: NoRate | None = None
+    free: bool = False
 
     def above(self, account: str) -> str:
         """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
         return account if account != self.chain[0].id else ""
+
+    def seller(self, depth: int) -> str:
+        """Who sells to the account at `depth`: its margin and what it pays are not for the account to see."""
+        return self.chain[depth + 1].id if depth + 1 < len(self.chain) else PROVIDER
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -108,17 +116,20 @@ def _account(_: Offered, facts: Facts, now: Instant) -> Iterator[Finding]:
 def _number(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
     if facts.b_number is not None:
         yield Finding("number", f"{facts.b_number.e164} {facts.b_number.country} {facts.b_number.type}")
+    elif facts.free:
+        yield Finding("number", f"extension {facts.dialled}")
     elif facts.chain:
         yield Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number")
 
 
-def _destination(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
-    if facts.b_number is None:
+def _destination(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
+    if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
         return
     for depth, account in enumerate(facts.chain):
         if account.destinations is not None:
             price = facts.prices[depth] if facts.prices else None
-            name, kind = (price.destination, price.type) if price is not None else ("", facts.b_number.type)
+            name = price.destination if price is not None else ""
+            kind = (price.type if price is not None else "") or facts.b_number.type
             barred = account.destinations.barred_by(facts.b_number.digits, kind, name)
             refusal = Refusal.DESTINATION_BARRED if barred else None
             yield Finding("destination", f"{name} {kind}".strip(), refusal, barred or "", facts.above(account.id))
@@ -134,19 +145,19 @@ def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
 
 
 def _margin(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
-    for account, price in zip(facts.chain, facts.prices, strict=False):
-        if account.margin is not None:
+    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+        if account.margin is not None and not facts.free:
             found = margin_kept(account.margin, price)
             refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.MARGIN_TOO_LOW
-            yield Finding("margin", found.saw, refusal, found.limit, facts.above(account.id))
+            yield Finding("margin", found.saw, refusal, found.limit, facts.seller(depth))
 
 
 def _max_cost(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
-    for account, price in zip(facts.chain, facts.prices, strict=False):
-        if account.max_cost is not None:
+    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+        if account.max_cost is not None and not facts.free:
             found = cost_within(account.max_cost, price)
             refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.COST_TOO_HIGH
-            yield Finding("max_cost", found.saw, refusal, found.limit, facts.above(account.id))
+            yield Finding("max_cost", found.saw, refusal, found.limit, facts.seller(depth))
 
 
 CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost)
@@ -168,7 +179,11 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *unenforced]
         refused = deciding(found)
     session = _session(offered, facts, number, encode_trace(trace), policy)
-    return Proposal(session, take_for(session, facts.trunk, now, policy), refused)
+    return Proposal(session, take_for(session, now, policy, _rates(facts.trunk)), refused)
+
+
+def _rates(trunk: Trunk | None) -> tuple[tuple[str, int], ...]:
+    return () if trunk is None or trunk.calls_per_second is None else ((trunk.id, trunk.calls_per_second),)
 
 
 def traced(finding: Finding) -> Check:
@@ -180,7 +195,7 @@ def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: 
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     levels = tuple(
-        _level(account, price, facts.b_number, _slots(account, offered.direction, digits, day))
+        _level(account, price, facts, _slots(account, offered.direction, digits, day))
         for account, price, day in zip(facts.chain, facts.prices, facts.days, strict=False)
     )
     ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
@@ -199,6 +214,7 @@ def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: 
         account=payer.id if payer is not None else "",
         levels=levels,
         trunk=facts.trunk.id if facts.trunk is not None else offered.trunk,
+        trunk_slots=_trunk_slots(facts, offered.direction, digits),
         fingerprint=offered.fingerprint,
         can_extend=offered.can_extend,
         attended=offered.attended,
@@ -232,8 +248,17 @@ def _slots(account: Account, direction: Direction, digits: str, day: str) -> tup
     return (*taken, Slot(LICENCE, size, size))
 
 
-def _level(account: Account, price: LevelPrice, number: Number | None, taken: tuple[Slot, ...]) -> Level:
-    overflow = account.caps.overflow if account.caps is not None else None
+def _trunk_slots(facts: Facts, direction: Direction, digits: str) -> tuple[Slot, ...]:
+    """The trunk's own counters, on the day of the account that pays."""
+    if facts.trunk is None or facts.trunk.caps is None:
+        return ()
+    return slots(facts.trunk.caps, direction, digits, facts.days[0] if facts.days else "")
+
+
+def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot, ...]) -> Level:
+    number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
+    if overflow is None and not facts.above(account.id) and facts.trunk is not None and facts.trunk.caps is not None:
+        overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
     return Level(
         account=account.id,
         prepaid=account.prepaid,
@@ -254,17 +279,13 @@ def _level(account: Account, price: LevelPrice, number: Number | None, taken: tu
     )
 
 
-def take_for(session: Session, trunk: Trunk | None, now: Instant, policy: Policy) -> Take:
-    """What the store is asked for: the session's slice at every level, and its channels."""
-    b_digits = session.b_number.removeprefix("+")
+def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[tuple[str, int], ...] = ()) -> Take:
+    """What the store is asked for: the session's slice at every level, its channels, and the tokens of `rates`."""
     session = replace(session, state=State.ADMITTED, busy=False)  # as it is remembered when the take goes through
-    rates: tuple[tuple[str, int], ...] = ()
-    if trunk is not None and trunk.calls_per_second is not None:
-        rates = ((trunk.id, trunk.calls_per_second),)
     return Take(
         session=session,
         levels=tuple([_take_of(level, 0 if session.emergency else session.granted_s) for level in session.levels]),
-        trunk_slots=slots(trunk.caps, session.direction, b_digits, "") if trunk is not None and trunk.caps else (),
+        trunk_slots=session.trunk_slots,
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
         now_ms=now.wall_ms,

@@ -70,6 +70,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     account: str
     levels: tuple[Level, ...]
     trunk: str | None = None
+    trunk_slots: tuple[Slot, ...] = ()
     fingerprint: str = ""
     can_extend: bool = False
     attended: bool = False  # callctl itself extends, warns and cuts: the switch can be reached

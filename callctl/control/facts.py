@@ -1,5 +1,6 @@
 """What must be looked up before a call can be decided: the payer, the number, the rows. All of it in memory."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,6 +18,7 @@ from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.tariff import Direction, TrafficClass
 
 _NO_RULES = DialRules()
+EXTENSION = re.compile(r"[0-9*#]{1,32}")
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 
 
@@ -35,6 +37,8 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         prices = _free(chain, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
         prices = _prices(offered, chain, trunk, number, tariffs, now)
+    elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(offered.b_number):
+        prices = _free(chain, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(
         chain=chain,
         trunk=trunk,
@@ -47,6 +51,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         days=tuple([_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
+        free=not isinstance(prices, NoRate) and any(price.sell is _FREE for price in prices),
     )
 
 

@@ -133,7 +133,7 @@ class Reconciler:
         now = self._clock.now()
         stored = await self._sessions.find(ours.call)
         if ours.state is State.BLIND and (stored is None or stored.state is State.REFUSED):
-            take = replace(take_for(ours, None, now, self._policy), force=True)
+            take = replace(take_for(ours, now, self._policy), force=True)
             answer = await self._takes.admit(take)
             if isinstance(answer, Existing):
                 return False  # another process was faster; look again at the next sweep

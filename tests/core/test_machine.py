@@ -5,7 +5,7 @@ import itertools
 import msgspec
 import pytest
 
-from callctl.accounts import Kind, Warnings
+from callctl.accounts import Kind, Trunk, Warnings
 from callctl.call import machine
 from callctl.call.effects import (
     AdmitCall,
@@ -43,6 +43,7 @@ from callctl.call.events import (
 )
 from callctl.call.session import State
 from callctl.causes import Refusal
+from callctl.limits.concurrency import Caps, Overflow, Package
 from tests.core.calls import CALL, NUMBER, POLICY, START, Played, account, facts, offered, price
 
 RICH = 10_000_000
@@ -543,3 +544,37 @@ def test_no_order_of_any_three_events_breaks_it(emergency: bool) -> None:
             played.put(event, after_ms=700)
             takes = [e for e in played.effects if isinstance(e, TakeNow | ExtendNow | SettleNow)]
             assert len(takes) <= 1, f"{events}: {takes}"
+
+
+def on_trunk(**caps: object) -> Trunk:
+    return Trunk("t1", "acme", caps=Caps(outbound=1, **caps), calls_per_second=5)  # type: ignore[arg-type]
+
+
+def test_a_take_for_less_money_still_takes_the_trunks_channels_and_no_second_attempt() -> None:
+    played = Played(facts(trunk=on_trunk()))
+    first = played.wanted(TakeNow).take
+    played.put(TakeRefused(CALL, (7_400,), (False,), (SlotUse(1, "outbound", 0, 1, 1),)))
+    again = played.wanted(TakeNow).take
+    assert [slot.name for slot in again.trunk_slots] == ["outbound", "total"]
+    assert (again.trunk_slots, first.rates, again.rates) == (first.trunk_slots, (("t1", 5),), ())
+
+
+def test_a_blind_call_takes_its_trunks_channels_after_all() -> None:
+    played = Played(facts(chain=(account(kind=Kind.POSTPAID),), trunk=on_trunk()))
+    played.put(StoreFailed(CALL))
+    played.put(DeadlineReached(CALL, Deadline.RETRY))
+    assert played.wanted(TakeNow).take.trunk_slots == played.proposal.take.trunk_slots != ()
+
+
+def test_a_trunks_overflow_costs_what_the_trunk_says_unless_its_payer_has_a_price() -> None:
+    trunk = on_trunk(overflow=Overflow(2, per_call=50_000))
+    assert Played(facts(trunk=trunk)).wanted(TakeNow).take.levels[0].hold_overflow == 60_000
+    chain = (account(caps=Caps(overflow=Overflow(1, per_call=20_000))), account("top"))
+    levels = Played(facts(chain=chain, trunk=trunk)).wanted(TakeNow).take.levels
+    assert [level.hold_overflow for level in levels] == [30_000, 10_000]
+
+
+def test_a_trunks_package_counts_on_its_days() -> None:
+    for until, limit in (("2027-01-15", 3), ("2027-01-14", 1)):
+        trunk = on_trunk(packages=(Package(2, "2026-12-20", until),))
+        assert Played(facts(trunk=trunk)).proposal.take.trunk_slots[0].limit == limit

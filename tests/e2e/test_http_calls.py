@@ -246,3 +246,20 @@ def _numbers(value):
             yield from _numbers(each)
     elif isinstance(value, int | float):
         yield value
+
+
+async def test_rules_on_prices_and_destinations_are_for_what_is_sold(door) -> None:
+    rules = {"margin": {"min_per_minute": "0.0100"}, "max_cost": {"per_minute": "0.50"}}
+    acme = {"kind": "prepaid", "plan": "retail", "dial_rules": {"country": "NL"}, "numbers": ["+31201234567"], **rules}
+    await door.json("PUT", "/v1/accounts/acme", json={**acme, "destinations": {"deny": [{"type": "FIX"}]}})
+    inbound = {"direction": "inbound", "from": NL_MOB, "to": "+31201234567"}
+    calls = ({"to": "0201234567", "from": NL_MOB}, inbound, {"direction": "internal", "to": "201"})
+    verdicts = []
+    for number, call in enumerate(calls):
+        answer = await door.json("POST", "/v1/calls", json={**ASK, **call, "call_id": f"c{number}"})
+        verdicts.append((answer["verdict"], answer.get("refusal")))
+    # On-net, but of a type that acme may not call; inbound; from one extension to another.
+    assert verdicts == [("refused", "destination_barred"), ("allowed", None), ("allowed", None)]
+    for extension in ("", "x" * 40, "2\r\n1"):
+        call = {"direction": "internal", "to": extension, "call_id": "bad"}
+        assert (await door.json("POST", "/v1/calls", json={**ASK, **call}))["refusal"] == "invalid_number"

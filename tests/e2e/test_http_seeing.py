@@ -183,3 +183,22 @@ async def test_a_reseller_puts_new_accounts_below_itself(door) -> None:
         error = await door.refused(403, "PUT", "/v1/accounts/other", "middle", json={**LEAST, "parent": parent})
         assert error["field"] == "parent"
     await door.refused(404, "GET", "/v1/accounts/other")
+
+
+@pytest.mark.parametrize("least", ["0.0100", "0.9000"])
+async def test_what_a_seller_pays_is_in_no_trace_of_its_customer(door, least) -> None:
+    rules = {"margin": {"min_per_minute": least}, "max_cost": {"per_minute": "0.50"}}
+    await door.json("PUT", "/v1/accounts/shop", "middle", json={**LEAST, "parent": "middle", **rules})
+    await door.json("PUT", "/v1/accounts/acme", json={**LEAST, **rules})
+    for account, sellers in (("shop", ("ops", "middle")), ("acme", ("ops",))):
+        for bearer in (account, *sellers):
+            decision = await door.json("POST", "/v1/explain", bearer, json=ask(account))
+            seen = [line["saw"] for line in decision["trace"] if line["check"] in ("margin", "max_cost")]
+            assert len(seen) == (2 if bearer in sellers else 0)
+            if bearer == account:
+                assert " buy " not in str(decision)
+                assert decision.get("refusal", "margin_too_low") == "margin_too_low"
+    await door.json("POST", "/v1/calls", json=ask("acme", "c9"))
+    await door.json("POST", "/v1/calls/c9/end")
+    await door.deliver()
+    assert " buy " not in str(await door.json("GET", "/v1/cdrs", "acme"))
