@@ -271,7 +271,7 @@ class Translator:
 
     def _forget(self, call_id: str) -> None:
         legs = self._calls.pop(call_id, None)
-        if legs is not None and legs.carrier is not None:
+        if legs is not None and legs.carrier is not None and self._by_carrier.get(legs.carrier) == call_id:
             del self._by_carrier[legs.carrier]
 
     def _key(self, call_id: str) -> CallKey:
