@@ -333,7 +333,7 @@ def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
         if left is None or level.exempt or session.emergency:
             yield Finding("credit", "not limited", level=above)
             continue
-        poor = isinstance(answer, TakeRefused) and slicing.too_poor((level,), (left,)) is not None
+        poor = slicing.too_poor((level,), (left,)) is not None
         first_s = first_charged_second(level.sell) or 0
         limit = f"the first increment costs {format_amount(slicing.cost(level, first_s))} {level.currency}"
         before = left + level.held if isinstance(answer, Taken) else left

@@ -55,7 +55,7 @@ def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) ->
     handler = TABLE.get((session.state, type(event)))
     if handler is None:
         unexpected = Unexpected(session.call, session.state, type(event).__name__)
-        over = session.state is State.ENDED and not session.busy
+        over = session.state in (State.SETTLING, State.ENDED) and not session.busy
         return session, (unexpected, *(forget(session) if over else ()))
     return handler(session, event, now, policy)
 
@@ -71,8 +71,11 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
     held = holding(session, session.wanted_s, event.overflow)
-    trace = _longer(session, admission.judged(held, event))
-    if session.refusal is not None:  # the core had refused; this was only a look
+    findings = admission.judged(held, event)
+    trace, refused = _longer(session, findings), admission.deciding(findings)
+    if session.refusal is None and refused is not None:  # grace and free seconds alone were paid for: give all back
+        session = admission.refuse(replace(session, version=session.version + 1), refused)
+    if session.refusal is not None:  # or the core had refused, and this was only a look
         return _say_no(replace(session, busy=False, trace=trace), now)
     affordable_s = running.affordable(held, event.available)
     session = replace(
@@ -114,7 +117,8 @@ def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Polic
     """Only the money fell short: ask again for what it pays; at the last try for the least that can be sold."""
     over = holding(session, 0, event.overflow)
     paid_s = slicing.affordable_by_all(over.levels, event.available) or 1
-    wanted_s = 1 if session.tries == running.MOST_TRIES else min(session.granted_s, paid_s)
+    least_s = slicing.stretched(over.levels, 1, session.granted_s)
+    wanted_s = least_s if session.tries == running.MOST_TRIES else min(session.granted_s, paid_s)
     session = replace(over, granted_s=wanted_s, wanted_s=wanted_s, busy=True)
     return session, (TakeNow(admission.take_for(session, now, policy)),)
 
@@ -312,6 +316,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.SETTLING, Forgotten): ending.journalled,
     (State.SETTLING, StoreFailed): ending.journalled,
     (State.SETTLING, Settled): ending.closed,
+    (State.SETTLING, Released): ending.noted_end,
     (State.SETTLING, Recalled): _recalled,
     (State.ENDED, Released): ending.true_end,
     (State.ENDED, Settled): ending.written,

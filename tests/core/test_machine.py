@@ -578,3 +578,22 @@ def test_a_trunks_package_counts_on_its_days() -> None:
     for until, limit in (("2027-01-15", 3), ("2027-01-14", 1)):
         trunk = on_trunk(packages=(Package(2, "2026-12-20", until),))
         assert Played(facts(trunk=trunk)).proposal.take.trunk_slots[0].limit == limit
+
+
+@pytest.mark.parametrize("free", [{"grace_s": 30}, {"free_s": 30}, {"grace_s": 7_200}, {"free_s": 7_200}])
+@pytest.mark.parametrize("attended", [True, False])
+def test_grace_and_free_seconds_do_not_make_an_empty_balance_callable(free: dict[str, int], attended: bool) -> None:
+    played = Played(facts(prices=(price(**free),)), offered(attended=attended))
+    first = played.wanted(TakeNow).take.levels[0].hold
+    if first:
+        played.put(TakeRefused(CALL, (0,), (False,), ()))
+    else:
+        played.put(Taken(CALL, (0,), (False,)))
+        assert played.wanted(SettleNow).settlement.session.version == 1  # gives back the channels that were taken
+    assert refusal_of(played).refusal is Refusal.NO_CREDIT
+
+
+def test_a_row_that_can_never_charge_is_callable_with_an_empty_balance() -> None:
+    played = Played(facts(prices=(price(0),)))
+    played.put(Taken(CALL, (0,), (False,)))
+    assert played.wants(AdmitCall)
