@@ -101,6 +101,16 @@ def true_end(session: Session, event: Released, now: Instant, policy: Policy) ->
     return reopened(session, released(session, event))
 
 
+def noted_end(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
+    """The store has not heard of the end yet, the journal keeps it: there too the truth replaces an estimate."""
+    if session.busy:
+        return session, ()
+    if event.estimated or not session.estimated:
+        return session, (Forget(session.call),)
+    session = released(session, event)
+    return session, (JournalNow(session), Forget(session.call))
+
+
 def reopened(stored: Session, ours: Session) -> Advance:
     """The store has closed the call. Where it guessed and we know, correct it."""
     if stored.busy or not knows_better(ours, stored):

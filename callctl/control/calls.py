@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from msgspec.structs import replace
 
-from callctl.call import ending, machine
+from callctl.call import machine
 from callctl.call.admission import Finding, Policy, propose
 from callctl.call.effects import AdmitCall, RejectCall, TakeNow
 from callctl.call.events import (
@@ -125,10 +125,7 @@ class CallControl:
         box = self._boxes.get(call)
         if box is not None:
             return box.session
-        session = await self._sessions.find(call)
-        if session is None:
-            raise UnknownCall(f"no call {call}")
-        return session
+        return await self._remembered(call)
 
     def live(self) -> list[Session]:
         return [box.session for box in self._boxes.values() if box.session.state in LIVE]
@@ -173,9 +170,6 @@ class CallControl:
 
     async def _late(self, event: Released) -> None:
         """A call that is over for us has an end after all: what was estimated meanwhile is corrected."""
-        noted = self._journal.pending.get(event.call.trace_id)
-        if noted is not None and noted.estimated:  # the store has not even heard of the estimate
-            return self._journal.append(ending.released(noted, event))
         for tried in range(LATE_TRIES):
             try:
                 box = await self._open(event.call)
@@ -201,12 +195,17 @@ class CallControl:
         return box or await self._recall(call)
 
     async def _recall(self, call: CallKey) -> Mailbox | None:
-        session = await self._sessions.find(call)
-        if session is None:
-            raise UnknownCall(f"no call {call}")
+        session = await self._remembered(call)
         if session.state is State.REFUSED:
             return None
         return self._boxes.get(call) or self.adopt(session)
+
+    async def _remembered(self, call: CallKey) -> Session:
+        """The journal knows better than the store."""
+        session = self._journal.pending.get(call.trace_id) or await self._sessions.find(call)
+        if session is None:
+            raise UnknownCall(f"no call {call}")
+        return session
 
     def _register(self, session: Session) -> Mailbox:
         box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.perform)

@@ -69,6 +69,7 @@ class Auditor:
         self._market = market
         self._store = store
         self._calls = calls
+        self._stepped = False
         self._written: set[str] = set()
 
     def object(self, what: str) -> None:
@@ -98,7 +99,15 @@ class Auditor:
             if not call.kept_end:
                 call.told_end_lives.discard(life)
 
+    def started(self) -> None:
+        """A new life: what the last one noted of our clock, it reads by its own."""
+        if self._stepped:
+            for call in self._calls.values():
+                call.harmed.add("our wall clock stepped")
+        self._stepped = False
+
     def wall_stepped(self, ours: bool, switches: list[str]) -> None:
+        self._stepped |= ours
         for call in self._calls.values():
             if ours or call.key.switch in switches:
                 call.harmed.add("our wall clock stepped" if ours else "its wall clock stepped")
@@ -249,7 +258,8 @@ class Auditor:
             return
         if not call.stated and call.harmed & {"event late", "switch frozen"}:
             return  # its grant begins when callctl hears of the answer
-        if not call.stated and {"our wall clock stepped", "callctl killed"} <= call.harmed:
+        unplaced = not call.stated or "its wall clock stepped" in call.harmed
+        if unplaced and {"our wall clock stepped", "callctl killed"} <= call.harmed:
             return  # nobody can tell the next life how long ago the answer was
         if call.lasted_ms > call.longest_s * 1000 + LATE_MS:
             self.object(f"{call.key} lasted {call.lasted_ms} ms, granted were {call.longest_s} s")

@@ -174,6 +174,7 @@ class World:
 
     async def _live(self) -> None:
         self.lives += 1
+        self.auditor.started()
         self.story.tell("callctl starts, life", self.lives)
         self.life = Life(
             self.lives,
