@@ -295,6 +295,32 @@ def test_what_is_told_late_is_placed_when_it_happened() -> None:
     assert time.place("110.000000", Instant(5_009_000, 49_000)) == (Instant(110_000, 49_000), True)  # not in the future
 
 
+@pytest.mark.parametrize("set_by_ms", [3_600_000, -3_600_000, 20_000, -20_000, 3_000])
+@pytest.mark.parametrize("compared", [True, False])
+def test_a_clock_that_is_set_during_a_call_does_not_change_its_length(set_by_ms: int, compared: bool) -> None:
+    """Asterisk's clock jumps between answer and end; with or without our noticing before the end."""
+    switch = Switch()
+    time = switch.translator._time
+    answered, told_ms = None, 0
+    for message in recorded("87"):
+        told_ms = to_ms(message.get("Timestamp")) or told_ms
+        now = EARLY.at_wall(told_ms + OUR_CLOCK_IS_AHEAD_MS)
+        stamp = told_ms if answered is None else told_ms + set_by_ms
+        if answered is None or compared:
+            time.compare(f"{stamp / 1000:.3f}", now)
+        pairs = [("Timestamp", f"{stamp / 1000:.3f}"), *message.pairs()]
+        dated = Message("\r\n".join(f"{name}: {value}" for name, value in pairs).encode())
+        for event in switch.translator.translate(dated, now):
+            if isinstance(event, Answered):
+                answered = event
+            if isinstance(event, Released):
+                assert answered is not None
+                assert not event.stated
+                assert event.at.since_ms(answered.at) == 2_210
+                return
+    raise AssertionError("the call did not end")
+
+
 @pytest.mark.parametrize("timestamp", ["", "x", "0.000000", "(null)", "-1.5", "1.x", "9" * 40, "\u0661.5"])
 def test_what_is_no_timestamp(timestamp: str) -> None:
     assert to_ms(timestamp) is None

@@ -9,7 +9,8 @@ never a carrier leg: Asterisk takes them out of a running call. The `Cdr` event 
 there may be several of one call.
 
 Times. The wall half of an event's instant is Asterisk's own `Timestamp` (`timestampevents` of manager.conf), so that
-durations are differences of one clock. `SwitchTime` places it on our monotonic clock.
+durations are differences of one clock. `SwitchTime` places it on our monotonic clock. An event that contradicts it by
+seconds means that Asterisk's clock was set meanwhile: then it is not stated, and durations are measured by ours.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -25,6 +26,11 @@ from callctl.rating.tariff import Direction
 
 STATUS_VARIABLES: Final = "CC_CALL,CC_EMERGENCY,CDR(answer,u)"
 """What `Translator.listed` reads of each channel, beyond the headers of every `Status` event."""
+
+MOST_LATE_MS: Final = 15_000
+"""No event takes so long to reach us: the watch on the link (Ping) would have given it up before."""
+MOST_APART_MS: Final = 2_000
+"""How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
 
 UP: Final = "6"  # ChannelState
 ALERTING: Final = frozenset({"RINGING", "PROGRESS"})
@@ -110,7 +116,10 @@ class Translator:
         handler = self._handlers.get(message.event)
         if handler is None:
             return ()
-        return handler(message, *self._time.place(message.get("Timestamp"), now))
+        at, stated = self._time.place(message.get("Timestamp"), now)
+        if now.since_ms(at) > MOST_LATE_MS:
+            return handler(message, now, False)
+        return handler(message, at, stated)
 
     def legs(self, call_id: str) -> Legs | None:
         return self._calls.get(call_id)
@@ -255,7 +264,7 @@ class Translator:
         return Released(
             self._key(call_id),
             at,
-            stated,
+            stated and _agree(legs.answered, at),
             q850=_number(message.get("Cause")),
             sip_code=_number(message.get("TechCause")),
             released_by=legs.released_by(at),
@@ -283,6 +292,14 @@ def to_ms(timestamp: str) -> int | None:
     seconds, _, fraction = timestamp.partition(".")
     digits = seconds + fraction[:3].ljust(3, "0")
     return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) <= 16 else None
+
+
+def _agree(answered: Instant | None, released: Instant) -> bool:
+    """Whether Asterisk's clock and ours tell the same length of the call."""
+    if answered is None:
+        return True
+    theirs_ms = released.wall_ms - answered.wall_ms
+    return abs(theirs_ms - (released.monotonic_ms - answered.monotonic_ms)) <= MOST_APART_MS
 
 
 def _call_of(channel: Message) -> str:
