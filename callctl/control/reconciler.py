@@ -119,9 +119,10 @@ class Reconciler:
         """It may be up still: it goes on from what the store knows of it, if that knows it, and from what we saw."""
         stored = await self._sessions.find(ours.call)
         if stored is not None and stored.state in LIVE:
-            answered = stored.answered or ours.answered
-            state = State.ADMITTED if answered is None else State.ANSWERED
-            ours = replace(stored, state=state, answered=answered, answer_stated=ours.answer_stated)
+            if stored.answered is None and ours.answered is not None:
+                answer = {"answered": ours.answered, "answer_stated": ours.answer_stated}
+                stored = replace(stored, state=State.ANSWERED, **answer)
+            ours = stored
         elif stored is not None and stored.state is State.ENDED:
             return self._journal.done(ours)
         self._calls.adopt(ours)

@@ -109,8 +109,5 @@ class Market:
         found = []
         for level in self.chain(account):
             history = self.tables[level.plan]
-            tables = []
-            for at_ms in moments_ms:
-                tables.append([table for from_ms, table in history if from_ms <= at_ms][-1])
-            found.append(tables)
+            found.append([[table for from_ms, table in history if from_ms <= at_ms][-1] for at_ms in moments_ms])
         return found

@@ -1,4 +1,4 @@
-"""What truly happens to each call, told once and known to everybody: the fake switches write it, the auditor reads it."""
+"""What truly happens to each call: the fake switches write it, the auditor reads it."""
 
 from dataclasses import dataclass, field
 

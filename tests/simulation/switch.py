@@ -72,7 +72,7 @@ class FakeSwitch:
         self._story.tell(f"{self.name}: offered", call.key.call_id, call.account, call.dialled)
         if not (self.linked and self.listening()):
             call.harmed.add("offered to nobody")
-        self._send(call, lambda at: ask(at), lambda: call.offered_ms.append(self._loop.now_ms))
+        self._send(call, ask, lambda: call.offered_ms.append(self._loop.now_ms))
         self._loop.after_ms(GATE_MS, self._gate_closes, call)
         self._loop.after_ms(script.give_up_ms, self._gives_up, call)
 

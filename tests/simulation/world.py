@@ -346,7 +346,7 @@ class World:
 
     async def _come_to_rest(self) -> None:
         until_ms = self.loop.now_ms + REST_MS
-        while self.loop.now_ms < until_ms and not self._at_rest():
+        while self.loop.now_ms < until_ms and not self._at_rest():  # noqa: ASYNC110  time is virtual
             await asyncio.sleep(20)
         await asyncio.sleep(20)
 

@@ -1,0 +1,198 @@
+"""The auditor can object: each promise is broken on purpose, and it says so."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from callctl.call import cdr, ending, running, settlement
+from callctl.call.takes import Settlement
+from callctl.control import facts
+from callctl.errors import StoreUnavailable, SwitchUnavailable
+from callctl.numbering import DialRules, normalise
+from callctl.rating.match import price_levels
+from callctl.rating.tariff import Direction
+from callctl.store import memory
+from tests.simulation.clock import EPOCH_MS
+from tests.simulation.faults import Faults
+from tests.simulation.store import Archive
+from tests.simulation.switch import FakeSwitch
+from tests.simulation.world import World, simulate
+
+SEEDS = range(40)
+Prepare = Callable[[World], None]
+
+
+def objects(words: str, faults: Faults | None = None, prepare: Prepare = lambda world: None) -> bool:
+    """Whether one of some runs gets an objection with these words."""
+    return any(
+        words in objection
+        for seed in SEEDS
+        for objection in simulate(seed, prepare, faults=Faults() if faults is None else faults).auditor.objections
+    )
+
+
+def test_1_credit_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_limit = memory.MemoryStore.set_limit
+
+    async def none(self: memory.MemoryStore, root: str, account: str, floor: int | None) -> None:
+        await set_limit(self, root, account, None)
+
+    monkeypatch.setattr(memory.MemoryStore, "set_limit", none)
+    assert objects("and has but")
+
+
+def test_1_a_prepaid_account_charged_beyond_its_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = memory.MemoryStore.settle
+
+    async def dearer(self: memory.MemoryStore, request: Settlement) -> Any:
+        posts = tuple(replace(post, amount=post.amount + 100_000) for post in request.posts)
+        return await settle(self, replace(request, posts=posts))
+
+    monkeypatch.setattr(memory.MemoryStore, "settle", dearer)
+    assert objects("below its limit")
+
+
+def test_2_a_channel_that_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = memory.MemoryStore.settle
+
+    async def leaking(self: memory.MemoryStore, request: Settlement) -> Any:
+        known = self._calls.get(request.session.trace_id)
+        if known is not None and request.session.call.call_id.endswith("5"):
+            known.slots.clear()
+        return await settle(self, request)
+
+    monkeypatch.setattr(memory.MemoryStore, "settle", leaking)
+    assert objects("shows channels")
+
+
+def test_2_a_lease_that_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def blind(self: object, name: str) -> None:
+        """Does not compare."""
+
+    monkeypatch.setattr("callctl.control.reconciler.Reconciler.compare", blind)
+    assert objects("has a channel still", Faults(events_lost=0.3))
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        (lambda records: records[1:], "written and not delivered"),
+        (lambda records: [replace(it, sequence=it.sequence + it.sequence // 5) for it in records], "has gaps"),
+    ],
+)
+def test_3_a_record_lost_at_the_sink(keep: Callable[[Any], Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver = Archive.deliver
+
+    async def losing(self: Archive, records: Any) -> None:
+        await deliver(self, keep(records))
+
+    monkeypatch.setattr(Archive, "deliver", losing)
+    assert objects(words)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"), [(0, "was admitted and has no record"), (2, "records with the id"), (2, "CDRs charge")]
+)
+def test_3_and_4_records_that_are_not_one(times: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = cdr.records
+    monkeypatch.setattr(cdr, "records", lambda session, owed: records(session, owed) * times)
+    assert objects(words)
+
+
+def test_4_charging_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = memory.MemoryStore.settle
+
+    async def twice(self: memory.MemoryStore, request: Settlement) -> Any:
+        return await settle(self, replace(request, posts=request.posts * 2))
+
+    monkeypatch.setattr(memory.MemoryStore, "settle", twice)
+    assert objects("posts are")
+
+
+def test_4_money_that_moves_beside_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = memory.MemoryStore.settle
+
+    async def beside(self: memory.MemoryStore, request: Settlement) -> Any:
+        for post in request.posts:
+            self._accounts[request.session.root, post.account].balance -= 1
+        return await settle(self, request)
+
+    monkeypatch.setattr(memory.MemoryStore, "settle", beside)
+    assert objects("its ledger says")
+
+
+def test_5_a_timer_that_is_never_armed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unarmed(world: World) -> None:
+        for switch in world.switches.values():
+            switch.enforces = False
+
+    assert objects("granted were", Faults(kills=4), unarmed)
+
+
+def test_5_a_timer_that_is_armed_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    armed = running.armed
+
+    def longer(*asked: Any) -> Any:
+        return tuple(replace(arm, remaining_ms=arm.remaining_ms + 3_000) for arm in armed(*asked))
+
+    monkeypatch.setattr(running, "armed", longer)
+    assert objects("granted were", Faults(kills=4))
+
+
+def test_6_an_emergency_call_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "is_emergency", lambda dialled, rules: False)
+    assert objects("was refused")
+
+
+def test_7_silence_taken_for_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    live_calls = FakeSwitch.live_calls
+
+    async def silent(self: FakeSwitch) -> Any:
+        try:
+            return await live_calls(self)
+        except SwitchUnavailable:
+            return []
+
+    monkeypatch.setattr(FakeSwitch, "live_calls", silent)
+    assert objects("while it talks", Faults(commands_lost=0.5))
+
+
+def test_8_a_reload_that_reprices(monkeypatch: pytest.MonkeyPatch) -> None:
+    dues = settlement.dues
+
+    def todays(world: World) -> None:
+        number = normalise("0612345678", DialRules("NL"))
+        assert number is not None
+
+        def repriced(session: Any) -> Any:
+            levels = []
+            for level in session.levels:
+                plan = world.market.accounts[level.account].plan
+                deck = world.market.registry.deck(plan, EPOCH_MS)
+                (price,) = price_levels([(level.account, deck)], None, number, EPOCH_MS, Direction.OUTBOUND)
+                levels.append(replace(level, sell=price.sell))
+            return dues(replace(session, levels=tuple(levels)))
+
+        monkeypatch.setattr(settlement, "dues", repriced)
+
+    assert objects("is charged", Faults(reloads=20), todays)
+
+
+def test_an_estimate_that_the_truth_does_not_correct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "knows_better", lambda ours, stored: False)
+    assert objects("its true end was told", Faults(events_late=0.8))
+
+
+def test_a_duration_that_is_not_the_true_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callctl.call.cdr.duration_ms", lambda session: 1_000)
+    assert objects("its record says 1000")
+
+
+def test_a_call_that_is_never_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: object, request: Settlement) -> None:
+        raise StoreUnavailable("not today")
+
+    monkeypatch.setattr(memory.MemoryStore, "settle", never)
+    assert objects("still holds")

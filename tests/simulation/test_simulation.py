@@ -1,0 +1,42 @@
+"""Some hundred runs; SEEDS=n in the environment makes them more. `make simulate SEED=n` replays one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.faults import Faults
+from tests.simulation.world import simulate
+
+SEEDS = int(os.environ.get("SEEDS", "300"))
+CHUNK = 10
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_the_auditor_has_no_objections(first: int) -> None:
+    for seed in range(first, min(first + CHUNK, SEEDS)):
+        objections = simulate(seed).auditor.objections
+        assert not objections, f"make simulate SEED={seed} replays this:\n" + "\n".join(objections)
+
+
+def test_without_faults_every_call_that_was_answered_is_recorded_to_the_millisecond() -> None:
+    world = simulate(1, faults=Faults())
+    assert not world.auditor.objections
+    answered = [call for call in world.calls.values() if call.answered_ms is not None]
+    assert len(answered) > 5
+    assert not any(call.harmed for call in answered)
+
+
+def test_a_seed_tells_the_same_story_in_every_process() -> None:
+    stories = [
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", "71"],
+            env={**os.environ, "PYTHONHASHSEED": str(number)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for number in (1, 2)
+    ]
+    assert b"callctl is killed" in stories[0]
+    assert stories[0] == stories[1]
