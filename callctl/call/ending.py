@@ -16,7 +16,9 @@ Advance = tuple[Session, tuple[Effect, ...]]
 
 
 def released(session: Session, event: Released) -> Session:
-    """The session with what the switch says of its end."""
+    """The session with what the switch says of its end. A guess does not replace what is known."""
+    if event.estimated and session.released is not None:
+        return session
     begun, stated = session.answered, session.answer_stated
     if begun is None and event.answered_at is not None:
         begun, stated = event.answered_at, event.stated

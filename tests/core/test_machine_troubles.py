@@ -1,0 +1,175 @@
+"""The call's life when answers are lost, ends are guessed and processes change: found by the simulation."""
+
+import msgspec
+import pytest
+
+from callctl.accounts import Kind, Warnings
+from callctl.call import machine
+from callctl.call.effects import AdmitCall, ArmCall, ExtendNow, Forget, JournalNow, SetDeadline, SettleNow, Unexpected
+from callctl.call.events import (
+    Answered,
+    Deadline,
+    DeadlineReached,
+    Extended,
+    HangUpAsked,
+    Recalled,
+    Released,
+    SeenAlive,
+    Settled,
+    StoreFailed,
+    SwitchFailed,
+    Taken,
+)
+from callctl.call.session import State
+from callctl.limits.concurrency import Caps, Overflow
+from tests.core.calls import CALL, POLICY, START, Played, account, facts, price
+from tests.core.test_machine import admitted, answered, due
+
+
+def blind(**kwargs: object) -> Played:
+    """A postpaid call, admitted while the store was away."""
+    played = Played(facts(chain=(account(kind=Kind.POSTPAID),)), **kwargs)  # type: ignore[arg-type]
+    played.put(StoreFailed(CALL))
+    assert played.session.state is State.BLIND
+    return played
+
+
+def test_an_emergency_call_beyond_a_cap_costs_nothing() -> None:
+    chain = (account(caps=Caps(total=0, overflow=Overflow(1, per_call=50_000))),)
+    played = Played(facts(chain=chain, prices=(price(0),), emergency=True))
+    played.put(Taken(CALL, (None,), (True,)))
+    played.put(Answered(CALL, START.plus_ms(1_000)))
+    played.put(Extended(CALL, (None,)))
+    played.put(Released(CALL, START.plus_ms(9_000)), after_ms=9_000)
+    settlement = played.wanted(SettleNow).settlement
+    assert [post.amount for post in settlement.posts] == [0]
+    assert msgspec.json.decode(settlement.records[0].payload)["surcharge"] == "0.0000"
+
+
+def test_an_answered_emergency_call_of_nobody_we_know_has_a_record() -> None:
+    played = Played(facts(chain=(), emergency=True))
+    played.put(Taken(CALL, (), ()))
+    played.put(Answered(CALL, START.plus_ms(1_000)))
+    played.put(Extended(CALL, ()))
+    played.put(Released(CALL, START.plus_ms(9_000)), after_ms=9_000)
+    (record,) = (msgspec.json.decode(record.payload) for record in played.wanted(SettleNow).settlement.records)
+    assert (record["account"], record["duration_s"], record["charge"]) == (None, 8, "0.0000")
+
+
+def test_a_correction_charges_prepaid_no_more_than_the_estimate_did() -> None:
+    played = answered()
+    played.put(HangUpAsked(CALL), after_ms=4_000)
+    played.put(DeadlineReached(CALL, Deadline.LOST))
+    assert [post.amount for post in played.wanted(SettleNow).settlement.posts] == [4_000]
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(12_000)))
+    correction = played.wanted(SettleNow).settlement
+    assert [post.amount for post in correction.posts] == [0]  # nothing was held for it any more
+    assert msgspec.json.decode(correction.records[0].payload)["unbilled_s"] == 5
+
+
+@pytest.mark.parametrize("voided", [False, True])
+def test_a_guess_of_the_end_does_not_replace_the_truth(voided: bool) -> None:
+    played = blind()
+    played.put(Answered(CALL, START.plus_ms(1_000)), after_ms=1_000)
+    played.put(DeadlineReached(CALL, Deadline.RETRY))
+    played.put(Released(CALL, START.plus_ms(9_000)), after_ms=8_000)
+    guess = DeadlineReached(CALL, Deadline.LOST) if voided else Released(CALL, START.plus_ms(20_000), estimated=True)
+    played.put(guess, after_ms=11_000)
+    assert (played.session.released, played.session.estimated) == (START.plus_ms(9_000), False)
+
+
+def test_an_estimate_that_the_journal_keeps_is_replaced_by_the_truth_there() -> None:
+    played = answered()
+    played.put(Released(CALL, START.plus_ms(13_000), estimated=True), after_ms=10_000)
+    played.put(StoreFailed(CALL))
+    assert played.wanted(JournalNow).session.estimated
+    played.put(Released(CALL, START.plus_ms(9_000)))
+    assert played.wanted(JournalNow).session.released == START.plus_ms(9_000)
+    assert not played.wanted(JournalNow).session.estimated
+    played.put(Released(CALL, START.plus_ms(9_500)))
+    assert not played.wants(JournalNow)  # the truth is told once
+    assert played.wants(Forget)
+
+
+def test_a_warning_whose_time_is_over_is_not_waited_for() -> None:
+    played = answered(0, chain=(account(warnings=Warnings((5,))),))
+    played.put(DeadlineReached(CALL, Deadline.WARN), after_ms=12_000)
+    played.put(Extended(CALL, (0,)))
+    assert due(played, Deadline.WARN) is None
+
+
+def test_a_call_that_answered_after_we_gave_up_its_ringing_goes_on() -> None:
+    played = admitted()
+    played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=120_000)
+    played.put(SwitchFailed(CALL, "HangUpCall"))
+    played.put(SeenAlive(CALL, START.plus_ms(121_000), answered_at=START.plus_ms(119_000)), after_ms=1_000)
+    assert due(played, Deadline.LOST) is None
+    assert (played.session.state, played.session.cut) == (State.ANSWERED, False)
+
+
+def test_a_call_that_is_taken_up_may_have_been_answered_meanwhile() -> None:
+    played = admitted()
+    later = START.plus_ms(1_000_000)
+    session, effects = machine.resume(played.session, later, POLICY)
+    (setup,) = (e for e in effects if isinstance(e, SetDeadline) and e.deadline is Deadline.SETUP)
+    assert setup.at == later.plus_ms(POLICY.setup_timeout_s * 1000)
+    assert session.state is State.ADMITTED
+
+
+def test_the_channel_list_places_the_answer_after_a_restart() -> None:
+    played = answered()
+    known = played.session.answered
+    assert known is not None
+    there = msgspec.structs.replace(known, monotonic_ms=known.monotonic_ms - 1_500)
+    played.put(SeenAlive(CALL, played.now, answered_at=there), after_ms=2_000)
+    assert played.wanted(ArmCall).remaining_ms == 10_000 - 2_000 - 1_500
+    other = msgspec.structs.replace(known, wall_ms=known.wall_ms + 1)  # not the moment that we were told
+    played.put(SeenAlive(CALL, played.now, answered_at=other))
+    assert played.session.answered == there
+
+
+def test_a_blind_call_that_the_list_shows_answered_is_armed() -> None:
+    played = blind()
+    played.put(SeenAlive(CALL, START, answered_at=START.plus_ms(1_000)), after_ms=3_000)
+    assert played.session.answered == START.plus_ms(1_000)
+    assert played.wanted(ArmCall).remaining_ms == POLICY.blind_s * 1000 - 2_000
+    assert played.wants(JournalNow)
+
+
+def test_a_blind_call_is_held_for_what_it_was_told() -> None:
+    played = blind()
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    level = msgspec.structs.replace(played.session.levels[0], held=10_000)
+    first = msgspec.structs.replace(played.session, state=State.ADMITTED, version=1, granted_s=10, levels=(level,))
+    played.put(Recalled(CALL, first))  # the take whose answer was lost
+    extension = played.wanted(ExtendNow).extension
+    assert (extension.more, extension.force) == ((POLICY.blind_s * 1_000 - 10_000,), True)
+    played.put(StoreFailed(CALL))
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    assert played.wanted(ExtendNow).extension.more == extension.more
+
+
+def test_a_grant_that_only_the_store_knew_is_armed() -> None:
+    played = answered()
+    longer = msgspec.structs.replace(played.session, version=9, granted_s=30)
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    played.put(Recalled(CALL, longer))
+    assert played.wanted(ArmCall).remaining_ms == 25_000
+
+
+def test_who_asks_about_a_call_that_was_decided_elsewhere_is_told() -> None:
+    decided = admitted().session
+    played = Played(facts())
+    played.put(Recalled(CALL, decided))
+    assert played.wanted(AdmitCall).granted_s == 10
+    assert due(played, Deadline.BUDGET) is None
+
+
+def test_what_is_told_of_a_call_that_is_over_leaves_no_mailbox_behind() -> None:
+    played = answered()
+    played.put(Released(CALL, START.plus_ms(9_000)), after_ms=6_000)
+    played.put(Settled(CALL))
+    played.put(Answered(CALL, START.plus_ms(3_000)))
+    assert played.wants(Unexpected)
+    assert played.wants(Forget)
