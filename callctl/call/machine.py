@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callctl.call import admission, blind, ending, running
+from callctl.call import admission, blind, ending, judgement, running
 from callctl.call.admission import Finding, Policy, Proposal
 from callctl.call.effects import AdmitCall, JournalNow, RejectCall, SettleNow, TakeNow, Unexpected
 from callctl.call.events import (
@@ -70,25 +70,12 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
-    held = holding(session, session.wanted_s, event.overflow)
-    findings = admission.judged(held, event)
-    trace, refused = _longer(session, findings), admission.deciding(findings)
+    admitted, refused = running.admitted(session, event)
     if session.refusal is None and refused is not None:  # grace and free seconds alone were paid for: give all back
-        session = admission.refuse(replace(session, version=session.version + 1), refused)
+        session = admission.refuse(replace(session, version=admitted.version), refused)
     if session.refusal is not None:  # or the core had refused, and this was only a look
-        return _say_no(replace(session, busy=False, trace=trace), now)
-    affordable_s = running.affordable(held, event.available)
-    session = replace(
-        held,
-        state=State.ADMITTED,
-        busy=False,
-        tries=0,
-        version=session.version + 1,
-        trace=trace,
-        affordable_s=affordable_s,
-        first_granted_s=held.granted_s,
-        first_affordable_s=affordable_s,
-    )
+        return _say_no(replace(session, busy=False, trace=admitted.trace), now)
+    session = admitted
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
     return session, (
@@ -104,7 +91,7 @@ def _go_ahead(session: Session, policy: Policy) -> AdmitCall:
 
 def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
     session = replace(session, busy=False, tries=session.tries + 1)
-    findings = admission.judged(session, event)
+    findings = judgement.judged(session, event)
     refused = admission.deciding(findings)
     if session.refusal is None and refused is None and session.tries <= running.MOST_TRIES:
         return _take_less(session, event, now, policy)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from callctl.call import ending
-from callctl.call.admission import Policy
+from callctl.call import admission, ending, judgement
+from callctl.call.admission import Finding, Policy
 from callctl.call.effects import ArmCall, Effect, ExtendNow, Forget, HangUpCall, SetDeadline, WarnCall
 from callctl.call.events import (
     Alerting,
@@ -20,9 +20,11 @@ from callctl.call.events import (
     SeenAlive,
     StoreFailed,
     SwitchFailed,
+    Taken,
 )
 from callctl.call.session import Session, State
 from callctl.call.takes import Extension
+from callctl.call.trace import encode_trace
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
 from callctl.prepaid import slicing
@@ -60,6 +62,25 @@ def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> 
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
     held = tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
     return replace(session, levels=held, granted_s=granted_s)
+
+
+def admitted(session: Session, event: Taken) -> tuple[Session, Finding | None]:
+    """The session when its take went through, and what the store's figures say against it all the same."""
+    held = holding(session, session.wanted_s, event.overflow)
+    findings = judgement.judged(held, event)
+    affordable_s = affordable(held, event.available)
+    session = replace(
+        held,
+        state=State.ADMITTED,
+        busy=False,
+        tries=0,
+        version=session.version + 1,
+        trace=session.trace + encode_trace([admission.traced(finding) for finding in findings]),
+        affordable_s=affordable_s,
+        first_granted_s=held.granted_s,
+        first_affordable_s=affordable_s,
+    )
+    return session, admission.deciding(findings)
 
 
 def affordable(session: Session, available: Sequence[int | None]) -> int | None:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.running import admitted
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
@@ -83,6 +84,7 @@ class MemoryStore:
             return TakeRefused(session.call, tuple(available), *seen, exceeded)
 
         after = tuple(None if a is None else a - hold for a, hold in zip(available, holds, strict=True))
+        taken = Taken(session.call, after, *seen)
         if not take.probe and not take.dry:
             slots = [(trunk, [slot.name for slot in take.trunk_slots])]
             for account, level, hold in zip(accounts, take.levels, holds, strict=True):
@@ -90,9 +92,11 @@ class MemoryStore:
                 slots.append((account.in_use, [slot.name for slot in level.slots]))
             for in_use, names in slots:
                 in_use.update(names)
+            if not session.first_granted_s:  # who asks again is told what was told first
+                session = replace(admitted(session, taken)[0], version=session.version)
             session = _holding(session, holds, over)
             self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots)
-        return Taken(session.call, after, *seen)
+        return taken
 
     def _exceeded(self, take: Take) -> str | None:
         """Count the attempt; the first rate that is used up."""

@@ -3,6 +3,7 @@
 The layout of a record stands in `lua/prelude.lua`, the words of an answer at the head of each script.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -11,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.running import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Balance, LedgerEntry, Settlement, Take, TopUp
 from callctl.limits.concurrency import Slot
@@ -27,14 +29,41 @@ def is_record(answer: bytes) -> bool:
 
 
 def decode_record(record: bytes) -> Session:
-    """The session as remembered, with the version, the holds and the overflow that the scripts wrote."""
+    """The session as remembered, with the version, the holds and the overflow that the scripts wrote.
+
+    Until it is written again the record has what the taking script answered: whoever asks is told the same.
+    """
     head, _, body = record.partition(b"\n\n")
-    first, _, *lines = head.split(b"\n")
-    session = replace(_session.decode(body), version=int(first.split(b" ", 1)[0]))
+    first, answer, *lines = head.split(b"\n")
+    version, session = int(first.split(b" ", 1)[0]), _session.decode(body)
     taken = [line.split(b" ", 3) for line in lines]
+    if answer.startswith(b"T ") and not session.first_granted_s:
+        session, _ = admitted(session, _first_answer(session, answer, taken))
+    session = replace(session, version=version)
     held = [(int(words[1]), words[2] == b"1") for words in taken if words[1] != b"-"]
     levels = [replace(lv, held=h, overflow=o) for lv, (h, o) in zip(session.levels, held, strict=False)]
     return replace(session, levels=(*levels, *session.levels[len(levels) :]))
+
+
+def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[bytes]]) -> Taken:
+    """What the script answered when it took: its words, by the record's lines (hash, held, overflow, counters)."""
+    words = itertools.islice(answer.split(), 2, None)
+    available: list[int | None] = []
+    overflow: list[bool] = []
+    uses: list[SlotUse] = []
+    trunk_uses: list[SlotUse] = []
+    for _, held, _, *names in taken:
+        if held == b"-":
+            depth, slots, seen = len(session.levels), session.trunk_slots, trunk_uses
+        else:
+            depth, slots, seen = len(available), session.levels[len(available)].slots, uses
+            available.append(_micros(next(words)))
+            overflow.append(next(words) == b"1")
+        limits = {keys.word(slot.name).encode(): slot for slot in slots}
+        for name in b" ".join(names).split():
+            slot = limits.get(name, Slot(keys.name(name.decode())))
+            seen.append(SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit))
+    return Taken(session.call, tuple(available), tuple(overflow), tuple(uses + trunk_uses))
 
 
 @lru_cache(maxsize=8_192)

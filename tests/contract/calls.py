@@ -48,6 +48,8 @@ def session(call_id: str = "c1", accounts: Sequence[str] = (ROOT,), **fields: An
 def take(call: Session, hold: int = 0, *, slots: Sequence[Slot] = COUNTED, overflow: int = 0, **fields: Any) -> Take:
     """The same hold and the same counters at every level; `overflow` is what is held on top at a cap."""
     levels = tuple(TakeLevel(level.account, tuple(slots), hold, hold + overflow) for level in call.levels)
+    counted = tuple(replace(level, slots=tuple(slots)) for level in call.levels)
+    call = replace(call, levels=counted, trunk_slots=tuple(fields.get("trunk_slots", ())))
     return Take(call, levels, **{"lease_until_ms": LEASE_MS, "now_ms": NOW.wall_ms, **fields})
 
 

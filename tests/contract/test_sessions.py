@@ -2,11 +2,15 @@
 
 from msgspec.structs import replace
 
+from callctl.call import running
 from callctl.call.events import CallKey
 from callctl.call.session import State
+from callctl.call.trace import decode_trace
+from callctl.limits.concurrency import Slot
+from callctl.ports import Existing
 from callctl.store import keys
 from callctl.store.redis import RECORDS_AT_ONCE
-from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extension, session, settlement, take
+from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extension, session, settlement, take, top_up
 
 
 async def test_a_session_comes_back_as_it_went(store):
@@ -18,10 +22,30 @@ async def test_a_session_comes_back_as_it_went(store):
         warnings=(60, 30),
         alerting=NOW.plus_ms(900),
         ceiling_s=3_600,
+        first_granted_s=10,
     )
-    await admitted(store, take(rich))
+    await admitted(store, take(rich, slots=()))
     assert await store.find(rich.call) == replace(rich, version=1)
     assert await store.by_trace(rich.trace_id) == replace(rich, version=1)
+
+
+async def test_what_the_take_was_answered_is_remembered(store):
+    await store.top_up(top_up(1_000_000))
+    call = session(accounts=("shop", ROOT), trunk="t1", granted_s=10, wanted_s=10, trace=b"")
+    proposed = take(
+        call, 38_300, slots=(Slot("outbound", 0, 2), Slot("a b")), trunk_slots=(Slot("total", 5, 5),), force=True
+    )
+    taken = await store.admit(proposed)
+    found, asked_again = await store.find(call.call), await store.admit(proposed)
+    assert (found, asked_again) == (expected(proposed.session, taken), Existing(found))
+    assert (found.first_granted_s, found.first_affordable_s) == (10, 0)
+    assert [line.saw for line in decode_trace(found.trace)][-3:-1] == ["total: 0 in use", "0.0000 EUR available"]
+
+
+def expected(asked, taken):
+    """What a process knows that heard the answer; here every level held what it was asked for."""
+    known, _ = running.admitted(asked, taken)
+    return known
 
 
 async def test_unknown_calls(store):

@@ -81,6 +81,7 @@ class TakesAgree(RuleBasedStateMachine):
         slots = (Slot("outbound", cap, None if cap is None else cap + over), Slot("total"))
         proposed = take(
             call,
+            slots=slots,
             trunk_slots=(Slot("outbound", trunk_cap, trunk_cap),),
             rates=() if rate is None else (("t1", rate),),
             now_ms=NOW.wall_ms + 1_000 * second,
