@@ -236,7 +236,7 @@ def _not_ahead(session: Session, now: Instant) -> Session:
 
     They would, where the wall clock was set back before this process started.
     """
-    moments = (session.setup, session.alerting, session.answered, session.released)
+    moments = (session.setup, session.alerting, session.answered)  # an estimated end may well lie ahead
     ahead_ms = max(moment.monotonic_ms for moment in moments if moment is not None) - now.monotonic_ms
     if ahead_ms <= 0:
         return session

@@ -83,15 +83,15 @@ class Reconciler:
 
     async def compare(self, name: str) -> None:
         """Settle the calls that the switch no longer has; have the timers of the others set anew."""
-        asked = self._clock.now()
+        known = self._calls.boxes(name)  # what is offered while we ask need not be in the list
         try:
             alive = {seen.call: seen for seen in await self._switches[name].live_calls()}
         except PortError as error:
             log.warning("channel_list_failed", switch=name, error=str(error))
             return
-        for box in self._calls.boxes(name):
+        for box in known:
             session = box.session
-            if session.state not in LIVE or session.setup.monotonic_ms > asked.monotonic_ms:
+            if session.state not in LIVE:
                 continue
             seen = alive.get(session.call)
             if seen is not None:

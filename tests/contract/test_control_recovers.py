@@ -1,0 +1,144 @@
+"""Call control when it is told late, killed, or started on a machine whose clock was set back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callctl.accounts import Kind
+from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
+from callctl.call.session import State
+from callctl.clock import Instant, SystemClock
+from callctl.errors import StoreUnavailable
+from tests.control_room import EURO, ControlRoom
+from tests.waiting import until
+
+CALL = CallKey("pbx1", "c1")
+
+
+class Obedient:
+    """A switch that does what it is told, and lists what a test says."""
+
+    name = "pbx1"
+
+    def __init__(self) -> None:
+        self.listed: list[SeenAlive] = []
+        self.hung_up: list[CallKey] = []
+        self.asked = asyncio.Event()
+
+    async def run(self, report: object, relinked: Callable[[], None]) -> None:
+        relinked()
+        await asyncio.Event().wait()
+
+    async def live_calls(self) -> Sequence[SeenAlive]:
+        self.asked.set()
+        return self.listed
+
+    async def hang_up(self, call: CallKey, q850: int) -> None:
+        self.hung_up.append(call)
+
+    async def admit(self, call: CallKey, **told: Any) -> None: ...
+    async def reject(self, call: CallKey, cause: object) -> None: ...
+    async def arm(self, call: CallKey, remaining_ms: int) -> None: ...
+    async def warn(self, *told: Any) -> None: ...
+
+
+class SetClock(SystemClock):
+    """A machine's clock, set back by `back_ms` before the process started."""
+
+    back_ms = 0
+
+    def now(self) -> Instant:
+        return super().now().plus_ms(-self.back_ms)
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[ControlRoom]:
+    async with ControlRoom(tmp_path, clock=SetClock()) as room:
+        yield room
+
+
+@pytest.fixture
+def switch() -> Obedient:
+    return Obedient()
+
+
+async def offered(room: ControlRoom, switch: Obedient, state: State) -> Instant:
+    """A call, once it is decided; it begins after the list was asked for."""
+    await switch.asked.wait()
+    now = room.clock.now()
+    call = Offered(CALL, now, "+31201234567", "0612345678", account="acme", can_extend=True, attended=True)
+    room.calls.receive(call)
+    await until(lambda: [session.state for session in room.calls.live()] == [state])
+    return now
+
+
+async def answered(room: ControlRoom, switch: Obedient) -> Instant:
+    begun = await offered(room, switch, State.ADMITTED)
+    room.calls.receive(Answered(CALL, begun))
+    await until(lambda: [(s.state, s.busy) for s in room.calls.live()] == [(State.ANSWERED, False)])
+    return begun
+
+
+async def test_the_true_end_of_a_call_that_is_long_closed_corrects_its_estimate(
+    room: ControlRoom, switch: Obedient
+) -> None:
+    await room.furnish()
+    await room.start(switch)
+    begun = await answered(room, switch)
+    room.calls.receive(Released(CALL, begun.plus_ms(8_000), estimated=True))
+    await until(lambda: not room.calls.knows(CALL))
+    room.calls.receive(Released(CALL, begun.plus_ms(5_000), answered_at=begun))
+    await until(lambda: len(room.cdrs()) == 2)
+    original, correction = room.cdrs()
+    assert (original["charge"], original["estimated"]) == ("0.0080", True)
+    assert (correction["corrects"], correction["charge"], correction["duration_s"]) == (original["id"], "-0.0030", 5)
+    assert (await room.balance()).balance == 10 * EURO - 5_000
+    assert not room.calls.knows(CALL)
+
+
+async def test_the_end_of_a_call_that_nobody_knows_is_no_news(room: ControlRoom, switch: Obedient) -> None:
+    await room.furnish()
+    await room.start(switch)
+    room.calls.receive(Released(CALL, room.clock.now()))
+    await room.calls.performer.drain()
+    assert not room.calls.knows(CALL)
+    assert room.cdrs() == []
+
+
+async def test_a_blind_call_goes_on_after_a_restart(
+    room: ControlRoom, switch: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(take: object) -> None:
+        raise StoreUnavailable("away")
+
+    await room.furnish(kind=Kind.POSTPAID, credit_limit=None)
+    await room.start(switch)
+    with monkeypatch.context() as broken:
+        broken.setattr(room.store, "admit", away)
+        begun = await offered(room, switch, State.BLIND)
+        room.calls.receive(Answered(CALL, begun))
+        await room.kill()
+    switch.listed = [SeenAlive(CALL, room.clock.now(), answered_at=begun)]
+    await room.start(switch)
+    await until(lambda: [session.state for session in room.calls.live()] == [State.ANSWERED])
+    assert (await room.balance()).slots == {"outbound": 1, "total": 1}
+    assert switch.hung_up == []
+    room.calls.receive(Released(CALL, begun.plus_ms(5_000)))
+    await until(lambda: len(room.cdrs()) == 1)
+    assert room.cdrs()[0]["duration_s"] == 5
+
+
+async def test_a_clock_that_was_set_back_hides_no_call_that_is_gone(room: ControlRoom, switch: Obedient) -> None:
+    await room.furnish()
+    await room.start(switch)
+    await answered(room, switch)
+    await room.kill()
+    assert isinstance(room.clock, SetClock)
+    room.clock.back_ms = 3_600_000
+    await room.start(switch)  # whose list is empty
+    await until(lambda: len(room.cdrs()) == 1)
+    assert room.cdrs()[0]["estimated"]
+    assert (await room.balance()).held == 0
