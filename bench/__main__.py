@@ -1,0 +1,73 @@
+"""`make bench`: every figure of callctl, each beside its limit, measured in the same run.
+
+    python -m bench [--json] [--only WORD]
+
+Nothing fails here: what misses its target is marked. CPU times are of this machine, ratios of any.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvloop
+
+from bench import deciding, figures, provider, serving, storing, switching
+from bench.figures import Figure
+from bench.server import NotInstalledError, redis
+from callctl.logs import set_up
+
+GROUPS = ("decision", "deck", "store", "memory", "http", "ami")
+
+
+async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> AsyncIterator[list[Figure]]:
+    """The groups that are wanted, one after the other, for they would disturb each other."""
+    defined = await provider.definitions()
+    if "decision" in wanted:
+        yield await deciding.decision(defined, scratch)
+    if "deck" in wanted:
+        yield [deciding.lookup(defined.tariffs.own_deck("retail"))]
+        yield await deciding.swap(defined)
+    try:
+        async with redis(scratch) as server:
+            await storing.fund(storing.RedisStore(server.link))
+            if "store" in wanted:
+                yield [await storing.alone(defined, server)]
+                yield [await storing.throughput(defined, server)]
+                yield await storing.rechecks(defined, server, scratch)
+            if "memory" in wanted:
+                yield await storing.memory(defined, server, scratch)
+        if wanted & {"http", "ami"}:
+            async with redis(scratch) as server:
+                if "http" in wanted:
+                    yield await serving.http(server, scratch)
+                if "ami" in wanted:
+                    yield await switching.ami(server, scratch)
+    except NotInstalledError as missing:
+        not_measured.append(str(missing))
+
+
+async def bench(wanted: set[str], *, as_json: bool) -> None:
+    found: list[Figure] = []
+    not_measured: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="callctl-bench-") as scratch:
+        async for some in measure(wanted, Path(scratch), not_measured):
+            found += some
+            print(*(figure.name for figure in some), sep="\n", file=sys.stderr)
+    if as_json:
+        print(figures.as_json(found, not_measured).decode())
+    else:
+        figures.show(found, not_measured)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--only", choices=GROUPS, action="append", help="this group; may be repeated")
+    asked = parser.parse_args()
+    set_up(level="critical")
+    uvloop.run(bench(set(asked.only or GROUPS), as_json=asked.json))
+
+
+main()

@@ -1,0 +1,176 @@
+"""The store: admissions beside what Redis itself does with the same script, memory and re-checks of live calls."""
+
+import asyncio
+import gc
+import time
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from bench.deciding import AnsweringLink
+from bench.figures import Figure, Limit, at_most, best, fastest, ratio_at_least, ratio_at_most
+from bench.provider import ACCOUNTS, Callers, Counting, account, control
+from bench.server import Redis, redis_benchmark
+from callctl.call.admission import Policy, propose
+from callctl.call.events import Answered, Deadline, DeadlineReached, Taken
+from callctl.call.session import State
+from callctl.call.takes import Take, TopUp
+from callctl.clock import SystemClock
+from callctl.control.calls import CallControl
+from callctl.control.facts import gather
+from callctl.store.definitions_memory import MemoryDefinitions
+from callctl.store.link import Argument, Link, Reply
+from callctl.store.redis import RedisStore
+
+IN_FLIGHT = 128
+ADMISSIONS = 20_000  # of a round
+ROUNDS = 3
+LIVE = 20_000
+RECHECKED = 4_000
+RECHECKS_PER_S = 100_000 / 60
+
+
+class Recorder(AnsweringLink):
+    """A link that remembers the last script it was asked to run."""
+
+    def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
+        self.asked = command
+        return super().call(*command)
+
+
+def takes(defined: MemoryDefinitions, count: int) -> Iterator[Take]:
+    """Admissions as call control proposes them."""
+    clock, policy = SystemClock(), Policy()
+    for offered in Callers(seed=time.time_ns()).offers(count, clock):
+        now = clock.now()
+        yield propose(offered, gather(offered, defined.tariffs, now), now, policy).take
+
+
+async def fund(store: RedisStore) -> None:
+    """Every account has more money than the bench can spend."""
+    ids = [account(number).id for number in range(ACCOUNTS)]
+    await asyncio.gather(*(store.top_up(TopUp(id, id, "bench", 10**12, 0)) for id in ids))
+
+
+async def throughput(defined: MemoryDefinitions, server: Redis) -> Figure:
+    """Admissions with 128 in flight, and redis-benchmark with the same script and arguments."""
+    store = RedisStore(server.link)
+    command = await _as_typed(defined, server)
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        theirs.append(await redis_benchmark(server.port, ADMISSIONS, 4, 32, command))
+        ours.append(await _admissions(store, list(takes(defined, ADMISSIONS))))
+    limit = Limit("redis-benchmark -c 4 -P 32", fastest(theirs))
+    return Figure(f"store.admit, {IN_FLIGHT} in flight", fastest(ours), "/s", (ratio_at_least(0.8),), limit)
+
+
+async def _admissions(store: RedisStore, waiting: Sequence[Take]) -> float:
+    remaining = iter(waiting)
+
+    async def work() -> None:
+        for take in remaining:
+            assert isinstance(await store.admit(take), Taken)
+
+    before = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+    return len(waiting) / (time.perf_counter() - before)
+
+
+async def _as_typed(defined: MemoryDefinitions, server: Redis) -> list[str]:
+    """An admission as redis-benchmark can repeat it: each a call of its own, the session as long but plain text."""
+    recorder = Recorder()
+    (take,) = takes(defined, 1)
+    await RedisStore(cast(Link, recorder)).admit(take)
+    await RedisStore(server.link).admit(take)  # the server knows the script
+    command = []
+    for argument in recorder.asked:
+        if isinstance(argument, bytes):
+            command.append("x" * len(argument))
+        else:
+            command.append(str(argument).replace(take.session.trace_id, "0000__rand_int__"))
+    nonce_at = 3 + int(recorder.asked[2])  # behind EVALSHA, its digest, the number of keys and the keys
+    command[nonce_at] = "bench__rand_int__"
+    return command
+
+
+async def alone(defined: MemoryDefinitions, server: Redis) -> Figure:
+    """One admission with nothing else under way, beside the round trip of a PING."""
+    store = RedisStore(server.link)
+    trips_us: list[float] = []
+    admissions_us: list[float] = []
+    for take in takes(defined, 3_000):
+        before = time.perf_counter()
+        await server.link.call("PING")
+        between = time.perf_counter()
+        await store.admit(take)
+        admissions_us.append((time.perf_counter() - between) * 1e6)
+        trips_us.append((between - before) * 1e6)
+    limit = Limit("its bare round trip (PING)", _median(trips_us))
+    return Figure("one admission alone, median", _median(admissions_us), "us", (ratio_at_most(2),), limit)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+async def memory(defined: MemoryDefinitions, server: Redis, scratch: Path) -> list[Figure]:
+    """What a live call occupies: in Redis (record, lease, where it is found), and in our process."""
+    before = await server.info("used_memory")
+    await _admissions(RedisStore(server.link), list(takes(defined, LIVE)))
+    in_redis = (await server.info("used_memory") - before) / LIVE
+    observer = Counting()
+    calls = control(defined, RedisStore(cast(Link, AnsweringLink())), observer, scratch)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    await _live(calls, observer, LIVE)
+    gc.collect()
+    in_process = (tracemalloc.get_traced_memory()[0] - before) / LIVE
+    tracemalloc.stop()
+    return [
+        Figure("Redis memory per live call", in_redis, "bytes", (at_most(2_000),)),
+        Figure("memory of our process per live call", in_process, "bytes", (at_most(4_000),)),
+    ]
+
+
+async def _live(calls: CallControl, observer: Counting, count: int) -> list[Any]:
+    """So many admitted calls."""
+    clock, callers = SystemClock(), Callers(seed=time.time_ns())
+    begun = observer.allowed
+    offers = []
+    for start in range(0, count, IN_FLIGHT):
+        some = callers.offers(min(IN_FLIGHT, count - start), clock)
+        for offered in some:
+            calls.receive(offered)
+        offers += [offered.call for offered in some]
+        while observer.allowed < begun + len(offers):
+            await asyncio.sleep(0)
+    return offers
+
+
+async def rechecks(defined: MemoryDefinitions, server: Redis, scratch: Path) -> list[Figure]:
+    """Live calls that ask for their next slice, all within a moment: the CPU that each costs, here and in Redis."""
+    observer = Counting()
+    calls = control(defined, RedisStore(server.link), observer, scratch)
+    keys = await _live(calls, observer, RECHECKED)
+    now = SystemClock().now()
+    for call in keys:
+        calls.receive(Answered(call, now))
+    await calls.performer.drain()
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        redis_before, before = await server.cpu_s(), time.process_time()
+        for start in range(0, RECHECKED, IN_FLIGHT):
+            for call in keys[start : start + IN_FLIGHT]:
+                calls.receive(DeadlineReached(call, Deadline.EXTEND))
+            await calls.performer.drain()
+        ours.append((time.process_time() - before) / RECHECKED)
+        theirs.append((await server.cpu_s() - redis_before) / RECHECKED)
+    assert (await calls.find(keys[0])).state is State.ANSWERED
+    share = RECHECKS_PER_S * 100
+    return [
+        Figure(
+            "100,000 live calls, each re-checked once a minute: Redis", best(theirs) * share, "% CPU", (at_most(3),)
+        ),
+        Figure("the same: our process", best(ours) * share, "% CPU", (at_most(3),)),
+    ]
