@@ -31,7 +31,7 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
         yield await deciding.swap(defined)
     try:
         async with redis(scratch) as server:
-            await storing.fund(storing.RedisStore(server.link))
+            await storing.fund(server)
             if "store" in wanted:
                 yield [await storing.alone(defined, server)]
                 yield [await storing.throughput(defined, server)]

@@ -52,8 +52,7 @@ async def decision(defined: MemoryDefinitions, scratch: Path) -> list[Figure]:
         for start in range(0, DECISIONS, IN_FLIGHT):
             for offered in offers[start : start + IN_FLIGHT]:
                 calls.receive(offered)
-            while observer.allowed < min(start + IN_FLIGHT, DECISIONS):
-                await asyncio.sleep(0)
+            await observer.until(min(start + IN_FLIGHT, DECISIONS))
         rounds.append((time.process_time() - before) / DECISIONS)
     cpu_s = best(rounds)
     return [

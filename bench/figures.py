@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Column, Table
 
+HEADINGS = ("figure", "measured", "limit in this run", "ratio", "target", "")
 PAGE_WIDTH = 170  # where nobody looks at a terminal
 
 
@@ -89,9 +90,7 @@ def percentile(sorted_values: list[float], percent: float) -> float:
 
 def show(figures: list[Figure], not_measured: list[str]) -> None:
     """The table, and loudly what was missed."""
-    table = Table(
-        *(Column(name, no_wrap=True) for name in ("figure", "measured", "limit in this run", "ratio", "target", ""))
-    )
+    table = Table(*(Column(heading, no_wrap=True) for heading in HEADINGS))
     for figure in figures:
         limit, ratio = figure.limit, figure.ratio
         verdict = "[bold white on red] MISS [/]" if figure.missed else "[green]ok[/]" if figure.targets else ""

@@ -48,7 +48,7 @@ async def redis(scratch: Path) -> AsyncIterator[Redis]:
         port = probe.getsockname()[1]
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     command += ["--dir", str(scratch), "--logfile", str(scratch / "redis.log")]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     link = Link(parse_address(f"redis://127.0.0.1:{port}/0"), times=TIMES)
     try:
         async with asyncio.timeout(START_S):
@@ -57,7 +57,7 @@ async def redis(scratch: Path) -> AsyncIterator[Redis]:
     finally:
         await link.close()
         process.terminate()
-        process.wait()
+        await process.wait()
 
 
 async def _until_up(link: Link) -> None:

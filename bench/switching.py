@@ -20,7 +20,7 @@ async def ami(server: Redis, scratch: Path) -> list[Figure]:
     async with AmiSimulator({"ccgate": User(TOKEN)}) as asterisk:
         url = f"redis://127.0.0.1:{server.port}/0"
         async with daemon("callctl", url, str(scratch), str(asterisk.port)) as door:
-            await _linked(asterisk)
+            await _until_linked(asterisk)
             callers = Callers()
             await _phone(asterisk, callers, [])
             answers_s: list[float] = []
@@ -42,9 +42,9 @@ async def ami(server: Redis, scratch: Path) -> list[Figure]:
             ]
 
 
-async def _linked(asterisk: AmiSimulator) -> None:
+async def _until_linked(asterisk: AmiSimulator) -> None:
     async with asyncio.timeout(10):
-        while not asterisk.logins:
+        while not asterisk.logins:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.2)  # it looks at the channels first
 
