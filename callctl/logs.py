@@ -8,7 +8,8 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -19,6 +20,22 @@ _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
 _DROPPED = "[dropped]"
 
 Event = MutableMapping[str, Any]
+
+
+class _Lossy:
+    """A stream that loses what cannot be written: no full disk and no reader that is gone may end a call."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def set_up(level: str = "info", style: str = "auto", stream: TextIO = sys.stderr) -> None:
@@ -38,10 +55,10 @@ def set_up(level: str = "info", style: str = "auto", stream: TextIO = sys.stderr
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lossy(stream))),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(_Lossy(stream))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

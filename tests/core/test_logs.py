@@ -1,5 +1,6 @@
 """The log keeps secrets to itself, is one line of JSON per event, and no caller can write on the terminal."""
 
+import errno
 import io
 import json
 import logging
@@ -126,3 +127,19 @@ def test_no_caller_writes_on_the_terminal() -> None:
 def test_printable_text_prints(text: str) -> None:
     assert printable(text).isprintable()
     assert not text.isprintable() or printable(text) == text
+
+
+class Full(io.StringIO):
+    """A disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flush = write  # type: ignore[assignment]
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(stream=Full())
+    structlog.get_logger().info("lost")
+    logging.getLogger("mqtt").warning("lost")
+    assert capsys.readouterr() == ("", "")
