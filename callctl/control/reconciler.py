@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from callctl.call import settlement
 from callctl.call.admission import Policy, take_for
 from callctl.call.ending import carry_over, knows_better, unseen
-from callctl.call.events import Deadline, DeadlineReached
+from callctl.call.events import CallKey, Deadline, DeadlineReached
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
+from callctl.causes import NORMAL_CLEARING
 from callctl.control.calls import LIVE, CallControl
 from callctl.control.journal import Journal
 from callctl.errors import PortError
@@ -82,7 +83,10 @@ class Reconciler:
             log.warning("sweep_failed", error=str(error))
 
     async def compare(self, name: str) -> None:
-        """Settle the calls that the switch no longer has; have the timers of the others set anew."""
+        """Settle the calls that the switch no longer has; have the timers of the others set anew.
+
+        A call that was given up for lost, and is up after all, is held for by nobody: it is hung up.
+        """
         known = self._calls.boxes(name)  # what is offered while we ask need not be in the list
         try:
             alive = {seen.call: seen for seen in await self._switches[name].live_calls()}
@@ -99,6 +103,18 @@ class Reconciler:
             else:
                 log.warning("call_vanished", call_id=str(session.call), switch=name)
                 box.put(unseen(session, self._clock.now()))
+        for call in alive:
+            if not self._calls.knows(call):
+                await self._given_up(name, call)
+
+    async def _given_up(self, name: str, call: CallKey) -> None:
+        try:
+            session = await self._sessions.find(call)
+            if session is not None and (session.estimated or session.voided) and not session.emergency:
+                log.warning("call_hung_up", call_id=str(call), switch=name, why="it was given up for lost")
+                await self._switches[name].hang_up(call, NORMAL_CLEARING)
+        except PortError as error:
+            log.warning("call_not_hung_up", call_id=str(call), switch=name, error=str(error))
 
     # ---- the journal
 

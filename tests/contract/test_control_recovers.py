@@ -99,6 +99,18 @@ async def test_the_true_end_of_a_call_that_is_long_closed_corrects_its_estimate(
     assert not room.calls.knows(CALL)
 
 
+async def test_a_call_that_was_given_up_and_is_up_after_all_is_hung_up(room: ControlRoom, switch: Obedient) -> None:
+    await room.furnish()
+    await room.start(switch)
+    begun = await answered(room, switch)
+    room.calls.receive(Released(CALL, begun, estimated=True))
+    await until(lambda: not room.calls.knows(CALL))
+    await room.kill()
+    switch.listed = [SeenAlive(CALL, begun, answered_at=begun)]
+    await room.start(switch)
+    await until(lambda: switch.hung_up == [CALL])
+
+
 async def test_the_end_of_a_call_that_nobody_knows_is_no_news(room: ControlRoom, switch: Obedient) -> None:
     await room.furnish()
     await room.start(switch)
