@@ -20,6 +20,7 @@ def released(session: Session, event: Released) -> Session:
     if event.estimated and session.released is not None:
         return session
     begun, stated = session.answered, session.answer_stated
+    elsewhere = not session.attended and event.released_by is not None  # where callctl could not hang up itself
     if begun is None and event.answered_at is not None:
         begun, stated = event.answered_at, event.stated
     return replace(
@@ -30,7 +31,7 @@ def released(session: Session, event: Released) -> Session:
         release_stated=event.stated,
         q850=event.q850,
         sip_code=event.sip_code,
-        released_by=ReleasedBy.CALLCTL if session.cut else event.released_by,
+        released_by=ReleasedBy.CALLCTL if session.cut and not elsewhere else event.released_by,
         estimated=event.estimated and begun is not None,
     )
 

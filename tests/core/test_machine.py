@@ -597,3 +597,15 @@ def test_a_row_that_can_never_charge_is_callable_with_an_empty_balance() -> None
     played = Played(facts(prices=(price(0),)))
     played.put(Taken(CALL, (0,), (False,)))
     assert played.wants(AdmitCall)
+
+
+@pytest.mark.parametrize(("attended", "by"), [(True, ReleasedBy.CALLCTL), (False, ReleasedBy.CALLER)])
+def test_a_cut_is_ours_where_we_can_cut(attended: bool, by: ReleasedBy) -> None:
+    played = Played(facts(), offered(attended=attended))
+    played.put(Taken(CALL, (RICH,), (False,)))
+    played.put(Answered(CALL, START))
+    played.put(Extended(CALL, (RICH,)))
+    played.put(DeadlineReached(CALL, Deadline.CUT), after_ms=played.session.granted_s * 1000)
+    assert played.session.cut
+    played.put(Released(CALL, START.plus_ms(5_000), released_by=ReleasedBy.CALLER))
+    assert played.wanted(SettleNow).settlement.session.released_by is by
