@@ -232,7 +232,7 @@ class Auditor:
             if call.emergency and not call.attended and call.harmed:
                 continue  # its end was never told, and nothing cuts it: its lease lasts a day
             self.object(f"{key} still holds money or channels")
-        for name in journal:
+        for name in journal.keys() - {key.trace_id for key in self.open}:
             self.object(f"the journal still has {name}")
         for call in self._calls.values():
             self._outlived(call)

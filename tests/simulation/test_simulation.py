@@ -16,7 +16,10 @@ CHUNK = 10
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_the_auditor_has_no_objections(first: int) -> None:
     for seed in range(first, min(first + CHUNK, SEEDS)):
-        objections = simulate(seed).auditor.objections
+        world = simulate(seed)
+        objections = world.auditor.objections
+        if objections:
+            print(world.story.text())
         assert not objections, f"make simulate SEED={seed} replays this:\n" + "\n".join(objections)
 
 

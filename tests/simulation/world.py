@@ -26,6 +26,7 @@ from tests.simulation.market import TRUNK, Market
 from tests.simulation.store import Archive, FaultyFeeds, FaultyStore
 from tests.simulation.story import Story, TrueCall
 from tests.simulation.switch import FakeSwitch, Script
+from tests.simulation.troubles import Troubles
 
 BUSY_MS = 300_000  # people begin calls for so long
 CALM_MS = 150_000  # after everything works again: leases have lapsed, lists were compared
@@ -86,7 +87,7 @@ class World:
         self.market = Market(loop, rng, self._store, self.story)
         self.auditor = Auditor(loop, self.story, self.market, self._store, self.calls)
         self.store = FaultyStore(self._store, loop, Random(rng.random()), self.faults, self.story, self.auditor)
-        self.store.kills = lambda: self._kill_and_restart(rng.choice([300, 3_000, 20_000]))
+        self.store.kills = lambda: self.kill_and_restart(rng.choice([300, 3_000, 20_000]))
         self.feeds = FaultyFeeds(MemoryFeeds(self._store.outbox), self.store, Random(rng.random()), self.faults)
         self.archive = Archive(Random(rng.random()), self.faults)
         self.wall = WallClock(loop)
@@ -98,6 +99,7 @@ class World:
         self.client.wrong = self.auditor.object
         loop.earliest = lambda: self.life.next_ms() if self.life is not None else None
         loop.due = lambda: self.life.turn() if self.life is not None else None
+        self.troubles = Troubles(self, rng)
         self.before(self)
 
     def _switch(self, name: str) -> FakeSwitch:
@@ -159,7 +161,7 @@ class World:
         await self._live()
         for _ in range(self._rng.randint(10, 40)):
             self.loop.after_ms(self._rng.randint(0, BUSY_MS), self._someone_calls)
-        self._plan_troubles()
+        self.troubles.plan(BUSY_MS)
         await asyncio.sleep(BUSY_MS / 1000)
         await self._heal()
         await asyncio.sleep(CALM_MS / 1000)
@@ -202,7 +204,7 @@ class World:
             with self._journal.open("ab") as torn:
                 torn.write(b"0123456789abcdef c2hvcnQ")
 
-    def _kill_and_restart(self, down_ms: int) -> None:
+    def kill_and_restart(self, down_ms: int) -> None:
         if self.life is not None:
             self._kill()
             self.loop.after_ms(down_ms, self._restart)
@@ -269,66 +271,6 @@ class World:
         except (Unanswered, PortError, UnknownCall):
             self.story.tell("operator: no")
 
-    # ---- troubles
-
-    def _plan_troubles(self) -> None:
-        rng, faults = self._rng, self.faults
-
-        def often(count: int, act: Callable[[], None]) -> None:
-            for _ in range(count):
-                self.loop.after_ms(rng.randint(1_000, BUSY_MS - 5_000), act)
-
-        often(faults.store_outages, self._outage)
-        often(faults.kills, lambda: self._kill_and_restart(rng.choice([300, 3_000, 20_000, 100_000, 200_000])))
-        often(faults.links_lost, lambda: self._unlink(rng.choice([500, 5_000, 60_000])))
-        often(faults.switch_restarts, self._switch_restarts)
-        often(faults.switch_freezes, lambda: self._any_switch().freeze(rng.choice([1_000, 10_000, 60_000])))
-        often(faults.wall_steps, lambda: self._step(self.wall))
-        often(faults.switch_wall_steps, lambda: self._step(self._any_switch().wall))
-        often(faults.reloads, self.market.reload)
-        often(rng.randint(0, 4), self._somebody_pays)
-
-    def _any_switch(self) -> FakeSwitch:
-        return self.switches[self._rng.choice(sorted(self.switches))]
-
-    def _outage(self) -> None:
-        self.story.tell("store is away")
-        self.store.away = True
-        self.loop.after_ms(self._rng.choice([800, 10_000, 120_000]), self._store_back)
-
-    def _store_back(self) -> None:
-        self.story.tell("store is back")
-        self.store.away = False
-
-    def _unlink(self, ms: int) -> None:
-        switch = self._any_switch()
-        self.story.tell(f"{switch.name}: link lost for", ms)
-        switch.linked = False
-        self.loop.after_ms(ms, self._relink, switch)
-
-    def _relink(self, switch: FakeSwitch) -> None:
-        switch.linked = True
-        self.story.tell(f"{switch.name}: link is back")
-        if self.life is not None:
-            self.life.relinked(switch.name)
-
-    def _switch_restarts(self) -> None:
-        switch = self._any_switch()
-        switch.restart()
-        self.loop.after_ms(self._rng.choice([2_000, 30_000]), self._relink, switch)
-
-    def _step(self, wall: WallClock) -> None:
-        step_ms = self._rng.choice([-3_600_000, -20_000, -1_500, 1_500, 20_000, 3_600_000])
-        self.story.tell("a wall clock steps by", step_ms)
-        wall.off_ms += step_ms
-        self.auditor.wall_stepped(wall is self.wall, [s.name for s in self.switches.values() if s.wall is wall])
-
-    def _somebody_pays(self) -> None:
-        account = self._rng.choice(sorted(self.market.accounts))
-        self.market.pay(account, self._rng.randint(1, 5_000) * 100)
-        if self.life is not None:
-            self.life.topped_up(account)
-
     # ---- the end
 
     async def _heal(self) -> None:
@@ -340,7 +282,7 @@ class World:
             if switch.frozen:
                 switch.thaw()
             if not switch.linked:
-                self._relink(switch)
+                self.troubles.relink(switch)
         if self.life is None:
             await self._live()
 
