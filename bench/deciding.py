@@ -81,7 +81,7 @@ def _number(prefix: str, n: int) -> Number:
 
 async def swap(defined: MemoryDefinitions) -> list[Figure]:
     """A deck of 200,000 rows compiled and put in the place of the old one, while a heart beats beside it."""
-    deck = rows(ROWS, seed=3)
+    deck = rows(ROWS)
     lags_ms: list[float] = []
     heart = asyncio.create_task(_beat(lags_ms))
     await asyncio.sleep(0.2)

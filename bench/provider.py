@@ -107,7 +107,9 @@ class Counting:
 
     async def until(self, allowed: int) -> None:
         """Turn the loop until so many calls are allowed: an event for each would be measured, too."""
-        while self.allowed < allowed:  # noqa: ASYNC110
+        while self.allowed < allowed:
+            if self.refused:
+                raise RuntimeError("a call was refused: what is measured is not what was meant")
             await asyncio.sleep(0)
 
     def decided(self, session: Session, took_s: float) -> None:

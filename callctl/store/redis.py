@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 
@@ -20,8 +21,9 @@ from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take
 from callctl.errors import CallConflict, UnknownCall
 from callctl.ports import Existing
 from callctl.store import keys, records, scripts
-from callctl.store.link import Argument, Link, LinkLost, Reply
+from callctl.store.link import Argument, Link, LinkLost, Rejected, Reply
 from callctl.store.scripts import Script
+from callctl.store.together import Together
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class RedisStore:
         self._link = link
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
+        self._extensions = Together(partial(self._run, scripts.EXTEND))
 
     # ---- Takes
 
@@ -88,8 +91,7 @@ class RedisStore:
         UnknownCall: the store has lost the call (a failover, a restore): it has to be admitted anew.
         """
         session = extension.session
-        answer = await self._run(
-            scripts.EXTEND,
+        answer = await self._extensions.ask(
             (keys.session(session.root, session.trace_id), keys.live(session.root)),
             (
                 self._nonce(),
@@ -98,11 +100,14 @@ class RedisStore:
                 extension.lease_until_ms,
                 session.trace_id,
                 records.encode_session(session),
+                len(extension.more),
                 *extension.more,
             ),
         )
         if answer == b"U":
             raise UnknownCall(str(session.call))
+        if answer.startswith(b"X"):
+            raise Rejected(answer[2:].decode("utf-8", "replace"))
         if records.is_record(answer):
             return Existing(records.decode_record(answer))
         return records.decode_extension(session, answer)

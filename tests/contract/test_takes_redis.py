@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from callctl.call.events import Taken
-from callctl.errors import StoreUnavailable
+from callctl.call.events import Extended, ExtendRefused, Taken
+from callctl.errors import StoreUnavailable, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
 from callctl.store import keys
 from callctl.store.address import parse_address
-from callctl.store.link import Link
+from callctl.store.link import Link, Rejected
 from callctl.store.redis import Difference, RedisStore
 from tests.contract.calls import (
     ROOT,
@@ -42,6 +42,55 @@ async def test_two_processes_share_one_balance(redis_server, redis_store):
     both = await asyncio.gather(*(store.admit(take(session("same"), 0)) for store in stores))
     assert sorted(type(answer).__name__ for answer in both) == ["Existing", "Taken"]
     await other_link.close()
+
+
+# ---- requests that travel together
+
+
+async def test_extensions_of_one_turn_share_scripts(link, redis_store):
+    calls = [await admitted(redis_store, take(session(f"c{n}", (f"root-{n % 3}",)))) for n in range(251)]
+    await redis_store.extend(extension(calls.pop(), 0))  # the server knows the script
+    before = await scripts_run(link)
+    answers = await asyncio.gather(*(redis_store.extend(extension(call, 0)) for call in calls))
+    assert answers == [Extended(call.call, (0,)) for call in calls]
+    assert await scripts_run(link) == before + 3  # 100, 100 and 50
+
+
+async def test_each_extension_of_a_script_is_judged_by_itself(link, redis_store):
+    await redis_store.top_up(top_up(100))
+    rich, poor, broken, stale = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(4)]
+    lost = session("lost", version=3)
+    await link.call("SET", keys.session(ROOT, broken.trace_id), "1 nonce live\nT 0\nnonsense x 0 y\n\n")
+    asked = (extension(rich, 60), extension(poor, 60), extension(broken, 60), extension(lost, 60))
+    *judged, known, last = await asyncio.gather(
+        *map(redis_store.extend, asked),
+        redis_store.extend(extension(replace(stale, version=7), 60)),
+        redis_store.extend(extension(stale, 40)),
+        return_exceptions=True,
+    )
+    assert judged[:2] == [Extended(rich.call, (40,)), ExtendRefused(poor.call, (40,))]
+    assert [type(error) for error in judged[2:]] == [Rejected, UnknownCall]
+    assert isinstance(known, Existing)
+    assert last == Extended(stale.call, (0,))
+    assert await figures(redis_store) == (100, 100, {"outbound": 4, "total": 4})
+
+
+async def test_extensions_of_one_turn_fail_together_when_the_server_is_gone(redis_server, redis_store):
+    calls = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(3)]
+    redis_server.stop()
+    failed = await asyncio.gather(*(redis_store.extend(extension(c, 0)) for c in calls), return_exceptions=True)
+    redis_server.start()
+    assert all(isinstance(error, StoreUnavailable) for error in failed)
+
+
+async def scripts_run(link: Link) -> int:
+    """How many scripts the server has carried out."""
+    told = (await link.call("INFO", "commandstats")).decode()
+    return sum(
+        int(line.partition("calls=")[2].partition(",")[0])
+        for line in told.splitlines()
+        if line.startswith(("cmdstat_evalsha:", "cmdstat_eval:"))
+    )
 
 
 # ---- scripts and records
