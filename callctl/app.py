@@ -70,7 +70,6 @@ class App:
         self.outbox = Outbox(
             feeds=self.feeds, sinks=self.sinks, archives=(API_FEED,), roots=self.roots, clock=self.clock
         )
-        policy = _policy(settings)
         self.calls = CallControl(
             clock=self.clock,
             tariffs=self.follower.tariffs,
@@ -79,7 +78,7 @@ class App:
             switches=self.switches,
             journal=self.journal,
             observer=self.metrics,
-            policy=policy,
+            policy=_policy(settings),
             wake=self.outbox.wake,
         )
         self.reconciler = Reconciler(
@@ -89,7 +88,7 @@ class App:
             takes=self.store,
             sessions=self.store,
             journal=self.journal,
-            policy=policy,
+            policy=self.calls.policy,
             roots=self.roots,
         )
         self.http = HttpServer(
@@ -107,6 +106,7 @@ class App:
                 clock=self.clock,
                 cdr_feed=API_FEED,
                 feed_names=(API_FEED, *(sink.name for sink in self.sinks)),
+                switches=self.switches.keys(),
             ),
             settings.http.host,
             settings.http.port,

@@ -1,6 +1,6 @@
 """The front door, put together from what it is given. Nothing here is global; nothing here starts anything."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from aiohttp import web
 
@@ -32,10 +32,14 @@ def make_app(
     clock: Clock,
     cdr_feed: str,
     feed_names: Sequence[str] = (),
+    switches: Collection[str] = (),
 ) -> web.Application:
-    """The application. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured."""
+    """The application. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured.
+
+    `switches`: the names of those that callctl is linked to.
+    """
     routes = (
-        *Decisions(calls, tariffs, clock).routes(),
+        *Decisions(calls, tariffs, clock, switches).routes(),
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
         *TariffPlans(definitions, tariffs).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),

@@ -5,6 +5,7 @@ pays for what: a retry may state another `at` or `ring_at`.
 """
 
 import hashlib
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
@@ -94,12 +95,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Decisions:
-    """The routes of calls."""
+    """The routes of calls. `switches`: those that report their calls themselves; nobody else does it for them."""
 
-    def __init__(self, calls: Calls, tariffs: Tariffs, clock: Clock) -> None:
+    def __init__(self, calls: Calls, tariffs: Tariffs, clock: Clock, switches: Collection[str] = ()) -> None:
         self._calls = calls
         self._tariffs = tariffs
         self._clock = clock
+        self._switches = switches
 
     def routes(self) -> tuple[Route, ...]:
         call, read, one = Scope.CALL, Scope.READ, "/v1/calls/{call_id}"
@@ -122,6 +124,7 @@ class Decisions:
 
     async def authorize(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
+        self._refuse_hearsay(asked.switch)
         offered = self._offered(asked, holder)
         rang_at = self._instant(asked.ring_at, "ring_at") if asked.ring_at is not None else None
         session = await self._calls.authorize(offered)
@@ -136,6 +139,7 @@ class Decisions:
     async def answer(self, request: web.Request, holder: Holder) -> web.Response:
         said = body.decode(_answer, await _read_report(request))
         call = await self._call(request, holder, said.switch)
+        self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
         event = Answered(call, at, stated=said.at is not None, trunk_out=said.trunk_out)
         return _decided(await self._calls.report(event), holder)
@@ -148,6 +152,7 @@ class Decisions:
     async def end(self, request: web.Request, holder: Holder) -> web.Response:
         said = body.decode(_end, await _read_report(request))
         call = await self._call(request, holder, said.switch)
+        self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
         event = Released(call, at, said.at is not None, said.q850, said.sip_code, released_by=said.released_by)
         session = await self._calls.report(event)
@@ -210,6 +215,11 @@ class Decisions:
         if at_ms > now.wall_ms + FASTEST_CLOCK_MS:
             raise unacceptable("more than 5 s ahead of this server's clock", field)
         return now.at_wall(at_ms)
+
+    def _refuse_hearsay(self, switch: str) -> None:
+        """When a call of our own switch began or ended is the switch's to say: money hangs on it."""
+        if switch in self._switches:
+            raise unacceptable(f"{switch} reports its calls itself", "switch")
 
     async def _call(self, request: web.Request, holder: Holder, switch: str | None) -> CallKey:
         """The call that the path names. A bound token gets no further than a call that it may see."""

@@ -155,6 +155,7 @@ class FrontDoor:
             clock=self.clock,
             cdr_feed="api",
             feed_names=("api", "billing"),
+            switches=("pbx1",),
         )
 
     async def furnish(self) -> None:

@@ -263,3 +263,11 @@ async def test_rules_on_prices_and_destinations_are_for_what_is_sold(door) -> No
     for extension in ("", "x" * 40, "2\r\n1"):
         call = {"direction": "internal", "to": extension, "call_id": "bad"}
         assert (await door.json("POST", "/v1/calls", json={**ASK, **call}))["refusal"] == "invalid_number"
+
+
+async def test_nobody_else_reports_the_calls_of_a_switch_of_our_own(door) -> None:
+    for path, said in (("", ASK), ("/c1/answer", {}), ("/c1/end", {})):
+        error = await door.refused(422, "POST", f"/v1/calls{path}", json={**said, "switch": "pbx1"})
+        assert error["field"] == "switch"
+    assert (await door.json("POST", "/v1/explain", json={**ASK, "switch": "pbx1"}))["verdict"] == "allowed"
+    await door.refused(404, "DELETE", "/v1/calls/c1?switch=pbx1")
