@@ -29,6 +29,15 @@ def asterisk() -> Iterator[AsteriskRig]:
 
 
 @pytest.fixture
+def agi_gate(asterisk: AsteriskRig) -> Iterator[None]:
+    """Calls wait in AsyncAGI, for 2 s at the most."""
+    asterisk.cli("dialplan set global CC_GATE agi")
+    asterisk.cli("dialplan set global CC_GATE_SECONDS 2")
+    yield
+    asterisk.cli("dialplan reload")
+
+
+@pytest.fixture
 async def acme(asterisk: AsteriskRig) -> AsyncIterator[Phone]:
     """The phone of the customer acme; speaks 400 Hz."""
     async with Phone(ACME, asterisk.sip_address, port=asterisk.peer_port, tone_hz=400) as phone:

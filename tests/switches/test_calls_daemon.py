@@ -154,3 +154,23 @@ async def test_killed_and_started_it_goes_on_with_the_calls(daemon: Provider, ac
     talked_ms = sorted(call.talked_s * 1000 for call, _ in calls)
     assert all(abs(ms - cdr) <= 500 for ms, cdr in zip(talked_ms, sorted(c["duration_ms"] for c in cdrs), strict=True))
     assert all(cdr["duration_ms"] > 6_500 for cdr in cdrs)  # beyond the first grant: extended by the second process
+
+
+@pytest.mark.usefixtures("agi_gate")
+async def test_killed_and_started_it_answers_again_at_the_asyncagi_gate(
+    daemon: Provider, acme: Phone, carrier: Phone
+) -> None:
+    await daemon.furnish()
+    talk, _ = await talking(acme, carrier)
+    await answered(daemon)
+    await daemon.kill()
+    meanwhile = await acme.call(NUMBER)
+    await meanwhile.until_ended()
+    assert meanwhile.status == 503
+    await daemon.start()
+    await linked(daemon)
+    again, _ = await talking(acme, carrier)
+    await again.hang_up()
+    await talk.hang_up()
+    cdrs = await settled(daemon, 2)
+    assert {cdr["estimated"] for cdr in cdrs} == {False}
