@@ -181,7 +181,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             url = await stack.enter_async_context(EmbeddedRedis(settings.redis.data_dir, SystemClock()))
         app = App(settings, url)
         await app.start()
-        _spare_the_garbage_collector()
+        spare_the_garbage_collector()
         try:
             yield app
         finally:
@@ -201,7 +201,7 @@ async def serve(settings: Settings) -> None:
             app.work.result()
 
 
-def _spare_the_garbage_collector() -> None:
+def spare_the_garbage_collector() -> None:
     """What a start leaves stays, and calls leave no cycles: looking for some with every few calls costs a tenth."""
     gc.collect()
     gc.freeze()

@@ -1,15 +1,15 @@
 """What can go wrong, and whose fault it is. A refusal is not here: it is a value (`causes.Refusal`).
 
-    CallctlError
-      PortError               a neighbour did not do its part; retryable
-        SwitchUnavailable     the link to a switch is down, or an action timed out
-        StoreUnavailable      Redis did not answer; the outcome of a take is unknown until it is repeated
-        SinkUnavailable       a CDR sink did not accept a batch
-      ConfigError             wrong key or value; names the place and what was expected
-      DeckError               wrong row in a tariff deck; names the line
-      UnknownCall             the call id was never seen, or was forgotten
-      CallConflict            the call id was seen before with another body
-      InvariantViolation      our own fault: something that must not be is
+CallctlError
+  PortError               a neighbour did not do its part; retryable
+    SwitchUnavailable     the link to a switch is down, or an action timed out
+    StoreUnavailable      Redis did not answer; the outcome of a take is unknown until it is repeated
+    SinkUnavailable       a CDR sink did not accept a batch
+  ConfigError             wrong key or value; names the place and what was expected
+  DeckError               wrong row in a tariff deck; names the line
+  UnknownCall             the call id was never seen, or was forgotten
+  CallConflict            the call id was seen before with another body
+  InvariantViolation      our own fault: something that must not be is
 """
 
 

@@ -265,7 +265,7 @@ class Show:
 
 async def _until(reached: Callable[[], Awaitable[bool]], seconds: int = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not await reached():
+        while not await reached():  # noqa: ASYNC110  anything may be waited for
             await asyncio.sleep(0.05)
 
 

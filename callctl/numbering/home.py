@@ -111,8 +111,7 @@ def _writing(written: NumberFormat) -> Writing:
         # The last of these patterns is the most detailed one.
         leading=re.compile(leading[-1]) if leading else None,
         pattern=re.compile(written.pattern or ""),
-        needs_prefix=re.search(r"\d", rule) is not None
-        and not written.national_prefix_optional_when_formatting,
+        needs_prefix=re.search(r"\d", rule) is not None and not written.national_prefix_optional_when_formatting,
     )
 
 

@@ -132,9 +132,7 @@ def test_the_largest_allowed_message_is_read() -> None:
 
 def test_an_action_is_written_in_order_with_repeated_headers() -> None:
     data = encode_action("Originate", [("Variable", "A=1"), ("Variable", "B=2"), ("Timeout", 5000)], "c7")
-    assert data == (
-        b"Action: Originate\r\nActionID: c7\r\nVariable: A=1\r\nVariable: B=2\r\nTimeout: 5000\r\n\r\n"
-    )
+    assert data == (b"Action: Originate\r\nActionID: c7\r\nVariable: A=1\r\nVariable: B=2\r\nTimeout: 5000\r\n\r\n")
 
 
 @given(st.text(max_size=40))

@@ -135,9 +135,7 @@ def test_without_rounding_the_exact_cost_is_compared() -> None:
         ),
         pytest.param({"rate_per_min": "617.25"}, "120", "1234.5", "1.234", id="astpp-thousands"),
         pytest.param({"rate_per_min": "1", "initial_s": 30}, "1", "0.5", "0", id="kazoo-base"),
-        pytest.param(
-            {"rate_per_min": "20", "initial_s": 30, "increment_s": 30}, "30", "10", "20", id="scatti-30"
-        ),
+        pytest.param({"rate_per_min": "20", "initial_s": 30, "increment_s": 30}, "30", "10", "20", id="scatti-30"),
     ],
 )
 def test_the_mistakes_of_other_systems_do_not_come_out(
@@ -217,14 +215,10 @@ def test_a_malformed_case_says_what_is_wrong_and_the_rest_goes_on(case: Any, err
 LONGEST: list[dict[str, Any]] = json.loads((ORACLE / "longest_call.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in LONGEST if "exact_floor_s" in case], ids=lambda case: case["id"]
-)
+@pytest.mark.parametrize("case", [case for case in LONGEST if "exact_floor_s" in case], ids=lambda case: case["id"])
 def test_longest_call(case: dict[str, Any]) -> None:
     [call] = case["calls"]
-    tiers = fold_tiers(
-        [(0, parse_rate(call["rate_per_min"]), 1)], initial_s=0, basis=IncrementBasis.AFTER_INITIAL
-    )
+    tiers = fold_tiers([(0, parse_rate(call["rate_per_min"]), 1)], initial_s=0, basis=IncrementBasis.AFTER_INITIAL)
     price = Price(connection_fee=0, denominator=100, tiers=tiers)
     balance = parse_amount(case["balance"])
     seconds = affordable_seconds(price, balance, 86_400)

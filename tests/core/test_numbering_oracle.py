@@ -75,9 +75,7 @@ def test_examples_of_every_kind_in_their_international_and_national_form(region:
         assert expected is not None
         assert normalise(expected.e164, WORLD) == expected
         assert normalise(without_formatting(example, PhoneNumberFormat.NATIONAL), rules) == expected
-        assert (
-            normalise(phonenumbers.format_number(example, PhoneNumberFormat.INTERNATIONAL), rules) == expected
-        )
+        assert normalise(phonenumbers.format_number(example, PhoneNumberFormat.INTERNATIONAL), rules) == expected
 
 
 @pytest.mark.parametrize("calling_code", sorted(phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS))
@@ -149,9 +147,7 @@ def test_every_valid_number_is_reached_in_its_national_form(near: tuple[str, str
 @settings(max_examples=1000, deadline=None)
 @given(
     nearly_numbers(),
-    st.sampled_from(
-        ("", "0", "1", "8", "00", "011", "06", "15", "810", "own prefix", "own code", "00 own code")
-    ),
+    st.sampled_from(("", "0", "1", "8", "00", "011", "06", "15", "810", "own prefix", "own code", "00 own code")),
     st.none() | st.sampled_from(REGIONS),
 )
 def test_what_is_accepted_as_dialled_is_what_the_library_reads(
@@ -186,9 +182,7 @@ def test_where_the_order_of_the_library_s_questions_decides(dialled: str, countr
 
 @settings(max_examples=500, deadline=None)
 @given(nearly_numbers(), st.sampled_from(REGIONS))
-def test_every_valid_number_is_reached_by_the_international_prefix(
-    near: tuple[str, str, str], country: str
-) -> None:
+def test_every_valid_number_is_reached_by_the_international_prefix(near: tuple[str, str, str], country: str) -> None:
     _, calling_code, significant = near
     assume(significant)
     metadata = PhoneMetadata.metadata_for_region(country)
