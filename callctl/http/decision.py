@@ -31,7 +31,7 @@ from callctl.clock import Instant, format_time, parse_time
 from callctl.http import body, seeing
 from callctl.http.answers import CallShown, Decision, Ended, LiveCalls
 from callctl.http.auth import Holder, Scope
-from callctl.http.errors import JSON_HEADERS, bad_request, not_found, unacceptable
+from callctl.http.errors import JSON_HEADERS, bad_request, conflict, not_found, unacceptable
 from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
 from callctl.ports import Calls, Clock, Tariffs
 from callctl.rating.tariff import Direction
@@ -114,7 +114,7 @@ class Decisions:
         return (
             Route("POST", "/v1/calls", self.authorize, call, "authorize", Authorize, Decision, (), asked),
             Route("POST", "/v1/explain", self.explain, call, "what would be decided", Authorize, Decision, (), asked),
-            Route("POST", f"{one}/answer", self.answer, call, "answered", AnswerReport, Decision, switch, report),
+            Route("POST", f"{one}/answer", self.answer, call, "answered", AnswerReport, Decision, switch, asked),
             Route("POST", f"{one}/extend", self.extend, call, "more time", ExtendReport, Decision, switch, report),
             Route("POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, Ended, switch, report),
             Route("DELETE", one, self.hang_up, call, "hang up", None, CallShown, switch, looked),
@@ -142,7 +142,10 @@ class Decisions:
         self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
         event = Answered(call, at, stated=said.at is not None, trunk_out=said.trunk_out)
-        return _decided(await self._calls.report(event), holder)
+        session = await self._calls.report(event)
+        if session.answered is None and session.state in (State.SETTLING, State.ENDED):
+            raise conflict("the call was over before it was answered: hang it up", "call_id")
+        return _decided(session, holder)
 
     async def extend(self, request: web.Request, holder: Holder) -> web.Response:
         said = body.decode(_extend, await _read_report(request))

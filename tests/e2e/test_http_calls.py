@@ -271,3 +271,13 @@ async def test_nobody_else_reports_the_calls_of_a_switch_of_our_own(door) -> Non
         assert error["field"] == "switch"
     assert (await door.json("POST", "/v1/explain", json={**ASK, "switch": "pbx1"}))["verdict"] == "allowed"
     await door.refused(404, "DELETE", "/v1/calls/c1?switch=pbx1")
+
+
+async def test_an_answer_after_the_end_is_no_permission(door) -> None:
+    """Nothing is held any more: whoever goes on talking would talk for nothing."""
+    await door.json("POST", "/v1/calls", json=ASK)
+    await door.json("POST", "/v1/calls/c1/end")
+    error = await door.refused(409, "POST", "/v1/calls/c1/answer")
+    assert error["field"] == "call_id"
+    await door.call("c2")
+    assert (await door.json("POST", "/v1/calls/c2/answer"))["granted_until"]  # said again: as before
