@@ -25,6 +25,8 @@ from callctl.clock import Instant
 
 
 def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
+    if session.released is not None and session.released.monotonic_ms < event.at.monotonic_ms:
+        session = replace(session, released=None)  # it had been given up, and rings no longer
     session = replace(session, answered=event.at, answer_stated=event.stated)
     quiet = deadline_at(session, Deadline.SETUP, None)
     return session, (quiet, JournalNow(session), *running.armed(session, now), *running.watch(session, now))

@@ -79,6 +79,15 @@ def test_a_guess_of_the_end_does_not_replace_the_truth(voided: bool) -> None:
     assert (played.session.released, played.session.estimated) == (START.plus_ms(9_000), False)
 
 
+def test_a_blind_call_that_was_given_up_and_is_answered_goes_on() -> None:
+    played = blind()
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=1_000)
+    assert played.session.released is not None
+    played.put(Answered(CALL, START.plus_ms(3_000)), after_ms=1_000)
+    assert (played.session.answered, played.session.released) == (START.plus_ms(3_000), None)
+
+
 def test_an_estimate_that_the_journal_keeps_is_replaced_by_the_truth_there() -> None:
     played = answered()
     played.put(Released(CALL, START.plus_ms(13_000), estimated=True), after_ms=10_000)

@@ -173,7 +173,7 @@ class Auditor:
     def _justified(self, call: TrueCall, session: Session) -> None:
         """Promise 7: a call that talks is closed for a reason: its time is over. Silence is none."""
         given_up_ms = (POLICY.setup_timeout_s + POLICY.lease_grace_s) * 1000 + (call.admitted_ms or 0)
-        if call.told_answer is None and self._loop.now_ms >= given_up_ms:
+        if call.told_answer is None and self._loop.now_ms >= given_up_ms - LATE_MS:
             return  # nobody has told of the answer, and it cannot ring so long
         if call.alive and call.answered_ms is not None and call.attended and "switch restarted" not in call.harmed:
             over_ms = call.answered_ms + call.granted_s * 1000

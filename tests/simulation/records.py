@@ -67,8 +67,14 @@ class RecordsAudit:
         for id in sorted(written - {cdr["id"] for cdr in self._cdrs}):
             self._object(f"record {id} was written and not delivered")
         for id, count in Counter(cdr["id"] for cdr in self._cdrs).items():
-            if count > 1:
+            if count > 1 and not self._attempted_twice(id):
                 self._object(f"{count} records with the id {id}")
+
+    def _attempted_twice(self, id: str) -> bool:
+        """A call id that was offered again while its first refusal was still on its way may repeat that record."""
+        cdr = next(cdr for cdr in self._cdrs if cdr["id"] == id)
+        offers = self._calls[CallKey(cdr["switch"], cdr["call_id"])].offered_ms
+        return cdr["verdict"] == "refused" and len(offers) > 1
 
     def charged(self) -> Counter[str]:
         """Micro-units per account, by its records."""
@@ -92,7 +98,7 @@ class RecordsAudit:
         corrections = [cdr for cdr in cdrs if cdr["corrects"] is not None]
         if not cdrs and call.decided and "callctl killed" not in call.harmed:
             self._object(f"{call.key} was decided and has no record")
-        if len(refused) > max(1, len(call.offered_ms)):
+        if len({cdr["id"] for cdr in refused}) > max(1, len(call.offered_ms)):
             self._object(f"{call.key}: {len(refused)} records of refusals")
         if call.admitted_ms is not None and not originals and call.key not in self._open:
             self._object(f"{call.key} was admitted and has no record")
