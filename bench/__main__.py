@@ -16,6 +16,7 @@ import uvloop
 from bench import deciding, figures, provider, serving, storing, switching
 from bench.figures import Figure
 from bench.server import NotInstalledError, redis
+from callctl.app import spare_the_garbage_collector
 from callctl.logs import set_up
 
 GROUPS = ("decision", "deck", "store", "memory", "http", "ami")
@@ -24,6 +25,7 @@ GROUPS = ("decision", "deck", "store", "memory", "http", "ami")
 async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> AsyncIterator[list[Figure]]:
     """The groups that are wanted, one after the other, for they would disturb each other."""
     defined = await provider.definitions()
+    spare_the_garbage_collector()  # as the daemon does
     if "decision" in wanted:
         yield await deciding.decision(defined, scratch)
     if "deck" in wanted:
@@ -33,8 +35,8 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
         async with redis(scratch) as server:
             await storing.fund(server)
             if "store" in wanted:
+                yield await storing.throughput(defined, server)
                 yield [await storing.alone(defined, server)]
-                yield [await storing.throughput(defined, server)]
                 yield await storing.rechecks(defined, server, scratch)
             if "memory" in wanted:
                 yield await storing.memory(defined, server, scratch)

@@ -27,14 +27,14 @@ TOKEN = "bench"
 ROWS = 5_000
 
 
-async def callctl(redis_url: str, directory: str, ami_port: str = "") -> None:
+async def callctl(redis_url: str, directory: str, *ami_ports: str) -> None:
     """The daemon as it is shipped, with the bench's provider in it, and a switch where there is one."""
     token = Token(name="bench", token=SecretStr(TOKEN), scopes=("call", "read", "admin"))
-    switch = AsteriskSwitch(name="pbx", kind="asterisk", port=int(ami_port or 0), secret=SecretStr(TOKEN))
+    secret = SecretStr(TOKEN)
     settings = Settings(
         redis=Redis(url=SecretStr(redis_url), data_dir=Path(directory)),
         http=Http(port=0, token=(token,)),
-        switch=(switch,) if ami_port else (),
+        switch=tuple(AsteriskSwitch(name="pbx", kind="asterisk", port=int(p), secret=secret) for p in ami_ports),
     )
     async with running(settings) as app:
         await _furnish(app)

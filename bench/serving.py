@@ -43,7 +43,8 @@ async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
     try:
         yield Daemon(process, int(await process.stdout.readline()))
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
