@@ -1,7 +1,8 @@
 """A figure of the bench: what was measured, the limit that was measured in the same run, and what it should reach.
 
 On a shared machine single runs differ by a factor of two: read the ratios and the CPU time first. Rates of two
-processes (`store.admit` beside Redis, HTTP) need two free cores: where one is taken they work by turns, at half the rate.
+processes (`store.admit` beside Redis, HTTP) need two free cores: where one is taken they work by turns, at half the
+rate.
 """
 
 import sys
