@@ -105,9 +105,11 @@ def _account(_: Offered, facts: Facts, now: Instant) -> Iterator[Finding]:
     for account in facts.chain:
         above = facts.above(account.id)
         if not account.active:
-            yield Finding("account", account.id, Refusal.ACCOUNT_SUSPENDED, "suspended", above)
+            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_SUSPENDED
+            yield Finding("account", account.id, refusal, "suspended", above)
         elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
-            yield Finding("account", account.id, Refusal.ACCOUNT_EXPIRED, "expired", above)
+            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_EXPIRED
+            yield Finding("account", account.id, refusal, "expired", above)
         elif not above:
             yield Finding("account", facts.caller)
 
@@ -241,7 +243,8 @@ def _ceiling(facts: Facts, longest_s: int) -> int:
 
 def _slots(account: Account, direction: Direction, digits: str, day: str) -> tuple[Slot, ...]:
     taken = slots(account.caps, direction, digits, day)
-    if account.licence is None or direction is Direction.INTERNAL:
+    counted = direction is not Direction.INTERNAL or (account.caps is not None and account.caps.count_internal)
+    if account.licence is None or not counted:
         return taken
     size = account.licence.on(day)
     return (*taken, Slot(LICENCE, size, size))

@@ -24,7 +24,8 @@ def record_id(session: Session, account: str, correction: int = 0) -> str:
     """The idempotency key of a record: the same for every delivery of it, different for every other one."""
     attempt = f"-{session.setup.wall_ms}" if session.state is State.REFUSED else ""
     number = f":c{correction}" if correction else ""
-    return f"{session.call}{attempt}:{account or '-'}{number}"
+    call_id = session.call.call_id.replace("%", "%25").replace(":", "%3A")  # a call's name must not imitate the rest
+    return f"{session.call.switch}/{call_id}{attempt}:{account or '-'}{number}"
 
 
 def records(session: Session, owed: Sequence[Due]) -> tuple[Record, ...]:
@@ -39,12 +40,17 @@ def _unpaid(session: Session) -> Due:
     return Due(-(-duration_ms(session) // 1000), 0, 0, 0, 0, 0)
 
 
-def corrections(session: Session, before: Sequence[Due], after: Sequence[Due]) -> tuple[Record, ...]:
-    """What a late true end changed: money as the difference, everything else as it truly was."""
+def corrections(
+    session: Session, before: Sequence[Due], after: Sequence[Due], *, was_answered: bool
+) -> tuple[Record, ...]:
+    """What a late true end changed: money as the difference, everything else as it truly was.
+
+    A call that was taken for unanswered has a record of its customer only: to the others this one is the original.
+    """
     if not after:
         return (_record(session, 0, _unpaid(session), (), session.corrections),)
     return tuple(
-        _record(session, depth, _difference(new, old), after, session.corrections)
+        _record(session, depth, _difference(new, old), after, session.corrections if was_answered or not depth else 0)
         for depth, (new, old) in enumerate(zip(after, before, strict=True))
     )
 

@@ -41,7 +41,8 @@ def correct(before: Session, after: Session) -> Settlement:
         Post(level.account, "correction", due.total - posted)
         for level, due, posted in zip(after.levels, owed, before.posted, strict=True)
     )
-    return Settlement(ended, posts, cdr.corrections(ended, guessed, owed))
+    answered = before.answered is not None
+    return Settlement(ended, posts, cdr.corrections(ended, guessed, owed, was_answered=answered))
 
 
 def refuse(session: Session) -> Settlement:

@@ -59,6 +59,8 @@ def _payer(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | 
     """The account that pays, its trunk, and in words what told them."""
     if offered.account is not None:
         trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
+        if trunk is not None and directory.root(trunk.account) != directory.root(offered.account):
+            trunk = None  # somebody else's: its channels are counted where its owner's are
         return offered.account, trunk, f"account {offered.account}"
     if offered.trunk is not None:
         trunk = directory.trunks.get(offered.trunk)

@@ -38,11 +38,13 @@ from callctl.rating.tariff import Direction
 
 OLDEST_REPORT_MS = 24 * 3600 * 1000
 FASTEST_CLOCK_MS = 5_000
+CLOCKS_APART_MS = 60_000  # how far a caller's clock may be behind ours within one call
 LISTED_AT_MOST = 1000
 DEFAULT_SWITCH = "http"
 
 CallId = Annotated[str, Meta(min_length=1, max_length=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
+SwitchName = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,64}$")]  # no slash: a record is named switch/call
 PhoneNumber = Annotated[str, Meta(max_length=64)]
 Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
 
@@ -53,7 +55,7 @@ class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_numb
     call_id: CallId
     a_number: PhoneNumber
     b_number: PhoneNumber
-    switch: Name = DEFAULT_SWITCH
+    switch: SwitchName = DEFAULT_SWITCH
     direction: Direction = Direction.OUTBOUND
     account: Name | None = None
     trunk: Name | None = None
@@ -141,6 +143,8 @@ class Decisions:
         call = await self._call(request, holder, said.switch)
         self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
+        if said.at is not None and at.wall_ms < (await self._calls.find(call)).setup.wall_ms - CLOCKS_APART_MS:
+            raise unacceptable("long before the call was set up", "at")
         event = Answered(call, at, stated=said.at is not None, trunk_out=said.trunk_out)
         session = await self._calls.report(event)
         if session.answered is None and session.state in (State.SETTLING, State.ENDED):

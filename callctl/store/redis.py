@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
 from callctl.call.session import Session, State
@@ -75,15 +76,35 @@ class RedisStore:
         arguments += (len(take.rates), *(per_second for _, per_second in take.rates))
         second = take.now_ms // 1000
         attempts = [keys.attempts(root, name, second) for name, _ in take.rates]
-        answer = await self._run(
-            scripts.ADMIT,
-            (keys.session(root, trace_id), keys.live(root), *hashes, *attempts),
-            arguments,
-            ahead=() if take.probe or take.dry else _remember(session),
-        )
+        claim = None if take.probe or take.dry else self._link.call(*_remember(session))
+        touched = (keys.session(root, trace_id), keys.live(root), *hashes, *attempts)
+        answer = await self._run(scripts.ADMIT, touched, arguments)
         if records.is_record(answer):
             return Existing(records.decode_record(answer))
-        return records.decode_admission(take, answer)
+        decided = records.decode_admission(take, answer)
+        namesake = None if claim is None else await self._namesake(claim, session)
+        if namesake is None:
+            return decided
+        if isinstance(decided, Taken):
+            given_back = replace(session, state=State.REFUSED, version=session.version + 1)
+            await self.settle(Settlement(given_back, (), ()))
+        return Existing(namesake)
+
+    async def _namesake(self, claim: "asyncio.Future[Reply]", session: Session) -> Session | None:
+        """The call of this name that another root has; None where the name leads to this one, as `claim` asked for."""
+        try:
+            is_new = await claim is not None
+        except LinkLost:
+            is_new = await self._link.call(*_remember(session)) is not None
+        root: Any = None if is_new else await self._link.call("GET", keys.call(session.trace_id))
+        if root is None or root.decode() == session.root:
+            return None
+        record: Any = await self._link.call("GET", keys.session(root.decode(), session.trace_id))
+        namesake = _understood(record)
+        if namesake is not None and namesake.state is not State.REFUSED:
+            return namesake
+        await self._link.call("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S)
+        return None
 
     async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
         """Hold more at all levels or at none. Existing: the record is not what the caller saw.
@@ -271,7 +292,7 @@ def _understood(record: bytes | None) -> Session | None:
 
 def _remember(session: Session) -> tuple[Argument, ...]:
     """Where the call's record is, for a process that knows its name only. Not in the root's slot of a cluster."""
-    return ("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S)
+    return ("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S, "NX")
 
 
 def _left_ms(loop: asyncio.AbstractEventLoop, until: float) -> int:

@@ -296,3 +296,30 @@ async def test_two_calls_never_share_a_name(store):
     assert keys.trace_id(CallKey("ab", "c")) != keys.trace_id(CallKey("a", "bc"))
     await store.top_up(top_up(5, "same", root="r1"))
     assert await figures(store, "same", "r2") == (0, 0, {})
+
+
+async def test_a_call_has_one_payer_whoever_asks_again(store):
+    """The same call id for an account of another root finds the first call, and takes nothing."""
+    await store.top_up(top_up(100))
+    await store.top_up(top_up(100, "shop", root="shop"))
+    first = await admitted(store, take(session("c1"), 10))
+    for state in ("live", "ended"):
+        answer = await store.admit(take(session("c1", accounts=("shop",)), 10))
+        assert isinstance(answer, Existing), state
+        assert answer.session.root == ROOT
+        assert (await store.balances("shop", ["shop"]))[0].held == 0
+        assert await store.live(["shop"]) == []
+        found = await store.find(CallKey("http", "c1"))
+        assert found is not None
+        assert found.root == ROOT
+        if state == "live":
+            assert await store.settle(settlement(replace(first, version=1), 10)) is None
+
+
+async def test_a_refused_call_may_find_another_payer(store):
+    await store.settle(refusal(session("c1")))
+    await store.top_up(top_up(100, "shop", root="shop"))
+    assert isinstance(await store.admit(take(session("c1", accounts=("shop",)), 10)), Taken)
+    found = await store.find(CallKey("http", "c1"))
+    assert found is not None
+    assert found.root == "shop"

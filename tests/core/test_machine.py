@@ -23,6 +23,7 @@ from callctl.call.effects import (
 )
 from callctl.call.events import (
     Answered,
+    CallKey,
     Deadline,
     DeadlineReached,
     ExtendAsked,
@@ -609,3 +610,32 @@ def test_a_cut_is_ours_where_we_can_cut(attended: bool, by: ReleasedBy) -> None:
     assert played.session.cut
     played.put(Released(CALL, START.plus_ms(5_000), released_by=ReleasedBy.CALLER))
     assert played.wanted(SettleNow).settlement.session.released_by is by
+
+
+def test_a_suspended_reseller_is_the_providers_business() -> None:
+    played = Played(facts(chain=(account(), account("reseller", active=False))))
+    played.put(Taken(CALL, (RICH, RICH), (False, False)))
+    assert refusal_of(played).refusal is Refusal.PROVIDER_LIMIT
+
+
+def test_a_call_taken_for_unanswered_gives_its_resellers_originals_when_the_truth_comes() -> None:
+    postpaid = (account(kind=Kind.POSTPAID), account("reseller", kind=Kind.POSTPAID))
+    played = admitted(chain=postpaid)
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=150_000)
+    assert len(played.wanted(SettleNow).settlement.records) == 1
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(160_000), answered_at=START.plus_ms(150_000)))
+    records = [msgspec.json.decode(record.payload) for record in played.wanted(SettleNow).settlement.records]
+    assert [(r["account"], r["corrects"], r["charge"]) for r in records] == [
+        ("acme", "sw/c1:acme", "0.0100"),
+        ("reseller", None, "0.0100"),
+    ]
+
+
+def test_the_name_of_a_call_does_not_imitate_another_record() -> None:
+    from callctl.call.cdr import record_id
+
+    session = admitted().session
+    named = msgspec.structs.replace(session, call=CallKey("sw", "c1:acme"))
+    assert record_id(named, "c1") != record_id(session, "acme", 1)
+    assert record_id(named, "x") == "sw/c1%3Aacme:x"

@@ -281,3 +281,16 @@ async def test_an_answer_after_the_end_is_no_permission(door) -> None:
     assert error["field"] == "call_id"
     await door.call("c2")
     assert (await door.json("POST", "/v1/calls/c2/answer"))["granted_until"]  # said again: as before
+
+
+async def test_an_answer_long_before_the_call_was_set_up_is_refused(door) -> None:
+    await door.json("POST", "/v1/calls", json=ASK)
+    hours_before = format_time(NOW.wall_ms - 3_600_000)
+    error = await door.refused(422, "POST", "/v1/calls/c1/answer", json={"at": hours_before})
+    assert error["field"] == "at"
+    a_little = format_time(NOW.wall_ms - 30_000)  # the caller's clock may be behind ours
+    assert (await door.json("POST", "/v1/calls/c1/answer", json={"at": a_little}))["granted_until"] is not None
+
+
+async def test_a_switch_has_no_slash_in_its_name(door) -> None:
+    assert (await door.refused(400, "POST", "/v1/calls", json={**ASK, "switch": "a/b"}))["field"] == "switch"
