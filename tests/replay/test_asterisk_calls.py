@@ -272,6 +272,15 @@ def test_what_a_list_lacks_is_forgotten_unless_it_is_younger() -> None:
     assert switch.translator.known() == {"1795292943.6"}
 
 
+def test_a_channel_that_was_listed_before_it_asks_is_offered_once() -> None:
+    """The list was made while the channel was on its way to the gate."""
+    switch = Switch()
+    switch.translator.listed(listing(), frozenset(), switch.now)
+    asks = asked(next(channel for channel in listing() if channel["Uniqueid"] == "1795293515.828"))
+    assert [type(event) for event in switch.tell(asks)] == [Offered]
+    assert switch.tell(asks) == ()
+
+
 def test_a_leg_without_an_ingress_channel_is_a_call_still() -> None:
     """After a transfer the carrier leg lives on."""
     channels = [message for message in listing() if message["Uniqueid"] == "1795293515.834"]

@@ -44,14 +44,15 @@ class Legs(msgspec.Struct, frozen=True):
     """The channels of one call, by unique id.
 
     `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
-    since `answered`. `emergency`: the dialplan has let the call pass without asking, and nobody may touch it. `limit`
-    is when our timer ends the call.
+    since `answered`. `offered`: it has been told of; a list may show its channel a moment before. `emergency`: the
+    dialplan has let the call pass without asking, and nobody may touch it. `limit` is when our timer ends the call.
     """
 
     ingress: str
     channel: str = ""
     called: str = ""
     inbound: bool = False
+    offered: bool = False
     emergency: bool = False
     carrier: str | None = None
     answered: Instant | None = None
@@ -177,13 +178,15 @@ class Translator:
         name, call_id = message.get("UserEvent"), message.get("Uniqueid")
         if name == "CCLimit":
             self._noted(call_id, ReleasedBy.CALLCTL)
-        if name not in OFFERS or not call_id or call_id in self._calls:
+        if name not in OFFERS or not call_id or self._calls.get(call_id, Legs(call_id)).offered:
             return ()
         told = message.user_headers()
         direction = DIRECTIONS.get(told.get("Direction", ""), Direction.OUTBOUND)
         called, endpoint = told.get("Called", ""), told.get("Endpoint", "")
         inbound, emergency = direction is Direction.INBOUND, name == "CCEmergency"
-        self._remember(Legs(call_id, message.get("Channel"), called, inbound=inbound, emergency=emergency))
+        self._remember(
+            Legs(call_id, message.get("Channel"), called, inbound=inbound, offered=True, emergency=emergency)
+        )
         offered = Offered(
             self._key(call_id),
             at,
