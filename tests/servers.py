@@ -53,6 +53,23 @@ def free_port(kind: socket.SocketKind, addresses: Sequence[str] = (HOST,)) -> in
                 one.close()
 
 
+def hang(pid: int) -> None:
+    """SIGSTOP, and wait until it has stopped every thread: a running one may answer a little longer."""
+    os.kill(pid, SIGSTOP)
+    until = time.monotonic() + STOP_S
+    threads = Path(f"/proc/{pid}/task")
+    while threads.exists() and any(_state(thread) not in "TZX" for thread in threads.iterdir()):
+        assert time.monotonic() < until, f"{pid} does not stop"
+        time.sleep(0.001)
+
+
+def _state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"  # gone
+
+
 def mortal(command: Sequence[str]) -> list[str]:
     """The command, killed by the kernel when its parent dies (where there is such a thing)."""
     return [*(["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []), *command]
@@ -103,7 +120,8 @@ class Server(ABC):
 
     def freeze(self) -> None:
         """Make it hang: connections stay open, nothing is answered until resume()."""
-        self._signal(SIGSTOP)
+        assert self._process is not None, "not running"
+        hang(self._process.pid)
 
     def resume(self) -> None:
         """Undo freeze()."""

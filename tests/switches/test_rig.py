@@ -21,10 +21,12 @@ async def test_a_killed_asterisk_starts_again(asterisk: AsteriskRig) -> None:
 async def test_a_frozen_asterisk_answers_when_resumed(asterisk: AsteriskRig) -> None:
     async with Manager(asterisk) as manager:
         asterisk.freeze()
-        ping = asyncio.create_task(manager.ask("Ping"))
-        done, _ = await asyncio.wait([ping], timeout=0.5)
-        assert not done
-        asterisk.resume()
+        try:
+            ping = asyncio.create_task(manager.ask("Ping"))
+            done, _ = await asyncio.wait([ping], timeout=0.5)
+            assert not done
+        finally:
+            asterisk.resume()
         assert (await ping)["Ping"] == "Pong"
 
 

@@ -5,9 +5,9 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from signal import SIGCONT, SIGKILL, SIGTERM
 
-from tests.servers import HOST, free_port
+from tests.servers import HOST, free_port, hang
 
 SHIPPED = Path(__file__).parents[3] / "docker" / "asterisk"
 EXTRAS = Path(__file__).parent / "etc"
@@ -80,7 +80,8 @@ class AsteriskRig:
 
     def freeze(self) -> None:
         """Make it hang: connections stay open, nothing is answered until resume()."""
-        self._signal(SIGSTOP)
+        assert self._process is not None, "Asterisk was never started"
+        hang(self._process.pid)
 
     def resume(self) -> None:
         """Undo freeze()."""
