@@ -1,4 +1,4 @@
-"""Every Redis key there is, and the names that are derived from a call.
+"""Every Redis key there is.
 
 What one decision touches carries the hash tag of the root account, `{root}`, so that it shares a slot of a
 cluster and one script can take all of it.
@@ -30,8 +30,6 @@ from hashlib import blake2b
 from typing import Final
 from urllib.parse import quote, unquote
 
-from callctl.call.events import CallKey
-
 CHANGES: Final = "changes"
 CHANGES_KEPT: Final = 10_000
 
@@ -62,11 +60,6 @@ def tag(root: str) -> str:
     return "{" + (word(root) or "%") + "}"
 
 
-def trace_id(call: CallKey) -> str:
-    """16 hexadecimal digits that any process derives from the call's name alone."""
-    return _digest(call.switch, call.call_id, size=8)
-
-
 def account(root: str, account: str) -> str:
     return f"{tag(root)}:a:{word(account)}"
 
@@ -92,7 +85,9 @@ def outbox(root: str) -> str:
 
 
 def top_up(root: str, account: str, id: str) -> str:
-    return f"{tag(root)}:op:{_digest(account, id, size=16)}"
+    named = f"{len(account)}:{account}{id}"  # the length keeps ("a", "bc") and ("ab", "c") apart
+    digest = blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{tag(root)}:op:{digest}"
 
 
 def attempts(root: str, name: str, second: int) -> str:
@@ -122,8 +117,3 @@ def definitions(kind: str) -> str:
 
 def rows(chunk: str) -> str:
     return f"{{definitions}}:rows:{chunk}"
-
-
-def _digest(first: str, second: str, *, size: int) -> str:
-    # The length keeps ("a", "bc") and ("ab", "c") apart.
-    return blake2b(f"{len(first)}:{first}{second}".encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

@@ -17,7 +17,7 @@ from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
-from callctl.store import keys, records
+from callctl.store import records
 from callctl.store.feeds_memory import Outbox
 
 
@@ -170,7 +170,7 @@ class MemoryStore:
     # ---- Sessions
 
     async def find(self, call: CallKey) -> Session | None:
-        session = await self.by_trace(keys.trace_id(call))
+        session = await self.by_trace(call.trace_id)
         return session if session is not None and session.call == call else None
 
     async def by_trace(self, trace_id: str) -> Session | None:

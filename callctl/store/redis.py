@@ -202,7 +202,7 @@ class RedisStore:
     # ---- Sessions
 
     async def find(self, call: CallKey) -> Session | None:
-        session = await self.by_trace(keys.trace_id(call))
+        session = await self.by_trace(call.trace_id)
         return session if session is not None and session.call == call else None
 
     async def by_trace(self, trace_id: str) -> Session | None:

@@ -31,7 +31,7 @@ def session(call_id: str = "c1", accounts: Sequence[str] = (ROOT,), **fields: An
     )
     known = {
         "call": call,
-        "trace_id": keys.trace_id(call),
+        "trace_id": call.trace_id,
         "state": State.TAKING,
         "setup": NOW,
         "direction": Direction.OUTBOUND,

@@ -8,7 +8,6 @@ from callctl.call.session import State
 from callctl.call.trace import decode_trace
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
-from callctl.store import keys
 from callctl.store.redis import RECORDS_AT_ONCE
 from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extension, session, settlement, take, top_up
 
@@ -56,7 +55,7 @@ async def test_unknown_calls(store):
 
 async def test_another_call_under_the_same_trace_id_is_not_taken_for_it(store):
     call = session()
-    await admitted(store, replace(take(call), session=replace(call, trace_id=keys.trace_id(CallKey("x", "y")))))
+    await admitted(store, replace(take(call), session=replace(call, trace_id=CallKey("x", "y").trace_id)))
     assert await store.find(CallKey("x", "y")) is None
 
 

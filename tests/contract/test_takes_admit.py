@@ -10,7 +10,6 @@ from callctl.call.session import State
 from callctl.call.takes import Take, TakeLevel
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
-from callctl.store import keys
 from tests.contract.calls import (
     COUNTED,
     NOW,
@@ -293,7 +292,7 @@ async def test_names_may_hold_anything(store):
 
 async def test_two_calls_never_share_a_name(store):
     """The switch and the call id are told apart, and roots keep their accounts to themselves."""
-    assert keys.trace_id(CallKey("ab", "c")) != keys.trace_id(CallKey("a", "bc"))
+    assert CallKey("ab", "c").trace_id != CallKey("a", "bc").trace_id
     await store.top_up(top_up(5, "same", root="r1"))
     assert await figures(store, "same", "r2") == (0, 0, {})
 
