@@ -189,7 +189,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGINT or SIGTERM. ConfigError where the start is wrong; SIGHUP is not used yet."""
+    """Run until SIGINT or SIGTERM. ConfigError where the start is wrong."""
     async with running(settings) as app:
         done = asyncio.Event()
         for signal_ in (signal.SIGINT, signal.SIGTERM):

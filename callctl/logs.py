@@ -1,7 +1,7 @@
 """The log: one event a line, JSON in production and readable on a terminal, without a secret in it.
 
-`structlog.contextvars.bound_contextvars(call_id=...)` puts a call's name on every line of its mailbox. The
-libraries' own warnings (standard `logging`) come out the same way.
+What `structlog.contextvars` binds stands on every line. The libraries' own warnings (standard `logging`) come out
+the same way.
 """
 
 import logging

@@ -116,7 +116,7 @@ class Takes(Protocol):
 
 
 class Sessions(Protocol):
-    """What the store remembers of calls: live ones, and ended ones for 7 days (traces: 30)."""
+    """What the store remembers of calls: live ones, ended ones for 30 days, refused ones for 7."""
 
     async def find(self, call: CallKey) -> Session | None: ...
     async def by_trace(self, trace_id: str) -> Session | None: ...

@@ -106,7 +106,7 @@ class SeenAlive(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExtendAsked(msgspec.Struct, frozen=True, gc=False):
-    """More time is wanted now: by the caller of the API, or because the account was topped up."""
+    """The caller of the API wants more time now."""
 
     call: CallKey
 
@@ -169,7 +169,7 @@ class TakeRefused(msgspec.Struct, frozen=True, gc=False):
     overflow: tuple[bool, ...]
     uses: tuple[SlotUse, ...]
     rate_exceeded: str | None = None
-    """The trunk or account whose call attempts per second are used up."""
+    """The first of `Take.rates` that is used up."""
 
 
 class Extended(msgspec.Struct, frozen=True, gc=False):

@@ -224,7 +224,7 @@ class AccountPage(Body):
 
 
 class TrunkBody(Body):
-    """A line by which an account's calls arrive, or a carrier's by which they leave (`buy_plan`)."""
+    """A line by which an account's calls arrive. `buy_plan`: what its calls are bought by, instead of the plan's."""
 
     account: Id
     source_ips: tuple[Address, ...] = ()
@@ -264,7 +264,7 @@ class PlanAnswer(PlanBody):
 
 
 class TopUpBody(Body):
-    """Money into a prepaid account, once per id."""
+    """Money into an account, once per id."""
 
     id: Id
     amount: Amount

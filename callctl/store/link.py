@@ -53,7 +53,7 @@ class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkCounts(msgspec.Struct):
-    """What has happened since the start, for /metrics."""
+    """What has happened since the start."""
 
     connections: int = 0
     lost: int = 0

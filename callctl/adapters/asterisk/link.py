@@ -51,7 +51,7 @@ class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkCounts(msgspec.Struct):
-    """What has happened since the start, for /metrics."""
+    """What has happened since the start."""
 
     connections: int = 0
     events: int = 0

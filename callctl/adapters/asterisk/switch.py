@@ -103,7 +103,7 @@ class AsteriskSwitch:
 
     @property
     def counts(self) -> LinkCounts:
-        """For /metrics."""
+        """What the link has seen."""
         return self._link.counts
 
     # ---- ports.Switch

@@ -1,4 +1,4 @@
--- Hold more for running calls, for each at every level or not at all; save its session and renew its lease.
+-- Hold more for running calls, for each at every level or not at all; save their sessions and renew their leases.
 -- Each call is judged by itself: what is wrong with one does not keep another from its answer.
 --
 -- KEYS  per call: record, live
