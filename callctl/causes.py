@@ -91,4 +91,3 @@ def cause_of(refusal: Refusal, *, inbound: bool = False) -> Cause:
 
 NORMAL_CLEARING = 16
 RECOVERY_ON_TIMER = 102
-UNSPECIFIED = 31

@@ -39,10 +39,7 @@ def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
     seconds = affordable_seconds(level.sell, credit, at_most_s)
     if not level.overflow:
         return seconds
-    shortest, longest = (
-        0,
-        seconds,
-    )  # a surcharge has no closed inverse with the price; the sum still only rises
+    shortest, longest = 0, seconds  # with the surcharge there is no closed inverse; the sum still only rises
     while shortest < longest:
         middle = (shortest + longest + 1) // 2
         shortest, longest = (middle, longest) if cost(level, middle) <= credit else (shortest, middle - 1)

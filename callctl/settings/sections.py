@@ -59,7 +59,7 @@ class Token(Section):
     name: Name
     token: Annotated[SecretStr, Field(min_length=1)]
     token_file: Path | None = None
-    scopes: Annotated[tuple[Literal["call", "read", "admin"], ...], BeforeValidator(_words), Field(min_length=1)]
+    scopes: Annotated[tuple[Scope, ...], BeforeValidator(_words), Field(min_length=1)]
     account: Text | None = None
 
 
