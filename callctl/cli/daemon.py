@@ -45,4 +45,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from callctl.cli.demo import demo
     from callctl.cli.terminal import console
 
-    return asyncio.run(demo(arguments.seconds, arguments.port, console()))
+    try:
+        return asyncio.run(demo(arguments.seconds, arguments.port, console()))
+    except asyncio.CancelledError:  # SIGTERM
+        return Exit.INTERRUPTED

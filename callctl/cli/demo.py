@@ -4,8 +4,10 @@ Everything goes through the front door: the definitions and top-ups over HTTP, t
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
@@ -15,8 +17,10 @@ from typing import Any
 import aiohttp
 import msgspec
 from pydantic import SecretStr
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from callctl.app import App, running
 from callctl.logs import set_up
@@ -25,7 +29,10 @@ from callctl.simulators.ami import AmiSimulator, EndedBy, Script, SimCall, User
 
 DATA = Path(__file__).parents[2] / "config" / "demo"
 SWITCH = "pbx1"
-LAST_CALLS_S = 15  # a show that must be shorter than this after its last scene is cut short
+RIGHT = ("#", "billed s", "topped up", "charged", "charge", "surcharge", "cost", "balance", "held", "channels")
+WIDE_COLUMNS = 110  # a terminal of fewer has no room for the columns that a viewer can do without
+OPENING_AND_BOOKS_S = 2
+WHOLE_S = 11  # what a scene takes whose length is its point
 
 Answers = tuple[int | None, ...]
 
@@ -65,7 +72,7 @@ SCENES = (
     Scene(6.4, "dialler", "0201234567", "one attempt a second is agreed", 1.8),
     Scene(6.5, "dialler", "0201234568", "and this is the second"),
     Scene(7.0, "shop", "0612345678", "a customer of a reseller: both are charged", 5.8),
-    Scene(7.4, "tenant", "0612345678", "its reseller has no money: no detail for the customer"),
+    Scene(7.4, "tenant", "0612345678", "its reseller has no money: only we are told why"),
     Scene(7.8, "broke", "112", "emergency: always passes", 3.8),
     Scene(8.2, "bakery", "0201230001", "to another customer: on-net, free", 3.8),
     Scene(8.6, "lastcoin", "0612345678", "eight seconds of credit: warned at four, cut off at eight", None),
@@ -75,9 +82,23 @@ SCENES = (
 )
 
 
+def _fitted(scene: Scene, seconds: int | None) -> Scene | None:
+    """The scene as it ends within a show of so many seconds: with a shorter talk, or not at all."""
+    if seconds is None:
+        return scene
+    left_s = seconds - OPENING_AND_BOOKS_S - scene.at_s
+    if scene.talk_s is None or scene.top_up is not None or scene.cancel_after_s is not None:
+        return scene if left_s >= WHOLE_S else None
+    talk_s = min(scene.talk_s, left_s - scene.ring_s)
+    return msgspec.structs.replace(scene, talk_s=talk_s) if talk_s > 0 else None
+
+
 async def demo(seconds: int | None, port: int, console: Console) -> int:
     """Play the show. Without `seconds` callctl stays up afterwards, until interrupted. Exit code 1: books differ."""
     set_up(level="error")
+    playing = asyncio.current_task()
+    assert playing is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     with tempfile.TemporaryDirectory(prefix="callctl-demo-") as scratch:
         token, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
         async with AmiSimulator({"ccgate": User(secret)}) as asterisk:
@@ -97,7 +118,8 @@ async def demo(seconds: int | None, port: int, console: Console) -> int:
                 sound = await show.reconcile()
                 if seconds is None:
                     console.print(f"\ncallctl stays up at {http.url}, token {token}. Ctrl-C ends it.")
-                    await asyncio.Event().wait()
+                    with contextlib.suppress(asyncio.CancelledError):  # the end that was announced
+                        await asyncio.Event().wait()
                 return 0 if sound else 1
 
 
@@ -168,8 +190,9 @@ class Show:
     async def play(self, seconds: int | None) -> None:
         """All scenes at their times; `seconds` bounds the whole."""
         self._begun = asyncio.get_running_loop().time()
-        last_s = None if seconds is None else max(1, seconds - LAST_CALLS_S)
-        scenes = [scene for scene in SCENES if last_s is None or scene.at_s <= last_s]
+        scenes = [fitted for scene in SCENES if (fitted := _fitted(scene, seconds)) is not None]
+        if len(scenes) < len(SCENES):
+            self._console.print(f"In {seconds} s there is time for {len(scenes)} of the {len(SCENES)} calls.\n")
         async with asyncio.TaskGroup() as group:
             for scene in scenes:
                 group.create_task(self._scene(scene))
@@ -199,7 +222,8 @@ class Show:
             await self._top_up(scene.account, "again", amount)
             self._tell(scene, "cyan", f"topped up with {amount} EUR while talking")
         outcome = await call.outcome()
-        heard = f", warned {len(call.warnings)} time(s)" if call.warnings else ""
+        warned = len(call.warnings)
+        heard = "" if not warned else ", warned once" if warned == 1 else f", warned {warned} times"
         if outcome.answered_us is None:
             self._tell(scene, "yellow", f"not answered: SIP {outcome.sip}")
         else:
@@ -224,12 +248,15 @@ class Show:
             self._tell(scene, "red", words)
             return True
         rate = f"at {said['rate']['per_minute']}/min" if said["rate"] else "without a price"
-        self._tell(scene, "green", f"allowed: {said['hold']} EUR held for {said['granted_seconds']} s, {rate}")
+        held = f"{said['hold']} EUR held" if Decimal(said["hold"]) else "nothing to hold"
+        self._tell(scene, "green", f"allowed: {held} for {said['granted_seconds']} s, {rate}")
         return False
 
     def _tell(self, scene: Scene, style: str, words: str) -> None:
         at_s = asyncio.get_running_loop().time() - self._begun
-        self._console.print(f"[dim]{at_s:5.1f}[/]  [bold]{scene.account:<9}[/] [{style}]{words}[/]", highlight=False)
+        line = Table.grid(padding=(0, 2))  # words that need a second line stay in their column
+        line.add_row(Text(f"{at_s:5.1f}", "dim"), Text(f"{scene.account:<8}", "bold"), Text(words, style))
+        self._console.print(line)
 
     async def _top_up(self, account: str, id: str, amount: str) -> None:
         await self._http.ask("POST", f"/v1/accounts/{account}/topups", {"id": f"demo-{id}", "amount": amount})
@@ -240,8 +267,9 @@ class Show:
         """Show the records, and whether every balance is what its top-ups less its charges make."""
         await _until(self._settled)
         records = (await self._http.ask("GET", "/v1/cdrs?limit=1000"))["cdrs"]
-        self._console.print("\n", _records_table(records))
-        table = Table("account", "topped up", "charged", "balance", "held", "channels", "", title="Balances")
+        self._console.print()
+        self._console.print(_records_table(records, wide=self._console.width >= WIDE_COLUMNS))
+        balances = _table("Balances", ("account", "topped up", "charged", "balance", "held", "channels", ""))
         sound = True
         for account in self._accounts:
             now = await self._http.ask("GET", f"/v1/accounts/{account}")
@@ -253,8 +281,13 @@ class Show:
             sound = sound and agrees
             used = str(sum(now["channels"].values()))
             row = (f"{paid_in:.4f}", f"{charged:.4f}", now["balance"], now["held"], used)
-            table.add_row(account, *row, "[green]agrees[/]" if agrees else "[red]differs[/]")
-        self._console.print(table)
+            balances.add_row(account, *row, "[green]agrees[/]" if agrees else "[red]differs[/]")
+        self._console.print()
+        self._console.print(balances)
+        books = (
+            "Each balance is its top-ups less its charges; nothing is held." if sound else "[red]The books differ.[/]"
+        )
+        self._console.print(f"\n{books}")
         return sound
 
     async def _settled(self) -> bool:
@@ -269,21 +302,29 @@ async def _until(reached: Callable[[], Awaitable[bool]], seconds: int = 10) -> N
             await asyncio.sleep(0.05)
 
 
-def _records_table(records: Iterable[dict[str, Any]]) -> Table:
-    columns = ("#", "account", "to", "destination", "verdict", "billed s", "charge", "surcharge", "cost", "released by")
-    table = Table(*columns, title="Call detail records", caption="one per payer and call, refused ones too")
+def _records_table(records: Iterable[dict[str, Any]], *, wide: bool) -> Table:
+    left_out = () if wide else ("destination", "cost")
+    headings = ("#", "account", "to", "destination", "outcome", "billed s", "charge", "surcharge", "cost")
+    shown = [heading for heading in headings if heading not in left_out]
+    table = _table("Call detail records: one per payer and call, refused ones too", shown)
     for record in records:
-        refused = record["refusal"]
-        table.add_row(
-            str(record["sequence"]),
-            record["account"] or "-",
-            record["to"],
-            record["destination"] or "",
-            f"[red]{refused}[/]" if refused else "answered" if record["answer_time"] else "[yellow]not answered[/]",
-            str(record["billed_s"]),
-            record["charge"],
-            record["surcharge"],
-            record["cost"] or "",
-            record["released_by"] or "",
-        )
+        told = record | {"#": record["sequence"], "outcome": _outcome(record), "billed s": record["billed_s"]}
+        table.add_row(*(str(told[heading] or "") for heading in shown))
     return table
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if record["refusal"]:
+        return f"[red]{record['refusal']}[/]"
+    if not record["answer_time"]:
+        return "[yellow]not answered[/]"
+    return f"ended by {record['released_by']}"
+
+
+def _table(title: str, headings: Iterable[str]) -> Table:
+    made = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in RIGHT else "left")
+    return made
