@@ -20,8 +20,7 @@ from callctl.control.reconciler import Reconciler
 from callctl.errors import StoreUnavailable
 from callctl.http.app import make_app
 from callctl.http.auth import Holder, Scope, Tokens
-from callctl.http.links import Link as Neighbour
-from callctl.http.links import LinkKind
+from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
 from callctl.ports import CdrSink

@@ -8,7 +8,7 @@ CallctlError
   ConfigError             wrong key or value; names the place and what was expected
   DeckError               wrong row in a tariff deck; names the line
   UnknownCall             the call id was never seen, or was forgotten
-  CallConflict            the call id was seen before with another body
+  CallConflict            the id stands for something else already
   InvariantViolation      our own fault: something that must not be is
 """
 
@@ -58,4 +58,4 @@ class UnknownCall(CallctlError):
 
 
 class CallConflict(CallctlError):
-    """The id stands for something else already: same id, other body."""
+    """The id stands for something else already, or an account with a call up was to change its root."""

@@ -1,6 +1,6 @@
 """The doors between the rooms: what control needs of switches, store, definitions, feeds and clocks.
 
-Every method may raise `errors.PortError`; nothing else. Amounts are micro-units, times whole milliseconds.
+Every method may raise `errors.PortError`, and what it says besides. Amounts are micro-units, times whole milliseconds.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence

@@ -12,10 +12,7 @@ from callctl.rating.charge import first_charged_second
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
-    """What the store saw, as lines for the trace, and what it refuses.
-
-    A limit of a level above the caller's account is a `provider_limit` to the caller (`rules.md`, Seeing).
-    """
+    """A limit of a level above the caller's account is a `provider_limit` to the caller (`rules.md`, Seeing)."""
     return [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
 
 

@@ -14,12 +14,12 @@ class LinkKind(StrEnum):
     SINK = "sink"
 
 
-class Link(msgspec.Struct, frozen=True):
-    """A neighbour. `needed`: without it callctl is not ready."""
+class Neighbour(msgspec.Struct, frozen=True):
+    """A switch, a sink or the store. `needed`: without it callctl is not ready."""
 
     kind: LinkKind
     state: LinkState
     needed: bool = True
 
 
-Links = Callable[[], Sequence[Link]]
+Links = Callable[[], Sequence[Neighbour]]

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from callctl.call.session import Session, State
 from callctl.causes import Refusal
-from callctl.http.links import Link
+from callctl.http.links import Neighbour
 from callctl.money import MICROS
 
 _DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -72,7 +72,7 @@ class Metrics:
         """Something was refused because `queue` was full."""
         self._overflows.labels(queue).inc()
 
-    def page(self, live: Iterable[Session], links: Iterable[Link], depths: Depths) -> bytes:
+    def page(self, live: Iterable[Session], links: Iterable[Neighbour], depths: Depths) -> bytes:
         """The exposition. Takes milliseconds per hundred series: call it off the loop, one at a time."""
         self._show_links(links := tuple(links))
         self._show_calls(live, {link.state.name for link in links} | {HTTP_SWITCH})
@@ -83,7 +83,7 @@ class Metrics:
             self._age.labels(feed).set((oldest_ms or 0) / 1000)
         return generate_latest(self._registry)
 
-    def _show_links(self, links: Iterable[Link]) -> None:
+    def _show_links(self, links: Iterable[Neighbour]) -> None:
         self._up.clear()
         self._since.clear()
         for link in links:

@@ -22,7 +22,7 @@ from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
 from callctl.http.errors import Problem
-from callctl.http.links import Link, LinkKind
+from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
 from callctl.http.routes import Route
@@ -121,9 +121,9 @@ class FrontDoor:
         self.tariffs = self.definitions.tariffs
         self.metrics = Metrics()
         self.links = [
-            Link(LinkKind.STORE, LinkState("redis", up=True, since_ms=NOW.wall_ms)),
-            Link(LinkKind.SWITCH, LinkState("pbx1", up=True, since_ms=NOW.wall_ms)),
-            Link(LinkKind.SINK, LinkState("billing", up=True, since_ms=NOW.wall_ms), needed=False),
+            Neighbour(LinkKind.STORE, LinkState("redis", up=True, since_ms=NOW.wall_ms)),
+            Neighbour(LinkKind.SWITCH, LinkState("pbx1", up=True, since_ms=NOW.wall_ms)),
+            Neighbour(LinkKind.SINK, LinkState("billing", up=True, since_ms=NOW.wall_ms), needed=False),
         ]
         self.feeds = MemoryFeeds(self.store.outbox)
         self.calls = CallControl(
