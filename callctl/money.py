@@ -98,6 +98,5 @@ def format_percent(millionths: int) -> str:
 
 
 def _format(scaled: int, decimals: int) -> str:
-    whole, rest = divmod(abs(scaled), 10**decimals)
-    digits = f"{rest:0{decimals}d}".rstrip("0").ljust(4, "0")
-    return f"{'-' if scaled < 0 else ''}{whole}.{digits}"
+    digits = str(abs(scaled)).zfill(decimals + 1)
+    return f"{'-' if scaled < 0 else ''}{digits[:-decimals]}.{digits[-decimals:].rstrip('0').ljust(4, '0')}"

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from msgspec import Raw
+
 from callctl.accounts import WarnTo
 from callctl.call.session import Session
-from callctl.call.trace import decode_trace, visible
+from callctl.call.trace import visible
 from callctl.causes import Refusal, cause_of
 from callctl.clock import format_time
 from callctl.money import format_amount
@@ -14,7 +16,7 @@ from callctl.rating.tariff import Direction
 
 def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
     """What was decided. Before the answer it says what the first answer said, however often it is asked."""
-    trace = visible(decode_trace(session.trace), viewer)
+    trace = visible(session.trace, viewer)
     if session.refusal is not None:
         return _refused(session, session.refusal, trace, viewer)
     granted_s, affordable_s = session.first_granted_s, session.first_affordable_s
@@ -58,7 +60,7 @@ def warn_at(session: Session, affordable_s: int | None) -> list[int]:
     return [affordable_s - lead for lead in session.warnings if lead < affordable_s]
 
 
-def _refused(session: Session, refusal: Refusal, trace: list[dict[str, str]], viewer: str | None) -> dict[str, Any]:
+def _refused(session: Session, refusal: Refusal, trace: Raw, viewer: str | None) -> dict[str, Any]:
     cause = cause_of(refusal, inbound=session.direction is Direction.INBOUND)
     hidden = bool(session.refused_at) and viewer is not None and viewer != session.refused_at
     return {

@@ -13,7 +13,7 @@ import msgspec
 from callctl.call.due import Due, duration_ms
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
-from callctl.call.trace import decode_trace, visible
+from callctl.call.trace import visible
 from callctl.clock import Instant, format_time
 from callctl.money import format_amount
 
@@ -86,7 +86,7 @@ def _record(session: Session, depth: int, due: Due, owed: Sequence[Due], correct
         "verdict": "refused" if session.state is State.REFUSED else "allowed",
         "refusal": session.refusal.value if session.refusal is not None else None,
         "detail": session.detail if session.detail and not session.refused_at else None,
-        "trace": visible(decode_trace(session.trace), account or None) if session.state is State.REFUSED else None,
+        "trace": visible(session.trace, account or None) if session.state is State.REFUSED else None,
         "q850": session.q850,
         "sip_code": session.sip_code,
         "released_by": session.released_by.value if session.released_by is not None else None,

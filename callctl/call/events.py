@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from callctl.call.session import Session
 
 
-class CallKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class CallKey(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """A call's name: unique per switch."""
 
     switch: str

@@ -1,6 +1,6 @@
 """The trace: every check of an admission in order, with what it saw, its threshold and its verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -12,7 +12,7 @@ class Verdict(StrEnum):
     SKIP = "skip"
 
 
-class Check(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Check(msgspec.Struct, frozen=True, omit_defaults=True, rename={"level": "account"}, gc=False):
     """One line of a trace. `level`: the account it speaks of, where that is not the caller's own."""
 
     check: str
@@ -22,27 +22,24 @@ class Check(msgspec.Struct, frozen=True, array_like=True, gc=False):
     level: str = ""
 
 
-Trace = tuple[Check, ...]
-
-
-def visible(trace: Trace, account: str | None) -> list[dict[str, str]]:
-    """The trace as the front door shows it: to `account` (None: to the provider) nothing of the levels above.
+def visible(trace: bytes, account: str | None) -> msgspec.Raw:
+    """The trace as the front door shows it, in JSON: to `account` (None: to the provider) nothing of the levels above.
 
     A refusal of a level above stays as `provider_limit`, without detail (`rules.md`, Seeing).
     """
-    lines: list[dict[str, str]] = []
-    for check in trace:
-        if account is not None and check.level not in ("", account):
-            if check.verdict is Verdict.REFUSE:
-                lines.append({"check": "provider_limit", "verdict": "refuse", "saw": ""})
-            continue
-        line = {"check": check.check, "verdict": check.verdict.value, "saw": check.saw}
-        if check.limit:
-            line["limit"] = check.limit
-        if check.level:
-            line["account"] = check.level
-        lines.append(line)
-    return lines
+    if account is not None:
+        trace = encode_trace(_without_levels_above(decode_trace(trace), account))
+    return msgspec.Raw(b"[%b]" % trace.rstrip().replace(b"\n", b","))
+
+
+def _without_levels_above(trace: Iterable[Check], account: str) -> list[Check]:
+    own = ("", account)
+    hidden = Check("provider_limit", Verdict.REFUSE, "")
+    return [
+        check if check.level in own else hidden
+        for check in trace
+        if check.level in own or check.verdict is Verdict.REFUSE
+    ]
 
 
 def encode_trace(checks: Sequence[Check]) -> bytes:
@@ -50,7 +47,7 @@ def encode_trace(checks: Sequence[Check]) -> bytes:
     return _encoder.encode_lines(checks)
 
 
-def decode_trace(lines: bytes) -> Trace:
+def decode_trace(lines: bytes) -> tuple[Check, ...]:
     return tuple(_decoder.decode_lines(lines))
 
 
