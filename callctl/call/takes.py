@@ -41,7 +41,7 @@ class Take(msgspec.Struct, frozen=True, gc=False):
 class Extension(msgspec.Struct, frozen=True, gc=False):
     """More held for a running call, or (all zero) only its record saved and its lease renewed.
 
-    `more[i]` micro-units for level i, judged together: all fit, or nothing is held.
+    `more[i]` micro-units for level i, judged together: all fit, or nothing is held. `force`: held without any limit.
     """
 
     session: Session
@@ -77,7 +77,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
 
 class TopUp(msgspec.Struct, frozen=True, gc=False):
-    """Money into (or out of, negative) an account, once per `id`. `cause`: topup, voucher, charge, correction."""
+    """Money into (or out of, negative) an account, once per `id`. `cause`: topup, or correction."""
 
     account: str
     root: str
