@@ -17,7 +17,7 @@ from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
 from callctl.control.reconciler import Reconciler
-from callctl.errors import StoreUnavailable
+from callctl.errors import CallctlError, ConfigError, StoreUnavailable
 from callctl.http.app import make_app
 from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.links import LinkKind, Neighbour
@@ -65,7 +65,7 @@ class App:
         self.metrics = Metrics()
         self.switches = {switch.name: _switch(switch, self.clock, self._is_trunk) for switch in settings.switch}
         self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
-        self.journal = Journal(settings.redis.data_dir / "journal")
+        self.journal = _journal(settings)
         self.outbox = Outbox(
             feeds=self.feeds, sinks=self.sinks, archives=(API_FEED,), roots=self.roots, clock=self.clock
         )
@@ -140,7 +140,11 @@ class App:
             except StoreUnavailable as error:
                 log.error("waiting_for_the_store", error=str(error))
                 await self.clock.sleep_ms(WAIT_FOR_STORE_MS)
-        self.port = await self.http.start()
+        try:
+            self.port = await self.http.start()
+        except OSError as failed:
+            where = f"{self.settings.http.host}:{self.settings.http.port}"
+            raise CallctlError(f"cannot listen on {where}: {failed.strerror or failed}") from failed
         self.work = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -188,16 +192,25 @@ async def running(settings: Settings) -> AsyncIterator[App]:
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGINT or SIGTERM. ConfigError where the start is wrong."""
+    """Run until SIGINT or SIGTERM, which also end a start that waits. ConfigError where the start is wrong."""
+    serving = asyncio.create_task(_serve(settings))
+
+    def stop() -> None:
+        if not serving.cancelling():  # a second signal does not break off what the first began
+            serving.cancel()
+
+    for signal_ in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_, stop)
+    await asyncio.wait({serving})
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _serve(settings: Settings) -> None:
     async with running(settings) as app:
-        done = asyncio.Event()
-        for signal_ in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signal_, done.set)
         log.info("running", http=f"{settings.http.host}:{app.port}", switches=list(app.switches))
-        stopped = asyncio.create_task(done.wait())
-        await asyncio.wait({stopped, app.work}, return_when=asyncio.FIRST_COMPLETED)
-        if app.work.done():
-            app.work.result()
+        await asyncio.wait({app.work})  # which is left to `stop` when this is cancelled
+        app.work.result()
 
 
 def spare_the_garbage_collector() -> None:
@@ -232,7 +245,7 @@ def _switch(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[
         sounds=settings.sounds,
         is_trunk=is_trunk,
         contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
-        tls=_client_tls(settings.tls_ca) if settings.tls else None,
+        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
     )
 
 
@@ -254,7 +267,7 @@ def _sink(settings: FileSettings | MqttSettings, clock: SystemClock) -> CdrSink:
         client_id=settings.client_id or f"callctl-{settings.name}",
         username=settings.username,
         password=settings.password.get_secret_value() if settings.password is not None else None,
-        tls=_client_tls(settings.tls_ca) if settings.tls else None,
+        tls=_client_tls(f"sink {settings.name}", settings.tls_ca) if settings.tls else None,
     )
 
 
@@ -271,13 +284,31 @@ def _tokens(settings: Settings, clock: SystemClock) -> Tokens:
     )
 
 
-def _client_tls(authorities: Path | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=authorities)
+def _journal(settings: Settings) -> Journal:
+    try:
+        return Journal(settings.redis.data_dir / "journal")
+    except OSError as failed:
+        raise ConfigError("redis.data_dir", f"the journal cannot be kept: {failed}") from failed
+
+
+def _client_tls(place: str, authorities: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as failed:  # SSLError is one
+        raise ConfigError(f"{place}.tls_ca", f"{authorities}: {_reason(failed)}") from failed
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.http.tls_certificate is None:
+    certificate, key = settings.http.tls_certificate, settings.http.tls_key
+    if certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.http.tls_certificate, settings.http.tls_key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as failed:
+        raise ConfigError("http.tls_certificate", f"{certificate} with tls_key {key}: {_reason(failed)}") from failed
     return context
+
+
+def _reason(failed: OSError) -> str:
+    return "not PEM, or not a pair" if isinstance(failed, ssl.SSLError) else failed.strerror or str(failed)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -96,8 +96,7 @@ def _fitted(scene: Scene, seconds: int | None) -> Scene | None:
 async def demo(seconds: int | None, port: int, console: Console) -> int:
     """Play the show. Without `seconds` callctl stays up afterwards, until interrupted. Exit code 1: books differ."""
     set_up(level="error")
-    playing = asyncio.current_task()
-    assert playing is not None
+    playing = cast("asyncio.Task[int]", asyncio.current_task())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     with tempfile.TemporaryDirectory(prefix="callctl-demo-") as scratch:
         token, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(16)

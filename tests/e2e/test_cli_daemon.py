@@ -47,7 +47,7 @@ async def test_a_port_that_is_taken_is_told(daemon: Daemon, tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", daemon.port)):
         done = await callctl("run", cwd=tmp_path)
     assert done.status == 1
-    assert done.err.splitlines()[-1].startswith("callctl: cannot run: ")
+    assert done.err.splitlines()[-1].startswith(f"callctl: cannot listen on 127.0.0.1:{daemon.port}: ")
     assert "Traceback" not in done.err
 
 
