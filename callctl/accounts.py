@@ -164,6 +164,10 @@ class Directory:
         chain = self._chains.get(account_id)
         return chain[-1].id if chain else None
 
+    def roots(self) -> list[str]:
+        """Every account directly below the provider."""
+        return [account.id for account in self.accounts.values() if account.parent is None]
+
     def by_ip(self, source_ip: str) -> tuple[str, str | None] | None:
         """The account, and the trunk where it is a trunk's address."""
         return self._by_ip.get(source_ip)

@@ -12,7 +12,7 @@ import structlog
 
 from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
 from callctl.call.admission import NOBODY, Policy
-from callctl.clock import SystemClock
+from callctl.clock import SystemClock, give_way
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
@@ -23,6 +23,7 @@ from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
+from callctl.numbering import warm_up
 from callctl.ports import CdrSink
 from callctl.settings import AsteriskSwitch as AsteriskSettings
 from callctl.settings import FileSink as FileSettings
@@ -121,8 +122,7 @@ class App:
 
     def roots(self) -> Sequence[str]:
         """Every root account, and that of attempts by nobody we know."""
-        accounts = self.follower.tariffs.accounts.values()
-        return [NOBODY, *(account.id for account in accounts if account.parent is None)]
+        return [NOBODY, *self.follower.tariffs.directory.roots()]
 
     def neighbours(self) -> Sequence[Neighbour]:
         switches = [Neighbour(LinkKind.SWITCH, switch.state()) for switch in self.switches.values()]
@@ -149,6 +149,7 @@ class App:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(_learn_numbers())
             group.create_task(self.follower.follow())
             group.create_task(self.calls.deadlines.run())
             group.create_task(self.reconciler.run())
@@ -218,6 +219,12 @@ def spare_the_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 50)
+
+
+async def _learn_numbers() -> None:
+    """Compile the numbering plans of all countries, a few ms at a time, so that no first call waits for its own."""
+    for _ in warm_up():
+        await give_way()
 
 
 def _policy(settings: Settings) -> Policy:

@@ -12,7 +12,7 @@ from callctl.cli.client import Client, Json, client_options, segment
 from callctl.cli.exits import Exit, WrongUseError
 from callctl.cli.terminal import clock_time, print_json, print_table, say
 
-_READ_ONLY = ("balance", "held", "available", "channels", "ids")
+_READ_ONLY = ("balance", "held", "available", "channels")
 """What an answer has beyond a definition, so that `show --json` can be put again."""
 
 

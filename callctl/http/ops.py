@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from callctl.call.admission import NOBODY
 from callctl.clock import format_time
 from callctl.errors import PortError
 from callctl.http.auth import Holder, Scope
@@ -96,7 +97,7 @@ class Ops:
 
     async def _depths(self) -> dict[str, tuple[int, int | None]]:
         """What waits in each outbox; nothing is said of an outbox that cannot be read."""
-        roots = [account.id for account in self._tariffs.directory.accounts.values() if account.parent is None]
+        roots = [NOBODY, *self._tariffs.directory.roots()]
         now_ms = self._clock.now().wall_ms
         depths: dict[str, tuple[int, int | None]] = {}
         try:

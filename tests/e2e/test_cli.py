@@ -163,7 +163,13 @@ async def test_a_token_of_the_wrong_scope_is_told_so(run: Run) -> None:
 
 
 async def test_accounts_are_put_shown_and_put_again(run: Run, tmp_path: Path) -> None:
-    account = {"id": "new", "kind": "prepaid", "plan": "retail", "warnings": {"seconds": [60, 30]}}
+    account = {
+        "id": "new",
+        "kind": "prepaid",
+        "plan": "retail",
+        "warnings": {"seconds": [60, 30]},
+        "ids": {"range": "40.00"},
+    }
     (tmp_path / "new.json").write_text(json.dumps(account))
     assert (await run("account", "put", "new.json")).out == "put new\n"
     shown = (await run("account", "show", "new", "--json")).json
