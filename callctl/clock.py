@@ -8,6 +8,7 @@ one process has stored means the same to the next. All numbers are whole millise
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -50,8 +51,14 @@ async def give_way() -> None:
 
 def format_time(wall_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds: "2026-11-21T10:00:00.250Z"."""
-    moment = datetime.fromtimestamp(wall_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{wall_ms % 1000:03d}Z"
+    seconds, ms = divmod(wall_ms, 1000)
+    return f"{_to_the_second(seconds)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
+    """Most of what is shown at a time happened in the same few seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_time(text: str) -> int:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from callctl.call import settlement
 from callctl.call.admission import Policy
+from callctl.call.due import dues
 from callctl.call.effects import Effect, Forget, JournalNow, SetDeadline, SettleNow
 from callctl.call.events import Deadline, Extended, ExtendRefused, Released, ReleasedBy, Settled, StoreFailed
 from callctl.call.session import Session, State
@@ -90,7 +91,7 @@ def journalled(session: Session, _: StoreFailed, now: Instant, policy: Policy) -
 
 
 def closed(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:
-    ended = settlement.settle(session).session
+    ended = settlement.closed(session, dues(session))
     return replace(ended, busy=False, version=session.version + 1), (Forget(session.call),)
 
 

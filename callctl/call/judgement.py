@@ -8,7 +8,6 @@ from callctl.call.session import Session
 from callctl.causes import Refusal
 from callctl.money import format_amount
 from callctl.prepaid import slicing
-from callctl.rating.charge import first_charged_second
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
@@ -41,9 +40,9 @@ def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
         if left is None or level.exempt or session.emergency:
             yield Finding("credit", "not limited", level=above)
             continue
-        poor = slicing.too_poor((level,), (left,)) is not None
-        first_s = first_charged_second(level.sell) or 0
-        limit = f"the first increment costs {format_amount(slicing.cost(level, first_s))} {level.currency}"
+        least = slicing.first_cost(level)
+        poor = least is not None and least > level.held + left
+        limit = f"the first increment costs {format_amount(least or 0)} {level.currency}"
         before = left + level.held if isinstance(answer, Taken) else left
         saw = f"{format_amount(before)} {level.currency} available"
         refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT

@@ -1,9 +1,11 @@
 """The end of a call as one step for the store: posts, records, and everything taken given back."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from callctl.call import cdr
-from callctl.call.due import dues
+from callctl.call.due import Due, dues
 from callctl.call.session import Session, State
 from callctl.call.takes import Post, Settlement
 
@@ -12,11 +14,16 @@ def settle(session: Session) -> Settlement:
     """Close an ended call: posts (estimates where nobody saw the end) and one record per payer."""
     owed = dues(session)
     kind = "estimate" if session.estimated else "post"
-    ended = replace(session, state=State.ENDED, posted=tuple(due.total for due in owed))
+    ended = closed(session, owed)
     posts: tuple[Post, ...] = ()
     if session.answered is not None:
         posts = tuple(Post(level.account, kind, due.total) for level, due in zip(session.levels, owed, strict=True))
     return Settlement(ended, posts, cdr.records(ended, owed))
+
+
+def closed(session: Session, owed: Sequence[Due]) -> Session:
+    """The session as it is once its payers were charged what they owe."""
+    return replace(session, state=State.ENDED, posted=tuple(due.total for due in owed))
 
 
 def correct(before: Session, after: Session) -> Settlement:

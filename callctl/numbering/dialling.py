@@ -85,10 +85,10 @@ def is_emergency(dialled: str, rules: DialRules) -> bool:
     if keys is None:
         return False
     of_country = emergency_numbers(rules.country) if rules.country else INTERNATIONAL_EMERGENCY
-    return any(
-        outside in rules.emergency or of_country.fullmatch(outside) is not None
-        for outside in _without_access_prefix(keys, rules)
-    )
+    for outside in _without_access_prefix(keys, rules):
+        if outside in rules.emergency or of_country.fullmatch(outside):
+            return True
+    return False
 
 
 def caller(a_number: str, rules: DialRules) -> str:

@@ -54,15 +54,10 @@ def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) 
     return None if seconds == HORIZON_S else seconds
 
 
-def too_poor(levels: Sequence[Level], available: Sequence[int | None]) -> Level | None:
-    """The first payer whose credit does not cover its first charged second (`rules.md`): the call is refused."""
-    for level, left in zip(levels, available, strict=True):
-        if left is None or level.exempt:
-            continue
-        first_s = first_charged_second(level.sell)
-        if first_s is not None and cost(level, first_s) > level.held + left:
-            return level
-    return None
+def first_cost(level: Level) -> int | None:
+    """What the first charged second costs this payer: the least credit (`rules.md`); None where nothing is charged."""
+    first_s = first_charged_second(level.sell)
+    return None if first_s is None else cost(level, first_s)
 
 
 def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
