@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from callctl.cli.exits import SaidNoError, UnreachableError, WrongUseError
+from callctl.errors import ConfigError
 from callctl.printable import printable
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
+    from ssl import SSLContext
 
 _TIMEOUT_S = 30
 _UPLOAD_TIMEOUT_S = 300
@@ -53,21 +55,26 @@ def count(text: str) -> int:
 
 
 class Client:
-    """Raises SaidNoError for every answer that is not 200, UnreachableError where none comes."""
+    """Raises SaidNoError for every answer that is not 200, UnreachableError where none comes.
 
-    def __init__(self, url: str, token: str | None) -> None:
+    `certificate`: the PEM file of the one certificate that is trusted; by default whatever the system trusts.
+    """
+
+    def __init__(self, url: str, token: str | None, certificate: Path | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise WrongUseError(f"--url {url}: http://HOST:PORT is expected")
         self.url = url.rstrip("/")
         self._parts = parts
         self._token = token
+        self._certificate = certificate
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> "Client":
         """As the options, the environment or the configuration say, in this order."""
         url = arguments.url or os.environ.get("CALLCTL_URL")
         token = arguments.token or os.environ.get("CALLCTL_TOKEN")
+        certificate = None
         if url is None or token is None:
             from callctl.settings import load
 
@@ -76,10 +83,11 @@ class Client:
                 host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104
                 scheme = "https" if http.tls_certificate else "http"
                 url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{http.port}"
+                certificate = http.tls_certificate  # a self-signed one, or for a name that is not `host`, will do
             ranked = sorted(http.token, key=lambda it: (it.account is None, len(it.scopes)))
             if token is None and ranked:
                 token = ranked[-1].token.get_secret_value()
-        return cls(url, token)
+        return cls(url, token, certificate)
 
     def get(self, path: str, **query: object) -> Json:
         return self._json("GET", path, query=query)
@@ -147,8 +155,26 @@ class Client:
     def _connect(self, timeout_s: int) -> "HTTPConnection":
         from http.client import HTTPConnection, HTTPSConnection
 
-        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        return kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "http":
+            return HTTPConnection(host, port, timeout=timeout_s)
+        trusted = _only(self._certificate) if self._certificate is not None else None
+        return HTTPSConnection(host, port, timeout=timeout_s, context=trusted)
+
+
+def _only(certificate: Path) -> "SSLContext":
+    """Trusts the first certificate of this file, which is the server's own, and no other."""
+    import ssl
+
+    try:
+        own, end, _ = certificate.read_text("ascii").partition("-----END CERTIFICATE-----")
+        context = ssl.create_default_context(cadata=own + end)
+    except (OSError, ValueError) as failed:
+        reason = getattr(failed, "strerror", None) or failed
+        raise ConfigError("http.tls_certificate", f"{certificate}: {reason}") from failed
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
 
 
 def segment(text: str) -> str:

@@ -49,6 +49,16 @@ async def test_the_api_over_tls(daemon: Daemon, tmp_path: Path) -> None:
     assert await daemon.stop() == 0
 
 
+async def test_the_command_line_trusts_the_configured_certificate_alone(daemon: Daemon, tmp_path: Path) -> None:
+    certify(tmp_path, "callctl")
+    certify(tmp_path, "other")
+    speak_tls(daemon, "callctl.crt", "callctl.key")
+    await daemon.start()
+    for certificate, status in {"callctl.crt": 0, "other.crt": 4, "token": 3, "none.crt": 3}.items():
+        done = await callctl("calls", cwd=tmp_path, CALLCTL_HTTP__TLS_CERTIFICATE=certificate)
+        assert (done.status, "Traceback" in done.err) == (status, False), done
+
+
 @pytest.mark.parametrize(
     ("certificate", "key", "reason"),
     [
