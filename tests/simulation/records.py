@@ -107,7 +107,8 @@ class RecordsAudit:
                 self._object(f"{call.key}: a refused attempt is charged")
         if not originals:
             return
-        answered = originals[0]["answer_time"] is not None
+        # A call taken for unanswered has its resellers' originals once a correction knows better.
+        answered = any(cdr["answer_time"] is not None for cdr in [*originals, *corrections])
         payers = [cdr["account"] for cdr in originals]
         chain = [level.id for level in self._market.chain(call.account)] if call.account else [None]
         expected = chain if answered else chain[:1]
