@@ -84,7 +84,7 @@ async def swap(defined: MemoryDefinitions) -> list[Figure]:
     deck = rows(ROWS)
     lags_ms: list[float] = []
     heart = asyncio.create_task(_beat(lags_ms))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # how long the loop is watched while it has nothing to do
     quiet_ms = max(lags_ms)
     lags_ms.clear()
     before = time.perf_counter()

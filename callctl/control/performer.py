@@ -102,6 +102,10 @@ class Performer:
             log.error("call_lost_by_store", call_id=str(call))
             box.put(Forgotten(call))
             return
+        except Exception:  # our fault, and this call's alone: it must not wait for an answer for ever
+            log.exception("take_failed", call_id=str(call))
+            box.put(StoreFailed(call))
+            return
         box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)
 
     async def _settle(self, box: Mailbox, effect: SettleNow) -> None:
@@ -110,6 +114,10 @@ class Performer:
             known = await self._takes.settle(effect.settlement)
         except PortError as error:
             log.warning("store_failed", call_id=str(call), error=str(error))
+            box.put(StoreFailed(call))
+            return
+        except Exception:  # our fault: the journal keeps what was not posted
+            log.exception("settlement_failed", call_id=str(call))
             box.put(StoreFailed(call))
             return
         if known is not None:

@@ -125,11 +125,19 @@ class Reconciler:
                 continue  # still running here: its own mailbox looks after it
             if session.state is State.REFUSED and 0 <= now.wall_ms - _refused_ms(session) < STALE_MS:
                 continue  # its take may still be done, and must be found then
-            if session.state is State.BLIND and session.released is None and self._is_ours(session):
-                await self._take_up(session)
-            elif await self._replayed(session):
-                self._journal.done(session)
-                log.info("journal_replayed", call_id=str(session.call), state=session.state)
+            try:
+                await self._replay_one(session)
+            except PortError:
+                raise
+            except Exception:  # our fault, and this line's alone: the others are replayed all the same
+                log.exception("journal_line_not_replayed", call_id=str(session.call))
+
+    async def _replay_one(self, session: Session) -> None:
+        if session.state is State.BLIND and session.released is None and self._is_ours(session):
+            await self._take_up(session)
+        elif await self._replayed(session):
+            self._journal.done(session)
+            log.info("journal_replayed", call_id=str(session.call), state=session.state)
 
     async def _take_up(self, ours: Session) -> None:
         """It may be up still: it goes on from what the store knows of it, if that knows it, and from what we saw."""

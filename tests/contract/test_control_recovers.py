@@ -10,6 +10,7 @@ import pytest
 from callctl.accounts import Kind
 from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
 from callctl.call.session import State
+from callctl.call.takes import Balance
 from callctl.clock import Instant, SystemClock
 from callctl.errors import StoreUnavailable
 from tests.control_room import EURO, ControlRoom
@@ -154,3 +155,44 @@ async def test_a_clock_that_was_set_back_hides_no_call_that_is_gone(room: Contro
     await until(lambda: len(room.cdrs()) == 1)
     assert room.cdrs()[0]["estimated"]
     assert (await room.balance()).held == 0
+
+
+async def test_a_settlement_that_breaks_is_kept_and_posted_later(
+    room: ControlRoom, switch: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even by a fault of our own: the call is let go, its charge is in the journal, and no other call is held up."""
+
+    async def broken(settlement: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    await room.furnish()
+    await room.start(switch)
+    begun = await answered(room, switch)
+    with monkeypatch.context() as broken_store:
+        broken_store.setattr(room.store, "settle", broken)
+        room.calls.receive(Released(CALL, begun.plus_ms(8_000)))
+        await until(lambda: not room.calls.knows(CALL))
+        await room.kill()
+        await room.start(switch)  # the replay breaks too, and the start goes on
+        assert room.cdrs() == []
+    await room.kill()
+    await room.start(switch)
+    (cdr,) = room.cdrs()
+    assert (cdr["charge"], cdr["estimated"]) == ("0.0080", False)
+    assert await room.balance() == Balance("acme", 10 * EURO - 8_000, 0, 10 * EURO - 8_000, {})
+
+
+async def test_an_extension_that_breaks_leaves_the_grant_as_it_was(
+    room: ControlRoom, switch: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(extension: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    await room.furnish()
+    await room.start(switch)
+    monkeypatch.setattr(room.store, "extend", broken)
+    begun = await offered(room, switch, State.ADMITTED)
+    room.calls.receive(Answered(CALL, begun))
+    await room.calls.performer.drain()
+    (session,) = room.calls.live()
+    assert (session.busy, session.granted_s) == (False, 10)
