@@ -11,9 +11,10 @@ from callctl.causes import REFUSALS
 
 
 def _whole(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a whole number")
-    return value
+    """Of variables plain digits too; pydantic itself would also read "+9_0", 90.0 and the digits of other scripts."""
+    if type(value) is int or (isinstance(value, str) and re.fullmatch("-?[0-9]+", value)):
+        return value
+    raise ValueError("a whole number")
 
 
 def _words(value: Any) -> Any:
@@ -126,7 +127,7 @@ class AsteriskSwitch(Section):
     refuse_context: Text = "callctl-refuse"
     announce_context: Text = "callctl-announce"
     announcements: Annotated[dict[str, Text], AfterValidator(_of_refusals)] = {}
-    sounds: dict[Annotated[int, Field(ge=1, le=3600)], Text] = {}
+    sounds: dict[Annotated[Whole, Field(ge=1, le=3600)], Text] = {}
 
 
 class FileSink(Section):

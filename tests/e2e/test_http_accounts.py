@@ -113,7 +113,7 @@ async def test_what_the_schema_does_not_say_is_a_400(door, change, field) -> Non
         ({"credit_limit": "+1"}, "credit_limit"),
         ({"margin": {"min_percent": ".5"}}, "margin.min_percent"),
         ({"max_cost": {"per_minute": "1."}}, "max_cost.per_minute"),
-        ({"caps": {"overflow": {"at_most": 1, "per_call": "１"}}}, "caps.overflow.per_call"),
+        ({"caps": {"overflow": {"at_most": 1, "per_call": "\uff11"}}}, "caps.overflow.per_call"),
         ({"credit_limit": "0.0000001"}, "credit_limit"),
         ({"credit_limit": "9" * 39}, "credit_limit"),
         ({"credit_limit": None}, "credit_limit"),
