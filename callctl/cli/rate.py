@@ -60,6 +60,8 @@ def _rate_cases(file: Path) -> int:
         raise WrongUseError(f"{file}: not JSON: {wrong}") from wrong
     if not isinstance(cases, list):
         raise WrongUseError(f"{file}: a list of cases is expected")
+    if not cases:
+        raise WrongUseError(f"{file}: no cases, so nothing was verified")
     agree = True
     for result in rate_cases(cases):
         print_json(result)

@@ -333,11 +333,21 @@ async def test_cases_that_disagree(tmp_path: Path, cases: list[object]) -> None:
     assert [line["agrees"] for line in done.jsons] == [False, True]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[", "\xff"])
-async def test_a_file_without_cases(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not JSON"),
+        ("[", "not JSON"),
+        ("\xff", "not JSON"),
+        ("{}", "a list of cases is expected"),
+        ("[]", "no cases, so nothing was verified"),
+    ],
+)
+async def test_a_file_without_cases(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "cases.json").write_bytes(text.encode("latin-1"))
     done = await callctl("rate", "--cases", "cases.json", cwd=tmp_path)
     assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"callctl: cases.json: {reason}")
 
 
 # ---- calls and records
