@@ -46,6 +46,28 @@ class IncrementBasis(StrEnum):
     TOTAL = "total"
 
 
+DAY_MIN = 24 * 60
+
+
+class Band(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defaults=True, cache_hash=True):
+    """When a row holds, by the clock of its plan's zone. Every term that is stated narrows it.
+
+    `days`: ISO days of the week, Monday is 1; empty: every day.
+    `from_min`, `until_min`: minutes of the local day. A band whose end is not after its beginning runs over
+    midnight, and belongs to the day on which it begins.
+    `dates`: first and last day of each range, as the number YYYYMMDD, or MMDD for every year; empty: any date.
+    `holidays`: public holidays alone, of this code ("NL", "DE-BY").
+    `weight`: of the bands that hold at a moment the heaviest prices it.
+    """
+
+    days: tuple[int, ...] = ()
+    from_min: int = 0
+    until_min: int = DAY_MIN
+    dates: tuple[tuple[int, int], ...] = ()
+    holidays: str | None = None
+    weight: int = 0
+
+
 class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """A tariff plan: what holds for all its rows.
 
@@ -78,6 +100,7 @@ class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=
     `percent`: of the level's purchase price per minute, in millionths of it (175 % is 1_750_000).
     `grace_s`: calls this short are free. `free_s`: come off every call before increments are counted.
     `tier_from_s`: charged second from which this price holds; rows that differ in it are one stepped price.
+    `band`: when it holds; None: always. Rows that differ in it, or in their tier, are one price.
     `extra_fee`: charged once when the call is longer than `extra_at_s`.
     `valid_from_ms`: first moment at which the row holds; `valid_until_ms`: first at which it no longer does.
     """
@@ -101,6 +124,7 @@ class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=
     valid_until_ms: int | None = None
     direction: Direction = Direction.OUTBOUND
     traffic_class: TrafficClass | None = None
+    band: Band | None = None
 
     @property
     def name(self) -> str:
