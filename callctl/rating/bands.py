@@ -14,6 +14,7 @@ MAX_WEIGHT = 1_000_000
 
 _TIME = re.compile(r"(\d{1,2}):(\d\d)(?::00)?", re.ASCII)
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)", re.ASCII)
+_YEARS = range(1970, 2200)
 _LEAP_YEAR = 2000  # has every day that a year can have
 _ALWAYS = Band()
 
@@ -115,7 +116,7 @@ def parse_dates(text: str) -> tuple[tuple[int, int], ...]:
 def _parse_date(text: str) -> int:
     found = _DATE.fullmatch(text)
     try:
-        if found is None:
+        if found is None or int(found[1] or _LEAP_YEAR) not in _YEARS:
             raise ValueError
         day = date(int(found[1] or _LEAP_YEAR), int(found[2]), int(found[3]))
     except ValueError:
