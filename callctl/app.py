@@ -18,7 +18,7 @@ from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
 from callctl.control.reconciler import Reconciler
 from callctl.errors import CallctlError, ConfigError, StoreUnavailable
-from callctl.http.app import make_app
+from callctl.http.app import make_site
 from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
@@ -92,7 +92,7 @@ class App:
             roots=self.roots,
         )
         self.http = HttpServer(
-            make_app(
+            make_site(
                 calls=self.calls,
                 definitions=self.definitions,
                 tariffs=self.follower.tariffs,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+import msgspec
 from aiohttp import web
 
 from callctl.http import errors, openapi
@@ -9,6 +10,7 @@ from callctl.http.accounts import Accounts, PerformTopUp
 from callctl.http.auth import Tokens
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
+from callctl.http.fast_path import FastPath
 from callctl.http.links import Links
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
@@ -17,7 +19,14 @@ from callctl.http.tariffs import TariffPlans
 from callctl.ports import Books, Calls, Clock, Definitions, Feeds, Sessions, Tariffs
 
 
-def make_app(
+class Site(msgspec.Struct, frozen=True):
+    """All that is served by aiohttp, and the fast path of its decisions."""
+
+    app: web.Application
+    fast: FastPath
+
+
+def make_site(
     *,
     calls: Calls,
     definitions: Definitions,
@@ -33,8 +42,8 @@ def make_app(
     cdr_feed: str,
     feed_names: Sequence[str] = (),
     switches: Collection[str] = (),
-) -> web.Application:
-    """The application. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured.
+) -> Site:
+    """The site. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured.
 
     `switches`: the names of those that callctl is linked to.
     """
@@ -45,7 +54,7 @@ def make_app(
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),
     )
-    return serve_routes((*routes, *openapi.routes(routes)), tokens)
+    return Site(serve_routes((*routes, *openapi.routes(routes)), tokens), FastPath(routes, tokens, clock))
 
 
 def serve_routes(routes: Sequence[Route], tokens: Tokens) -> web.Application:

@@ -6,7 +6,7 @@ pays for what: a retry may state another `at` or `ring_at`.
 
 import hashlib
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -31,8 +31,17 @@ from callctl.clock import Instant, format_time, parse_time
 from callctl.http import body, seeing
 from callctl.http.answers import CallShown, Decision, Ended, LiveCalls
 from callctl.http.auth import Holder, Scope
-from callctl.http.errors import JSON_HEADERS, bad_request, conflict, not_found, unacceptable
-from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
+from callctl.http.errors import bad_request, conflict, not_found, unacceptable
+from callctl.http.routes import (
+    Asked,
+    Decide,
+    Query,
+    Route,
+    json_response,
+    refuse_unknown_queries,
+    through_aiohttp,
+    whole_number,
+)
 from callctl.ports import Calls, Clock, Tariffs
 from callctl.rating.tariff import Direction
 
@@ -89,6 +98,8 @@ class EndReport(Struct, frozen=True, forbid_unknown_fields=True):
     released_by: ReleasedBy | None = None
 
 
+Report = TypeVar("Report", bound=Struct)
+
 _authorize = msgspec.json.Decoder(Authorize)
 _answer = msgspec.json.Decoder(AnswerReport)
 _extend = msgspec.json.Decoder(ExtendReport)
@@ -106,26 +117,20 @@ class Decisions:
         self._switches = switches
 
     def routes(self) -> tuple[Route, ...]:
-        call, read, one = Scope.CALL, Scope.READ, "/v1/calls/{call_id}"
-        switch = (Query("switch", "where it is not `http`"),)
-        asked, report, looked = (
-            (400, 404, 408, 409, 413, 415, 422, 503),
-            (400, 404, 408, 413, 415, 422, 503),
-            (400, 404, 503),
-        )
+        read, one, looked = Scope.READ, "/v1/calls/{call_id}", (400, 404, 503)
         return (
-            Route("POST", "/v1/calls", self.authorize, call, "authorize", Authorize, Decision, (), asked),
-            Route("POST", "/v1/explain", self.explain, call, "what would be decided", Authorize, Decision, (), asked),
-            Route("POST", f"{one}/answer", self.answer, call, "answered", AnswerReport, Decision, switch, asked),
-            Route("POST", f"{one}/extend", self.extend, call, "more time", ExtendReport, Decision, switch, report),
-            Route("POST", f"{one}/end", self.end, call, "over: its CDRs", EndReport, Ended, switch, report),
-            Route("DELETE", one, self.hang_up, call, "hang up", None, CallShown, switch, looked),
-            Route("GET", one, self.show, read, "one call", None, CallShown, switch, looked),
+            _deciding("/v1/calls", self.authorize, "authorize", Authorize),
+            _deciding("/v1/explain", self.explain, "what would be decided", Authorize),
+            _deciding(f"{one}/answer", self.answer, "answered", AnswerReport, Decision, _SWITCH),
+            _deciding(f"{one}/extend", self.extend, "more time", ExtendReport, Decision, _SWITCH, _REPORTED),
+            _deciding(f"{one}/end", self.end, "over: its CDRs", EndReport, Ended, _SWITCH, _REPORTED),
+            Route("DELETE", one, self.hang_up, Scope.CALL, "hang up", None, CallShown, _SWITCH, looked),
+            Route("GET", one, self.show, read, "one call", None, CallShown, _SWITCH, looked),
             Route("GET", "/v1/calls", self.list_live, read, "live calls", None, LiveCalls, _FILTERS, (400,)),
         )
 
-    async def authorize(self, request: web.Request, holder: Holder) -> web.Response:
-        asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
+    async def authorize(self, request: Asked, holder: Holder) -> bytes:
+        asked = body.decode(_authorize, request.body)
         self._refuse_hearsay(asked.switch)
         offered = self._offered(asked, holder)
         rang_at = self._instant(asked.ring_at, "ring_at") if asked.ring_at is not None else None
@@ -134,12 +139,12 @@ class Decisions:
             session = await self._calls.report(Alerting(session.call, rang_at))
         return _decided(session, holder)
 
-    async def explain(self, request: web.Request, holder: Holder) -> web.Response:
-        asked = body.decode(_authorize, await body.read(request, body.DECISION_LIMIT))
+    async def explain(self, request: Asked, holder: Holder) -> bytes:
+        asked = body.decode(_authorize, request.body)
         return _decided(await self._calls.explain(self._offered(asked, holder)), holder)
 
-    async def answer(self, request: web.Request, holder: Holder) -> web.Response:
-        said = body.decode(_answer, await _read_report(request))
+    async def answer(self, request: Asked, holder: Holder) -> bytes:
+        said = _report(_answer, request)
         call = await self._call(request, holder, said.switch)
         self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
@@ -151,27 +156,27 @@ class Decisions:
             raise conflict("the call was over before it was answered: hang it up", "call_id")
         return _decided(session, holder)
 
-    async def extend(self, request: web.Request, holder: Holder) -> web.Response:
-        said = body.decode(_extend, await _read_report(request))
+    async def extend(self, request: Asked, holder: Holder) -> bytes:
+        said = _report(_extend, request)
         call = await self._call(request, holder, said.switch)
         return _decided(await self._calls.report(ExtendAsked(call)), holder)
 
-    async def end(self, request: web.Request, holder: Holder) -> web.Response:
-        said = body.decode(_end, await _read_report(request))
+    async def end(self, request: Asked, holder: Holder) -> bytes:
+        said = _report(_end, request)
         call = await self._call(request, holder, said.switch)
         self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
         event = Released(call, at, said.at is not None, said.q850, said.sip_code, released_by=said.released_by)
         session = await self._calls.report(event)
         cdrs = self._records(session, holder) if session.released is not None else []
-        return json_response({"call_id": call.call_id, "state": session.state.value, "cdrs": cdrs})
+        return _encode({"call_id": call.call_id, "state": session.state.value, "cdrs": cdrs})
 
     async def hang_up(self, request: web.Request, holder: Holder) -> web.Response:
-        call = await self._call(request, holder, None)
+        call = await self._call(_looked_for(request), holder, None)
         return json_response(describe(await self._calls.report(HangUpAsked(call)), holder.account))
 
     async def show(self, request: web.Request, holder: Holder) -> web.Response:
-        session = await self._calls.find(await self._call(request, holder, None))
+        session = await self._calls.find(await self._call(_looked_for(request), holder, None))
         return json_response(describe(session, holder.account))
 
     async def list_live(self, request: web.Request, holder: Holder) -> web.Response:
@@ -228,13 +233,12 @@ class Decisions:
         if switch in self._switches:
             raise unacceptable(f"{switch} reports its calls itself", "switch")
 
-    async def _call(self, request: web.Request, holder: Holder, switch: str | None) -> CallKey:
+    async def _call(self, request: Asked, holder: Holder, switch: str | None) -> CallKey:
         """The call that the path names. A bound token gets no further than a call that it may see."""
-        refuse_unknown_queries(request, "switch")
-        asked = request.query.get("switch")
+        asked = request.switch
         if switch is not None and asked is not None and switch != asked:
             raise bad_request("body and query name different switches", "switch")
-        call = CallKey(switch or asked or DEFAULT_SWITCH, request.match_info["call_id"])
+        call = CallKey(switch or asked or DEFAULT_SWITCH, request.call_id)
         if holder.account is not None:
             session = await self._calls.find(call)
             if not seeing.sees_call(self._tariffs.directory, holder.account, session):
@@ -250,11 +254,27 @@ class Decisions:
         return cdrs
 
 
+_REPORTED = (400, 404, 408, 413, 415, 422, 503)
+_DECIDED = (*_REPORTED, 409)
+_SWITCH = (Query("switch", "where it is not `http`"),)
 _FILTERS = (
     Query("account", "of this customer"),
     Query("switch", "on this switch"),
     Query("limit", f"at most so many, default {LISTED_AT_MOST}"),
 )
+
+
+def _deciding(
+    path: str,
+    decide: Decide,
+    about: str,
+    reads: type[Struct],
+    answers: Any = Decision,
+    query: tuple[Query, ...] = (),
+    codes: tuple[int, ...] = _DECIDED,
+) -> Route:
+    handler = through_aiohttp(decide, *(each.name for each in query))
+    return Route("POST", path, handler, Scope.CALL, about, reads, answers, query, codes, decide=decide)
 
 
 def fingerprint(asked: Authorize) -> str:
@@ -283,13 +303,18 @@ def _refuse_other_payers(directory: Directory, viewer: str, asked: Authorize) ->
             raise not_found(field)
 
 
-async def _read_report(request: web.Request) -> bytes:
+def _report(decoder: "msgspec.json.Decoder[Report]", request: Asked) -> Report:
     """A report may come without a body."""
-    return await body.read(request, body.DECISION_LIMIT) or b"{}"
+    return body.decode(decoder, request.body or b"{}")
 
 
-def _decided(session: Session, holder: Holder) -> web.Response:
-    return web.Response(body=_encode(decision(session, holder.account)), headers=JSON_HEADERS)
+def _looked_for(request: web.Request) -> Asked:
+    refuse_unknown_queries(request, "switch")
+    return Asked(b"", request.match_info["call_id"], request.query.get("switch"))
+
+
+def _decided(session: Session, holder: Holder) -> bytes:
+    return _encode(decision(session, holder.account))
 
 
 def describe(session: Session, viewer: str | None) -> dict[str, Any]:

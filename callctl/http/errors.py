@@ -92,14 +92,28 @@ def conflict(message: str, field: str | None = None) -> HttpError:
     return HttpError(409, "conflict", message, field)
 
 
-def respond(error: Exception) -> web.Response:
-    """The response to any exception that a handler let through; what nobody foresaw is logged and a 500."""
+class Answer(msgspec.Struct, frozen=True):
+    """What is said of an error, before it is HTTP."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+def answer(error: Exception) -> Answer:
+    """The answer to any exception that a handler let through; what nobody foresaw is logged and a 500."""
     known = _translate(error)
     if known is None:
         log.error("http.unforeseen", exc_info=error)
         known = HttpError(500, "internal", "this is our fault; it has been logged")
     body = _encode(Problem(ErrorShown(known.code, str(known), known.field, known.details)))
-    return web.Response(status=known.status, body=body, headers=JSON_HEADERS | known.headers)
+    return Answer(known.status, body, JSON_HEADERS | known.headers)
+
+
+def respond(error: Exception) -> web.Response:
+    """The same as aiohttp's response."""
+    said = answer(error)
+    return web.Response(status=said.status, body=said.body, headers=said.headers)
 
 
 def _translate(error: Exception) -> HttpError | None:

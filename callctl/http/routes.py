@@ -6,14 +6,23 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from callctl.http import errors
+from callctl.http import body, errors
 from callctl.http.auth import Holder, Scope, Tokens
 
 Handler = Callable[[web.Request, Holder], Awaitable[web.StreamResponse]]
+Decide = Callable[["Asked", Holder], Awaitable[bytes]]
 OpenHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ANYONE = Holder("anyone", frozenset())
 _encode = msgspec.json.Encoder().encode
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a request of the decision path says, whoever read it. `call_id` is the path's, `switch` the query's."""
+
+    body: bytes
+    call_id: str = ""
+    switch: str | None = None
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -28,7 +37,8 @@ class Route(msgspec.Struct, frozen=True):
     """One method of one path. `scope` None: no token. `provider`: not for tokens that are bound to an account.
 
     `body`, `answer`: a msgspec or pydantic type, or the media type where it is not JSON; None for none.
-    `codes`: what it answers beside 200 and what its scope implies.
+    `codes`: what it answers beside 200 and what its scope implies. `decide`: what `handler` answers with, for
+    requests that need not come through aiohttp (`fast_path`).
     """
 
     method: str
@@ -41,6 +51,22 @@ class Route(msgspec.Struct, frozen=True):
     query: tuple[Query, ...] = ()
     codes: tuple[int, ...] = ()
     provider: bool = False
+    decide: Decide | None = None
+
+
+def through_aiohttp(decide: Decide, *known: str) -> Handler:
+    """The handler that asks `decide`; `known` are the query parameters that there may be."""
+
+    async def handler(request: web.Request, holder: Holder) -> web.Response:
+        refuse_unknown_queries(request, *known)
+        asked = Asked(
+            await body.read(request, body.DECISION_LIMIT),
+            request.match_info.get("call_id", ""),
+            request.query.get("switch"),
+        )
+        return web.Response(body=await decide(asked, holder), headers=errors.JSON_HEADERS)
+
+    return handler
 
 
 def json_response(value: object, status: int = 200) -> web.Response:
@@ -74,6 +100,14 @@ def whole_number(request: web.Request, name: str, default: int, at_most: int) ->
     if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) > at_most:
         raise errors.bad_request(f"a whole number from 0 to {at_most} is expected", name)
     return int(text)
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """A query parameter that is `true` or `false`, which is the default. HttpError 400 otherwise."""
+    asked = request.query.get(name, "false")
+    if asked not in ("true", "false"):
+        raise errors.bad_request("true or false is expected", name)
+    return asked == "true"
 
 
 def refuse_unknown_queries(request: web.Request, *known: str) -> None:

@@ -9,9 +9,15 @@ from typing import cast
 import msgspec
 from aiohttp import web
 
+from callctl.clock import give_way
+from callctl.http.app import Site
+from callctl.http.connection import Connection
+from callctl.http.fast_path import MOST_FIELDS
+
 _DESCRIPTORS_FOR_THE_REST = 256
 """Of the process: switches, store, sinks, journal."""
 _DESCRIPTORS_WANTED = 65_536
+_LOOK_EVERY_S = 1.0
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -25,18 +31,17 @@ class Limits(msgspec.Struct, frozen=True):
     handshake_s: float = 10
     shutdown_s: float = 10
     connections: int = 4096
-    headers: int = 64
 
 
 class HttpServer:
-    """Serves `app` until it is stopped. `refused` is called for each connection beyond the limit.
+    """Serves `site` until it is stopped. `refused` is called for each connection beyond the limit.
 
     `reuse_port`: several processes may listen on the same port.
     """
 
     def __init__(
         self,
-        app: web.Application,
+        site: Site,
         host: str,
         port: int,
         *,
@@ -52,13 +57,16 @@ class HttpServer:
         self._reuse_port = reuse_port
         self._refused = refused
         self._listening: asyncio.Server | None = None
+        self._fast = site.fast
+        self._connections: set[Connection] = set()  # that aiohttp has not
+        self._looking: asyncio.TimerHandle | None = None
         self._runner = web.AppRunner(
-            app,
+            site.app,
             access_log=None,
             keepalive_timeout=limits.silence_s,
             shutdown_timeout=limits.shutdown_s,
             lingering_time=1,
-            max_headers=limits.headers,
+            max_headers=MOST_FIELDS,
             auto_decompress=False,  # A small body must not become a large one.
         )
 
@@ -69,8 +77,8 @@ class HttpServer:
         server = cast(web.Server, self._runner.server)
 
         def accept() -> asyncio.BaseProtocol:
-            if len(server.connections) < most:
-                return server()
+            if len(self._connections) + len(server.connections) < most:
+                return Connection(self._fast, server, self._connections)
             self._refused()
             return _Refused()
 
@@ -83,14 +91,31 @@ class HttpServer:
             reuse_port=self._reuse_port or None,
             backlog=1024,
         )
+        self._look()
         port: int = self._listening.sockets[0].getsockname()[1]
         return port
 
     async def stop(self) -> None:
         """No new connection, no new request; what is under way is finished."""
-        if self._listening is not None:
+        if self._listening is not None and self._looking is not None:
             self._listening.close()
-        await self._runner.cleanup()
+            self._looking.cancel()
+        await asyncio.gather(self._end(), self._runner.cleanup())
+
+    async def _end(self) -> None:
+        await give_way()  # to requests that have just come
+        working = {connection.task for connection in self._connections}
+        for connection in self._connections:
+            connection.end()
+        if working:
+            _, late = await asyncio.wait(working, timeout=self._limits.shutdown_s)
+            for task in late:
+                task.cancel()
+
+    def _look(self) -> None:
+        for connection in self._connections:
+            connection.look(self._limits.silence_s)
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
 
 
 class _Refused(asyncio.Protocol):

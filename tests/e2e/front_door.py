@@ -17,7 +17,7 @@ from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.errors import StoreUnavailable
 from callctl.http.accounts import Accounts
-from callctl.http.app import make_app
+from callctl.http.app import Site, make_site
 from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
@@ -137,11 +137,12 @@ class FrontDoor:
             policy=Policy(),
             wake=lambda _root: None,
         )
-        self.app = self._app()
+        self.site = self._site()
+        self.app = self.site.app
         self.client: TestClient[web.Request, web.Application] = TestClient(TestServer(self.app))
 
-    def _app(self) -> web.Application:
-        return make_app(
+    def _site(self) -> Site:
+        return make_site(
             calls=self.calls,
             definitions=self.definitions,
             tariffs=self.tariffs,

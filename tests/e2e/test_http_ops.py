@@ -130,7 +130,7 @@ class Served:
 
     def __init__(self, door, **limits: float) -> None:
         self.refusals = 0
-        self._server = HttpServer(door.app, "127.0.0.1", 0, refused=self._refused, limits=Limits(**limits))
+        self._server = HttpServer(door.site, "127.0.0.1", 0, refused=self._refused, limits=Limits(**limits))
 
     def _refused(self) -> None:
         self.refusals += 1

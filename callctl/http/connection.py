@@ -1,0 +1,118 @@
+"""A connection: begins on the fast path, and goes over to aiohttp with the first request that is not plain.
+
+The bytes that are not answered go with it, and it stays there: aiohttp serves every route. Requests are answered
+in order, one at a time, by one task; what comes meanwhile waits, and the client waits when that is too much.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from callctl.clock import give_way
+from callctl.http.fast_path import LARGEST, FastPath, NotPlain, Request
+
+PATIENCE_S = 1.0
+"""For the rest of a plain request. Then it is aiohttp's, which knows what to say of a slow one."""
+
+
+class Connection(asyncio.Protocol):
+    """One client. It stands in `ours` as long as it is open and has not gone over to `slow`."""
+
+    def __init__(self, fast: FastPath, slow: Callable[[], asyncio.Protocol], ours: set["Connection"]) -> None:
+        self._fast = fast
+        self._slow = slow
+        self._ours = ours
+        self._loop = asyncio.get_running_loop()
+        self._unread = b""
+        self._since_s = self._loop.time()  # that nothing is heard, or that a request is not complete
+        self._waiting: asyncio.Future[None] | None = None
+        self._ending = False
+        self._full = False  # the client does not take what was written
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._peer = str(transport.get_extra_info("peername")[0])
+        self._ours.add(self)
+        self.task = self._loop.create_task(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        if not self._unread:
+            self._since_s = self._loop.time()
+        self._unread += data
+        if len(self._unread) > LARGEST:
+            self._transport.pause_reading()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._wake()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Answer what is under way, and close."""
+        self._ending = True
+        self._wake()
+
+    def look(self, silence_s: float) -> None:
+        """To be called every now and then: close it when it has said nothing, or taken nothing, for so long."""
+        if (
+            self._loop.time() - self._since_s >= silence_s
+            and self._waiting is not None
+            and (self._full or not self._unread)
+        ):
+            self._transport.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _woken(self) -> None:
+        self._waiting = self._loop.create_future()
+        await self._waiting
+        self._waiting = None
+
+    async def _serve(self) -> None:
+        try:
+            while not self._ending:
+                request = self._fast.read(self._unread)
+                if request is not None:
+                    await self._answer(request)
+                elif self._unread and self._loop.time() - self._since_s > PATIENCE_S:
+                    raise NotPlain
+                else:
+                    await self._woken()
+        except NotPlain:
+            self._hand_over()
+        except BaseException:
+            self._transport.abort()
+            raise
+        else:
+            self._transport.close()
+        finally:
+            self._ours.discard(self)
+
+    async def _answer(self, request: Request) -> None:
+        self._unread = self._unread[request.size :]
+        if len(self._unread) <= LARGEST:
+            self._transport.resume_reading()
+        answer = await self._fast.answer(request, self._peer)
+        self._since_s = self._loop.time()
+        if not self._transport.is_closing():  # the client may be gone: the decision stands all the same
+            self._transport.write(answer)
+        while self._full and not self._ending:
+            await self._woken()
+        if self._unread:
+            await give_way()  # to other clients
+
+    def _hand_over(self) -> None:
+        slow = self._slow()
+        self._transport.set_protocol(slow)
+        slow.connection_made(self._transport)
+        self._transport.resume_reading()
+        slow.data_received(self._unread)

@@ -1,0 +1,134 @@
+"""The short way to a decision: plain requests, read by one pattern and answered by `Route.decide`, without aiohttp.
+
+Nothing is refused here: whatever the pattern does not know (another route, a chunked or compressed body, an
+unusual or broken head) is left to aiohttp. So what is taken here must mean the same to aiohttp; the tests send the
+same bytes both ways.
+"""
+
+import re
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from aiohttp.http import SERVER_SOFTWARE
+
+from callctl.http import errors
+from callctl.http.auth import Scope, Tokens
+from callctl.http.body import DECISION_LIMIT
+from callctl.http.routes import Asked, Decide, Route
+from callctl.ports import Clock
+
+LONGEST_HEAD = 8_000
+"""Less than aiohttp takes for one line of it."""
+LARGEST = LONGEST_HEAD + DECISION_LIMIT
+MOST_FIELDS = 64
+
+_BEGIN = b"POST /v1/"
+_END_OF_HEAD = b"\r\n\r\n"
+_HEAD = re.compile(
+    rb"POST (?P<path>/v1/[a-z]+)(?:/(?P<call>(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)/(?P<verb>[a-z]+))?"
+    rb"(?:\?switch=(?P<switch>[\w.-]+))? HTTP/1\.1\r\n(?P<fields>(?:[\w-]+:[\x20-\x7e]*\r\n)+)\r\n"
+)
+_FIELD = re.compile(rb"([\w-]+):([^\r]*)\r\n")
+_LENGTH = re.compile(rb"[0-9]{1,5}")
+_NOT_PLAIN = frozenset(
+    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"proxy-connection", b"sec-websocket-key1"}
+)
+"""Fields that change how a request is read or answered."""
+_KEPT = b"keep-alive"
+
+
+class NotPlain(Exception):
+    """Not a request for the short way."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One plain request. `size`: how many bytes it was."""
+
+    decide: Decide
+    scope: Scope
+    authorization: str | None
+    asked: Asked
+    size: int
+
+
+class FastPath:
+    """Reads requests for those of `routes` that have a `decide`, and answers them as aiohttp would."""
+
+    def __init__(self, routes: Iterable[Route], tokens: Tokens, clock: Clock) -> None:
+        self._routes = {route.path.encode(): route for route in routes if route.decide is not None}
+        self._tokens = tokens
+        self._clock = clock
+        self._date = ""
+        self._dated_s = 0
+
+    def read(self, data: bytes) -> Request | None:
+        """The request that `data` begins with; None while more of it must come. NotPlain where it is none of ours."""
+        head = _HEAD.match(data)
+        if head is None:
+            if not data.startswith(_BEGIN[: len(data)]) or len(data) > LONGEST_HEAD or _END_OF_HEAD in data:
+                raise NotPlain
+            return None
+        path, call, verb, switch, block = head.groups()
+        route = self._routes.get(path if call is None else b"%s/{call_id}/%s" % (path, verb))
+        if route is None or route.decide is None or route.scope is None or (switch and not route.query):
+            raise NotPlain
+        fields = _fields(block)
+        length = fields.get(b"content-length", b"0")
+        if head.end() > LONGEST_HEAD or not _LENGTH.fullmatch(length) or int(length) > DECISION_LIMIT:
+            raise NotPlain
+        size = head.end() + int(length)
+        if len(data) < size:
+            return None
+        authorization = fields.get(b"authorization")
+        asked = Asked(
+            data[head.end() : size],
+            _unquoted(call) if call is not None else "",
+            switch.decode() if switch is not None else None,
+        )
+        return Request(
+            route.decide, route.scope, authorization.decode() if authorization is not None else None, asked, size
+        )
+
+    async def answer(self, request: Request, peer: str) -> bytes:
+        """The whole response. Raises nothing."""
+        try:
+            holder = self._tokens.holder(request.authorization, peer, request.scope)
+            return self._response(200, errors.JSON_HEADERS, await request.decide(request.asked, holder))
+        except Exception as exc:
+            said = errors.answer(exc)
+            return self._response(said.status, said.headers, said.body)
+
+    def _response(self, status: int, headers: dict[str, str], body: bytes) -> bytes:
+        now_s = self._clock.now().wall_ms // 1000
+        if now_s != self._dated_s:
+            self._dated_s, self._date = now_s, formatdate(now_s, usegmt=True)
+        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}Content-Length: {len(body)}\r\n"
+            f"Date: {self._date}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+def _fields(block: bytes) -> dict[bytes, bytes]:
+    pairs = _FIELD.findall(block)
+    fields = {name.lower(): value.strip() for name, value in pairs}
+    plain = (
+        len(fields) == len(pairs) <= MOST_FIELDS
+        and b"host" in fields
+        and fields.get(b"connection", _KEPT).lower() == _KEPT
+        and fields.keys().isdisjoint(_NOT_PLAIN)
+    )
+    if not plain:
+        raise NotPlain
+    return fields
+
+
+def _unquoted(call: bytes) -> str:
+    try:
+        return unquote_to_bytes(call).decode()
+    except UnicodeDecodeError:
+        raise NotPlain from None
