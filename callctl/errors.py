@@ -9,6 +9,7 @@ CallctlError
   DeckError               wrong row in a tariff deck; names the line
   UnknownCall             the call id was never seen, or was forgotten
   CallConflict            the id stands for something else already
+  Contradiction           a definition contradicts another one; names the key at fault
   InvariantViolation      our own fault: something that must not be is
 """
 
@@ -59,3 +60,11 @@ class UnknownCall(CallctlError):
 
 class CallConflict(CallctlError):
     """The id stands for something else already, or an account with a call up was to change its root."""
+
+
+class Contradiction(CallctlError, ValueError):
+    """A definition contradicts another one, or names one that does not exist. `field` is its key at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -141,12 +141,13 @@ class Tariffs(Protocol):
 
 
 class Definitions(Protocol):
-    """Writing definitions; every process follows within a second. ValueError where they contradict each other.
+    """Writing definitions; every process follows within a second. Contradiction where they contradict each other.
 
-    `put_account` raises CallConflict where the account would change its root with a call up or money held.
+    `put_account` raises CallConflict where the account would change its root with a call up or money held. With
+    `dry_run` it only says whether the account contradicts the others.
     """
 
-    async def put_account(self, account: Account) -> None: ...
+    async def put_account(self, account: Account, *, dry_run: bool = False) -> None: ...
     async def put_trunk(self, trunk: Trunk) -> None: ...
     async def put_plan(self, plan: Plan) -> None: ...
     async def put_rows(self, plan: str, rows: Sequence[Row]) -> None: ...

@@ -17,7 +17,7 @@ from callctl.http.answers import Entry, LedgerPage, Quote
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, conflict, not_found, unacceptable
 from callctl.http.fields import new_id
-from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries, whole_number
+from callctl.http.routes import Query, Route, flag, json_response, refuse_unknown_queries, whole_number
 from callctl.money import format_amount
 from callctl.ports import Books, Calls, Clock, Definitions, Tariffs
 
@@ -54,7 +54,7 @@ class Accounts:
         shown, page, new = schemas.AccountAnswer, schemas.AccountPage, "create or replace"
         put, looked, asked = (400, 404, 408, 409, 413, 415, 422, 503), (404, 503), (400, 404, 503)
         return (
-            Route("PUT", one, self.put_account, admin, new, schemas.AccountBody, shown, (), put),
+            Route("PUT", one, self.put_account, admin, new, schemas.AccountBody, shown, _DRY_RUN, put),
             Route("GET", one, self.show_account, read, "one account", None, shown, (), looked),
             Route("GET", "/v1/accounts", self.list_accounts, read, "accounts", None, page, _PAGE, (400, 503)),
             Route("POST", f"{one}/topups", self.top_up, admin, "money in", schemas.TopUpBody, Entry, (), put),
@@ -65,12 +65,15 @@ class Accounts:
         )
 
     async def put_account(self, request: web.Request, holder: Holder) -> web.Response:
+        refuse_unknown_queries(request, "dry_run")
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
         account = asked.becomes(Account, id=new_id(request.match_info["id"]))
-        directory = self._tariffs.directory
-        _refuse_foreign_ground(directory, holder.account, account)
-        await _defined(self._definitions.put_account(account))
-        root = directory.root(account.parent) if account.parent is not None else account.id
+        _refuse_foreign_ground(self._tariffs.directory, holder.account, account)
+        try:
+            await self._definitions.put_account(account, dry_run=flag(request, "dry_run"))
+        except CallConflict as exc:
+            raise conflict(str(exc), "parent") from None
+        root = self._tariffs.directory.root(account.parent) if account.parent is not None else account.id
         (balance,) = await self._books.balances(root or account.id, [account.id])
         return json_response(_with_balance(account, balance, holder.account))
 
@@ -137,7 +140,7 @@ class Accounts:
     async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))
         trunk = asked.becomes(Trunk, id=new_id(request.match_info["id"]))
-        await _defined(self._definitions.put_trunk(trunk))
+        await self._definitions.put_trunk(trunk)
         return json_response({"id": trunk.id, **asked.shown()})
 
     async def show_trunk(self, request: web.Request, _: Holder) -> web.Response:
@@ -157,6 +160,7 @@ class Accounts:
         }
 
 
+_DRY_RUN = (Query("dry_run", "`true`: only say what is wrong with it, change nothing"),)
 _PAGE = (Query("after", "the last one seen"), Query("limit", "at most so many"))
 _QUOTE = (Query("to", "the number to call", required=True), Query("from", "the caller's number"))
 
@@ -169,16 +173,6 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
         seeing.writable_account(directory, viewer, account.id)
     if account.parent is None or not seeing.may_see(directory, viewer, account.parent):
         raise HttpError(403, "forbidden", f"parent must be {viewer} or an account below it", "parent")
-
-
-async def _defined(put: Awaitable[None]) -> None:
-    """Definitions that contradict each other are the port's ValueError, a move with a call up its CallConflict."""
-    try:
-        await put
-    except ValueError as exc:
-        raise unacceptable(str(exc)) from None
-    except CallConflict as exc:
-        raise conflict(str(exc), "parent") from None
 
 
 def _shown(account: Account, viewer: str | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from callctl.errors import (
     CallConflict,
+    Contradiction,
     PortError,
     StoreUnavailable,
     SwitchUnavailable,
@@ -124,6 +125,8 @@ def _translate(error: Exception) -> HttpError | None:
             return not_found("call")
         case CallConflict():
             return conflict(str(error) or "this call_id was used before with another body", "call_id")
+        case Contradiction():
+            return unacceptable(str(error), error.field)
         case StoreUnavailable():
             return _retry_later("store_unavailable", "the store did not answer")
         case SwitchUnavailable():

@@ -13,7 +13,7 @@ from callctl.http import body, schemas
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, not_found, unacceptable
 from callctl.http.fields import new_id
-from callctl.http.routes import Query, Route, json_response, refuse_unknown_queries
+from callctl.http.routes import Query, Route, flag, json_response, refuse_unknown_queries
 from callctl.ports import Definitions, Tariffs
 from callctl.rating.deck import export_deck, import_deck
 from callctl.rating.deckdiff import DeckDiff, diff_decks
@@ -74,10 +74,7 @@ class TariffPlans:
     async def put_plan(self, request: web.Request, _: Holder) -> web.Response:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))
         plan = asked.becomes(Plan, id=new_id(request.match_info["id"]))
-        try:
-            await self._definitions.put_plan(plan)
-        except ValueError as exc:
-            raise unacceptable(str(exc)) from None
+        await self._definitions.put_plan(plan)
         return json_response({"id": plan.id, **asked.shown()})
 
     async def show_plan(self, request: web.Request, _: Holder) -> web.Response:
@@ -86,7 +83,8 @@ class TariffPlans:
 
     async def put_rows(self, request: web.Request, _: Holder) -> web.Response:
         """A deck is taken whole or not at all; what is wrong with it is said line by line."""
-        plan, dry_run = self._plan(request), _dry_run(request)
+        refuse_unknown_queries(request, "dry_run")
+        plan, dry_run = self._plan(request), flag(request, "dry_run")
         if request.content_type != CSV:
             raise HttpError(415, "unsupported_media_type", f"Content-Type: {CSV} is expected")
         if self._uploads.locked():
@@ -124,14 +122,6 @@ class TariffPlans:
         if plan is None:
             raise not_found("plan")
         return plan
-
-
-def _dry_run(request: web.Request) -> bool:
-    refuse_unknown_queries(request, "dry_run")
-    asked = request.query.get("dry_run", "false")
-    if asked not in ("true", "false"):
-        raise bad_request("true or false is expected", "dry_run")
-    return asked == "true"
 
 
 def _rows(raw: bytes, plan: Plan) -> tuple[Row, ...]:

@@ -37,12 +37,14 @@ class RedisDefinitions:
         self._tariffs = follower.tariffs
         self._clock = clock
 
-    async def put_account(self, account: Account) -> None:
+    async def put_account(self, account: Account, *, dry_run: bool = False) -> None:
         """CallConflict: it would change its root with a call up or money held."""
         async with self._known.turn:
             while True:  # until nobody else has written meanwhile
                 await self._known.catch_up()
                 self._tariffs.check_account(account)
+                if dry_run:
+                    return
                 move = await moving.prepare(self._money, self._tariffs, account, self._clock.now().wall_ms)
                 if await self._define("account", account.id, account, move=move):
                     self._tariffs.put_account(account)

@@ -18,9 +18,11 @@ class MemoryDefinitions:
         self._money = money
         self._clock = clock
 
-    async def put_account(self, account: Account) -> None:
+    async def put_account(self, account: Account, *, dry_run: bool = False) -> None:
         """CallConflict: it would change its root with a call up or money held."""
         self.tariffs.check_account(account)
+        if dry_run:
+            return
         move = await moving.prepare(self._money, self.tariffs, account, self._clock.now().wall_ms)
         self.tariffs.put_account(account)
         if move is not None:

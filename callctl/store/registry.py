@@ -1,12 +1,13 @@
 """All definitions as one process knows them: compiled, consistent, and read without waiting.
 
-What contradicts the rest is refused with ValueError and changes nothing. Readers get a `Directory` and `Deck`s that
+What contradicts the rest is refused with Contradiction and changes nothing. Readers get a `Directory` and `Deck`s that
 never change: each change puts others in their place.
 """
 
 from zoneinfo import ZoneInfo
 
 from callctl.accounts import MAX_CHAIN, Account, Directory, Kind, Trunk
+from callctl.errors import Contradiction
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
@@ -73,15 +74,18 @@ class Registry:
         _check_zone("account", account.id, account.timezone)
         before = self.accounts.get(account.id)
         if before is not None and before.currency != account.currency:
-            raise ValueError(f"account {account.id}: its currency {before.currency} cannot change")
+            raise Contradiction("currency", f"account {account.id}: its currency {before.currency} cannot change")
         if account.credit_limit is None and account.kind is not Kind.POSTPAID:
-            raise ValueError(f"account {account.id}: only a postpaid account can be without a credit limit")
+            raise Contradiction("credit_limit", "only a postpaid account can be without a credit limit")
+        stated = f"account {account.id} in {account.currency}"
         if account.parent is not None and (currency := self.accounts[account.parent].currency) != account.currency:
-            raise ValueError(f"account {account.id} in {account.currency}: its parent's currency is {currency}")
+            raise Contradiction("parent", f"{stated}: its parent's currency is {currency}")
         plan = self.plans.get(account.plan)
-        if plan is not None and plan.currency != account.currency:
-            raise ValueError(f"account {account.id} in {account.currency}: plan {plan.id} is in {plan.currency}")
-        self._check_claims(f"account {account.id}", *account.numbers, *account.source_ips)
+        if plan is None:
+            raise Contradiction("plan", f"account {account.id}: plan {account.plan} does not exist")
+        if plan.currency != account.currency:
+            raise Contradiction("plan", f"{stated}: plan {plan.id} is in {plan.currency}")
+        self._check_claims(f"account {account.id}", numbers=account.numbers, source_ips=account.source_ips)
 
     def put_account(self, account: Account) -> None:
         """ValueError: its parent is missing or below it."""
@@ -95,8 +99,10 @@ class Registry:
     def check_trunk(self, trunk: Trunk) -> None:
         """Everything that a new or changed trunk must keep."""
         if trunk.account not in self.accounts:
-            raise ValueError(f"trunk {trunk.id}: account {trunk.account} does not exist")
-        self._check_claims(f"trunk {trunk.id}", *trunk.source_ips)
+            raise Contradiction("account", f"trunk {trunk.id}: account {trunk.account} does not exist")
+        if trunk.buy_plan is not None and trunk.buy_plan not in self.plans:
+            raise Contradiction("buy_plan", f"trunk {trunk.id}: plan {trunk.buy_plan} does not exist")
+        self._check_claims(f"trunk {trunk.id}", source_ips=trunk.source_ips)
 
     def put_trunk(self, trunk: Trunk) -> None:
         before = self.trunks.get(trunk.id)
@@ -108,22 +114,23 @@ class Registry:
         levels, above = 1, account.parent
         while above is not None:
             if above not in self.accounts:
-                raise ValueError(f"account {account.id}: parent {above} does not exist")
+                raise Contradiction("parent", f"account {account.id}: parent {above} does not exist")
             if above == account.id:
-                raise ValueError(f"account {account.id} cannot be below itself")
+                raise Contradiction("parent", f"account {account.id} cannot be below itself")
             levels, above = levels + 1, self.accounts[above].parent
         before = self.accounts.get(account.id)
         if before is not None and before.parent != account.parent:
             chains = [len(self.directory.chain(below)) for below in self.directory.below(account.id)]
             levels += max(chains) - len(self.directory.chain(account.id))
         if levels > MAX_CHAIN:
-            raise ValueError(f"account {account.id}: more than {MAX_CHAIN} levels")
+            raise Contradiction("parent", f"account {account.id}: more than {MAX_CHAIN} levels")
 
-    def _check_claims(self, owner: str, *claims: str) -> None:
-        for claim in claims:
-            other = self._claims.get(claim, owner)
-            if other != owner:
-                raise ValueError(f"{claim} is claimed by {owner} and {other}")
+    def _check_claims(self, owner: str, **claims: tuple[str, ...]) -> None:
+        for field, claimed in claims.items():
+            for claim in claimed:
+                other = self._claims.get(claim, owner)
+                if other != owner:
+                    raise Contradiction(field, f"{claim} is claimed by {owner} and {other}")
 
     def _claim(self, owner: str, given_up: tuple[str, ...], claims: tuple[str, ...]) -> None:
         for claim in given_up:
@@ -138,14 +145,17 @@ class Registry:
         self._check_extends(plan)
         _check_zone("plan", plan.id, plan.timezone)
         if plan.extends is not None and plan.extends not in self.plans:
-            raise ValueError(f"plan {plan.id}: plan {plan.extends}, which it extends, does not exist")
+            raise Contradiction("extends", f"plan {plan.id}: plan {plan.extends}, which it extends, does not exist")
         related = [other for other in self.plans.values() if other.extends == plan.id or other.id == plan.extends]
         for other in related:
             if other.currency != plan.currency:
-                raise ValueError(f"plan {plan.id} in {plan.currency}: plan {other.id} is in {other.currency}")
+                raise Contradiction(
+                    "currency", f"plan {plan.id} in {plan.currency}: plan {other.id} is in {other.currency}"
+                )
         for account in self.accounts.values():
             if account.plan == plan.id and account.currency != plan.currency:
-                raise ValueError(f"plan {plan.id} in {plan.currency}: account {account.id} is in {account.currency}")
+                whose = f"account {account.id} is in {account.currency}"
+                raise Contradiction("currency", f"plan {plan.id} in {plan.currency}: {whose}")
 
     def put_plan(self, plan: Plan) -> None:
         """Its rows stay. ValueError: it would extend itself."""
@@ -172,7 +182,7 @@ class Registry:
         above = plan.extends
         while above is not None:
             if above == plan.id:
-                raise ValueError(f"plan {plan.id} cannot extend itself")
+                raise Contradiction("extends", f"plan {plan.id} cannot extend itself")
             above = self.plans[above].extends if above in self.plans else None
 
 
@@ -180,4 +190,4 @@ def _check_zone(kind: str, id: str, zone: str) -> None:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise ValueError(f"{kind} {id}: {zone!r} is not a time zone") from None
+        raise Contradiction("timezone", f"{kind} {id}: {zone!r} is not a time zone") from None

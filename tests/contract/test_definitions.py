@@ -1,6 +1,5 @@
 """Definitions: what contradicts is refused and changes nothing; what is put is there. Memory and Redis alike."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ from msgspec.structs import replace
 
 from callctl.accounts import MAX_CHAIN, Account, Kind, Trunk
 from callctl.clock import SystemClock
-from callctl.errors import CallConflict
+from callctl.errors import CallConflict, Contradiction
 from callctl.limits.concurrency import Caps
 from callctl.numbering import Number, NumberType
 from callctl.ports import Definitions
@@ -51,13 +50,16 @@ class House(msgspec.Struct):
 
 
 @pytest.fixture
-async def house(store: Any) -> AsyncIterator[House]:
+async def house(store: Any) -> House:
+    """There is a plan for every account."""
     if isinstance(store, MemoryStore):
         definitions = MemoryDefinitions(store, SystemClock())
-        yield House(definitions, definitions.tariffs, store)
+        house = House(definitions, definitions.tariffs, store)
     else:
         follower = Follower(store._link, SystemClock())
-        yield House(RedisDefinitions(store._link, store, follower, SystemClock()), follower.tariffs, store)
+        house = House(RedisDefinitions(store._link, store, follower, SystemClock()), follower.tariffs, store)
+    await house.put(Plan("standard"))
+    return house
 
 
 def account(id: str, parent: str | None = None, **fields: Any) -> Account:
@@ -86,6 +88,7 @@ async def test_a_replaced_account_gives_up_what_it_no_longer_claims(house: House
 
 
 REFUSED = {
+    "plan that is missing": (Account("new", Kind.PREPAID, "nothing"), "plan nothing does not exist"),
     "parent that is missing": (account("new", "nobody"), "parent nobody does not exist"),
     "its own parent": (account("acme", "acme"), "acme cannot be below itself"),
     "a loop": (account("acme", "shop"), "acme cannot be below itself"),
@@ -99,6 +102,7 @@ REFUSED = {
     "number of another": (account("new", numbers=("+31201234567",)), "claimed by account new and account acme"),
     "address of another": (account("new", source_ips=("192.0.2.10",)), "claimed by account new and account acme"),
     "address of a trunk": (account("new", source_ips=("192.0.2.11",)), "claimed by account new and trunk t1"),
+    "purchase plan that is missing": (Trunk("t2", "acme", buy_plan="nothing"), "plan nothing does not exist"),
     "trunk of nobody": (Trunk("t2", "nobody"), "trunk t2: account nobody does not exist"),
     "address of an account": (Trunk("t2", "acme", ("192.0.2.10",)), "claimed by trunk t2 and account acme"),
     "address of a trunk, by a trunk": (Trunk("t2", "acme", ("192.0.2.11",)), "claimed by trunk t2 and trunk t1"),
@@ -122,7 +126,7 @@ async def test_a_contradiction_is_refused_and_changes_nothing(
     await house.put(Account("lone", Kind.PREPAID, "used"), Trunk("t1", "acme", source_ips=("192.0.2.11",)))
     known = house.tariffs
     before = dict(known.accounts), dict(known.trunks), dict(known.plans)
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(Contradiction, match=why):
         await house.put(definition)
     assert (known.accounts, known.trunks, known.plans) == before
 

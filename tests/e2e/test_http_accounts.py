@@ -128,13 +128,38 @@ async def test_what_the_schema_does_not_say_is_a_400(door, change, field) -> Non
         ),
         ({"expires": "tomorrow"}, "expires"),
         ({"departments": [{"match": {}, "account": "a"}]}, "departments.0.match"),
-        ({"parent": "nobody"}, None),
+        ({"parent": "nobody"}, "parent"),
+        ({"parent": "new"}, "parent"),
+        ({"plan": "nothing"}, "plan"),
+        ({"currency": "USD"}, "plan"),
+        ({"currency": "USD", "parent": "acme"}, "parent"),
     ],
 )
 async def test_what_cannot_be_accepted_is_a_422(door, change, field) -> None:
     error = await door.refused(422, "PUT", "/v1/accounts/new", json={**LEAST, **change})
     assert error.get("field") == field
     await door.refused(404, "GET", "/v1/accounts/new")
+
+
+async def test_a_dry_run_says_what_is_wrong_and_changes_nothing(door) -> None:
+    path = "/v1/accounts/new?dry_run=true"
+    shown = await door.json("PUT", path, json={**LEAST, "parent": "reseller"})
+    assert (shown["id"], shown["parent"], shown["balance"]) == ("new", "reseller", "0.0000")
+    assert (await door.refused(422, "PUT", path, json={**LEAST, "plan": "nothing"}))["field"] == "plan"
+    await door.refused(404, "GET", "/v1/accounts/new")
+    await door.json("PUT", "/v1/accounts/acme?dry_run=true", json={**LEAST, "status": "suspended"})
+    assert (await door.json("GET", "/v1/accounts/acme"))["status"] == "active"
+    for query in ("dry_run=yes", "dry_rum=true"):
+        await door.refused(400, "PUT", f"/v1/accounts/new?{query}", json=LEAST)
+    await door.refused(404, "GET", "/v1/accounts/new")
+
+
+async def test_what_an_account_is_cannot_change(door) -> None:
+    await door.definitions.put_plan(Plan("dollars", currency="USD"))
+    changed = {**LEAST, "plan": "dollars", "currency": "USD"}
+    assert (await door.refused(422, "PUT", "/v1/accounts/acme", json=changed))["field"] == "currency"
+    below = {**LEAST, "parent": "shop"}
+    assert (await door.refused(422, "PUT", "/v1/accounts/reseller", json=below))["field"] == "parent"
 
 
 async def test_an_account_that_is_not_json(door) -> None:
@@ -160,8 +185,9 @@ async def test_an_id_is_a_plain_word(door, name) -> None:
 async def test_an_address_or_number_has_one_owner(door) -> None:
     for _ in range(2):
         await door.json("PUT", "/v1/accounts/a", json={**LEAST, "source_ips": ["192.0.2.1"], "numbers": ["+31201"]})
-    for change in ({"source_ips": ["192.0.2.1"]}, {"numbers": ["+31201"]}):
-        await door.refused(422, "PUT", "/v1/accounts/b", json={**LEAST, **change})
+    for field, claimed in {"source_ips": ["192.0.2.1"], "numbers": ["+31201"]}.items():
+        error = await door.refused(422, "PUT", "/v1/accounts/b", json={**LEAST, field: claimed})
+        assert error["field"] == field
     await door.refused(422, "PUT", "/v1/trunks/t1", json={"account": "acme", "source_ips": ["192.0.2.1"]})
 
 
@@ -253,7 +279,9 @@ async def test_a_trunk_is_read_as_it_was_put(door) -> None:
     put = await door.json("PUT", "/v1/trunks/t1", json=body)
     assert put == await door.json("GET", "/v1/trunks/t1")
     assert {**put, "caps": {"outbound": put["caps"]["outbound"]}} == {"id": "t1", **body}
-    await door.refused(422, "PUT", "/v1/trunks/t2", json={"account": "nobody"})
+    for wrong in ({"account": "nobody"}, {"buy_plan": "nothing"}):
+        error = await door.refused(422, "PUT", "/v1/trunks/t2", json=body | wrong)
+        assert error["field"] in wrong
     await door.refused(404, "GET", "/v1/trunks/t2")
 
 

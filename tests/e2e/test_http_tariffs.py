@@ -45,7 +45,7 @@ async def test_a_plan_is_read_as_it_was_put(door) -> None:
         ({"effective_ms": 1}, 400, "effective_ms"),
         ({"effective": "2026-12-01"}, 422, "effective"),
         ({"timezone": "Amsterdam"}, 422, "timezone"),
-        ({"extends": "nothing"}, 422, None),
+        ({"extends": "nothing"}, 422, "extends"),
     ],
 )
 async def test_a_wrong_plan_changes_nothing(door, change, status, field) -> None:
