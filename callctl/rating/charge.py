@@ -1,67 +1,40 @@
 """What a call costs, and how long a call some money buys: two faces of one price. Exact; rounded once.
 
     seconds        whole seconds of the call (`round_duration` of what was measured)
-    charged second a second after the free ones; `Tier.from_s` counts in these
     usage          micro-units * denominator * 60, so that a price per minute times seconds stays an integer
 
 `affordable_seconds` is the exact inverse of `charge`, in closed form: the largest unrounded cost that still
 rounds to the credit gives the last increment that it pays for. Neither takes longer for a longer call.
 """
 
-from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
 import msgspec
 
-from callctl.money import Rounding, format_rate, largest_rounding_to, round_ratio
-from callctl.rating.tariff import IncrementBasis
+from callctl.money import largest_rounding_to, round_ratio
+from callctl.rating.price import HORIZONS_S, BandPrice, Course, Price, Tier, anchored, bundled, fold_tiers, unfolded
+
+__all__ = [
+    "FREE",
+    "BandPrice",
+    "Charge",
+    "Course",
+    "Price",
+    "Tier",
+    "affordable_seconds",
+    "anchored",
+    "bundled",
+    "charge",
+    "exact_charge",
+    "first_charged_second",
+    "fold_tiers",
+    "round_duration",
+    "stretch",
+    "unfolded",
+]
 
 _QUANTA = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)  # micro-units of the last kept decimal
-
-
-class Tier(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`per_minute` / the price's denominator micro-units per minute, from charged second `from_s` on.
-
-    Its increments of `increment_s` begin exactly there.
-    """
-
-    from_s: int
-    per_minute: int
-    increment_s: int
-
-
-class Price(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
-    """Everything that a charge needs, by itself, in micro-units. A session keeps it: no reload changes it.
-
-    `tiers` ascend from second 0; an initial block is a tier of its own (30/6: one increment of 30, then 6).
-    `minimum_s`: least charged seconds, where increments are of the total and no initial block stands apart.
-    `min_charge` and `max_charge` bound the whole charge: fee, usage and extra fee.
-    """
-
-    connection_fee: int
-    denominator: int
-    tiers: tuple[Tier, ...]
-    minimum_s: int = 0
-    min_charge: int = 0
-    max_charge: int | None = None
-    grace_s: int = 0
-    free_s: int = 0
-    extra_at_s: int | None = None
-    extra_fee: int = 0
-    decimals: int = 4
-    rounding: Rounding = Rounding.HALF_UP
-    duration_rounding: Rounding = Rounding.UP
-
-    @property
-    def first_increment_s(self) -> int:
-        """The shortest time that a charged call is billed for, before rounding to increments of the total."""
-        return max(self.tiers[0].increment_s, self.minimum_s)
-
-    @property
-    def per_minute(self) -> str:
-        """The first tier's price per minute for people ("0.0800")."""
-        return format_rate(self.tiers[0].per_minute, self.denominator)
 
 
 class Charge(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -74,28 +47,6 @@ class Charge(msgspec.Struct, frozen=True, array_like=True, gc=False):
 FREE = Charge(0, 0)
 
 
-def fold_tiers(steps: Sequence[tuple[int, int, int]], *, initial_s: int, basis: IncrementBasis) -> tuple[Tier, ...]:
-    """Tiers from (from_s, per_minute, increment_s) steps as a deck states them: ascending, the first from 0.
-
-    An increment belongs to the step in which it starts, so a tier begins where the increment that runs at its
-    step's `from_s` ends, and a step in which no increment starts is gone.
-    """
-    tiers: list[Tier] = []
-    start_s = current = 0
-    if initial_s and basis is IncrementBasis.AFTER_INITIAL:
-        tiers.append(Tier(0, steps[0][1], initial_s))
-        start_s = initial_s
-    while True:
-        while current + 1 < len(steps) and steps[current + 1][0] <= start_s:
-            current += 1
-        _, per_minute, increment_s = steps[current]
-        if not tiers or (per_minute, increment_s) != (tiers[-1].per_minute, tiers[-1].increment_s):
-            tiers.append(Tier(start_s, per_minute, increment_s))
-        if current + 1 == len(steps):
-            return tuple(tiers)
-        start_s -= (start_s - steps[current + 1][0]) // increment_s * increment_s
-
-
 def round_duration(price: Price, duration_ms: int) -> int:
     """Whole seconds of a measured duration, by the price's `duration_rounding`."""
     return round_ratio(duration_ms, 1000, price.duration_rounding)
@@ -104,17 +55,19 @@ def round_duration(price: Price, duration_ms: int) -> int:
 @lru_cache(maxsize=16_384)
 def charge(price: Price, seconds: int) -> Charge:
     """What a call of `seconds` costs, rounded once. Free: 0 s, and calls within grace or free seconds."""
-    billed_s, usage = _usage(price, seconds)
+    flat = unfolded(price, seconds)
+    billed_s, usage = _usage(flat, seconds)
     if not billed_s:
         return FREE
     quantum = _QUANTA[price.decimals]
-    return Charge(billed_s, round_ratio(usage, 60 * price.denominator * quantum, price.rounding) * quantum)
+    return Charge(billed_s, round_ratio(usage, 60 * flat.denominator * quantum, price.rounding) * quantum)
 
 
 def exact_charge(price: Price, seconds: int) -> tuple[int, Fraction]:
     """Billed seconds, and the micro-units that `charge` rounds."""
-    billed_s, usage = _usage(price, seconds)
-    return billed_s, Fraction(usage, 60 * price.denominator)
+    flat = unfolded(price, seconds)
+    billed_s, usage = _usage(flat, seconds)
+    return billed_s, Fraction(usage, 60 * flat.denominator)
 
 
 def affordable_seconds(price: Price, credit_micros: int, at_most_s: int) -> int:
@@ -163,6 +116,16 @@ def _usage(price: Price, seconds: int) -> tuple[int, int]:
 
 def _last_second(price: Price, credit_micros: int) -> int | None:
     """The longest call that costs no more than the credit (0 or more); None where no length costs more."""
+    if price.course is not None:
+        for until_s in HORIZONS_S:
+            last_s = _last_flat_second(unfolded(price, until_s), credit_micros)
+            if last_s is not None and last_s < until_s:
+                return last_s
+    return _last_flat_second(unfolded(price, None), credit_micros)
+
+
+def _last_flat_second(price: Price, credit_micros: int) -> int | None:
+    """The same of a price in tiers alone."""
     micros = 60 * price.denominator
     quantum = _QUANTA[price.decimals]
     budget = largest_rounding_to(credit_micros // quantum, micros * quantum, price.rounding)
