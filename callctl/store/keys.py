@@ -6,7 +6,8 @@ cluster and one script can take all of it.
     {root}:a:<account>     hash    bal, held, floor (micro-units), and one field per channel counter
     {root}:t:<trunk>       hash    one field per channel counter
     {root}:l:<account>     stream  the ledger
-    {root}:s:<trace id>    string  the record of a call (`records.py`)
+    {root}:s:<trace id>    string  the record of a call (`lua/prelude.lua`)
+    {root}:s:<id>:run      string  the same while it runs: what has changed since
     {root}:live            zset    trace ids of calls that hold something, by the end of their lease (wall ms)
     {root}:outbox          stream  CDRs on their way to the feeds: account, payload
     {root}:op:<digest>     string  the first answer to a top-up
@@ -76,6 +77,13 @@ def session(root: str, trace_id: str) -> str:
     return f"{tag(root)}:s:{trace_id}"
 
 
+def remembered(root: str, trace_id: str) -> tuple[str, str]:
+    """The record of a call, and that of its running."""
+    record = session(root, trace_id)
+    return record, f"{record}:run"
+
+
+@lru_cache(maxsize=65_536)
 def live(root: str) -> str:
     return f"{tag(root)}:live"
 

@@ -124,7 +124,9 @@ class MemoryStore:
         held = [level.held + amount for level, amount in zip(known.session.levels, more, strict=True)]
         for account, amount in zip(accounts, more, strict=True):
             account.held += amount
-        known.session = _holding(session, held, [level.overflow for level in known.session.levels])
+        known.session = _holding(
+            records.carried_on(known.session, session), held, [level.overflow for level in known.session.levels]
+        )
         known.lease_until_ms = extension.lease_until_ms
         return Extended(session.call, tuple(account.available for account in accounts))
 

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 from msgspec.structs import replace
@@ -19,30 +20,59 @@ from callctl.limits.concurrency import Slot
 from callctl.store import keys
 
 _session = msgspec.msgpack.Decoder(Session)
-encode_session = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
+encode_session = _encode
 _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
+_FIXED = {
+    *("call", "trace_id", "setup", "direction", "a_number", "b_number", "dialled", "root", "account", "levels"),
+    *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "stated", "ceiling_s"),
+    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace"),
+    "version",  # stands in the record's first line
+}
+"""Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
 
-def is_record(answer: bytes) -> bool:
-    """A script answers with a verdict in a capital, or with the record that stands in its way."""
-    return answer[:1].isdigit()
+_CHANGING = tuple(field for field in msgspec.structs.fields(Session) if field.name not in _FIXED)
+_CHANGING_NAMES = tuple(field.name for field in _CHANGING)
+_changes = attrgetter(*_CHANGING_NAMES)
+_running = msgspec.msgpack.Decoder(
+    msgspec.defstruct("Running", [(field.name, field.type) for field in _CHANGING], array_like=True)
+)
 
 
-def decode_record(record: bytes) -> Session:
+def encode_changes(session: Session) -> bytes:
+    """Of a running call's session, what has changed or may change yet."""
+    return _encode(_changes(session))
+
+
+def carried_on(admitted: Session, now: Session | msgspec.Struct) -> Session:
+    """The session as it was admitted, with what has changed since."""
+    return replace(admitted, **dict(zip(_CHANGING_NAMES, _changes(now), strict=True)))
+
+
+def decode_record(record: bytes, running: bytes | None = None) -> Session:
     """The session as remembered, with the version, the holds and the overflow that the scripts wrote.
 
-    Until it is written again the record has what the taking script answered: whoever asks is told the same.
+    The record has what the taking script answered: whoever asks is told the same. `running`: that of its running.
     """
-    head, _, body = record.partition(b"\n\n")
-    first, answer, *lines = head.split(b"\n")
-    version, session = int(first.split(b" ", 1)[0]), _session.decode(body)
-    taken = [line.split(b" ", 3) for line in lines]
+    first, answer, taken, body = _parts(record)
+    session = _session.decode(body)
     if answer.startswith(b"T ") and not session.first_granted_s:
         session, _ = admitted(session, _first_answer(session, answer, taken))
-    session = replace(session, version=version)
+    if running is not None:
+        first, _, taken, body = _parts(running)
+        session = carried_on(session, _running.decode(body))
     held = [(int(words[1]), words[2] == b"1") for words in taken if words[1] != b"-"]
     levels = [replace(lv, held=h, overflow=o) for lv, (h, o) in zip(session.levels, held, strict=False)]
-    return replace(session, levels=(*levels, *session.levels[len(levels) :]))
+    version = int(first.split(b" ", 1)[0])
+    return replace(session, version=version, levels=(*levels, *session.levels[len(levels) :]))
+
+
+def _parts(record: bytes) -> tuple[bytes, bytes, list[list[bytes]], bytes]:
+    """First line, answer, the words of what is taken where, and what is in msgpack."""
+    head, _, body = record.partition(b"\n\n")
+    first, answer, *lines = head.split(b"\n")
+    return first, answer, [line.split(b" ", 3) for line in lines], body
 
 
 def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[bytes]]) -> Taken:

@@ -7,8 +7,7 @@ within its deadline and with the same nonce: if the first was carried out after 
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -32,6 +31,10 @@ READS_AT_ONCE: Final = 32  # commands in one go
 RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
 
 
+Remembered = tuple[bytes | None, bytes | None]
+"""The record of a call, and that of its running; None where there is none."""
+
+
 class Difference(msgspec.Struct, frozen=True):
     """A figure of an account or trunk that was not what its live calls add up to, and now is."""
 
@@ -48,7 +51,7 @@ class RedisStore:
         self._link = link
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
-        self._extensions = Together(partial(self._run, scripts.EXTEND))
+        self._extensions = Together(self._extend, _extended)
 
     # ---- Takes
 
@@ -79,8 +82,8 @@ class RedisStore:
         claim = None if take.probe or take.dry else self._link.call(*_remember(session))
         touched = (keys.session(root, trace_id), keys.live(root), *hashes, *attempts)
         answer = await self._run(scripts.ADMIT, touched, arguments)
-        if records.is_record(answer):
-            return Existing(records.decode_record(answer))
+        if isinstance(answer, list):
+            return Existing(records.decode_record(*answer))
         decided = records.decode_admission(take, answer)
         namesake = None if claim is None else await self._namesake(claim, session)
         if namesake is None:
@@ -99,39 +102,28 @@ class RedisStore:
         root: Any = None if is_new else await self._link.call("GET", keys.call(session.trace_id))
         if root is None or root.decode() == session.root:
             return None
-        record: Any = await self._link.call("GET", keys.session(root.decode(), session.trace_id))
-        namesake = _understood(record)
+        namesake = _understood(await self._remembered(root.decode(), session.trace_id))
         if namesake is not None and namesake.state is not State.REFUSED:
             return namesake
         await self._link.call("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S)
         return None
 
-    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
+    def extend(self, extension: Extension) -> "asyncio.Future[Extended | ExtendRefused | Existing]":
         """Hold more at all levels or at none. Existing: the record is not what the caller saw.
 
         UnknownCall: the store has lost the call (a failover, a restore): it has to be admitted anew.
         """
-        session = extension.session
-        answer = await self._extensions.ask(
-            (keys.session(session.root, session.trace_id), keys.live(session.root)),
-            (
-                self._nonce(),
-                session.version,
-                1 if extension.force else 0,
-                extension.lease_until_ms,
-                session.trace_id,
-                records.encode_session(session),
-                len(extension.more),
-                *extension.more,
-            ),
+        session, more = extension.session, extension.more
+        root, trace_id = session.root, session.trace_id
+        force, changes = 1 if extension.force else 0, records.encode_changes(session)
+        return self._extensions.ask(
+            session,
+            (keys.session(root, trace_id), keys.live(root)),
+            (session.version, force, extension.lease_until_ms, trace_id, changes, len(more), *more),
         )
-        if answer == b"U":
-            raise UnknownCall(str(session.call))
-        if answer.startswith(b"X"):
-            raise Rejected(answer[2:].decode("utf-8", "replace"))
-        if records.is_record(answer):
-            return Existing(records.decode_record(answer))
-        return records.decode_extension(session, answer)
+
+    def _extend(self, touched: Sequence[str], arguments: Sequence[Argument]) -> Awaitable[Any]:
+        return self._run(scripts.EXTEND, touched, (self._nonce(), *arguments))
 
     async def settle(self, settlement: Settlement) -> Existing | None:
         """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
@@ -163,7 +155,7 @@ class RedisStore:
             arguments,
             ahead=() if session.version else _remember(session),
         )
-        return Existing(records.decode_record(answer)) if records.is_record(answer) else None
+        return Existing(records.decode_record(*answer)) if isinstance(answer, list) else None
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         """Move money once per id. CallConflict: the id stands for another movement. ValueError: beyond counting."""
@@ -209,8 +201,8 @@ class RedisStore:
         root: Any = await self._link.call("GET", keys.call(trace_id))
         if root is None:
             return None
-        record: Any = await self._link.call("GET", keys.session(root.decode(), trace_id))
-        return None if record is None else records.decode_record(record)
+        record, running = await self._remembered(root.decode(), trace_id)
+        return None if record is None else records.decode_record(record, running)
 
     async def live(self, roots: Sequence[str]) -> list[Session]:
         """Every call that holds something, by the end of its lease, root by root."""
@@ -230,11 +222,16 @@ class RedisStore:
         waiting = iter(calls)
         while some := tuple(itertools.islice(waiting, RECORDS_AT_ONCE)):
             found = await self._all(
-                ("MGET", *(keys.session(root, id.decode()) for _, id in of_root))
+                ("MGET", *(key for _, id in of_root for key in keys.remembered(root, id.decode())))
                 for root, of_root in itertools.groupby(some, itemgetter(0))
             )
-            sessions += filter(None, map(_understood, itertools.chain.from_iterable(found)))
+            texts = itertools.chain.from_iterable(found)
+            sessions += filter(None, map(_understood, zip(texts, texts, strict=True)))
         return sessions
+
+    async def _remembered(self, root: str, trace_id: str) -> Remembered:
+        texts: Any = await self._link.call("MGET", *keys.remembered(root, trace_id))
+        return tuple(texts)
 
     # ---- Books
 
@@ -279,14 +276,25 @@ class RedisStore:
         return answers
 
 
-def _understood(record: bytes | None) -> Session | None:
+def _extended(session: Session, answer: Any) -> Extended | ExtendRefused | Existing:
+    if isinstance(answer, list):
+        return Existing(records.decode_record(*answer))
+    if answer == b"U":
+        raise UnknownCall(str(session.call))
+    if answer.startswith(b"X"):
+        raise Rejected(answer[2:].decode("utf-8", "replace"))
+    return records.decode_extension(session, answer)
+
+
+def _understood(remembered: Remembered) -> Session | None:
     """One call that cannot be read (written by a later version, say) must not keep all others from being taken up."""
+    record, running = remembered
+    if record is None:
+        return None
     try:
-        return None if record is None else records.decode_record(record)
+        return records.decode_record(record, running)
     except (msgspec.MsgspecError, ValueError) as error:
-        log.error(
-            "a remembered call cannot be read", error=str(error), head=(record or b"")[:80].decode("ascii", "replace")
-        )
+        log.error("a remembered call cannot be read", error=str(error), head=record[:80].decode("ascii", "replace"))
         return None
 
 

@@ -28,6 +28,37 @@ async def test_a_session_comes_back_as_it_went(store):
     assert await store.by_trace(rich.trace_id) == replace(rich, version=1)
 
 
+async def test_a_running_call_comes_back_with_what_has_changed(store):
+    proposed = take(session(accounts=("shop", ROOT), granted_s=10))
+    await store.admit(proposed)
+    first = await store.find(proposed.session.call)
+    now = replace(
+        first,
+        state=State.ANSWERED,
+        alerting=NOW.plus_ms(900),
+        answered=NOW.plus_ms(2_000),
+        answer_stated=True,
+        warned_s=30,
+        granted_s=30,
+        slice_s=20,
+        wanted_s=50,
+        affordable_s=None,
+        warn_due=True,
+        cut=True,
+        tries=3,
+    )
+    for version, more in ((1, (7, 9)), (2, (0, 5))):
+        await store.extend(extension(replace(now, version=version), *more, force=True))
+    levels = (replace(first.levels[0], held=7), replace(first.levels[1], held=14))
+    expected = replace(now, version=3, levels=levels)
+    assert await store.find(first.call) == expected
+    assert await store.live([ROOT]) == [expected]
+    assert await store.lapsed([ROOT], LEASE_MS, 1) == [expected]
+    assert await store.admit(proposed) == Existing(expected)
+    assert await store.extend(extension(now, 0, 0)) == Existing(expected)
+    assert await store.settle(settlement(now)) == Existing(expected)
+
+
 async def test_what_the_take_was_answered_is_remembered(store):
     await store.top_up(top_up(1_000_000))
     call = session(accounts=("shop", ROOT), trunk="t1", granted_s=10, wanted_s=10, trace=b"")

@@ -111,14 +111,23 @@ async def test_a_server_that_forgot_the_scripts(link, redis_store):
     assert await redis_store.recount(ROOT, [ROOT]) == []
 
 
-async def test_an_admission_is_five_commands(link, redis_store):
+async def test_an_admission_is_six_commands(link, redis_store):
     await redis_store.top_up(top_up(100))
     await redis_store.admit(take(session("c1"), 10))
     await link.call("CONFIG", "RESETSTAT")
     await redis_store.admit(take(session("c2"), 10))
     stats = (await link.call("INFO", "commandstats")).decode().split()
     counted = {line.partition(":")[0][8:]: int(line.split("=")[1].split(",")[0]) for line in stats if "=" in line}
-    assert counted == {"evalsha": 1, "get": 1, "hmget": 1, "hset": 1, "set": 2, "zadd": 1, "config|resetstat": 1}
+    assert counted == {
+        "evalsha": 1,
+        "get": 1,
+        "hmget": 1,
+        "hset": 1,
+        "set": 2,
+        "del": 1,
+        "zadd": 1,
+        "config|resetstat": 1,
+    }
 
 
 async def test_a_record_can_be_read_by_people(link, redis_store):
@@ -129,6 +138,40 @@ async def test_a_record_can_be_read_by_people(link, redis_store):
     first, *lines = record.partition(b"\n\n")[0].decode().split("\n")
     assert (first.split()[0], first.split()[2]) == ("1", "live")
     assert lines == ["T 0 0 70 0 0 0", "{acme}:t:line%201 - 0 outbound", "{acme}:a:acme 30 0 outbound total"]
+
+
+async def test_what_never_changes_of_a_running_call_is_written_once(link, redis_store):
+    call = await admitted(redis_store, take(session(trace=b"x" * 1_000)))
+    key, running = keys.remembered(ROOT, call.trace_id)
+    record = await link.call("GET", key)
+    await redis_store.extend(extension(call, 0))
+    assert await link.call("GET", key) == record
+    assert 0 < await link.call("STRLEN", running) < 200
+    await redis_store.settle(settlement(replace(call, version=2)))
+    assert await link.call("EXISTS", running) == 0
+
+
+@pytest.mark.parametrize("version", [2, 1])
+async def test_a_running_call_whose_record_was_lost(link, redis_store, version):
+    await redis_store.top_up(top_up(100))
+    call = await admitted(redis_store, take(session(), 30))
+    await redis_store.extend(extension(call, 20))
+    await link.call("DEL", keys.session(ROOT, call.trace_id))
+    if version == 1:  # which nobody can be told what is instead
+        with pytest.raises(UnknownCall):
+            await redis_store.extend(extension(call, 20))
+    assert await redis_store.settle(settlement(replace(call, version=version), 40)) is None
+    assert await figures(redis_store) == (60, 0, {})
+
+
+async def test_what_is_left_of_a_lost_call_does_not_speak_for_its_new_record(link, redis_store):
+    await redis_store.top_up(top_up(100))
+    call = await admitted(redis_store, take(session(), 30))
+    await redis_store.extend(extension(call, 20))
+    await link.call("DEL", keys.session(ROOT, call.trace_id))
+    again = await admitted(redis_store, take(session(), 10))
+    assert (await redis_store.find(call.call)).version == 1
+    assert await redis_store.extend(extension(again, 5)) == Extended(call.call, (35,))
 
 
 async def test_how_long_calls_are_remembered(link, redis_store):
@@ -181,6 +224,7 @@ async def test_a_recount_of_what_is_right_finds_nothing(redis_store):
     for number in range(3):
         call = session(f"c{number}", ("shop", ROOT), trunk="t1")
         await admitted(redis_store, take(call, 50, trunk_slots=(Slot("outbound"),)))
+    await redis_store.extend(extension(replace(call, version=1), 10, 20))
     await redis_store.settle(settlement(session("c0", ("shop", ROOT), trunk="t1", version=1), 40, 30))
     assert await redis_store.recount(ROOT, ["shop", ROOT, "nobody"], ["t1"]) == []
 

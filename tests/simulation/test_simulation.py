@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
+from callctl.call.events import Extended
+from callctl.store.memory import MemoryStore
 from tests.simulation.faults import Faults
 from tests.simulation.world import simulate
 
@@ -29,6 +32,25 @@ def test_without_faults_every_call_that_was_answered_is_recorded_to_the_millisec
     answered = [call for call in world.calls.values() if call.answered_ms is not None]
     assert len(answered) > 5
     assert not any(call.harmed for call in answered)
+
+
+def test_nothing_else_of_a_running_call_changes_than_what_is_saved_of_it(monkeypatch) -> None:
+    extend, saved, unlike = MemoryStore.extend, [], []
+
+    async def compared(store, extension):
+        answer = await extend(store, extension)
+        if isinstance(answer, Extended):
+            session = extension.session
+            saved.append(await store.by_trace(session.trace_id))
+            if replace(saved[-1], levels=session.levels, version=session.version) != session:
+                unlike.append((session, saved[-1]))
+        return answer
+
+    monkeypatch.setattr(MemoryStore, "extend", compared)
+    for seed in range(20):
+        simulate(seed)
+    assert not unlike
+    assert len(saved) > 100
 
 
 def test_a_seed_tells_the_same_story_in_every_process() -> None:

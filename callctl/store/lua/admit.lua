@@ -5,15 +5,15 @@
 --       trace id, session, number of hashes, per hash: hold ("-": a trunk), hold with overflow, number of counters,
 --                                             per counter: name, limit, hard limit (both "" where there is none),
 --       number of rates, per rate: attempts per second
--- Answer  the record of a call that is known already, else words:
+-- Answer  what is remembered of a call that is known already, else words:
 --         T (taken) or R (refused), the first rate that is used up (0: none),
 --         per hash: what is available (T: after, R: before; "-": unlimited), overflow (0 | 1),
 --                   in use per counter, this call not counted. A trunk has the last only.
 
 local nonce, version, mode, force, lease, trace_id, session = unpack(ARGV, 1, 7)
-local known = read(KEYS[1])
+local known = parse(redis.call('GET', KEYS[1]))
 if known and known.state ~= 'refused' then
-  return known.nonce == nonce and known.answer or known.text
+  return known.nonce == nonce and known.answer or remembered(KEYS[1])
 end
 
 local fits = true
@@ -75,6 +75,7 @@ local answer = (goes and 'T 0 ' or 'R ' .. digits(exceeded) .. ' ') .. table.con
 if goes and mode == 'take' then
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
   redis.call('SET', KEYS[1], record(version, nonce, 'live', answer, table.concat(taken), session))
+  redis.call('DEL', running(KEYS[1]))  -- of a call whose record was lost
   redis.call('ZADD', KEYS[2], lease, trace_id)
 end
 return answer

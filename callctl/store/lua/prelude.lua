@@ -9,23 +9,39 @@
 -- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. What is given back is what these lines say, not
 -- what a caller remembers. Their hashes share the record's hash tag, and so its slot of a cluster.
 -- The nonce is that of the request: seeing it again, a script repeats its answer and does nothing.
+--
+-- A call is extended again and again, and most of its session never changes. So extend leaves the record alone and
+-- writes another beside it, at <key>:run: the same lines, and of the session only what changes while a call runs.
+-- Until the call ends that one says how it stands.
+--
 -- Amounts are doubles here: exact below 2^53, but only `digits` may turn one into text.
 
 local function digits(amount)
   return string.format('%d', amount)
 end
 
+local function running(key)
+  return key .. ':run'
+end
+
 local function parse(text)
   if not text then return nil end
   local version, nonce, state, answer, lines_at = string.match(text, '^(%d+) (%S+) (%S+)\n([^\n]*)\n()')
   return {
-    text = text, version = version, nonce = nonce, state = state, answer = answer,
+    version = version, nonce = nonce, state = state, answer = answer,
     lines = string.sub(text, lines_at, string.find(text, '\n\n', lines_at - 1, true)),
   }
 end
 
+-- How the call stands; nil where it is not known.
 local function read(key)
-  return parse(redis.call('GET', key))
+  return parse(redis.call('GET', running(key))) or parse(redis.call('GET', key))
+end
+
+-- The record and that of its running, for a caller who saw the call otherwise; nil where the record was lost.
+local function remembered(key)
+  local record = redis.call('GET', key)
+  return record and {record, redis.call('GET', running(key)) or nil} or nil
 end
 
 local function lines(record)

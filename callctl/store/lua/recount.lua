@@ -18,17 +18,14 @@ local function count(record)
   end
 end
 
-local live = redis.call('ZRANGE', KEYS[1], 0, -1)
-for first = 1, #live, 1000 do
-  local keys = {}
-  for n = first, math.min(first + 999, #live) do keys[#keys + 1] = ARGV[1] .. live[n] end
-  for n, text in ipairs(redis.call('MGET', unpack(keys))) do
-    local known = parse(text)
-    if known and known.state == 'live' then
-      count(known)
-    else
-      redis.call('ZREM', KEYS[1], live[first + n - 1])
-    end
+for _, trace_id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local key = ARGV[1] .. trace_id
+  local known = read(key)
+  if known and known.state == 'live' then
+    count(known)
+  else
+    redis.call('ZREM', KEYS[1], trace_id)
+    redis.call('DEL', running(key))
   end
 end
 

@@ -4,14 +4,15 @@
 -- ARGV  nonce, version that the caller saw, state (ended | refused), seconds to remember it, trace id, session,
 --       call, time of the posts (ms), number of posts, per post: id, kind, amount as it moves the balance,
 --       number of CDRs, per CDR: account, payload
--- Answer  S when done; the record when it is not what the caller saw
+-- Answer  S when done; what is remembered when it is not what the caller saw
 
 local nonce, version, state, ttl_s, trace_id, session, call, at_ms = unpack(ARGV, 1, 8)
 local known = read(KEYS[1])  -- a record that was lost does not keep its call from being paid
 if known then
   if known.nonce == nonce then return known.answer end
   local anew = known.state == 'refused' and version == '0'
-  if known.version ~= version and not anew then return known.text end
+  local otherwise = known.version ~= version and not anew and remembered(KEYS[1])
+  if otherwise then return otherwise end
   for hash, held, _, counters in lines(known) do
     local names = fields(counters, held ~= '-' and 'held' or nil)
     local back = {'HSET', hash}
@@ -34,5 +35,6 @@ for cdr = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
   redis.call('XADD', KEYS[3], '*', 'account', ARGV[cdr], 'payload', ARGV[cdr + 1])
 end
 redis.call('SET', KEYS[1], record(digits(version + 1), nonce, state, 'S', '', session), 'EX', ttl_s)
+redis.call('DEL', running(KEYS[1]))
 redis.call('ZREM', KEYS[2], trace_id)
 return 'S'
