@@ -5,11 +5,12 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from callctl.cli.client import Client, Json, client_options, segment
-from callctl.cli.exits import Exit, WrongUseError
+from callctl.cli.exits import Exit, SaidNoError, WrongUseError
 from callctl.cli.terminal import clock_time, print_json, print_table, say
 
 _READ_ONLY = ("balance", "held", "available", "channels")
@@ -66,7 +67,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    account = Client.of(arguments).get(f"/v1/accounts/{segment(arguments.id)}")
+    account = Client.of(arguments).get(_path(arguments.id))
     if arguments.json:
         print_json(account)
     else:
@@ -76,14 +77,60 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _put(arguments: argparse.Namespace) -> int:
     client = Client.of(arguments)
-    for definition in definitions(arguments.file):
-        body = {key: value for key, value in definition.items() if key not in ("id", *_READ_ONLY)}
-        account = client.put(f"/v1/accounts/{segment(definition['id'])}", body)
+    wanted = _parents_first(arguments.file)
+    if mistakes := tuple(_mistakes(client, wanted)):
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise SaidNoError(f"{count}, nothing was put:", mistakes)
+    for done, (account_id, body) in enumerate(wanted.items()):
+        try:
+            account = client.put(_path(account_id), body)
+        except SaidNoError as no:
+            raise SaidNoError(f"{account_id}: {no}; of {len(wanted)} accounts {done} were put before it") from no
         if arguments.json:
             print_json(account)
         else:
             say(f"put {account['id']}")
     return Exit.OK
+
+
+def _path(account_id: str) -> str:
+    return f"/v1/accounts/{segment(account_id)}"
+
+
+def _parents_first(file: str) -> dict[str, Json]:
+    """The definitions of a file by id, each behind its parent where that is among them. WrongUseError otherwise."""
+    bodies: dict[str, Json] = {}
+    for definition in definitions(file):
+        if definition["id"] in bodies:
+            raise WrongUseError(f"{file}: account {definition['id']} is there twice")
+        bodies[definition["id"]] = {k: v for k, v in definition.items() if k not in ("id", *_READ_ONLY)}
+    order = TopologicalSorter({each: filter(None, [_parent(bodies, each)]) for each in bodies})
+    try:
+        return {each: bodies[each] for each in order.static_order()}
+    except CycleError as loop:
+        raise WrongUseError(f"{file}: accounts that are above themselves: {', '.join(loop.args[1])}") from loop
+
+
+def _parent(bodies: dict[str, Json], account_id: str) -> str | None:
+    """The account above, where it is among them."""
+    parent = bodies[account_id].get("parent")
+    return parent if isinstance(parent, str) and parent in bodies else None
+
+
+def _mistakes(client: Client, wanted: dict[str, Json]) -> Iterator[str]:
+    """What the daemon would refuse. What is new is tried below the nearest account that is not of the same file."""
+    for account_id, body in wanted.items():
+        above = account_id
+        while parent := _parent(wanted, above):
+            above = parent
+        try:
+            client.put(_path(account_id), {**body, "parent": wanted[above].get("parent")}, dry_run="true")
+        except SaidNoError as no:
+            yield f"{account_id}: {no}"
+            continue
+        nearest = _parent(wanted, account_id)
+        if nearest and wanted[nearest].get("currency", "EUR") != body.get("currency", "EUR"):
+            yield f"{account_id}: currency: its parent {nearest} has another one"
 
 
 def definitions(file: str) -> list[Json]:
@@ -106,7 +153,7 @@ def _topup(arguments: argparse.Namespace) -> int:
     body = {"id": arguments.payment or f"cli-{secrets.token_hex(8)}", "amount": arguments.amount}
     if arguments.note:
         body["note"] = arguments.note
-    entry = Client.of(arguments).post(f"/v1/accounts/{segment(arguments.id)}/topups", body)
+    entry = Client.of(arguments).post(f"{_path(arguments.id)}/topups", body)
     if arguments.json:
         print_json(entry)
     else:
@@ -131,7 +178,7 @@ def _ledger(arguments: argparse.Namespace) -> int:
 
 def _entries(client: Client, account: str, after: str) -> Iterator[Json]:
     while True:
-        page = client.get(f"/v1/accounts/{segment(account)}/ledger", after=after or None)
+        page = client.get(f"{_path(account)}/ledger", after=after or None)
         yield from page["entries"]
         if not page["entries"]:
             return

@@ -95,8 +95,8 @@ class Client:
     def post(self, path: str, body: Json) -> Json:
         return self._json("POST", path, json.dumps(body).encode())
 
-    def put(self, path: str, body: Json) -> Json:
-        return self._json("PUT", path, json.dumps(body).encode())
+    def put(self, path: str, body: Json, **query: object) -> Json:
+        return self._json("PUT", path, json.dumps(body).encode(), query=query)
 
     def delete(self, path: str, **query: object) -> Json:
         return self._json("DELETE", path, query=query)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from callctl import __version__
+from callctl.rating.tariff import Plan
 from tests.e2e.command import CALLCTL, Ended, callctl
 from tests.e2e.front_door import NL_MOB, FrontDoor
 from tests.waiting import until
@@ -174,9 +175,76 @@ async def test_accounts_are_put_shown_and_put_again(run: Run, tmp_path: Path) ->
     assert (await run("account", "put", "new.json")).out == "put new\n"
     shown = (await run("account", "show", "new", "--json")).json
     assert shown["warnings"]["seconds"] == [60, 30]
-    again = await run("account", "put", "-", "--json", stdin=json.dumps([shown, shown]))
+    again = await run("account", "put", "-", "--json", stdin=json.dumps(shown))
     assert again.status == 0, again.err
-    assert again.jsons == [shown, shown]
+    assert again.json == shown
+
+
+NEW = {"kind": "prepaid", "plan": "retail"}
+
+
+async def test_accounts_of_a_file_are_put_parents_first(run: Run, door: FrontDoor) -> None:
+    family = [
+        {"id": "child", "parent": "mother", **NEW},
+        {"id": "mother", "parent": "grandmother", **NEW},
+        {"id": "grandmother", "parent": "acme", **NEW},
+    ]
+    for _ in range(2):
+        done = await run("account", "put", "-", stdin=json.dumps(family))
+        assert (done.status, done.out.splitlines()) == (0, ["put grandmother", "put mother", "put child"]), done.err
+    chain = door.tariffs.directory.chain("child")
+    assert [account.id for account in chain] == ["child", "mother", "grandmother", "acme"]
+
+
+async def test_of_a_file_with_mistakes_nothing_is_put_and_each_is_told(run: Run, door: FrontDoor) -> None:
+    listed = [
+        {"id": "good", **NEW},
+        {"id": "planless", **NEW, "plan": "nothing"},
+        {"id": "orphan", **NEW, "parent": "nobody"},
+        {"id": "below", **NEW, "parent": "orphan"},
+        {"id": "rich", **NEW, "credit_limit": "+1"},
+        {"id": "odd", **NEW, "parent": ["good"]},
+        {"id": "foreign", **NEW, "parent": "good", "currency": "EUR"},
+        {"id": "dollars", **NEW, "plan": "dollars", "currency": "USD"},
+        {"id": "mixed", **NEW, "parent": "dollars"},
+    ]
+    await door.definitions.put_plan(Plan("dollars", currency="USD"))
+    done = await run("account", "put", "-", stdin=json.dumps(listed))
+    assert (done.status, done.out) == (1, "")
+    first, *lines = done.err.splitlines()
+    assert first == "callctl: 6 mistakes, nothing was put:"
+    assert sorted(line.strip().partition(" (")[0] for line in lines) == [
+        "below: parent: account below: parent nobody does not exist",
+        "mixed: currency: its parent dollars has another one",
+        "odd: parent: Input should be a valid string",
+        "orphan: parent: account orphan: parent nobody does not exist",
+        "planless: plan: account planless: plan nothing does not exist",
+        "rich: credit_limit: '+1' is not a decimal number",
+    ]
+    assert not {account["id"] for account in listed} & door.tariffs.directory.accounts.keys()
+
+
+@pytest.mark.parametrize(
+    ("listed", "reason"),
+    [
+        ([{"id": "a", **NEW}, {"id": "a", **NEW}], "account a is there twice"),
+        ([{"id": "a", "parent": "a", **NEW}], "above themselves: a, a"),
+        ([{"id": "a", "parent": "b", **NEW}, {"id": "b", "parent": "a", **NEW}], "above themselves: "),
+    ],
+)
+async def test_a_file_that_contradicts_itself(run: Run, listed: list[object], reason: str) -> None:
+    done = await run("account", "put", "-", stdin=json.dumps(listed))
+    assert (done.status, done.out) == (2, "")
+    assert reason in done.err
+
+
+async def test_what_only_the_putting_shows_names_the_account_and_what_was_put(run: Run, door: FrontDoor) -> None:
+    await start_call(door, "c1")
+    listed = [{"id": "other", **NEW}, {"id": "acme", "parent": "reseller", **NEW}]
+    done = await run("account", "put", "-", stdin=json.dumps(listed))
+    assert (done.status, done.out) == (1, "put other\n")
+    assert done.err.startswith("callctl: acme: parent: account acme cannot leave acme")
+    assert done.err.endswith("of 2 accounts 1 were put before it\n")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"kind": "prepaid"}', '"x"'])
@@ -189,7 +257,8 @@ async def test_a_file_that_is_no_account_is_refused(run: Run, text: str) -> None
 async def test_the_field_at_fault_is_named(run: Run) -> None:
     done = await run("account", "put", "-", stdin='{"id": "x", "kind": "prepaid", "plan": "retail", "credit": "1"}')
     assert done.status == 1
-    assert done.err == "callctl: credit: unknown field 'credit' (400 bad_request)\n"
+    mistake = "x: credit: unknown field 'credit' (400 bad_request)"
+    assert done.err == f"callctl: 1 mistake, nothing was put:\n  {mistake}\n"
 
 
 async def test_accounts_are_listed_and_one_is_shown(run: Run) -> None:
