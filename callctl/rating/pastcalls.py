@@ -1,0 +1,135 @@
+"""Calls of the past as their CDRs tell them (`call/cdr.py` writes these), for rating them anew."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import msgspec
+
+from callctl.money import parse_amount
+from callctl.numbering import DialRules, Number, normalise
+from callctl.rating.tariff import Direction
+
+UNFINISHED_AT_MOST = 10_000
+"""Calls that wait for the record of a reseller. A feed writes a call's records one after the other."""
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+_NO_RULES = DialRules()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@lru_cache(maxsize=65_536)
+def _micros(amount: str) -> int:
+    return parse_amount(amount)
+
+
+class PastRecord(msgspec.Struct, frozen=True, gc=False):
+    """What rating anew needs of a CDR. ValueError (in decoding, msgspec.ValidationError) for a wrong amount."""
+
+    id: str
+    call_id: str
+    switch: str
+    account: str | None
+    role: str
+    direction: Direction
+    to: str
+    setup_time: Time
+    duration_ms: Count
+    duration_s: Count
+    plan: str | None
+    charge: str
+    currency: str | None
+    verdict: Literal["allowed", "refused"]
+    parent: str | None = None
+    corrects: str | None = None
+    destination: str | None = None
+    type: str | None = None
+    row: str | None = None
+    answer_time: Time | None = None
+    unbilled_s: Count = 0
+    bundle_s: Count = 0
+    buy_plan: str | None = None
+    surcharge: str = "0"
+    cost: str | None = None
+    exempt: bool = False
+    refusal: str | None = None
+    q850: int | None = None
+    released_by: str | None = None
+    estimated: bool = False
+
+    def __post_init__(self) -> None:
+        for amount in (self.charge, self.surcharge, self.cost):
+            if amount is not None:
+                _micros(amount)
+
+    @property
+    def setup_ms(self) -> int:
+        return (self.setup_time - _EPOCH) // _MILLISECOND
+
+    @property
+    def revenue(self) -> int:
+        """What the payer was charged, with its surcharge, before taxes. Micro-units."""
+        return _micros(self.charge) + _micros(self.surcharge)
+
+    @property
+    def surcharged(self) -> int:
+        return _micros(self.surcharge)
+
+    @property
+    def paid(self) -> int | None:
+        """What the payer's seller paid, in micro-units; None where nobody knows."""
+        return None if self.cost is None else _micros(self.cost)
+
+    @property
+    def may_be_corrected(self) -> bool:
+        """Whether nobody saw the call's end, so that a correction may follow."""
+        unseen = self.answer_time is None and self.q850 is None and self.released_by is None
+        return self.estimated or (unseen and self.verdict == "allowed")
+
+
+Chain = tuple[PastRecord, ...]
+"""The records of one call: its payer's first, then those of every reseller above it."""
+
+
+class Chains:
+    """Puts the records of each call together, as they come in the order of a feed."""
+
+    def __init__(self) -> None:
+        self._unfinished: dict[tuple[str, str], list[PastRecord]] = {}
+
+    def add(self, record: PastRecord) -> Iterator[Chain]:
+        """What is whole with this record: an unanswered call has no other, an answered one ends at its root."""
+        key = (record.switch, record.call_id)
+        begun = self._unfinished.get(key)
+        if begun is not None and begun[-1].parent != record.account:
+            yield tuple(self._unfinished.pop(key))
+            begun = None
+        if record.parent is None or record.answer_time is None:
+            yield (*self._unfinished.pop(key, ()), record)
+        elif begun is not None:
+            begun.append(record)
+        else:
+            self._unfinished[key] = [record]
+            if len(self._unfinished) > UNFINISHED_AT_MOST:
+                yield tuple(self._unfinished.pop(next(iter(self._unfinished))))
+
+    def rest(self) -> Iterator[Chain]:
+        """Calls of which the record of a reseller never came."""
+        yield from map(tuple, self._unfinished.values())
+        self._unfinished.clear()
+
+
+@lru_cache(maxsize=65_536)
+def number_of(to: str) -> Number | None:
+    """The number that a CDR names; a short code's target, which need not be in its plan, too."""
+    number = normalise(to, _NO_RULES)
+    if number is not None or not to.startswith("+"):
+        return number
+    try:
+        return normalise("1", DialRules(short_codes={"1": to}))
+    except ValueError:
+        return None
