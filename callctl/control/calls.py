@@ -67,7 +67,14 @@ class CallControl:
         self.policy = policy
         self.deadlines = Deadlines(clock, self.receive)
         self.performer = Performer(
-            takes, switches, self.deadlines, journal, observer, forget=self._forget, settled=wake
+            takes,
+            switches,
+            self.deadlines,
+            journal,
+            observer,
+            decided=self._decided,
+            forget=self._forget,
+            settled=wake,
         )
         self._boxes: dict[CallKey, Mailbox] = {}
         self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
@@ -214,11 +221,10 @@ class CallControl:
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
-        now = self._clock.now()
-        after, effects = machine.advance(session, event, now, self.policy)
-        if not DECIDING.isdisjoint(map(type, effects)):
-            self._observer.decided(after, now.since_ms(session.setup) / 1000)
-        return after, effects
+        return machine.advance(session, event, self._clock.now(), self.policy)
+
+    def _decided(self, session: Session) -> None:
+        self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
 
     def _forget(self, box: Mailbox) -> None:
         call = box.session.call

@@ -3,7 +3,7 @@
 from asyncio import Future, get_running_loop
 from collections.abc import Callable
 
-from callctl.call.effects import AdmitCall, Effect, Forget, RejectCall
+from callctl.call.effects import Effect
 from callctl.call.events import CallEvent
 from callctl.call.running import Advance
 from callctl.call.session import Session
@@ -13,6 +13,7 @@ class Mailbox:
     """Feeds events to the machine, one at a time, and hands its effects on.
 
     Nothing here awaits, so the order of events is the order of `put`; what takes time comes back as an event.
+    `decided` once the switch is told yes or no, `closed` once nothing more is done for the call.
     """
 
     __slots__ = ("_perform", "_step", "_waiting", "closed", "decided", "session")
@@ -37,11 +38,6 @@ class Mailbox:
     def follow(self, advance: Advance) -> None:
         self.session, effects = advance
         for effect in effects:
-            kind = type(effect)
-            if kind is AdmitCall or kind is RejectCall:
-                self.decided = True
-            elif kind is Forget:
-                self.closed = True
             self._perform(self, effect)
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None

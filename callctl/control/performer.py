@@ -4,7 +4,8 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,7 +25,9 @@ from callctl.call.effects import (
     Unexpected,
     WarnCall,
 )
-from callctl.call.events import CallEvent, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
+from callctl.call.events import CallEvent, CallKey, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
+from callctl.call.session import Session
+from callctl.call.takes import Post
 from callctl.control.deadlines import Deadlines
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
@@ -37,7 +40,10 @@ Command = AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
 
 
 class Performer:
-    """`forget` takes the call out of the registry; `settled` is told the root whose outbox has grown."""
+    """`decided` hears of every call that is told yes or no, `forget` takes one out of the registry.
+
+    `settled` is told the root whose outbox has grown.
+    """
 
     def __init__(
         self,
@@ -47,24 +53,27 @@ class Performer:
         journal: Journal,
         observer: Observer,
         *,
+        decided: Callable[[Session], None],
         forget: Callable[[Mailbox], None],
         settled: Callable[[str], None],
     ) -> None:
-        self._takes = takes
         self._switches = switches
         self._observer = observer
+        self._decided = decided
+        self._forget = forget
         self._settled = settled
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[Any]] = set()
 
         self._ways: dict[type[Effect], Callable[[Mailbox, Any], None]] = {
-            TakeNow: lambda box, effect: self.start(self._ask(box, takes.admit(effect.take))),
-            ExtendNow: lambda box, effect: self.start(self._ask(box, takes.extend(effect.extension))),
-            SettleNow: lambda box, effect: self.start(self._settle(box, effect)),
+            TakeNow: lambda box, effect: self._ask(box, takes.admit(effect.take)),
+            ExtendNow: lambda box, effect: self._ask(box, takes.extend(effect.extension)),
+            SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement.posts),
             SetDeadline: lambda _, effect: deadlines.set(effect.call, effect.deadline, effect.at),
             JournalNow: lambda _, effect: journal.append(effect.session),
-            Forget: lambda box, _: forget(box),
+            Forget: self._close,
             Unexpected: lambda _, effect: self._unexpected(effect),
-            **dict.fromkeys((AdmitCall, RejectCall, ArmCall, WarnCall, HangUpCall), self._tell),
+            **dict.fromkeys((AdmitCall, RejectCall), self._decide),
+            **dict.fromkeys((ArmCall, WarnCall, HangUpCall), self._tell),
         }
 
     def perform(self, box: Mailbox, effect: Effect) -> None:
@@ -72,14 +81,23 @@ class Performer:
 
     async def drain(self) -> None:
         """Wait until everything that is under way has come back."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside everything else; `drain` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _decide(self, box: Mailbox, effect: AdmitCall | RejectCall) -> None:
+        box.decided = True
+        self._decided(box.session)
+        self._tell(box, effect)
+
+    def _close(self, box: Mailbox, _: Forget) -> None:
+        box.closed = True
+        self._forget(box)
 
     def _tell(self, box: Mailbox, effect: Command) -> None:
         switch = self._switches.get(effect.call.switch)
@@ -90,43 +108,29 @@ class Performer:
         self._observer.unexpected(effect.state, effect.event)
         log.info("unexpected_event", call_id=str(effect.call), state=effect.state, event_type=effect.event)
 
-    async def _ask(self, box: Mailbox, asked: Awaitable[CallEvent | Existing]) -> None:
-        call = box.session.call
-        try:
-            answer = await asked
-        except PortError as error:
-            log.warning("store_failed", call_id=str(call), error=str(error))
-            box.put(StoreFailed(call))
-            return
-        except UnknownCall:
-            log.error("call_lost_by_store", call_id=str(call))
-            box.put(Forgotten(call))
-            return
-        except Exception:  # our fault, and this call's alone: it must not wait for an answer for ever
-            log.exception("take_failed", call_id=str(call))
-            box.put(StoreFailed(call))
-            return
-        box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)
+    def _ask(self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], posts: Sequence[Post] = ()) -> None:
+        """Put the store's answer into the mailbox when it comes. `posts`: what a settlement says was charged."""
+        answer = asyncio.ensure_future(asked)
+        self._under_way.add(answer)
+        answer.add_done_callback(partial(self._answered, box, posts))
 
-    async def _settle(self, box: Mailbox, effect: SettleNow) -> None:
-        call = box.session.call
-        try:
-            known = await self._takes.settle(effect.settlement)
-        except PortError as error:
-            log.warning("store_failed", call_id=str(call), error=str(error))
-            box.put(StoreFailed(call))
+    def _answered(
+        self, box: Mailbox, posts: Sequence[Post], asked: "asyncio.Future[CallEvent | Existing | None]"
+    ) -> None:
+        self._under_way.discard(asked)
+        if asked.cancelled():  # with the whole process
             return
-        except Exception:  # our fault: the journal keeps what was not posted
-            log.exception("settlement_failed", call_id=str(call))
-            box.put(StoreFailed(call))
+        call, error = box.session.call, asked.exception()
+        if error is not None:
+            box.put(_failure(call, error))
             return
-        if known is not None:
-            box.put(Recalled(call, known.session))
-            return
-        if effect.settlement.posts:
-            self._observer.settled(box.session.customer.currency, effect.settlement.posts[0].amount)
-        self._settled(box.session.root)
-        box.put(Settled(call))
+        answer = asked.result()
+        if answer is None:
+            if posts:
+                self._observer.settled(box.session.customer.currency, posts[0].amount)
+            self._settled(box.session.root)
+            answer = Settled(call)
+        box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)
 
     async def _command(self, box: Mailbox, effect: Command, command: Awaitable[None]) -> None:
         try:
@@ -134,6 +138,18 @@ class Performer:
         except PortError as error:
             log.warning("switch_failed", call_id=str(box.session.call), command=type(effect).__name__, error=str(error))
             box.put(SwitchFailed(box.session.call, type(effect).__name__))
+
+
+def _failure(call: CallKey, error: BaseException) -> CallEvent:
+    """What a question to the store that came to nothing means for the call. Our own faults are this call's alone."""
+    if isinstance(error, UnknownCall):
+        log.error("call_lost_by_store", call_id=str(call))
+        return Forgotten(call)
+    if isinstance(error, PortError):
+        log.warning("store_failed", call_id=str(call), error=str(error))
+    else:
+        log.error("take_failed", call_id=str(call), exc_info=error)
+    return StoreFailed(call)
 
 
 def _command(switch: Switch, effect: Command) -> Awaitable[None]:
