@@ -38,6 +38,8 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
         "trace_id": session.trace_id,
         "trace": trace,
     }
+    if session.unwanted:
+        told["hang_up"] = "commanded" if session.attended else "requested"
     if session.levels and not session.emergency:
         level = session.customer
         told["hold"] = format_amount(slicing.cost(level, granted_s))

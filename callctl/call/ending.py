@@ -32,7 +32,7 @@ def released(session: Session, event: Released) -> Session:
         release_stated=event.stated,
         q850=event.q850,
         sip_code=event.sip_code,
-        released_by=ReleasedBy.CALLCTL if session.cut and not elsewhere else event.released_by,
+        released_by=ReleasedBy.CALLCTL if (session.cut or session.unwanted) and not elsewhere else event.released_by,
         estimated=event.estimated and begun is not None,
     )
 

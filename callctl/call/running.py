@@ -204,7 +204,9 @@ def extend_asked(session: Session, _: ExtendAsked, now: Instant, policy: Policy)
 
 def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     """Hold the next, longer slice."""
-    if session.busy or session.answered is None or session.emergency or session.granted_s >= session.ceiling_s:
+    if session.busy or session.answered is None or session.emergency or session.unwanted:
+        return session, ()
+    if session.granted_s >= session.ceiling_s:
         return session, ()
     slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
     planned_s = min(session.granted_s + slice_s, session.ceiling_s)
@@ -299,7 +301,11 @@ def _cut(session: Session, now: Instant, policy: Policy) -> Advance:
 
 
 def hang_up(session: Session, _: HangUpAsked, now: Instant, policy: Policy) -> Advance:
-    return _end(session, NORMAL_CLEARING, now, policy)
+    """Where the switch cannot be reached the call gets no more time, and whoever reports it is told to end it."""
+    session = replace(session, unwanted=True)
+    if session.attended:
+        return _end(session, NORMAL_CLEARING, now, policy)
+    return (session, ()) if session.state is State.BLIND else save(session, now, policy)
 
 
 def _end(session: Session, q850: int, now: Instant, policy: Policy) -> Advance:

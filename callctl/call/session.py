@@ -107,6 +107,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cut: bool = False  # callctl has sent the hang-up
     tries: int = 0  # of the take or extension that is under way
     busy: bool = False  # a store request of this call is under way
+    unwanted: bool = False  # an operator has asked for its end
 
     @property
     def customer(self) -> Level:

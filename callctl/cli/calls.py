@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _REFRESH_MS = 1_000
+_ASKED = {
+    "commanded": "the switch is told to end it",
+    "requested": "callctl cannot reach it: it gets no more time, and whoever carries it is asked to end it",
+    None: "nothing to end",
+}
 _COLUMNS = ("call", "switch", "account", "from", "to", "destination", "state", "since", "talks", "granted", "affords")
 
 
@@ -91,5 +96,5 @@ def _hangup(client: Client, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(call)
     else:
-        say(f"{call['call_id']}: asked to end; it was {call['state']}")
+        say(f"{call['call_id']}: {_ASKED[call.get('hang_up')]}; it was {call['state']}")
     return Exit.OK

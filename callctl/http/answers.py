@@ -4,10 +4,13 @@ Money is a decimal string, a time RFC 3339 in UTC. Accounts, trunks and plans ar
 (`schemas`).
 """
 
+from typing import Literal
+
 import msgspec
 
 Money = str
 Time = str
+HangUp = Literal["commanded", "requested"]
 
 
 class CheckShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +34,11 @@ class RateShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verdict", tag="allowed"):
-    """The call may go on. `granted_seconds` from answer are held and must be armed; `max_seconds` are affordable."""
+    """The call may go on. `granted_seconds` from answer are held and must be armed; `max_seconds` are affordable.
+
+    `hang_up`: an operator wants the call ended, and it gets no more time. `commanded`: callctl has told the switch.
+    `requested`: callctl cannot reach the call, whoever carries it must end it.
+    """
 
     call_id: str
     granted_seconds: int
@@ -45,6 +52,7 @@ class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     trace_id: str
     trace: tuple[CheckShown, ...]
     warn_to: str = "caller"
+    hang_up: HangUp | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verdict", tag="refused"):
@@ -88,6 +96,7 @@ class CallShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warn_to: str = "caller"
     rate: RateShown | None = None
     hold: Money = "0.0000"
+    hang_up: HangUp | None = None
     refusal: str | None = None
     sip_code: int | None = None
     q850: int | None = None

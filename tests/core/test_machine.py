@@ -7,6 +7,7 @@ import pytest
 
 from callctl.accounts import Kind, Trunk, Warnings
 from callctl.call import machine
+from callctl.call.answer import decision
 from callctl.call.effects import (
     AdmitCall,
     ArmCall,
@@ -482,6 +483,31 @@ def test_an_operators_hang_up_is_recorded_as_ours() -> None:
     assert played.wants(HangUpCall)
     played.put(Released(CALL, START.plus_ms(5_000), released_by=ReleasedBy.NETWORK), after_ms=2_000)
     assert played.session.released_by is ReleasedBy.CALLCTL
+
+
+def test_a_call_that_cannot_be_hung_up_gets_no_more_time() -> None:
+    played = Played(facts(), offered(attended=False, can_extend=True))
+    played.put(Taken(CALL, (RICH,), (False,)))
+    played.put(HangUpAsked(CALL))
+    assert [type(effect) for effect in played.effects] == [ExtendNow]  # its record says so
+    played.put(Extended(CALL, (RICH,)))
+    played.put(Answered(CALL, START))
+    played.put(Extended(CALL, (RICH,)))
+    played.put(ExtendAsked(CALL), after_ms=4_000)
+    assert played.effects == ()
+    assert decision(played.session)["hang_up"] == "requested"
+    played.put(DeadlineReached(CALL, Deadline.CUT), after_ms=6_000)
+    assert due(played, Deadline.LOST) == 10_000 + POLICY.lease_grace_s * 1_000
+    played.put(Released(CALL, START.plus_ms(11_000)), after_ms=1_000)
+    assert (played.session.released_by, played.session.estimated) == (ReleasedBy.CALLCTL, False)
+
+
+def test_a_call_that_is_being_hung_up_is_not_extended() -> None:
+    played = answered()
+    played.put(HangUpAsked(CALL))
+    played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
+    assert played.effects == ()
+    assert decision(played.session)["hang_up"] == "commanded"
 
 
 def test_unattended_calls_hold_their_whole_grant_and_are_left_alone() -> None:
