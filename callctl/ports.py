@@ -25,10 +25,13 @@ from callctl.call.events import (
     TakeRefused,
 )
 from callctl.call.session import Session
+from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.causes import Cause
 from callctl.clock import Instant
 from callctl.rating.match import Deck
+from callctl.rating.services import Catalogue
+from callctl.rating.subscriptions import ServiceBook, Subscriptions
 from callctl.rating.tariff import Plan, Row
 
 
@@ -152,6 +155,27 @@ class Definitions(Protocol):
     async def put_plan(self, plan: Plan) -> None: ...
     async def put_rows(self, plan: str, rows: Sequence[Row]) -> None: ...
     def rows(self, plan: str) -> AsyncIterator[Row]: ...
+
+
+class Services(Protocol):
+    """The catalogue of services, and who subscribes to what; `book` is always the latest.
+
+    `change` answers what the function made of it. ValueError, also of `put_catalogue`, where it contradicts.
+    """
+
+    async def book(self) -> ServiceBook: ...
+    async def put_catalogue(self, catalogue: Catalogue) -> None: ...
+    async def change(self, account: str, change: Callable[[ServiceBook], Subscriptions]) -> Subscriptions: ...
+
+
+class Charging(Protocol):
+    """How far subscriptions are charged (by name, as it is kept), and the atomic step that charges them further.
+
+    A step that was given up for lost may be asked for again: it is done once.
+    """
+
+    async def charged(self, root: str, account: str) -> dict[str, bytes]: ...
+    async def charge(self, booking: Booking) -> Booked: ...
 
 
 class FeedRecord(msgspec.Struct, frozen=True):

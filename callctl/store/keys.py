@@ -9,6 +9,7 @@ cluster and one script can take all of it.
     {root}:s:<trace id>    string  the record of a call (`lua/prelude.lua`)
     {root}:s:<id>:run      string  the same while it runs: what has changed since
     {root}:live            zset    trace ids of calls that hold something, by the end of their lease (wall ms)
+    {root}:c:<account>     hash    by subscription: how far it is charged (`call/subscription.py`)
     {root}:outbox          stream  CDRs on their way to the feeds: account, payload
     {root}:op:<digest>     string  the first answer to a top-up
     {root}:cps:<name>:<s>  string  call attempts in that second
@@ -24,6 +25,12 @@ A feed has a slot of its own, and so have all definitions together.
     {definitions}:<kind>             hash    account, trunk, plan: JSON by id; deck: which chunks, by plan
     {definitions}:moves              hash    by account: its money is on the way to another root
     {definitions}:rows:<chunk>       string  2,000 rows of a deck in msgpack
+
+So have the services, counted and noted in the same way.
+
+    {services}:revision, {services}:written
+    {services}:catalogue             hash    JSON; its only field is "catalogue"
+    {services}:subscriptions         hash    JSON by account
 """
 
 from functools import lru_cache
@@ -71,6 +78,10 @@ def trunk(root: str, trunk: str) -> str:
 
 def ledger(root: str, account: str) -> str:
     return f"{tag(root)}:l:{word(account)}"
+
+
+def charged(root: str, account: str) -> str:
+    return f"{tag(root)}:c:{word(account)}"
 
 
 def session(root: str, trace_id: str) -> str:
@@ -125,3 +136,11 @@ def definitions(kind: str) -> str:
 
 def rows(chunk: str) -> str:
     return f"{{definitions}}:rows:{chunk}"
+
+
+SERVICES_REVISION: Final = "{services}:revision"
+SERVICES_WRITTEN: Final = "{services}:written"
+
+
+def services(kind: str) -> str:
+    return f"{{services}}:{kind}"

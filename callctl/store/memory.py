@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
 from callctl.call.running import admitted
 from callctl.call.session import Session, State
+from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
@@ -19,6 +20,7 @@ from callctl.money import MAX_MICROS
 from callctl.ports import Existing
 from callctl.store import records
 from callctl.store.feeds_memory import Outbox
+from callctl.store.moving import CLOSED
 
 
 class _Account(msgspec.Struct):
@@ -58,6 +60,7 @@ class MemoryStore:
         self._attempts: Counter[tuple[str, str, int]] = Counter()
         self._calls: dict[str, _Call] = {}
         self._top_ups: dict[tuple[str, str, str], LedgerEntry] = {}
+        self._charged: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
 
     # ---- Takes
 
@@ -165,6 +168,27 @@ class MemoryStore:
         elif (first.amount, first.kind) != (top_up.amount, top_up.cause):
             raise CallConflict(f"{top_up.id} was another movement of {top_up.account}")
         return first
+
+    async def charge(self, booking: Booking) -> Booked:
+        """Post and record a step of a subscription, and note how far it is charged."""
+        charged, account = self._charged[booking.root, booking.account], self._accounts[booking.root, booking.account]
+        if charged.get(booking.subscription, b"") != booking.seen:
+            return Booked.MOVED_ON
+        if account.floor == CLOSED or not (booking.force or account.affords(booking.amount)):
+            return Booked.NO_CREDIT
+        for id, post in booking.posts:
+            _move(account, id, post.kind, -post.amount, booking.at_ms, note=booking.subscription)
+        for record in booking.records:
+            self.outbox[booking.root].add(record, booking.at_ms)
+        charged[booking.subscription] = booking.charged
+        return Booked.DONE
+
+    async def charged(self, root: str, account: str) -> dict[str, bytes]:
+        return dict(self._charged[root, account])
+
+    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
+        self._charged[to_root, account] = charged | self._charged[to_root, account]
+        self._charged.pop((from_root, account), None)
 
     async def set_limit(self, root: str, account: str, floor: int | None) -> None:
         self._accounts[root, account].floor = floor

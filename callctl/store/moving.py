@@ -16,7 +16,7 @@ from callctl.errors import CallConflict
 from callctl.money import MAX_MICROS
 from callctl.store.registry import Registry
 
-_CLOSED = -MAX_MICROS  # a limit that no credit reaches
+CLOSED = -MAX_MICROS  # a limit that no credit reaches; no subscription is charged meanwhile
 
 
 class Money(Protocol):
@@ -25,12 +25,14 @@ class Money(Protocol):
     async def set_limit(self, root: str, account: str, floor: int | None) -> None: ...
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]: ...
     async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
+    async def charged(self, root: str, account: str) -> dict[str, bytes]: ...
+    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None: ...
 
 
 class Move(msgspec.Struct, frozen=True):
     """Money on its way: balances (micro-units) and credit limits of an account and all below it.
 
-    `id` makes repeating it harmless.
+    `id` makes repeating it harmless. `charged`: how far the subscriptions of each are charged.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Move(msgspec.Struct, frozen=True):
     at_ms: int
     balances: dict[str, int]
     limits: dict[str, int | None]
+    charged: dict[str, dict[str, bytes]] = {}
 
 
 async def prepare(money: Money, registry: Registry, account: Account, at_ms: int) -> Move | None:
@@ -53,7 +56,7 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
         return None
     accounts = [registry.accounts[id] for id in registry.directory.below(account.id)]
     for each in accounts:  # from here on no new call can hold anything
-        await money.set_limit(from_root, each.id, _CLOSED)
+        await money.set_limit(from_root, each.id, CLOSED)
     balances = await money.balances(from_root, [each.id for each in accounts])
     busy = sorted(each.account for each in balances if each.held or any(each.slots.values()))
     if busy:
@@ -66,6 +69,7 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
         at_ms=at_ms,
         balances={each.account: each.balance for each in balances if each.balance},
         limits={each.id: each.credit_limit for each in accounts} | {account.id: account.credit_limit},
+        charged={each.id: await money.charged(from_root, each.id) for each in accounts},
     )
 
 
@@ -82,5 +86,7 @@ async def finish(money: Money, move: Move) -> None:
         come = TopUp(account, move.to_root, f"{move.id}-in", balance, move.at_ms, "correction", move.from_root)
         await money.top_up(out)
         await money.top_up(come)
+    for account, charged in move.charged.items():
+        await money.bring_charged(move.from_root, move.to_root, account, charged)
     for account, limit in move.limits.items():
         await money.set_limit(move.to_root, account, limit)

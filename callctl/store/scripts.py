@@ -33,6 +33,7 @@ TOP_UP: Final = load("top_up")
 RECOUNT: Final = load("recount")
 MOVE_ON: Final = load("move_on")
 DEFINE: Final = load("define")
+CHARGE: Final = load("charge")
 
 
 async def run(
