@@ -1,6 +1,6 @@
 """`callctl doctor`: is the configuration right, is everything there that it names, what would be lost in a crash?
 
-It changes nothing, needs no running daemon, and asks the one that runs how its neighbours are.
+It changes nothing (but with `--recount`), needs no running daemon, and asks the one that runs how its neighbours are.
 """
 
 import argparse
@@ -24,6 +24,9 @@ _CONNECT_S = 2
 
 def add(commands: Any) -> None:
     doctor = commands.add_parser("doctor", parents=[client_options()], help="check the configuration and neighbours")
+    doctor.add_argument(
+        "--recount", action="store_true", help="put right what is held and in use, from the records of the live calls"
+    )
     doctor.set_defaults(run=_doctor)
 
 
@@ -34,7 +37,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     findings = [fine("configuration", "every key is understood")]
     findings += [unwise("configuration", warning) for warning in warnings(settings)]
     findings += _directories(settings)
-    findings += _redis(settings)
+    findings += _redis(settings, recount=arguments.recount)
     neighbours = _daemon(Client.of(arguments))
     findings += neighbours or [unwise("daemon", "is not running"), *_reachable(settings)]
     if arguments.json:
@@ -59,13 +62,31 @@ def _directories(settings: "Settings") -> list[Finding]:
     return findings
 
 
-def _redis(settings: "Settings") -> list[Finding]:
+def _redis(settings: "Settings", *, recount: bool) -> list[Finding]:
     if settings.redis.url is not None:
-        return _examined(settings.redis.url.get_secret_value())
-    socket = (settings.redis.data_dir / "redis/redis.sock").absolute()
-    if not _answers(socket):
-        return [fine("redis", f"the embedded server starts with callctl; its data: {socket.parent}")]
-    return _examined(f"unix://{quote(str(socket))}")
+        url = settings.redis.url.get_secret_value()
+    else:
+        socket = (settings.redis.data_dir / "redis/redis.sock").absolute()
+        if not _answers(socket):
+            absent = fine("redis", f"the embedded server starts with callctl; its data: {socket.parent}")
+            return [absent, *([failed("recount", "needs a running callctl")] if recount else [])]
+        url = f"unix://{quote(str(socket))}"
+    return [*_examined(url), *(_recounted(url) if recount else [])]
+
+
+def _recounted(url: str) -> list[Finding]:
+    import asyncio
+
+    from callctl.errors import ConfigError, StoreUnavailable
+    from callctl.store.recounting import recount
+
+    try:
+        differences = asyncio.run(recount(url))
+    except (ConfigError, StoreUnavailable) as error:
+        return [failed("recount", printable(str(error)))]
+    if not differences:
+        return [fine("recount", "what is held and in use is what the live calls add up to")]
+    return [unwise("recount", f"{it.hash} {it.field}: {it.found} put right to {it.counted}") for it in differences]
 
 
 def _examined(url: str) -> list[Finding]:

@@ -4,8 +4,12 @@ import json
 import socket
 from pathlib import Path
 
+import redis
+
 from tests.e2e.command import callctl
 from tests.e2e.daemon import TOKEN, Daemon
+from tests.e2e.provider import Provider
+from tests.servers import RedisServer
 
 
 async def test_a_day_of_an_operator(daemon: Daemon, tmp_path: Path) -> None:
@@ -71,11 +75,44 @@ async def test_doctor_sees_a_directory_that_cannot_be_written(tmp_path: Path) ->
     assert finding["verdict"] == "failed"
 
 
-async def test_doctor_of_a_configured_redis(redis_server, tmp_path: Path) -> None:
+async def test_doctor_of_a_configured_redis(redis_server: RedisServer, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f'[redis]\nurl = "{redis_server.url}"\n')
     report = {it["check"]: it for it in (await callctl("doctor", "-c", "c.toml", "--json", cwd=tmp_path)).json}
     assert report["redis eviction"]["verdict"] == "fine"
     assert report["redis version"]["detail"].startswith("Redis ")
+
+
+async def test_doctor_puts_right_what_is_held_and_in_use(tmp_path: Path, redis_server: RedisServer) -> None:
+    with redis.Redis.from_url(redis_server.url) as link:
+        link.flushall()
+        async with Provider(tmp_path, redis_url=redis_server.url) as provider:
+            await provider.furnish()
+            await provider.good("PUT", "/v1/trunks/t1", {"account": "acme", "caps": {"outbound": 4}})
+            await provider.call("c1", trunk="t1")
+            right = await provider.account()
+            assert right["channels"]["outbound"] == 1
+            sound = await callctl("doctor", "--recount", cwd=tmp_path)
+            assert "✓ recount" in sound.out
+            link.hset("{acme}:a:acme", mapping={"held": 7, "outbound": 3})
+            link.hset("{acme}:t:t1", "outbound", 0)
+            done = await callctl("doctor", "--recount", cwd=tmp_path)
+            assert done.status == 0
+            told = [line for line in done.out.splitlines() if line.startswith("! recount")]
+            assert len(told) == 3, done.out
+            assert any(line.endswith("{acme}:t:t1 outbound: 0 put right to 1") for line in told)
+            assert await provider.account() == right
+        link.flushall()
+
+
+async def test_a_recount_needs_a_server(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("")
+    done = await callctl("doctor", "-c", "c.toml", "--recount", cwd=tmp_path)
+    assert done.status == 1
+    assert "✗ recount" in done.out
+    (tmp_path / "c.toml").write_text('[redis]\nurl = "redis://127.0.0.1:9/0"\n')
+    done = await callctl("doctor", "-c", "c.toml", "--recount", cwd=tmp_path)
+    assert done.status == 1
+    assert "✗ recount" in done.out
 
 
 async def test_doctor_of_a_redis_that_is_away(tmp_path: Path) -> None:
