@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
 from callctl.call.session import Session, State
-from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
 from callctl.ports import Existing
-from callctl.store import keys, moving, records, scripts
+from callctl.store import keys, records, scripts
+from callctl.store.charging import RedisCharging
 from callctl.store.link import Argument, Link, LinkLost, Rejected, Reply
 from callctl.store.scripts import Script
 from callctl.store.together import Together
@@ -45,11 +45,11 @@ class Difference(msgspec.Struct, frozen=True):
     counted: int
 
 
-class RedisStore:
+class RedisStore(RedisCharging):
     """Money, channels, calls and ledgers in one Redis. Every method may raise StoreUnavailable."""
 
     def __init__(self, link: Link) -> None:
-        self._link = link
+        super().__init__(link)
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
         self._extensions = Together(self._extend, _extended)
@@ -179,38 +179,6 @@ class RedisStore:
         """How far below zero the account may go, in micro-units; None: any amount."""
         limit = keys.UNLIMITED if floor is None else floor
         await self._link.call("HSET", keys.account(root, account), "floor", limit)
-
-    async def charge(self, booking: Booking) -> Booked:
-        """Post and record a step of a subscription, and note how far it is charged."""
-        root, account = booking.root, booking.account
-        arguments: list[Argument] = [
-            booking.subscription,
-            booking.seen,
-            booking.charged,
-            1 if booking.force else 0,
-            moving.CLOSED,
-            account,
-            booking.at_ms,
-            booking.amount,
-            len(booking.posts),
-        ]
-        for id, post in booking.posts:
-            arguments += (id, post.kind, -post.amount)
-        arguments += (record.payload for record in booking.records)
-        money = (keys.account(root, account), keys.ledger(root, account), keys.outbox(root))
-        answer: Any = await scripts.run(self._link, scripts.CHARGE, (keys.charged(root, account), *money), *arguments)
-        return Booked(answer.decode())
-
-    async def charged(self, root: str, account: str) -> dict[str, bytes]:
-        """How far the account's subscriptions are charged, as it is kept."""
-        flat: Any = await self._link.call("HGETALL", keys.charged(root, account))
-        return {name.decode(): kept for name, kept in zip(flat[::2], flat[1::2], strict=True)}
-
-    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
-        """After a move. May be repeated: what has been charged at the new root since stays."""
-        for name, kept in charged.items():
-            await self._link.call("HSETNX", keys.charged(to_root, account), name, kept)
-        await self._link.call("DEL", keys.charged(from_root, account))
 
     async def recount(self, root: str, accounts: Iterable[str], trunks: Iterable[str] = ()) -> list[Difference]:
         """Put right what is held and in use, from the records of the live calls. Nothing found is the rule.
