@@ -1,9 +1,13 @@
 """Builds a deck row by row, so that 200,000 rows need not be one long pause, and refuses contradictions."""
 
-from callctl.rating.match import Deck, Table, same_price
-from callctl.rating.tariff import Plan, Row
+from collections.abc import Iterator
 
-MAX_ROWS_OF_PREFIX = 256  # types, tiers and periods of validity; beyond it a deck is broken
+from callctl.rating.bands import describe_band
+from callctl.rating.match import Deck, Table, same_price
+from callctl.rating.schedule import flaw
+from callctl.rating.tariff import Band, Plan, Row
+
+MAX_ROWS_OF_PREFIX = 256  # types, tiers, bands and periods of validity; beyond it a deck is broken
 
 _CALL_TERMS = (
     "connection_fee",
@@ -19,7 +23,7 @@ _NOT_STATED = Row(prefix="")
 
 
 class RowConflictError(ValueError):
-    """Two rows of one deck contradict each other. `other` is the one that was there first."""
+    """Rows of one deck contradict each other. `other` is the one that was there first, or alone is at fault."""
 
     def __init__(self, message: str, other: Row) -> None:
         super().__init__(message)
@@ -27,7 +31,7 @@ class RowConflictError(ValueError):
 
 
 class DeckBuilder:
-    """A deck in the making: `add` every row, then `build`."""
+    """A deck in the making: `add` every row, then `build`; between them, to do it in steps, `checking`."""
 
     def __init__(self, plan: Plan, parent: Deck | None = None) -> None:
         if parent is not None and parent.plan.currency != plan.currency:
@@ -36,7 +40,7 @@ class DeckBuilder:
         self._parent = parent
         self._table: Table = {}
         self._longest = 0
-        self._stepped: list[Row] = []
+        self._unchecked: list[Row] = []  # parts of a price of which the whole can be judged at the end alone
 
     def add(self, row: Row) -> None:
         """Raises RowConflictError where the row contradicts one that was added before."""
@@ -52,17 +56,44 @@ class DeckBuilder:
                 if reason := _clash(row, other):
                     raise RowConflictError(reason, other)
             self._table[key] = tuple(sorted((*there, row), key=lambda each: each.tier_from_s))
-        if row.tier_from_s:
-            self._stepped.append(row)
+        if row.tier_from_s or row.band is not None:
+            self._unchecked.append(row)
+
+    def checking(self) -> Iterator[None]:
+        """Judges the prices that have tiers or bands, with a step for each row of them. Raises RowConflictError."""
+        judged: set[Row] = set()
+        while self._unchecked:
+            row = self._unchecked.pop()
+            if row not in judged:
+                entry = self._table[int("1" + row.prefix)]
+                rows = [each for each in (entry if isinstance(entry, tuple) else (entry,)) if same_price(row, each)]
+                _judge(rows)
+                judged.update(rows)
+            yield
 
     def build(self) -> Deck:
-        """Raises RowConflictError for a stepped price that does not start at 0."""
-        for row in self._stepped:
-            entry = self._table[int("1" + row.prefix)]
-            rows = entry if isinstance(entry, tuple) else (entry,)
-            if not any(other.tier_from_s == 0 and same_price(row, other) for other in rows):
-                raise RowConflictError("a stepped price without a row from second 0", row)
+        """Raises RowConflictError for a stepped price that does not start at 0, and for bands that leave a gap or
+        overlap."""
+        for _ in self.checking():
+            pass
         return Deck(self._plan, self._table, self._longest, self._parent)
+
+
+def _judge(rows: list[Row]) -> None:
+    """Whether these rows, all of one price, say one price for every moment and second."""
+    heads = {row.band: row for row in rows if not row.tier_from_s}
+    for row in rows:
+        if row.band not in heads:
+            raise RowConflictError("a stepped price without a row from second 0", row)
+    try:
+        found = flaw(tuple(band or Band() for band in heads))
+    except ValueError as error:
+        raise RowConflictError(f"holidays: {error}", rows[0]) from None
+    if found is not None:
+        parts = list(heads.values())
+        overlapping = [parts[index] for index in found.bands]
+        others = "".join(f" ({describe_band(other.band)})" for other in overlapping[1:])
+        raise RowConflictError(f"{found.reason}{others}", overlapping[0] if overlapping else parts[0])
 
 
 def _clash(row: Row, other: Row) -> str | None:
@@ -76,8 +107,10 @@ def _clash(row: Row, other: Row) -> str | None:
         ):
             return "the same prefix and type at the same time"
         return None
+    if row.band != other.band:
+        return None
     if row.tier_from_s == other.tier_from_s:
-        return "the same prefix, type, direction, validity and tier"
+        return f"the same prefix, type, direction, validity{', band' if row.band else ''} and tier"
     head, tier = sorted((row, other), key=lambda each: each.tier_from_s)
     if head.tier_from_s:
         return None

@@ -1,6 +1,6 @@
 """Is the sale worth it: minimum margins, and bounds on the purchase price (`mission.md` B4). Exact integers.
 
-Prices per minute are compared as they are charged, fees apart, for every tier that the grant can reach.
+Prices per minute are compared as they are charged, fees apart, for every tier and band that the grant can reach.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from callctl.money import MICROS, format_amount, format_percent, format_rate
-from callctl.rating.charge import Price, charge, first_charged_second
+from callctl.rating.charge import Price, charge, first_charged_second, unfolded
 from callctl.rating.match import LevelPrice
 
 _RATE_DENOMINATOR = 100  # a rule's 10^-8 per minute are hundredths of a micro-unit
@@ -104,6 +104,7 @@ def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) ->
 
 def _minutes(sell: Price, buy: Price, until_s: int | None) -> Iterator[tuple[Fraction, Fraction]]:
     """Both prices per minute (micro-units) from the first second, and wherever one of them changes."""
+    sell, buy = unfolded(sell, until_s), unfolded(buy, until_s)
     changes = {tier.from_s + price.free_s for price in (sell, buy) for tier in price.tiers[1:]}
     for from_s in sorted({0} | changes):
         if from_s == 0 or until_s is None or from_s < until_s:

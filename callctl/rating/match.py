@@ -7,21 +7,17 @@ names its numbers by itself, and the row's type is what they are called.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import gcd, lcm
 
 import msgspec
 
-from callctl.money import MICROS
 from callctl.numbering import Number, NumberType
-from callctl.rating.charge import Price, fold_tiers
-from callctl.rating.tariff import MAX_PREFIX_DIGITS, MAX_UNITS, Direction, IncrementBasis, Plan, Row
-
-MAX_EXACT = 2**63 - 1
-"""The largest numerator or denominator of a price per minute: what MessagePack holds."""
+from callctl.rating.price import Price, anchored
+from callctl.rating.pricing import Minutes, rate_rows
+from callctl.rating.tariff import MAX_PREFIX_DIGITS, Direction, Plan, Row
 
 PRICES_KEPT = 8_192  # of the rows that were asked for last; a price takes about 1 kB
 
-_TABLE_DENOMINATOR = 100  # `Row.per_minute` counts 10^-8: hundredths of a micro-unit
+_DAY_MS = 86_400_000
 
 _FIX, _MOB = NumberType.FIX, NumberType.MOB
 _ROW_TYPES: dict[NumberType, tuple[NumberType | None, ...]] = {
@@ -45,7 +41,7 @@ Table = dict[int, Entry]
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):
-    """The rows that price a call (more than one: the tiers of a stepped price) and its number's type."""
+    """The rows that price a call (more than one: the tiers and bands of its price) and its number's type."""
 
     rows: tuple[Row, ...]
     type: NumberType
@@ -110,7 +106,7 @@ class Deck:
 
 
 def _choose(entry: Entry, key: int, number: Number, at_ms: int, direction: Direction) -> Match | None:
-    """The best of one prefix's rows: by type, then the one whose validity began last."""
+    """The best of one prefix's rows, with all its tiers and bands: by type, then whose validity began last."""
     by_type = key < _LONGER_THAN[len(number.calling_code)]
     inbound = direction is _INBOUND
     if not isinstance(entry, tuple):
@@ -127,8 +123,8 @@ def _choose(entry: Entry, key: int, number: Number, at_ms: int, direction: Direc
                 best, best_rank = row, rank
     if best is None:
         return None
-    tiers = tuple(row for row in entry if same_price(row, best))
-    return Match(tiers, number.type if by_type else best.type or number.type)
+    rows = tuple(row for row in entry if same_price(row, best))
+    return Match(rows, number.type if by_type else best.type or number.type)
 
 
 def _order(row: Row, number_type: NumberType, at_ms: int, inbound: bool, by_type: bool) -> int | None:
@@ -146,20 +142,13 @@ def _order(row: Row, number_type: NumberType, at_ms: int, inbound: bool, by_type
 
 
 def same_price(row: Row, other: Row) -> bool:
-    """Whether two rows of one prefix are tiers of one stepped price."""
+    """Whether two rows of one prefix are tiers or bands of one price."""
     return (
         row.type is other.type
         and row.direction is other.direction
         and row.valid_from_ms == other.valid_from_ms
         and row.valid_until_ms == other.valid_until_ms
     )
-
-
-class Minutes(msgspec.Struct, frozen=True, gc=False):
-    """Exact prices per minute: (from_s, numerator) steps, in micro-units over `denominator`."""
-
-    denominator: int
-    steps: tuple[tuple[int, int], ...]
 
 
 class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
@@ -191,11 +180,15 @@ class NoRate(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Priced(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
-    """What a level sells for, and what the level below needs to know of it: its exact minutes, its currency."""
+    """What a level sells for, and what the level below needs to know of it: its exact minutes, its currency.
+
+    `banded`: its price, or its purchase, is in bands, and is anchored for every call apart.
+    """
 
     level: LevelPrice
     minutes: Minutes
     currency: str
+    banded: bool
 
 
 def price_levels(
@@ -204,7 +197,8 @@ def price_levels(
     """Prices of every level, in the order given: (account, its deck), the payer first and the root last.
 
     `carrier` is the deck that the root buys from; every other level buys from the one above it. A percentage
-    is of that purchase row. A purchase in another currency counts as none.
+    is of that purchase row. A purchase in another currency counts as none. Prices in bands are those of a call that
+    is answered at once; `anchored` makes them those of the answer.
     """
     bought = _priced(carrier, number, at_ms, direction, None) if carrier is not None else ""
     purchase = None if isinstance(bought, str) else bought
@@ -215,9 +209,14 @@ def price_levels(
         sale = _priced(deck, number, at_ms, direction, purchase)
         if isinstance(sale, str):
             return NoRate(account, deck.plan_at(at_ms).id, sale)
-        prices.append(sale.level)
+        prices.append(_answered(sale.level, at_ms // 1000) if sale.banded else sale.level)
         purchase = sale
     return tuple(reversed(prices))
+
+
+def _answered(level: LevelPrice, answer_s: int) -> LevelPrice:
+    buy = anchored(level.buy, answer_s) if level.buy is not None else None
+    return msgspec.structs.replace(level, sell=anchored(level.sell, answer_s), buy=buy)
 
 
 def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None) -> _Priced | str:
@@ -225,24 +224,19 @@ def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purcha
     match = deck.find(number, at_ms, direction)
     if match is None:
         return NO_ROW
-    return _price_rows(deck.plan_at(at_ms), match.rows, match.type, purchase)
+    utc_day = at_ms // _DAY_MS if len(match.rows) > 1 else 0  # a lone row has no bands
+    return _price_rows(deck.plan_at(at_ms), match.rows, match.type, utc_day, purchase)
 
 
 @lru_cache(maxsize=PRICES_KEPT)
-def _price_rows(plan: Plan, rows: tuple[Row, ...], type: NumberType, purchase: _Priced | None) -> _Priced | str:
+def _price_rows(
+    plan: Plan, rows: tuple[Row, ...], type: NumberType, utc_day: int, purchase: _Priced | None
+) -> _Priced | str:
     """The same values cost the same, whichever call asks: most calls go where others went before."""
-    if all(row.percent is None for row in rows):
-        steps = tuple((row.tier_from_s, row.per_minute or 0) for row in rows)
-        minutes = Minutes(_TABLE_DENOMINATOR, steps)
-    elif purchase is None:
-        return "a percentage of a purchase price that is missing"
-    else:
-        minutes = _percentages(rows, purchase.minutes)
-        dearest = max(per_minute for _, per_minute in minutes.steps)
-        if dearest > MAX_UNITS * MICROS * minutes.denominator:
-            return f"a percentage that makes more than {MAX_UNITS} per minute"
-        if max(dearest, minutes.denominator) > MAX_EXACT:
-            return "a percentage of percentages that is too fine to be exact"
+    rated = rate_rows(plan, rows, utc_day, purchase.minutes if purchase is not None else None)
+    if isinstance(rated, str):
+        return rated
+    sell, minutes = rated
     bought = purchase.level if purchase is not None else None
     level = LevelPrice(
         plan=plan.id,
@@ -250,56 +244,10 @@ def _price_rows(plan: Plan, rows: tuple[Row, ...], type: NumberType, purchase: _
         destination=rows[0].destination,
         type=type,
         traffic_class=rows[0].traffic_class or "",
-        sell=price_of(plan, rows, minutes),
+        sell=sell,
         buy_plan=bought.plan if bought is not None else None,
         buy_row=bought.row if bought is not None else None,
         buy=bought.sell if bought is not None else None,
     )
-    return _Priced(level, minutes, plan.currency)
-
-
-def _percentages(rows: tuple[Row, ...], purchase: Minutes) -> Minutes:
-    """The rows' prices per minute where some are percentages of the purchase: exact, tier by tier."""
-    denominator = lcm(_TABLE_DENOMINATOR, purchase.denominator * MICROS)
-    starts = sorted({row.tier_from_s for row in rows} | {from_s for from_s, _ in purchase.steps})
-    steps = []
-    for from_s in starts:
-        row = _last_from(rows, from_s)
-        if row.percent is None:
-            per_minute = (row.per_minute or 0) * (denominator // _TABLE_DENOMINATOR)
-        else:
-            bought = [numerator for start_s, numerator in purchase.steps if start_s <= from_s][-1]
-            per_minute = bought * row.percent * (denominator // (purchase.denominator * MICROS))
-        steps.append((from_s, per_minute))
-    common = gcd(denominator, *(per_minute for _, per_minute in steps))
-    return Minutes(denominator // common, tuple((from_s, per_minute // common) for from_s, per_minute in steps))
-
-
-def _last_from(rows: tuple[Row, ...], from_s: int) -> Row:
-    return [row for row in rows if row.tier_from_s <= from_s][-1]
-
-
-def price_of(plan: Plan, rows: tuple[Row, ...], minutes: Minutes) -> Price:
-    """The self-contained price of a row (or of the tiers of one) under its plan's conventions."""
-    head = rows[0]
-    initial_s = plan.round_seconds if head.initial_s is None else head.initial_s
-    steps = [
-        (from_s, per_minute, _last_from(rows, from_s).increment_s or plan.round_seconds)
-        for from_s, per_minute in minutes.steps
-    ]
-    has_minimum = initial_s > 1 or head.min_charge > 0
-    return Price(
-        connection_fee=head.connection_fee,
-        denominator=minutes.denominator,
-        tiers=fold_tiers(steps, initial_s=initial_s, basis=plan.increment_basis),
-        minimum_s=initial_s if plan.increment_basis is IncrementBasis.TOTAL else 0,
-        min_charge=head.min_charge,
-        max_charge=head.max_charge,
-        grace_s=head.grace_s if plan.grace_beats_minimum or not has_minimum else 0,
-        free_s=head.free_s,
-        extra_at_s=head.extra_at_s,
-        extra_fee=head.extra_fee,
-        decimals=plan.round_decimals,
-        rounding=plan.rounding,
-        duration_rounding=plan.duration_rounding,
-    )
+    banded = any(price is not None and price.course is not None for price in (level.sell, level.buy))
+    return _Priced(level, minutes, plan.currency, banded)
