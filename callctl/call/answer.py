@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import Raw
 
 from callctl.accounts import WarnTo
+from callctl.call.judgement import whole_trace
 from callctl.call.session import Session
 from callctl.call.trace import visible
 from callctl.causes import Refusal, cause_of
@@ -16,7 +17,7 @@ from callctl.rating.tariff import Direction
 
 def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
     """What was decided. Before the answer it says what the first answer said, however often it is asked."""
-    trace = visible(session.trace, viewer)
+    trace = visible(whole_trace(session), viewer)
     if session.refusal is not None:
         return _refused(session, session.refusal, trace, viewer)
     granted_s, affordable_s = session.first_granted_s, session.first_affordable_s

@@ -152,7 +152,7 @@ class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.limit is not None and self.in_use >= self.limit
 
 
-class Taken(msgspec.Struct, frozen=True, gc=False):
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The take went through. `available[i]`: what level i has left after it, None where nothing limits it."""
 
     call: CallKey

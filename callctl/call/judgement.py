@@ -1,10 +1,14 @@
-"""What the store saw when it was asked to take, as lines for the trace, and what of it refuses the call."""
+"""What the store saw when it was asked to take, as lines for the trace, and what of it refuses the call.
+
+A call that goes ahead keeps the store's figures; they become text when somebody reads its trace.
+"""
 
 from collections.abc import Iterable, Iterator
 
-from callctl.call.admission import LICENCE, Finding
+from callctl.call.admission import LICENCE, Finding, deciding, traced
 from callctl.call.events import SlotUse, Taken, TakeRefused
-from callctl.call.session import Session
+from callctl.call.session import Level, Session
+from callctl.call.trace import encode_trace
 from callctl.causes import Refusal
 from callctl.money import format_amount
 from callctl.prepaid import slicing
@@ -13,6 +17,31 @@ from callctl.prepaid import slicing
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`rules.md`, Seeing)."""
     return [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
+
+
+def whole_trace(session: Session) -> bytes:
+    """The lines of the trace, those of the store's answer to an admitted call among them."""
+    return session.trace if session.taken is None else longer(session.trace, judged(session, session.taken))
+
+
+def longer(trace: bytes, findings: Iterable[Finding]) -> bytes:
+    """The lines of the trace with these behind them."""
+    return trace + encode_trace([traced(finding) for finding in findings])
+
+
+def shortfall(session: Session, answer: Taken) -> Finding | None:
+    """What refuses a call whose take went through: grace or free seconds alone were paid for."""
+    if session.emergency or not any(map(_is_short, session.levels, answer.available)):
+        return None
+    return deciding(judged(session, answer))
+
+
+def _is_short(level: Level, left: int | None) -> bool:
+    """Whether the payer cannot pay a charged second with what it holds and what it has left (None: no limit)."""
+    if left is None or level.exempt:
+        return False
+    least = slicing.first_cost(level)
+    return least is not None and least > level.held + left
 
 
 def _attempts(answer: Taken | TakeRefused) -> Iterator[Finding]:
@@ -40,10 +69,10 @@ def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
         if left is None or level.exempt or session.emergency:
             yield Finding("credit", "not limited", level=above)
             continue
+        held = slicing.cost(level, session.first_granted_s) if isinstance(answer, Taken) else 0
         least = slicing.first_cost(level)
-        poor = least is not None and least > level.held + left
         limit = f"the first increment costs {format_amount(least or 0)} {level.currency}"
-        before = left + level.held if isinstance(answer, Taken) else left
-        saw = f"{format_amount(before)} {level.currency} available"
+        saw = f"{format_amount(held + left)} {level.currency} available"
+        short = least is not None and least > held + left
         refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
-        yield Finding("credit", saw, refusal if poor else None, limit, above)
+        yield Finding("credit", saw, refusal if short else None, limit, above)

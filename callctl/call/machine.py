@@ -70,11 +70,12 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
-    admitted, refused = running.admitted(session, event)
-    if session.refusal is None and refused is not None:  # grace and free seconds alone were paid for: give all back
-        session = admission.refuse(replace(session, version=admitted.version), refused)
+    admitted = running.admitted(session, event)
+    short = judgement.shortfall(admitted, event) if session.refusal is None else None
+    if short is not None:
+        session = admission.refuse(replace(session, version=admitted.version), short)
     if session.refusal is not None:  # or the core had refused, and this was only a look
-        return _say_no(replace(session, busy=False, trace=admitted.trace), now)
+        return _say_no(replace(session, busy=False, trace=judgement.whole_trace(admitted)), now)
     session = admitted
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
@@ -97,7 +98,7 @@ def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Po
         return _take_less(session, event, now, policy)
     if session.refusal is None:
         session = admission.refuse(session, refused or Finding("credit", "others were faster", Refusal.NO_CREDIT))
-    return _say_no(replace(session, trace=_longer(session, findings)), now)
+    return _say_no(replace(session, trace=judgement.longer(session.trace, findings)), now)
 
 
 def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
@@ -176,11 +177,6 @@ def _budget_exceeded(session: Session, event: DeadlineReached, now: Instant, pol
 def _given_up(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
     """The caller left while we asked; what is taken is given back when the answer comes."""
     return ending.released(session, event), ()
-
-
-def _longer(session: Session, findings: list[Finding]) -> bytes:
-    """The trace with what the store found."""
-    return session.trace + encode_trace([admission.traced(finding) for finding in findings])
 
 
 def _refused_answer(session: Session, event: Taken | TakeRefused, now: Instant, policy: Policy) -> Advance:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from callctl.call import admission, ending, judgement
-from callctl.call.admission import Finding, Policy
+from callctl.call import ending
+from callctl.call.admission import Policy
 from callctl.call.effects import ArmCall, Effect, ExtendNow, Forget, HangUpCall, SetDeadline, WarnCall
 from callctl.call.events import (
     Alerting,
@@ -22,9 +22,8 @@ from callctl.call.events import (
     SwitchFailed,
     Taken,
 )
-from callctl.call.session import Session, State
+from callctl.call.session import Level, Session, State
 from callctl.call.takes import Extension
-from callctl.call.trace import encode_trace
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
 from callctl.prepaid import slicing
@@ -55,42 +54,42 @@ def forget(session: Session) -> tuple[Effect, ...]:
 
 def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> Session:
     """The session granted `granted_s`, each level holding what that costs, with the overflow the store saw."""
+    return replace(session, levels=_held(session, granted_s, overflow), granted_s=granted_s)
+
+
+def _held(session: Session, granted_s: int, overflow: Sequence[bool]) -> tuple[Level, ...]:
     paid_s = 0 if session.emergency else granted_s
     levels = session.levels
     if overflow:
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    held = tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
-    return replace(session, levels=held, granted_s=granted_s)
+    return tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
 
 
-def admitted(session: Session, event: Taken) -> tuple[Session, Finding | None]:
-    """The session when its take went through, and what the store's figures say against it all the same."""
-    held = holding(session, session.wanted_s, event.overflow)
-    findings = judgement.judged(held, event)
-    affordable_s = affordable(held, event.available)
-    session = replace(
-        held,
+def admitted(session: Session, event: Taken) -> Session:
+    """The session when its take went through."""
+    granted_s = session.wanted_s
+    levels = _held(session, granted_s, event.overflow)
+    affordable_s = None if session.emergency else slicing.affordable_by_all(levels, event.available)
+    return replace(
+        session,
         state=State.ADMITTED,
         busy=False,
         tries=0,
         version=session.version + 1,
-        trace=session.trace + encode_trace([admission.traced(finding) for finding in findings]),
+        levels=levels,
+        granted_s=granted_s,
         affordable_s=affordable_s,
-        first_granted_s=held.granted_s,
+        first_granted_s=granted_s,
         first_affordable_s=affordable_s,
+        taken=event,
     )
-    return session, admission.deciding(findings)
-
-
-def affordable(session: Session, available: Sequence[int | None]) -> int | None:
-    """The longest call that its payers can pay, as the store has just said; None where nothing limits it."""
-    return None if session.emergency else slicing.affordable_by_all(session.levels, available)
 
 
 def seen(session: Session, available: Sequence[int | None]) -> Session:
-    """The session with what its payers can still afford."""
-    return replace(session, affordable_s=affordable(session, available))
+    """The session with what its payers can still afford, as the store has just said; None where nothing limits it."""
+    affordable_s = None if session.emergency else slicing.affordable_by_all(session.levels, available)
+    return replace(session, affordable_s=affordable_s)
 
 
 def armed(session: Session, now: Instant) -> tuple[Effect, ...]:

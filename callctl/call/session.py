@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from callctl.accounts import WarnTo
-from callctl.call.events import CallKey, ReleasedBy
+from callctl.call.events import CallKey, ReleasedBy, Taken
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
@@ -56,6 +56,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `granted_s`: seconds from answer that are held for; the switch's timer is armed with exactly this.
     `affordable_s`: what the weakest payer can afford from answer as last seen; None where nothing limits it.
+    `trace`: what was found before the store was asked; `taken`, what it answered, is the rest of it once admitted.
     """
 
     call: CallKey
@@ -99,6 +100,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     refused_at: str = ""  # the level above the customer that refused, if it was one
     detail: str = ""
     trace: bytes = b""
+    taken: Taken | None = None
     version: int = 0  # of the store's record; every write names the one it saw
     corrections: int = 0
     posted: tuple[int, ...] = ()  # what each level was charged in all, once ended

@@ -96,7 +96,7 @@ class MemoryStore:
             for in_use, names in slots:
                 in_use.update(names)
             if not session.first_granted_s:  # who asks again is told what was told first
-                session = replace(admitted(session, taken)[0], version=session.version)
+                session = replace(admitted(session, taken), version=session.version)
             session = _holding(session, holds, over)
             self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots)
         return taken

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from callctl.call import running
 from callctl.call.events import CallKey
+from callctl.call.judgement import whole_trace
 from callctl.call.session import State
 from callctl.call.trace import decode_trace
 from callctl.limits.concurrency import Slot
@@ -69,12 +70,12 @@ async def test_what_the_take_was_answered_is_remembered(store):
     found, asked_again = await store.find(call.call), await store.admit(proposed)
     assert (found, asked_again) == (expected(proposed.session, taken), Existing(found))
     assert (found.first_granted_s, found.first_affordable_s) == (10, 0)
-    assert [line.saw for line in decode_trace(found.trace)][-3:-1] == ["total: 0 in use", "0.0000 EUR available"]
+    assert [line.saw for line in decode_trace(whole_trace(found))][-3:-1] == ["total: 0 in use", "0.0000 EUR available"]
 
 
 def expected(asked, taken):
     """What a process knows that heard the answer; here every level held what it was asked for."""
-    known, _ = running.admitted(asked, taken)
+    known = running.admitted(asked, taken)
     return known
 
 
