@@ -31,7 +31,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._peer = str(transport.get_extra_info("peername")[0])
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""  # it may be gone already
         self._ours.add(self)
         self.task = self._loop.create_task(self._serve())
 
@@ -59,14 +60,13 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def look(self, silence_s: float) -> None:
-        """To be called every now and then: close it when it has said nothing, or taken nothing, for so long."""
-        if (
-            self._loop.time() - self._since_s >= silence_s
-            and self._waiting is not None
-            and (self._full or not self._unread)
-        ):
+        """To be called about once a second: close it when it has said nothing, or taken nothing, for so long."""
+        if self._waiting is None:
+            return
+        if self._unread and not self._full:
+            self._wake()  # patience may be at its end
+        elif self._loop.time() - self._since_s >= silence_s:
             self._transport.abort()
-        self._wake()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
