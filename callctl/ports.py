@@ -3,7 +3,7 @@
 Every method may raise `errors.PortError`, and what it says besides. Amounts are micro-units, times whole milliseconds.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -113,7 +113,7 @@ class Takes(Protocol):
     """
 
     async def admit(self, take: Take) -> Taken | TakeRefused | Existing: ...
-    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing: ...
+    def extend(self, extension: Extension) -> Awaitable[Extended | ExtendRefused | Existing]: ...
     async def settle(self, settlement: Settlement) -> Existing | None: ...
     async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
 

@@ -12,7 +12,7 @@ from operator import attrgetter
 import msgspec
 from msgspec.structs import replace
 
-from callctl.call.events import Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
 from callctl.call.running import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Balance, LedgerEntry, Settlement, Take, TopUp
@@ -27,7 +27,7 @@ _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _FIXED = {
     *("call", "trace_id", "setup", "direction", "a_number", "b_number", "dialled", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "stated", "ceiling_s"),
-    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken"),
+    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace"),
     "version",  # stands in the record's first line
 }
 """Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
@@ -58,7 +58,7 @@ def decode_record(record: bytes, running: bytes | None = None) -> Session:
     first, answer, taken, body = _parts(record)
     session = _session.decode(body)
     if answer.startswith(b"T ") and not session.first_granted_s:
-        session = admitted(session, _first_answer(session, answer, taken))
+        session, _ = admitted(session, _first_answer(session, answer, taken))
     if running is not None:
         first, _, taken, body = _parts(running)
         session = carried_on(session, _running.decode(body))
@@ -126,10 +126,10 @@ def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[Slo
     return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
 
 
-def decode_extension(session: Session, answer: bytes) -> Extended | ExtendRefused:
+def decode_extension(call: CallKey, answer: bytes) -> Extended | ExtendRefused:
     verdict, *available = answer.split()
     left = tuple(map(_micros, available))
-    return Extended(session.call, left) if verdict == b"E" else ExtendRefused(session.call, left)
+    return Extended(call, left) if verdict == b"E" else ExtendRefused(call, left)
 
 
 def _micros(word: bytes) -> int | None:

@@ -52,7 +52,7 @@ class RedisStore(RedisCharging):
         super().__init__(link)
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
-        self._extensions = Together(self._extend, _extended)
+        self._extensions = Together(_share, self._extend, _extended)
 
     # ---- Takes
 
@@ -114,14 +114,7 @@ class RedisStore(RedisCharging):
 
         UnknownCall: the store has lost the call (a failover, a restore): it has to be admitted anew.
         """
-        session, more = extension.session, extension.more
-        root, trace_id = session.root, session.trace_id
-        force, changes = 1 if extension.force else 0, records.encode_changes(session)
-        return self._extensions.ask(
-            session,
-            (keys.session(root, trace_id), keys.live(root)),
-            (session.version, force, extension.lease_until_ms, trace_id, changes, len(more), *more),
-        )
+        return self._extensions.ask(extension)
 
     def _extend(self, touched: Sequence[str], arguments: Sequence[Argument]) -> Awaitable[Any]:
         return self._run(scripts.EXTEND, touched, (self._nonce(), *arguments))
@@ -277,14 +270,24 @@ class RedisStore(RedisCharging):
         return answers
 
 
-def _extended(session: Session, answer: Any) -> Extended | ExtendRefused | Existing:
+def _share(extension: Extension) -> tuple[Sequence[str], Sequence[Argument]]:
+    """Keys and arguments of one call in extend.lua."""
+    session, more = extension.session, extension.more
+    root, trace_id, changes = session.root, session.trace_id, records.encode_changes(session)
+    force, lease_ms = 1 if extension.force else 0, extension.lease_until_ms
+    arguments: list[Argument] = [session.version, force, lease_ms, trace_id, changes, len(more), *more]
+    return (keys.session(root, trace_id), keys.live(root)), arguments
+
+
+def _extended(extension: Extension, answer: Any) -> Extended | ExtendRefused | Existing:
+    """What extend.lua answered for one call."""
     if isinstance(answer, list):
         return Existing(records.decode_record(*answer))
     if answer == b"U":
-        raise UnknownCall(str(session.call))
+        raise UnknownCall(str(extension.session.call))
     if answer.startswith(b"X"):
         raise Rejected(answer[2:].decode("utf-8", "replace"))
-    return records.decode_extension(session, answer)
+    return records.decode_extension(extension.session.call, answer)
 
 
 def _understood(remembered: Remembered) -> Session | None:

@@ -12,63 +12,73 @@ from callctl.store.link import Argument
 
 CALLS_AT_ONCE: Final = 100  # some 1 ms of the server's time
 
-Run = Callable[[Sequence[str], Sequence[Argument]], Awaitable[Any]]
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+Asked = tuple[Request, asyncio.Future[Result]]
 
 
 class Together(Generic[Request, Result]):
-    """`run` carries out a script for several requests and answers each in turn; `understand` makes the results.
-
-    What `run` raises all of them get, what `understand` raises the one alone.
+    """`share` tells a request's keys and arguments, `run` carries out the script for several and answers each in
+    turn, `understand` makes the results. What `run` raises all of them get, what the others raise the one alone.
     """
 
-    def __init__(self, run: Run, understand: Callable[[Request, Any], Result]) -> None:
+    def __init__(
+        self,
+        share: Callable[[Request], tuple[Sequence[str], Sequence[Argument]]],
+        run: Callable[[Sequence[str], Sequence[Argument]], Awaitable[Any]],
+        understand: Callable[[Request, Any], Result],
+    ) -> None:
+        self._share = share
         self._run = run
         self._understand = understand
-        self._keys: list[str] = []
-        self._arguments: list[Argument] = []
-        self._asked: list[tuple[Request, asyncio.Future[Result]]] = []
+        self._waiting: list[Asked[Request, Result]] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def ask(self, request: Request, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Result]":
-        """The result of one request, whose share of the script's keys and arguments this is."""
+    def ask(self, request: Request) -> "asyncio.Future[Result]":
+        """The result of one request. Never raises by itself."""
         loop = asyncio.get_running_loop()
-        if not self._asked:
+        if not self._waiting:
             loop.call_soon(self._send)
         result: asyncio.Future[Result] = loop.create_future()
-        self._keys += keys
-        self._arguments += arguments
-        self._asked.append((request, result))
-        if len(self._asked) == CALLS_AT_ONCE:
-            self._send()
+        self._waiting.append((request, result))
         return result
 
     def _send(self) -> None:
-        if not self._asked:  # all went with a full script
-            return
-        work = asyncio.get_running_loop().create_task(self._carry_out(self._keys, self._arguments, self._asked))
-        self._keys, self._arguments, self._asked = [], [], []
-        self._under_way.add(work)
-        work.add_done_callback(self._under_way.discard)
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), CALLS_AT_ONCE):
+            work = asyncio.get_running_loop().create_task(self._carry_out(waiting[start : start + CALLS_AT_ONCE]))
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
 
-    async def _carry_out(
-        self,
-        keys: Sequence[str],
-        arguments: Sequence[Argument],
-        asked: Sequence[tuple[Request, "asyncio.Future[Result]"]],
-    ) -> None:
+    async def _carry_out(self, waiting: Sequence[Asked[Request, Result]]) -> None:
+        keys: list[str] = []
+        arguments: list[Argument] = []
+        asked: list[Asked[Request, Result]] = []
+        for request, result in waiting:
+            try:
+                its_keys, its_arguments = self._share(request)
+            except Exception as error:
+                _fail(result, error)
+            else:
+                keys += its_keys
+                arguments += its_arguments
+                asked.append((request, result))
         try:
-            answers = await self._run(keys, arguments)
+            answers = await self._run(keys, arguments) if asked else ()
         except Exception as error:  # whatever it was, nobody is to wait for ever
             for _, result in asked:
-                if not result.done():
-                    result.set_exception(error)
+                _fail(result, error)
             return
         for (request, result), answer in zip(asked, answers, strict=True):
-            if result.done():
-                continue
             try:
-                result.set_result(self._understand(request, answer))
+                understood = self._understand(request, answer)
             except Exception as error:
-                result.set_exception(error)
+                _fail(result, error)
+            else:
+                if not result.done():  # its caller may have given up
+                    result.set_result(understood)
+
+
+def _fail(result: "asyncio.Future[Any]", error: Exception) -> None:
+    if not result.done():
+        result.set_exception(error)
