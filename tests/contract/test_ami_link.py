@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from callctl.adapters.asterisk.wire import MAX_MESSAGE_BYTES, Message
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.ami import AmiSimulator, Script, User
+from tests.certificates import certify
 from tests.waiting import until
 
 QUICK = LinkTimes(
@@ -494,17 +494,8 @@ async def test_latin_1_and_cut_characters_do_no_harm(heard: Heard) -> None:
         assert [event["Name"] for event in heard.events] == ["Zoë", "J\ufffdrg"]
 
 
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    key, certificate = directory / "key.pem", directory / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-    command = [*new, *subject, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    return key, certificate
-
-
 async def test_over_tls(tmp_path: Path, heard: Heard) -> None:
-    key, certificate = self_signed(tmp_path)
+    certificate, key = certify(tmp_path, "asterisk")
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate, key)
     trusting = ssl.create_default_context(cafile=str(certificate))

@@ -2,27 +2,14 @@
 
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.certificates import certify
 from tests.e2e.command import callctl
 from tests.e2e.daemon import TOKEN, Daemon
-
-
-def certify(directory: Path, name: str) -> None:
-    """`name`.crt and `name`.key, signed by itself."""
-    subprocess.run(
-        (
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{name}.key", "-out", f"{name}.crt"),
-        ),
-        cwd=directory,
-        check=True,
-        capture_output=True,
-    )
 
 
 def speak_tls(daemon: Daemon, certificate: str, key: str) -> None:
