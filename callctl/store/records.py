@@ -27,7 +27,7 @@ _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _FIXED = {
     *("call", "trace_id", "setup", "direction", "a_number", "b_number", "dialled", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "stated", "ceiling_s"),
-    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace"),
+    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken"),
     "version",  # stands in the record's first line
 }
 """Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
@@ -58,7 +58,7 @@ def decode_record(record: bytes, running: bytes | None = None) -> Session:
     first, answer, taken, body = _parts(record)
     session = _session.decode(body)
     if answer.startswith(b"T ") and not session.first_granted_s:
-        session, _ = admitted(session, _first_answer(session, answer, taken))
+        session = admitted(session, _first_answer(session, answer, taken))
     if running is not None:
         first, _, taken, body = _parts(running)
         session = carried_on(session, _running.decode(body))
