@@ -19,7 +19,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 _NO_RULES = DialRules()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+_MILLISECOND, _SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
 
 
 @lru_cache(maxsize=65_536)
@@ -69,6 +69,11 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     @property
     def setup_ms(self) -> int:
         return (self.setup_time - _EPOCH) // _MILLISECOND
+
+    @property
+    def answer_s(self) -> int:
+        """The wall second of the answer; of the set-up where there was none."""
+        return ((self.answer_time or self.setup_time) - _EPOCH) // _SECOND
 
     @property
     def revenue(self) -> int:

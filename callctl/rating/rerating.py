@@ -5,7 +5,7 @@ keeps its charge, and its cost follows what the level above is charged. A call i
 the second that it was paid to.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -13,7 +13,8 @@ import msgspec
 from callctl.accounts import Directory
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.numbering import Number
-from callctl.rating.charge import Price, charge, round_duration
+from callctl.rating.charge import Price, anchored, bundled, charge, round_duration
+from callctl.rating.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.pastcalls import Chain, PastRecord, number_of
 from callctl.rating.rules import broken_rules
@@ -24,8 +25,6 @@ CORRECTABLE_AT_MOST = 200_000
 
 _JUDGED = frozenset({Refusal.DESTINATION_BARRED, Refusal.NO_RATE, Refusal.MARGIN_TOO_LOW, Refusal.COST_TOO_HIGH})
 _EMERGENCY, _ON_NET = "emergency", "on-net"  # `row` of calls that no deck prices
-
-FindDeck = Callable[[str], Deck | None]
 
 
 class Verdict(StrEnum):
@@ -69,38 +68,6 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     why: str = ""
 
 
-class Scope(msgspec.Struct, frozen=True):
-    """Whose plan is replaced: these accounts', or these plans; else that of every account below the provider.
-
-    `everyone`: at every level.
-    """
-
-    accounts: frozenset[str] = frozenset()
-    plans: frozenset[str] = frozenset()
-    everyone: bool = False
-
-    def holds(self, account: str, parent: str | None, plan: str | None) -> bool:
-        if self.accounts:
-            return account in self.accounts
-        if self.plans:
-            return plan in self.plans
-        return self.everyone or parent is None
-
-
-class _Level(msgspec.Struct, frozen=True, gc=False):
-    """A payer of the call: `deck` None where its plan is not at hand. `buy_plan`: as its record states it."""
-
-    account: str
-    plan: str | None
-    deck: Deck | None
-    replaced: bool
-    buy_plan: str | None
-
-
-class _UnknownError(Exception):
-    """What is missing to rate the call."""
-
-
 Prices = Sequence[LevelPrice | None]
 """By level; None: not priced anew, its deck is not at hand."""
 
@@ -124,11 +91,9 @@ class Trial:
         carrier: Deck | None = None,
         partial: bool = False,
     ) -> None:
-        self._deck = deck
-        self._scope = scope
+        self._lineups = Lineups(deck, scope, find_deck, directory, carrier)
         self._find_deck = find_deck
         self._directory = directory
-        self._carrier = carrier
         self._partial = partial
         self._correctable: dict[str, Money] = {}
 
@@ -139,120 +104,71 @@ class Trial:
         if not answered:
             self._remember(chain, [NOTHING])
         try:
-            levels = self._levels(chain) if answered else self._levels_of_attempt(payer)
-            if payer.row == _EMERGENCY or not any(level.replaced for level in levels):
+            lineup = self._lineups.of_call(chain) if answered else self._lineups.of_attempt(payer)
+            if payer.row == _EMERGENCY or not lineup.runs:
                 return Outcome(Verdict.UNTOUCHED, payer)
             if not answered:
-                return self._judge(payer, levels)
-            prices = self._prices(payer, levels)
+                return self._judge(payer, lineup)
+            prices = self._prices(payer, lineup)
             if isinstance(prices, Refusal):
                 sales = tuple([Sale(record, Money(record.revenue, record.paid), NOTHING) for record in chain])
                 self._remember(chain, [NOTHING] * len(chain))
                 return Outcome(Verdict.REFUSED, payer, sales, prices)
-            return Outcome(Verdict.RATED, payer, self._sales(chain, levels, prices))
-        except _UnknownError as missing:
+            return Outcome(Verdict.RATED, payer, self._sales(chain, lineup.levels, prices))
+        except UnknownError as missing:
             return Outcome(Verdict.UNKNOWN, payer, why=str(missing))
-
-    # ---- who pays, by which plan
-
-    def _levels(self, chain: Chain) -> list[_Level]:
-        if chain[0].role == "affiliate":
-            raise _UnknownError("an affiliate's share")
-        return [self._level(each.account or "", each.parent, each.plan, each.buy_plan) for each in chain]
-
-    def _levels_of_attempt(self, record: PastRecord) -> list[_Level]:
-        """An attempt has the record of its customer alone: the resellers above are today's."""
-        above = self._directory.chain(record.account or "")[1:] if self._directory is not None else ()
-        if record.parent is not None and not above:
-            raise _UnknownError("not answered, and the resellers above its account are not known")
-        known = self._directory.accounts.get(record.account or "") if self._directory is not None else None
-        plan = record.plan or (known.plan if known is not None else None)
-        own = self._level(record.account or "", record.parent, plan, record.buy_plan)
-        return [own, *(self._level(level.id, level.parent, level.plan, None) for level in above)]
-
-    def _level(self, account: str, parent: str | None, plan: str | None, buy_plan: str | None) -> _Level:
-        replaced = bool(account) and self._scope.holds(account, parent, plan)
-        deck = self._deck if replaced and self._deck is not None else self._find(plan)
-        if replaced and deck is None:
-            raise _UnknownError(f"plan {plan or '(none)'} is not at hand")
-        return _Level(account, plan, deck, replaced, buy_plan)
-
-    def _find(self, plan: str | None) -> Deck | None:
-        return None if plan is None else self._find_deck(plan)
 
     # ---- prices, or the refusal
 
-    def _prices(self, record: PastRecord, levels: Sequence[_Level]) -> Prices | Refusal:
+    def _prices(self, record: PastRecord, lineup: Lineup) -> Prices | Refusal:
         """Of every level that can be priced; none at all for a call that costs nothing."""
         number = number_of(record.to)
         if number is None:
             if record.direction is Direction.INTERNAL:
                 return ()
-            raise _UnknownError("what was called is not a number")
-        prices = () if self._on_net(record, levels[0], number) else self._looked_up(record, levels, number)
-        found = [Refusal.NO_RATE] if prices is None else []
-        if self._directory is not None:
-            for depth, level in enumerate(levels):
-                account = self._directory.accounts.get(level.account)
-                if account is not None:
-                    price = prices[depth] if prices else None
-                    found += broken_rules(account, price, number, record.direction, buy_unknown=self._partial)
-        if prices is None or found:
-            return min(found, key=PRECEDENCE.__getitem__)
+            raise UnknownError("what was called is not a number")
+        prices = () if self._on_net(record, lineup.levels[0], number) else self._looked_up(record, lineup, number)
+        broken = [Refusal.NO_RATE] if prices is None else []
+        for depth, account in lineup.judges:
+            price = prices[depth] if prices else None
+            broken += broken_rules(account, price, number, record.direction, buy_unknown=self._partial)
+        if prices is None or broken:
+            return min(broken, key=PRECEDENCE.__getitem__)
         return prices
 
-    def _on_net(self, record: PastRecord, payer: _Level, number: Number) -> bool:
+    def _on_net(self, record: PastRecord, payer: Level, number: Number) -> bool:
         """Whether nobody is charged, for the call stays among our customers. The payer's plan decides."""
         if not payer.replaced or payer.deck is None:
             return record.row == _ON_NET
         if record.direction is not Direction.OUTBOUND or payer.deck.plan.bill_on_net:
             return False
-        own = self._find(payer.plan)
+        own = self._find_deck(payer.plan) if payer.plan is not None else None
         if self._directory is None or own is None or not own.plan.bill_on_net:
             return record.row == _ON_NET
         return self._directory.by_number(number.e164) is not None
 
-    def _looked_up(self, record: PastRecord, levels: Sequence[_Level], number: Number) -> Prices | None:
+    def _looked_up(self, record: PastRecord, lineup: Lineup, number: Number) -> Prices | None:
         """None where a level has no price: `no_rate`."""
-        prices: list[LevelPrice | None] = []
-        for run in _runs(levels):
-            if not any(level.replaced for level in run):
-                prices += [None] * len(run)
-                continue
-            carrier = self._bought_by(run[-1], record.setup_ms, root=run[-1] is levels[-1])
-            decks = [(level.account, level.deck) for level in run if level.deck is not None]
-            found = price_levels(decks, carrier, number, record.setup_ms, record.direction)
+        prices: list[LevelPrice | None] = [None] * len(lineup.levels)
+        at_ms = record.setup_ms
+        for run in lineup.runs:
+            carrier = run.purchase.deck(at_ms)
+            found = price_levels(run.decks, carrier, number, at_ms, record.direction)
             if not isinstance(found, NoRate):
-                prices += found
+                prices[run.first : run.first + len(found)] = found
             elif found.reason == NO_ROW:  # who is called, or calls within the house, pays nothing where no row says so
                 return None if record.direction is Direction.OUTBOUND else ()
             elif carrier is None and self._partial:
-                raise _UnknownError(
-                    f"plan {found.plan} is a percentage of a purchase price, and that deck is not given"
-                )
+                raise UnknownError(f"plan {found.plan} is a percentage of a purchase price, and that deck is not given")
             else:
                 return None
         return prices
 
-    def _bought_by(self, top: _Level, at_ms: int, *, root: bool) -> Deck | None:
-        """What the highest of some levels buys by: the root by the new plan's carrier, unless its trunk had another."""
-        if root and self._carrier is not None:
-            return self._carrier
-        bought = self._find(top.buy_plan)
-        if not root or not top.replaced or top.deck is None:
-            return bought
-        own = self._find(top.plan)
-        if own is not None and top.buy_plan is not None:
-            usual = self._find(own.plan.buy_plan)
-            if usual is None or usual.plan_at(at_ms).id != top.buy_plan:
-                return bought
-        return self._find(top.deck.plan.buy_plan)
-
-    def _judge(self, record: PastRecord, levels: Sequence[_Level]) -> Outcome:
+    def _judge(self, record: PastRecord, lineup: Lineup) -> Outcome:
         """An unanswered call, or one that was refused for a reason that a plan can take away."""
         if record.corrects is not None or (record.verdict == "refused" and record.refusal not in _JUDGED):
             return Outcome(Verdict.UNTOUCHED, record)
-        prices = self._prices(record, levels)
+        prices = self._prices(record, lineup)
         if record.verdict == "refused":
             verdict = Verdict.STILL_REFUSED if isinstance(prices, Refusal) else Verdict.RESTORED
             return Outcome(verdict, record, why=record.refusal or "")
@@ -262,7 +178,7 @@ class Trial:
 
     # ---- money
 
-    def _sales(self, chain: Chain, levels: Sequence[_Level], prices: Prices) -> tuple[Sale, ...]:
+    def _sales(self, chain: Chain, levels: Sequence[Level], prices: Prices) -> tuple[Sale, ...]:
         """Every payer's share, worked out from the root down, as live."""
         sales: list[Sale] = []
         wholes: list[Money] = []
@@ -283,7 +199,7 @@ class Trial:
         self._remember(chain, wholes[::-1])
         return tuple(reversed(sales))
 
-    def _follows(self, level: _Level, record: PastRecord) -> bool:
+    def _follows(self, level: Level, record: PastRecord) -> bool:
         """Whether its rows for the call are percentages, of the level above, which is priced anew."""
         number = number_of(record.to)
         if level.deck is None or number is None:
@@ -296,19 +212,18 @@ class Trial:
         if price is None or deck is None:
             return Money(0, None)
         if record.currency != deck.plan.currency:
-            raise _UnknownError(f"it was charged in {record.currency}, plan {deck.plan.id} is in {deck.plan.currency}")
-        if record.bundle_s:
-            raise _UnknownError("a bundle has paid for it")
-        cost = _charged(price.buy, record.duration_ms, None) if price.buy is not None else None
+            raise UnknownError(f"it was charged in {record.currency}, plan {deck.plan.id} is in {deck.plan.currency}")
+        cost = _charged(price.buy, record, None) if price.buy is not None else None
         paid_s = record.duration_s - record.unbilled_s if record.unbilled_s else None
-        return Money(0 if record.exempt else _charged(price.sell, record.duration_ms, paid_s), cost)
+        sell = bundled(price.sell, record.bundle_s) if record.bundle_s else price.sell
+        return Money(0 if record.exempt else _charged(sell, record, paid_s), cost)
 
     def _now(self, record: PastRecord, whole: Money, then: Money) -> Money:
         if record.corrects is None:
             return Money(whole.revenue + record.surcharged, whole.cost)
         before = self._correctable.get(record.corrects)
         if before is None:
-            raise _UnknownError("it corrects a record that is not among these")
+            raise UnknownError("it corrects a record that is not among these")
         cost = None if whole.cost is None or before.cost is None else whole.cost - before.cost
         return Money(whole.revenue - before.revenue + record.surcharged, cost)
 
@@ -321,19 +236,9 @@ class Trial:
             del self._correctable[next(iter(self._correctable))]
 
 
-def _charged(price: Price, duration_ms: int, at_most_s: int | None) -> int:
-    seconds = round_duration(price, duration_ms)
+def _charged(price: Price, record: PastRecord, at_most_s: int | None) -> int:
+    """Micro-units of the call, or of its first seconds."""
+    if price.course is not None:
+        price = anchored(price, record.answer_s)
+    seconds = round_duration(price, record.duration_ms)
     return charge(price, seconds if at_most_s is None else min(seconds, at_most_s)).micros
-
-
-def _runs(levels: Sequence[_Level]) -> Iterator[Sequence[_Level]]:
-    """The levels in order, in pieces whose decks are all at hand, or that are one level without."""
-    begun = 0
-    for depth, level in enumerate(levels):
-        if level.deck is None:
-            if begun < depth:
-                yield levels[begun:depth]
-            yield levels[depth : depth + 1]
-            begun = depth + 1
-    if begun < len(levels):
-        yield levels[begun:]

@@ -6,6 +6,7 @@ pays itself; the provider is the seller without a name.
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -79,6 +80,7 @@ class WhatIf:
         self.restored: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
         self.estimated = 0
+        self._sums = lru_cache(maxsize=65_536)(self._find_sums)
 
     def add(self, outcome: Outcome) -> None:
         self.verdicts[outcome.verdict] += 1
@@ -93,12 +95,19 @@ class WhatIf:
 
     def _add_sale(self, sale: Sale) -> None:
         record = sale.record
-        currency, seller, call = record.currency or "", record.parent, _calls(record)
         self.estimated += record.estimated
-        destination = Group(currency, seller, None, record.destination or "", record.type or "")
-        _of(self.totals, Group(currency, seller)).add(call, sale.then, sale.now)
-        _of(self.customers, Group(currency, seller, record.account)).add(call, sale.then, sale.now)
-        _of(self.destinations, destination).add(call, sale.then, sale.now)
+        for sums in self._sums(record.currency, record.parent, record.account, record.destination, record.type):
+            sums.add(_calls(record), sale.then, sale.now)
+
+    def _find_sums(
+        self, currency: str | None, seller: str | None, account: str | None, destination: str | None, type: str | None
+    ) -> tuple[Sums, Sums, Sums]:
+        of = currency or ""
+        return (
+            _of(self.totals, Group(of, seller)),
+            _of(self.customers, Group(of, seller, account)),
+            _of(self.destinations, Group(of, seller, None, destination or "", type or "")),
+        )
 
     def _add_refusal(self, outcome: Outcome) -> None:
         for sale in outcome.sales:
@@ -168,6 +177,14 @@ def flat(group: Group, sums: Sums) -> dict[str, Any]:
             f"{amount}_change": format_amount(now - then),
         }
     return line
+
+
+CSV_COLUMNS = (
+    "section",
+    *Group.__struct_fields__,
+    *COLUMNS,
+    *(f"{amount}_{which}" for amount in AMOUNTS for which in ("then", "now", "change")),
+)
 
 
 def lines(what_if: WhatIf) -> Iterable[dict[str, Any]]:
