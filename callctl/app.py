@@ -14,6 +14,7 @@ from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
 from callctl.call.admission import NOBODY, Policy
 from callctl.clock import SystemClock, give_way
 from callctl.control.calls import CallControl
+from callctl.control.charges import Charges
 from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
 from callctl.control.reconciler import Reconciler
@@ -39,6 +40,7 @@ from callctl.store.feeds import RedisFeeds
 from callctl.store.follower import Follower
 from callctl.store.link import Link, LinkTimes
 from callctl.store.redis import RedisStore
+from callctl.store.services import RedisServices
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +65,7 @@ class App:
         self.follower = Follower(self.link, self.clock, self._topped_up)
         self.definitions = RedisDefinitions(self.link, self.store, self.follower, self.clock)
         self.feeds = RedisFeeds(self.link)
+        self.services = RedisServices(self.link)
         self.metrics = Metrics()
         self.switches = {switch.name: _switch(switch, self.clock, self._is_trunk) for switch in settings.switch}
         self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
@@ -91,6 +94,13 @@ class App:
             policy=self.calls.policy,
             roots=self.roots,
         )
+        self.charges = Charges(
+            clock=self.clock,
+            tariffs=self.follower.tariffs,
+            services=self.services,
+            charging=self.store,
+            wake=self.outbox.wake,
+        )
         self.http = HttpServer(
             make_site(
                 calls=self.calls,
@@ -99,6 +109,8 @@ class App:
                 books=self.store,
                 sessions=self.store,
                 feeds=self.feeds,
+                services=self.services,
+                charging=self.store,
                 top_up=self.store.top_up,
                 tokens=_tokens(settings, self.clock),
                 links=self.neighbours,
@@ -154,6 +166,7 @@ class App:
             group.create_task(self.calls.deadlines.run())
             group.create_task(self.reconciler.run())
             group.create_task(self.outbox.run())
+            group.create_task(self.charges.run())
             for name, switch in self.switches.items():
                 group.create_task(switch.run(self.calls.receive, self._relinked(name, group)))
 

@@ -127,7 +127,10 @@ class ShareShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Cdr(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "traffic_class": "class"}
 ):
-    """One payer's record of one call. `sequence` is the feed's; an account's own records show no cost."""
+    """One payer's record of one call, or of a charge (`kind`: nrc or mrc; `service`, `quantity`).
+
+    `sequence` is the feed's; an account's own records show no cost.
+    """
 
     id: str
     corrects: str | None
@@ -178,6 +181,9 @@ class Cdr(
     buy_row: str | None = None
     cost: Money | None = None
     margin: Money | None = None
+    kind: str | None = None
+    service: str | None = None
+    quantity: int | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

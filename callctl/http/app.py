@@ -15,8 +15,9 @@ from callctl.http.links import Links
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
 from callctl.http.routes import Route, endpoint
+from callctl.http.services import ServiceRoutes
 from callctl.http.tariffs import TariffPlans
-from callctl.ports import Books, Calls, Clock, Definitions, Feeds, Sessions, Tariffs
+from callctl.ports import Books, Calls, Charging, Clock, Definitions, Feeds, Services, Sessions, Tariffs
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -34,6 +35,8 @@ def make_site(
     books: Books,
     sessions: Sessions,
     feeds: Feeds,
+    services: Services,
+    charging: Charging,
     top_up: PerformTopUp,
     tokens: Tokens,
     links: Links,
@@ -52,6 +55,7 @@ def make_site(
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
         *TariffPlans(definitions, tariffs).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
+        *ServiceRoutes(services, charging, tariffs, clock).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),
     )
     return Site(serve_routes((*routes, *openapi.routes(routes)), tokens), FastPath(routes, tokens, clock))

@@ -54,10 +54,10 @@ class Align(StrEnum):
     START = "start"
 
 
-_ON_THE_WIRE = {"from_day": "from", "until_day": "until"}
+ON_THE_WIRE = {"from_day": "from", "until_day": "until"}
 
 
-class Subscription(Wanted, frozen=True, kw_only=True, omit_defaults=True, rename=_ON_THE_WIRE):
+class Subscription(Wanted, frozen=True, kw_only=True, omit_defaults=True, rename=ON_THE_WIRE):
     """From its first day up to and including its last. `waive_nrc`: without the charge that is made once."""
 
     from_day: date
@@ -161,11 +161,11 @@ def revise(before: Subscription | None, asked: Subscription, charged: Charged | 
 
 
 def end(catalogue: Catalogue, subscription: Subscription, charged: Charged | None, today: date) -> Subscription | None:
-    """What taking it away leaves: nothing where nothing was charged or all of it is over, else its end today."""
+    """What taking it away leaves: nothing where nothing was charged, or all was; else its end today."""
     if charged is None:
         removed = today < subscription.from_day or not catalogue.service(subscription.service).counted
     else:
-        removed = subscription.over is not None and subscription.over <= charged.to_day
+        removed = subscription.over == charged.to_day
     if removed:
         return None
     last = today if charged is None else max(today, charged.from_day)

@@ -10,9 +10,10 @@ COLUMNS = (
     "duration_ms", "duration_s", "billed_s", "unbilled_s", "plan", "row", "buy_plan", "buy_row",
     "connection_fee", "per_minute", "charge", "list_charge", "gross", "taxes", "surcharge", "bundle_s",
     "cost", "margin", "affiliates", "exempt", "currency", "verdict", "refusal", "detail", "trace", "q850", "sip_code",
-    "released_by", "estimated", "trace_id",
+    "released_by", "estimated", "trace_id", "kind", "service", "quantity",
 )  # fmt: skip
-"""In the order of `interface.md`; `list_charge` is what an exempt account would have paid."""
+"""In the order of `interface.md`; `list_charge` is what an exempt account would have paid. The last three belong to
+the charges of subscriptions (`docs/services.md`)."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 

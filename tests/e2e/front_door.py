@@ -26,12 +26,14 @@ from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
 from callctl.http.routes import Route
+from callctl.http.services import ServiceRoutes
 from callctl.http.tariffs import TariffPlans
 from callctl.ports import LinkState
 from callctl.rating.tariff import Plan, Row
 from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.feeds_memory import MemoryFeeds
 from callctl.store.memory import MemoryStore
+from callctl.store.services_memory import MemoryServices
 
 NOW = Instant(1_795_255_200_000, 5_000)  # 2026-11-21T10:00:00Z
 EVERY_SCOPE = frozenset(Scope)
@@ -56,6 +58,7 @@ def _routes() -> list[Route]:
         *Accounts(*[nothing] * 6).routes(),
         *TariffPlans(*[nothing] * 3).routes(),
         *Cdrs(*[nothing] * 4).routes(),
+        *ServiceRoutes(*[nothing] * 4).routes(),
         *Ops(*[nothing] * 7).routes(),
     ]
 
@@ -126,6 +129,7 @@ class FrontDoor:
             Neighbour(LinkKind.SINK, LinkState("billing", up=True, since_ms=NOW.wall_ms), needed=False),
         ]
         self.feeds = MemoryFeeds(self.store.outbox)
+        self.services = MemoryServices()
         self.calls = CallControl(
             clock=self.clock,
             tariffs=self.tariffs,
@@ -150,6 +154,8 @@ class FrontDoor:
             books=self.store,
             sessions=self.store,
             feeds=self.feeds,
+            services=self.services,
+            charging=self.store,
             top_up=self.store.top_up,
             tokens=Tokens(BEARERS.items(), self.clock),
             links=lambda: self.links,
