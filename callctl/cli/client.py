@@ -102,15 +102,21 @@ class Client:
         return self._json("DELETE", path, query=query)
 
     def upload(self, path: str, csv: Iterable[bytes], size: int, **query: object) -> Json:
-        """A CSV of `size` bytes, sent as it comes."""
-        headers = {"Content-Type": "text/csv", "Content-Length": str(size)}
-        return self._json("PUT", path, csv, headers, query, timeout_s=_UPLOAD_TIMEOUT_S)
+        """A CSV of `size` bytes in UTF-8, sent as it comes."""
+        return self._json("PUT", path, csv, _csv_headers(size), query, timeout_s=_UPLOAD_TIMEOUT_S)
+
+    def upload_for_csv(self, path: str, csv: Iterable[bytes], size: int, **query: object) -> Iterator[bytes]:
+        """The same, answered in CSV, in pieces."""
+        headers = {**_csv_headers(size), "Accept": "text/csv"}
+        return self._pieces(self._send("PUT", path, csv, headers, query, timeout_s=_UPLOAD_TIMEOUT_S))
 
     def download(self, path: str) -> Iterator[bytes]:
         """A body in pieces. UnreachableError when it breaks off."""
+        return self._pieces(self._send("GET", path, timeout_s=_UPLOAD_TIMEOUT_S))
+
+    def _pieces(self, response: "HTTPResponse") -> Iterator[bytes]:
         from http.client import HTTPException
 
-        response = self._send("GET", path, timeout_s=_UPLOAD_TIMEOUT_S)
         try:
             while chunk := response.read(_CHUNK):
                 yield chunk
@@ -175,6 +181,10 @@ def _only(certificate: Path) -> "SSLContext":
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
     return context
+
+
+def _csv_headers(size: int) -> dict[str, str]:
+    return {"Content-Type": "text/csv; charset=utf-8", "Content-Length": str(size)}
 
 
 def segment(text: str) -> str:

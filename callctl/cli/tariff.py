@@ -1,18 +1,21 @@
 """`callctl tariff`: plans and their decks, in and out of the daemon, and what a new deck would change."""
 
 import argparse
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from callctl.cli.account import definitions
 from callctl.cli.client import Client, Json, client_options, segment
 from callctl.cli.exits import Exit, SaidNoError, WrongUseError
 from callctl.cli.rate import plan_of
 from callctl.cli.terminal import cell_text, console, print_json, print_table, say
+from callctl.errors import DeckError
+
+if TYPE_CHECKING:
+    from callctl.rating.sheet import Layout
 
 _CHUNK = 65_536
 _TERMS = ("connection_fee", "per_minute", "percent")
@@ -39,12 +42,27 @@ def add(commands: Any) -> None:
     diff.set_defaults(run=_import, dry_run=True, compare=True)
     for parser in (importing, diff):
         parser.add_argument("plan")
-        parser.add_argument("file", type=Path, help="CSV with a header; delimiter , ; or tab")
-        parser.add_argument("--encoding", default="utf-8-sig", help="of the file; default: UTF-8")
+        parser.add_argument("file", type=Path, help="CSV")
+        _add_sheet_options(parser)
     export = actions.add_parser("export", parents=common, help="all rows of a plan as CSV")
     export.add_argument("plan")
     export.add_argument("file", type=Path, nargs="?", help="default: standard output")
     export.set_defaults(run=_export)
+
+
+def _add_sheet_options(parser: argparse.ArgumentParser) -> None:
+    """What is said of a sheet; by default it is found out."""
+    sheet = parser.add_argument_group("the sheet, where it does not show it by itself")
+    sheet.add_argument("--map", metavar='prefix=Code,per_minute="Rate (EUR)"', help="our columns by its headings")
+    sheet.add_argument("--columns", metavar="prefix,,per_minute", help="our columns in its order: it has no headings")
+    sheet.add_argument("--delimiter", choices=(";", ",", "|", "tab"))
+    sheet.add_argument("--decimal", choices=("point", "comma"))
+    sheet.add_argument("--dates", choices=("dmy", "mdy"))
+    sheet.add_argument("--encoding", help="default: UTF-8, UTF-16 or Windows-1252")
+    shown = parser.add_argument_group("what is shown before it is taken")
+    shown.add_argument("--min-per-minute", metavar="0.0050", help="rows that earn less over the purchase; default 0")
+    shown.add_argument("--min-percent", metavar="10", help="the same, in percent of the purchase")
+    shown.add_argument("--csv", action="store_true", help="every change, as CSV")
 
 
 def _put(arguments: argparse.Namespace) -> int:
@@ -60,15 +78,20 @@ def _put(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
+    if arguments.csv and not arguments.dry_run:
+        raise WrongUseError("--csv: with --dry-run alone; an import is not undone by a look at it")
     client = Client.of(arguments)
     text = _read(arguments.file, arguments.encoding)
+    path = f"/v1/plans/{segment(arguments.plan)}/rows"
     with _progress(shown=not arguments.json) as step:
-        _check(client, arguments.plan, text, step("reading", text.count("\n")))
+        _check(client, arguments, text, step("reading", text.count("\n")))
         raw = text.encode()
         chunks = _chunks(raw, step("sending", len(raw)))
-        dry_run = "true" if arguments.dry_run else None
-        path = f"/v1/plans/{segment(arguments.plan)}/rows"
-        answer = client.upload(path, chunks, len(raw), dry_run=dry_run)
+        if arguments.csv:
+            sys.stdout.buffer.writelines(client.upload_for_csv(path, chunks, len(raw), **_query(arguments)))
+            sys.stdout.buffer.flush()
+            return Exit.OK
+        answer = client.upload(path, chunks, len(raw), **_query(arguments))
     if arguments.json:
         print_json(answer)
     else:
@@ -77,26 +100,52 @@ def _import(arguments: argparse.Namespace) -> int:
     return Exit.NO if differs and getattr(arguments, "compare", False) else Exit.OK
 
 
-def _read(file: Path, encoding: str) -> str:
+def _query(arguments: argparse.Namespace) -> dict[str, object]:
+    return {
+        "dry_run": "true" if arguments.dry_run else None,
+        **{name: getattr(arguments, name) for name in ("map", "columns", "delimiter", "decimal", "dates")},
+        **{name: getattr(arguments, name) for name in ("min_per_minute", "min_percent")},
+    }
+
+
+def _read(file: Path, encoding: str | None) -> str:
+    from callctl.rating.sheet import decode
+
     try:
-        return file.read_bytes().decode(encoding)
+        return decode(file.read_bytes(), encoding)
     except OSError as failed:
         raise WrongUseError(f"{file}: {failed.strerror}") from failed
-    except UnicodeDecodeError as wrong:
-        line = wrong.object.count(b"\n", 0, wrong.start) + 1
-        raise WrongUseError(f"{file}: line {line} is not {encoding}; try --encoding latin-1") from wrong
+    except DeckError as wrong:
+        raise WrongUseError(f"{file}: {wrong}; try --encoding") from wrong
     except LookupError as wrong:
         raise WrongUseError(f"--encoding {encoding}: there is no such encoding") from wrong
 
 
-def _check(client: Client, plan_id: str, text: str, advance: Advance) -> None:
+def _check(client: Client, arguments: argparse.Namespace, text: str, advance: Advance) -> None:
     """Every mistake by its line, before anything is sent. SaidNoError names them."""
     from callctl.rating.deck import import_deck
 
-    deck = import_deck(io.StringIO(text, newline=""), plan_of(client, plan_id), advance)
+    deck = import_deck(text, plan_of(client, arguments.plan), _layout(arguments), advance)
     if deck.errors:
         mistakes = tuple(map(str, deck.errors))
         raise SaidNoError(f"{len(mistakes)} mistakes, nothing was imported:", mistakes)
+
+
+def _layout(arguments: argparse.Namespace) -> "Layout":
+    from callctl.rating.notation import DateOrder, DecimalSign
+    from callctl.rating.sheet import Layout, parse_headings
+
+    try:
+        headings = parse_headings(arguments.map or "")
+    except ValueError as wrong:
+        raise WrongUseError(f"--map: {wrong}") from wrong
+    return Layout(
+        headings=headings,
+        columns=tuple(map(str.strip, arguments.columns.split(","))) if arguments.columns else (),
+        delimiter="\t" if arguments.delimiter == "tab" else arguments.delimiter,
+        decimal=DecimalSign(arguments.decimal) if arguments.decimal else None,
+        dates=DateOrder(arguments.dates) if arguments.dates else None,
+    )
 
 
 def _chunks(raw: bytes, advance: Advance) -> Iterator[bytes]:
@@ -125,27 +174,66 @@ def _progress(*, shown: bool) -> Iterator[Any]:
 
 def _show(answer: Json) -> None:
     done = "would be" if answer["dry_run"] else "are"
-    counts = f"{answer['added']} added, {answer['removed']} removed, {answer['changed']} changed"
-    say(f"{answer['plan']}: {answer['rows']} rows {done} in the deck; {counts}")
-    rows = [("+", row, None, "") for row in answer["first_added"]]
-    rows += [("-", row, None, "") for row in answer["first_removed"]]
-    rows += [("~", change["new"], change["old"], change["movement"]) for change in answer["first_changed"]]
+    ways = f"{answer['dearer']} dearer, {answer['cheaper']} cheaper"
+    counts = f"{answer['added']} added, {answer['removed']} removed, {answer['changed']} changed ({ways})"
+    say(f"{answer['plan']}: {answer['rows']} rows {done} in the deck; {counts}, {answer['unchanged']} as before")
+    if answer["passed_over_lines"]:
+        say(f"passed over: line {', '.join(map(str, answer['passed_over_lines']))} (comments and totals)")
+    if answer["passed_over_headings"]:
+        say(f"passed over: columns {', '.join(answer['passed_over_headings'])}")
+    for warning in answer["warnings"]:
+        say(f"note: {warning}")
+    _show_changes(answer)
+    if answer["margin"] is not None:
+        _show_margin(answer["margin"])
+
+
+def _show_changes(answer: Json) -> None:
+    rows: list[tuple[str, Json, Json, Json]] = [("+", row, row, {}) for row in answer["first_added"]]
+    rows += [("-", row, row, {}) for row in answer["first_removed"]]
+    rows += [("~", change["new"], change["old"], change) for change in answer["first_changed"]]
     if not rows:
         return
-    shown = ((mark, new["prefix"], new.get("destination"), *_terms(new, old), way) for mark, new, old, way in rows)
-    print_table(("", "prefix", "destination", *_TERMS, ""), shown, right=_TERMS)
+    columns = ("", "prefix", "destination", "type", *_TERMS, "by", "%", "")
+    shown = (
+        (mark, new["prefix"], new.get("destination"), new.get("type"), *_terms(new, old), *_movement(change))
+        for mark, new, old, change in rows
+    )
+    print_table(columns, shown, right=(*_TERMS, "by", "%"))
     more = answer["added"] + answer["removed"] + answer["changed"] - len(rows)
     if more:
         say(f"and {more} more")
 
 
-def _terms(new: Json, old: Json | None) -> list[str]:
+def _movement(change: Json) -> tuple[Any, ...]:
+    return tuple(change.get(key, "") for key in ("difference", "difference_percent", "movement"))
+
+
+def _terms(new: Json, old: Json) -> list[str]:
     """What a row costs; where that has changed, from what to what."""
     cells = []
     for term in _TERMS:
-        now, was = new.get(term), (old or new).get(term)
+        now, was = new.get(term), old.get(term)
         cells.append(cell_text(now) if now == was else f"{cell_text(was)} → {cell_text(now)}")
     return cells
+
+
+def _show_margin(margin: Json) -> None:
+    counts = f"{margin['short']} rows earn too little, {margin['without_purchase']} have no purchase price"
+    say(f"over {margin['buy_plan']}: {counts}")
+    if not margin["short"]:
+        return
+    prices = ("sell_per_minute", "buy_per_minute", "short")
+    rows = (
+        (
+            *(row["row"].get(key) for key in ("prefix", "destination", "type")),
+            *(row[key] for key in ("at_prefix", *prices)),
+        )
+        for row in margin["first_short"]
+    )
+    print_table(("prefix", "destination", "type", "worst at", *prices), rows, right=prices)
+    if margin["short"] > len(margin["first_short"]):
+        say(f"and {margin['short'] - len(margin['first_short'])} more")
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ def make_site(
     routes = (
         *Decisions(calls, tariffs, clock, switches).routes(),
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
-        *TariffPlans(definitions, tariffs).routes(),
+        *TariffPlans(definitions, tariffs, clock).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),

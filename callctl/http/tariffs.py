@@ -1,73 +1,64 @@
 """Tariff plans and their rows: JSON for what holds for the whole plan, CSV for the rows. The provider's alone."""
 
 import asyncio
-import csv
-import io
-from collections.abc import AsyncIterator, Iterable, Sequence
+import codecs
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
-import msgspec
 from aiohttp import web
 
 from callctl.errors import PortError
 from callctl.http import body, schemas
 from callctl.http.auth import Holder, Scope
+from callctl.http.deckanswer import RowsAnswer
+from callctl.http.deckwork import STEP_ROWS, Task, work
 from callctl.http.errors import HttpError, bad_request, not_found, unacceptable
 from callctl.http.fields import new_id
 from callctl.http.routes import Query, Route, flag, json_response, refuse_unknown_queries
-from callctl.ports import Definitions, Tariffs
-from callctl.rating.deck import export_deck, import_deck
-from callctl.rating.deckdiff import DeckDiff, diff_decks
+from callctl.money import parse_percent, parse_rate
+from callctl.ports import Clock, Definitions, Tariffs
+from callctl.rating.deck import export_deck
+from callctl.rating.margin import MarginRule
+from callctl.rating.notation import DateOrder, DecimalSign
+from callctl.rating.sheet import Layout, parse_headings
 from callctl.rating.tariff import Plan, Row
 
 CSV = "text/csv"
-SHOWN_AT_MOST = 100
 ROWS_PER_WRITE = 1000
 SLOWEST_READER_S = 30
 UPLOADS_AT_ONCE = 2
 
-RowShown = dict[str, str]
-"""A row by column, as the CSV says it; empty cells left out."""
-
-
-class RowChange(msgspec.Struct, frozen=True):
-    """A row that is in both decks, with other terms."""
-
-    old: RowShown
-    new: RowShown
-    movement: str
-
-
-class RowsAnswer(msgspec.Struct, frozen=True):
-    """What taking the deck does, or would do (`dry_run`): how many rows, and of each kind the first hundred."""
-
-    plan: str
-    rows: int
-    dry_run: bool
-    added: int
-    removed: int
-    changed: int
-    first_added: tuple[RowShown, ...]
-    first_removed: tuple[RowShown, ...]
-    first_changed: tuple[RowChange, ...]
+_DELIMITERS = {"tab": "\t", **{sign: sign for sign in ";,|\t"}}
+_SHEET = (
+    Query("dry_run", "`true`: answer the difference, change nothing; with `Accept: text/csv` every row of it"),
+    Query("map", 'our columns by the headings of the sheet: `prefix=Code,per_minute="Rate (EUR)"`'),
+    Query("columns", "our columns in the order of a sheet without headings; empty for those to pass over"),
+    Query("delimiter", "`;` `,` `|` or `tab`, where it is not to be found out"),
+    Query("decimal", "`point` or `comma`, where the numbers do not show it"),
+    Query("dates", "`dmy` or `mdy`, where the dates do not show it"),
+    Query("min_per_minute", "of a dry run: show rows that earn less than this more than the purchase; default 0"),
+    Query("min_percent", "the same, in percent of the purchase"),
+)
+_Value = TypeVar("_Value")
 
 
 class TariffPlans:
     """The routes of plans."""
 
-    def __init__(self, definitions: Definitions, tariffs: Tariffs) -> None:
+    def __init__(self, definitions: Definitions, tariffs: Tariffs, clock: Clock) -> None:
         self._definitions = definitions
         self._tariffs = tariffs
+        self._clock = clock
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     def routes(self) -> tuple[Route, ...]:
         read, admin, plan, rows = Scope.READ, Scope.ADMIN, "/v1/plans/{id}", "/v1/plans/{id}/rows"
         put, put_rows = (400, 408, 413, 415, 422, 503), (400, 404, 408, 413, 415, 422, 503)
         plan_body, shown = schemas.PlanBody, schemas.PlanAnswer
-        dry_run = (Query("dry_run", "`true`: answer the difference, change nothing"),)
         return (
             Route("PUT", plan, self.put_plan, admin, "create or replace", plan_body, shown, (), put, True),
             Route("GET", plan, self.show_plan, read, "one plan", None, shown, (), (404,), True),
-            Route("PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer, dry_run, put_rows, True),
+            Route("PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer, _SHEET, put_rows, True),
             Route("GET", rows, self.show_rows, read, "all rows", None, CSV, (), (404, 503), True),
         )
 
@@ -83,23 +74,59 @@ class TariffPlans:
 
     async def put_rows(self, request: web.Request, _: Holder) -> web.Response:
         """A deck is taken whole or not at all; what is wrong with it is said line by line."""
-        refuse_unknown_queries(request, "dry_run")
-        plan, dry_run = self._plan(request), flag(request, "dry_run")
+        refuse_unknown_queries(request, *(query.name for query in _SHEET))
+        task = self._task(request)
         if request.content_type != CSV:
             raise HttpError(415, "unsupported_media_type", f"Content-Type: {CSV} is expected")
         if self._uploads.locked():
             raise HttpError(503, "busy", "other decks are being read", headers={"Retry-After": "5"})
         async with self._uploads:
             raw = await body.read(request, body.ROWS_LIMIT, timeout_s=body.ROWS_ARRIVAL_TIMEOUT_S)
-            rows = await asyncio.to_thread(_rows, raw, plan)
-            before = [row async for row in self._definitions.rows(plan.id)]
-            diff = await asyncio.to_thread(diff_decks, before, rows)
-            if not dry_run:
+            outcome, rows = await work(task, raw, self._decks(task))
+            if outcome.errors:
+                first = outcome.errors[0]
+                raise HttpError(422, "wrong_rows", first, f"line {outcome.first_line}", details=outcome.errors)
+            if not task.dry_run:
                 try:
-                    await self._definitions.put_rows(plan.id, rows)
+                    await self._definitions.put_rows(task.own[-1].id, rows)
                 except ValueError as exc:
                     raise unacceptable(str(exc)) from None
-        return json_response(_answer(plan, len(rows), diff, dry_run))
+        content_type = CSV if task.as_csv else "application/json"
+        return web.Response(body=outcome.answer, content_type=content_type, charset="utf-8")
+
+    def _task(self, request: web.Request) -> Task:
+        plan, dry_run = self._plan(request), flag(request, "dry_run")
+        buy = self._tariffs.plan(plan.buy_plan) if plan.buy_plan is not None else None
+        return Task(
+            layout=_layout(request),
+            own=self._family(plan),
+            buy=self._family(buy) if buy is not None else (),
+            dry_run=dry_run,
+            as_csv=dry_run and request.headers.get("Accept", "").startswith(CSV),
+            rule=MarginRule(
+                min_per_minute=_asked(request, "min_per_minute", parse_rate) or 0,
+                min_percent=_asked(request, "min_percent", parse_percent),
+            ),
+            at_ms=self._clock.now().wall_ms,
+        )
+
+    def _family(self, plan: Plan) -> tuple[Plan, ...]:
+        """A plan behind those that it extends, the eldest first."""
+        parent = self._tariffs.plan(plan.extends) if plan.extends is not None else None
+        return (*self._family(parent), plan) if parent is not None else (plan,)
+
+    async def _decks(self, task: Task) -> AsyncIterator[list[Row]]:
+        """As `work` wants them."""
+        for plan in (task.own[-1], *task.own[:-1], *task.buy):
+            step: list[Row] = []
+            async for row in self._definitions.rows(plan.id):
+                step.append(row)
+                if len(step) == STEP_ROWS:
+                    yield step
+                    step = []
+            if step:
+                yield step
+            yield []
 
     async def show_rows(self, request: web.Request, _: Holder) -> web.StreamResponse:
         chunks = _csv(self._definitions.rows(self._plan(request).id))
@@ -124,40 +151,30 @@ class TariffPlans:
         return plan
 
 
-def _rows(raw: bytes, plan: Plan) -> tuple[Row, ...]:
-    """The rows of a CSV. HttpError 422 with every line that is wrong."""
+def _layout(request: web.Request) -> Layout:
+    """What the parameters say of the sheet. HttpError 400 where they are wrong."""
+    charset = request.charset
     try:
-        text = raw.decode()
-    except UnicodeDecodeError as exc:
-        raise bad_request(f"the rows are not UTF-8: {exc}") from None
-    deck = import_deck(io.StringIO(text, newline=""), plan)
-    if deck.errors:
-        first = deck.errors[0]
-        every = tuple(str(error) for error in deck.errors)
-        raise HttpError(422, "wrong_rows", str(first), f"line {first.line}", details=every)
-    return deck.rows
-
-
-def _answer(plan: Plan, rows: int, diff: DeckDiff, dry_run: bool) -> RowsAnswer:
-    changed = diff.changed[:SHOWN_AT_MOST]
-    old, new = _shown([change.old for change in changed]), _shown([change.new for change in changed])
-    return RowsAnswer(
-        plan=plan.id,
-        rows=rows,
-        dry_run=dry_run,
-        added=len(diff.added),
-        removed=len(diff.removed),
-        changed=len(diff.changed),
-        first_added=_shown(diff.added[:SHOWN_AT_MOST]),
-        first_removed=_shown(diff.removed[:SHOWN_AT_MOST]),
-        first_changed=tuple(
-            RowChange(was, now, change.movement.value) for was, now, change in zip(old, new, changed, strict=True)
-        ),
+        codecs.lookup(charset or "utf-8")
+    except LookupError:
+        raise bad_request(f"unknown charset {charset!r}", "Content-Type") from None
+    return Layout(
+        headings=_asked(request, "map", parse_headings) or {},
+        columns=_asked(request, "columns", lambda text: tuple(map(str.strip, text.split(",")))) or (),
+        delimiter=_asked(request, "delimiter", _DELIMITERS.__getitem__),
+        decimal=_asked(request, "decimal", DecimalSign),
+        dates=_asked(request, "dates", DateOrder),
+        encoding=charset,
     )
 
 
-def _shown(rows: Iterable[Row]) -> tuple[RowShown, ...]:
-    return tuple({name: cell for name, cell in row.items() if cell} for row in csv.DictReader(export_deck(rows)))
+def _asked(request: web.Request, name: str, parse: Callable[[str], _Value]) -> _Value | None:
+    """A parameter of the sheet; None where it is not there. HttpError 400 where it is wrong."""
+    text = request.query.get(name)
+    try:
+        return parse(text) if text is not None else None
+    except (ValueError, KeyError) as wrong:
+        raise bad_request(str(wrong), name) from None
 
 
 async def _csv(rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:

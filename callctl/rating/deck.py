@@ -1,159 +1,194 @@
 """Tariff decks as CSV: read with every error by its line, written so that they read again to the same.
 
-The first line names the columns, in any order. Delimiter `;`, `,` or tab; decimal comma or point. A deck is taken
-whole or not at all.
+A deck is taken whole or not at all. `sheet` says which spreadsheets are understood, `prefixes` and `cells` what may
+stand in them.
 """
 
 import csv
 import io
-import re
-from collections.abc import Callable, Generator, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from functools import lru_cache, partial
-from itertools import chain
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from callctl.clock import format_time
 from callctl.errors import DeckError
-from callctl.money import (
-    MICROS,
-    format_amount,
-    format_percent,
-    format_rate,
-    parse_amount,
-    parse_percent,
-    parse_rate,
-)
-from callctl.numbering import NumberType
+from callctl.money import format_amount, format_percent, format_rate
+from callctl.rating.bands import BAND_COLUMNS, format_band, parse_band
 from callctl.rating.builder import DeckBuilder, RowConflictError
-from callctl.rating.tariff import MAX_PREFIX_DIGITS, MAX_UNITS, PERCENT, Direction, Plan, Row, TrafficClass
+from callctl.rating.cells import (
+    DATE_COLUMNS,
+    INCREMENTS,
+    MISREAD,
+    NUMBER_COLUMNS,
+    Parsers,
+    parse_increments,
+    parsers_of,
+)
+from callctl.rating.match import Deck
+from callctl.rating.notation import Notation, notation_of
+from callctl.rating.prefixes import parse_prefixes
+from callctl.rating.sheet import KEYS, Form, Layout, form_of, rows_of
+from callctl.rating.tariff import Plan, Row
 
 MAX_ERRORS = 100
-MAX_SECONDS = 86_400
-MAX_PERCENT = 10_000
-MAX_NAME = 100
-STEP_ROWS = 1_000  # between two signs of progress
-
-BAND_COLUMNS = ("days", "from", "to", "dates", "holidays", "weight")
+MAX_ROWS = 1_000_000
+STEP_LINES = 1_000  # between two signs of progress
 
 _NOT_STATED = Row(prefix="")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_Choice = TypeVar("_Choice", bound=StrEnum)
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FOUND_OUT = Layout()
 
 
 class DeckImport(msgspec.Struct, frozen=True):
-    """A deck that was read: its rows, or what is wrong with it (then there are no rows)."""
+    """A deck that was read: its rows, or what is wrong with it (then there are none).
+
+    `deck`: they, ready to be looked up in, without those that the plan inherits. `lines`: where each row stands.
+    Passed over: the lines `asides` (comments, totals), the headings `ignored`.
+    """
 
     rows: tuple[Row, ...]
     errors: tuple[DeckError, ...]
+    deck: Deck | None = None
+    lines: Sequence[int] = ()
+    asides: tuple[int, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
-def import_deck(lines: Iterable[str], plan: Plan, progress: Callable[[int], None] | None = None) -> DeckImport:
-    """Read a whole deck. `progress` hears of the lines read so far, every `STEP_ROWS` rows."""
-    reading = read_deck(lines, plan)
-    while True:
-        try:
-            line = next(reading)
-        except StopIteration as done:
-            result: DeckImport = done.value
-            return result
-        if progress is not None:
-            progress(line)
+def import_deck(
+    sheet: str | Iterable[str], plan: Plan, layout: Layout = _FOUND_OUT, progress: Callable[[int], None] | None = None
+) -> DeckImport:
+    """Read a whole deck, from its text or the lines of it.
 
-
-def read_deck(lines: Iterable[str], plan: Plan) -> Generator[int, None, DeckImport]:
-    """Read a deck step by step: yields the line reached every `STEP_ROWS` rows, and returns what was read."""
-    builder = DeckBuilder(plan)
-    rows: list[Row] = []
-    at_lines: list[int] = []
-    errors: list[DeckError] = []
-    for count, (line, read) in enumerate(_scan(lines, ZoneInfo(plan.timezone)), 1):
-        if isinstance(read, DeckError):
-            errors.append(read)
-        else:
-            rows.append(read)
-            at_lines.append(line)
-            try:
-                builder.add(read)
-            except RowConflictError as error:
-                errors.append(DeckError(line, f"{error} (line {_line_of(error.other, rows, at_lines)})"))
-        if len(errors) >= MAX_ERRORS:
-            break
-        if count % STEP_ROWS == 0:
-            yield line
-    if not errors:
-        try:
-            builder.build()
-        except RowConflictError as error:
-            errors.append(DeckError(_line_of(error.other, rows, at_lines), str(error)))
-    return DeckImport(() if errors else tuple(rows), tuple(errors))
-
-
-def _line_of(row: Row, rows: list[Row], at_lines: list[int]) -> int:
-    return next(line for line, each in zip(at_lines, rows, strict=True) if each is row)
-
-
-def _scan(lines: Iterable[str], zone: ZoneInfo) -> Iterator[tuple[int, Row | DeckError]]:
-    """Every line that is not blank, with its number, as a row or as what is wrong with it."""
-    source = iter(lines)
-    line = 1
-    for first in source:
-        if first.strip("\ufeff \t\r\n"):
-            break
-        line += 1
-    else:
-        yield 1, DeckError(1, "the deck is empty: its first line names the columns")
-        return
-    delimiter = next((sign for sign in "\t;" if sign in first), ",")
-    reader = csv.reader(chain((first.removeprefix("\ufeff"),), source), delimiter=delimiter, strict=True)
-    parsers = _parsers(zone)
-    columns: list[str] | None = None
-    before = line
+    `progress` hears of the lines read so far, every `STEP_LINES` of them.
+    """
+    text = sheet if isinstance(sheet, str) else "".join(sheet)
     try:
-        for cells in reader:
-            if columns is None:
-                columns = [name.strip().lower() for name in cells]
-                if problem := _header_problem(columns, parsers):
-                    yield line, DeckError(line, problem)
-                    return
-            elif any(map(str.strip, cells)):
-                try:
-                    yield line, _row(columns, parsers, cells)
-                except ValueError as error:
-                    yield line, DeckError(line, str(error))
-            line = before + reader.line_num
-    except csv.Error as error:
-        yield line, DeckError(line, f"not CSV: {error}")
+        form = form_of(text, layout, COLUMNS)
+    except DeckError as error:
+        return DeckImport((), (error,))
+    reading = _Reading(plan, form, _notation(text, form, layout))
+    try:
+        for count, (line, cells) in enumerate(rows_of(text, form, reading.asides), 1):
+            reading.take(line, cells)
+            if reading.is_hopeless:
+                break
+            if progress is not None and count % STEP_LINES == 0:
+                progress(line)
+    except DeckError as error:
+        reading.errors.append(error)
+    return reading.done()
 
 
-def _header_problem(columns: list[str], parsers: "Parsers") -> str | None:
-    for name in columns:
-        if name not in parsers:
-            return f"unknown column {name[:40]!r}; known are {', '.join(parsers)}"
-        if columns.count(name) > 1:
-            return f"column {name!r} is there twice"
-    return None if "prefix" in columns else "no column 'prefix'"
+def _notation(text: str, form: Form, layout: Layout) -> Notation:
+    """How numbers and dates are written: as is said, else as the whole sheet shows."""
+    numbers: set[str] = set()
+    dates: set[str] = set()
+    seen = [(at, numbers) for at, column in enumerate(form.columns) if column in NUMBER_COLUMNS]
+    seen += [(at, dates) for at, column in enumerate(form.columns) if column in DATE_COLUMNS]
+    try:
+        for _, cells in rows_of(text, form, []):
+            for at, texts in seen:
+                if at < len(cells):
+                    texts.add(cells[at])
+    except DeckError:
+        pass  # told when the rows are read
+    shown = notation_of(*({text.strip().removesuffix("%").rstrip() for text in texts} for texts in (numbers, dates)))
+    return Notation(layout.decimal or shown.decimal, layout.dates or shown.dates)
 
 
-def _row(columns: list[str], parsers: "Parsers", cells: list[str]) -> Row:
-    """Raises ValueError that names the column."""
-    if len(cells) > len(columns):
-        raise ValueError(f"{len(cells)} cells, but {len(columns)} columns (is a decimal comma not quoted?)")
-    fields: dict[str, Any] = {"prefix": ""}
-    for name, cell in zip(columns, cells, strict=False):
-        text = cell.strip()
-        if text:
-            field, parse = parsers[name]
+class _Reading:
+    """The rows so far, and what is wrong so far."""
+
+    def __init__(self, plan: Plan, form: Form, notation: Notation) -> None:
+        self.errors: list[DeckError] = []
+        self.asides: list[int] = []
+        self._ignored = form.ignored
+        self._cells = _RowCells(form.columns, parsers_of(plan, notation))
+        self._builder = DeckBuilder(plan)
+        self._rows: list[Row] = []
+        self._lines: list[int] = []
+
+    @property
+    def is_hopeless(self) -> bool:
+        return len(self.errors) >= MAX_ERRORS or len(self._rows) > MAX_ROWS
+
+    def take(self, line: int, cells: list[str]) -> None:
+        try:
+            for row in self._cells.rows(cells):
+                self._rows.append(row)
+                self._lines.append(line)
+                self._builder.add(row)
+        except RowConflictError as error:
+            self.errors.append(DeckError(line, f"{error} (line {self._line_of(error.other)})"))
+        except ValueError as error:
+            self.errors.append(DeckError(line, str(error)))
+        if len(self._rows) > MAX_ROWS:
+            self.errors.append(DeckError(line, f"more than {MAX_ROWS} rows"))
+
+    def done(self) -> DeckImport:
+        if not self.errors:
             try:
-                fields[field] = parse(text)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-    row = Row(**fields)
+                deck = self._builder.build()
+                return DeckImport(tuple(self._rows), (), deck, self._lines, tuple(self.asides), self._ignored)
+            except RowConflictError as error:
+                self.errors.append(DeckError(self._line_of(error.other), str(error)))
+        return DeckImport((), tuple(self.errors))
+
+    def _line_of(self, row: Row) -> int:
+        return next(line for line, each in zip(self._lines, self._rows, strict=True) if each is row)
+
+
+class _RowCells:
+    """Makes rows of a line's cells."""
+
+    def __init__(self, columns: Sequence[str | None], parsers: Parsers) -> None:
+        self._width = len(columns)
+        self._prefix_at, self._code_at = (columns.index(key) if key in columns else None for key in KEYS)
+        self._increments_at = columns.index(INCREMENTS) if INCREMENTS in columns else None
+        self._bands_at = [columns.index(name) if name in columns else None for name in BAND_COLUMNS]
+        self._has_bands = any(at is not None for at in self._bands_at)
+        self._unnamed_at = [at for at, name in enumerate(columns) if name is None]
+        self._parsed = [(at, name, *parsers[name]) for at, name in enumerate(columns) if name in parsers]
+
+    def rows(self, cells: list[str]) -> Iterator[Row]:
+        """A row for each prefix. Raises ValueError that names the column."""
+        stated = list(map(str.strip, cells))
+        if len(stated) != self._width:
+            if any(stated[self._width :]):
+                raise ValueError(f"{len(cells)} cells, but {self._width} columns (is a decimal comma not quoted?)")
+            stated += [""] * (self._width - len(stated))
+        for at in self._unnamed_at:
+            if stated[at]:
+                raise ValueError(f"{stated[at][:40]!r} stands under no heading")
+        fields: dict[str, Any] = {}
+        column = ""
+        try:
+            for at, column, field, parse in self._parsed:  # noqa: B007  named where its cell is wrong
+                if text := stated[at]:
+                    fields[field] = parse(text)
+            if self._increments_at is not None and (text := stated[self._increments_at]):
+                column = INCREMENTS
+                if "initial_s" in fields or "increment_s" in fields:
+                    raise ValueError("they are in columns of their own too")
+                fields["initial_s"], fields["increment_s"] = parse_increments(text)
+        except ValueError as error:
+            raise ValueError(f"{column}: {error}") from None
+        if self._has_bands:
+            fields["band"] = parse_band(tuple("" if at is None else stated[at] for at in self._bands_at))
+        for prefix in self._prefixes(stated):
+            yield _checked(Row(prefix, **fields))
+
+    def _prefixes(self, stated: list[str]) -> tuple[str, ...]:
+        code = "" if self._code_at is None else stated[self._code_at]
+        text = "" if self._prefix_at is None else stated[self._prefix_at]
+        try:
+            return parse_prefixes(text, code) if text or code else ("",)
+        except ValueError as error:
+            raise ValueError(f"prefix: {error}") from None
+
+
+def _checked(row: Row) -> Row:
+    """Raises ValueError where the row contradicts itself."""
     if (row.per_minute is None) is (row.percent is None):
         raise ValueError("per_minute or percent: one of them, not both")
     if row.max_charge is not None and row.max_charge < row.min_charge:
@@ -165,129 +200,16 @@ def _row(columns: list[str], parsers: "Parsers", cells: list[str]) -> Row:
     return row
 
 
-Parsers = dict[str, tuple[str, Callable[[str], Any]]]
-"""By column: the row's field, and what makes its value of a cell that is not empty. Raises ValueError."""
-
-
-def _parsers(zone: ZoneInfo) -> Parsers:
-    """Cells repeat from row to row, so each parser remembers what it has seen."""
-    amount, seconds = lru_cache(4096)(_amount), lru_cache(4096)(_seconds)
-    moment = lru_cache(4096)(partial(_moment, zone))
-    return {
-        "prefix": ("prefix", _prefix),
-        "destination": ("destination", lru_cache(4096)(_name)),
-        "type": ("type", lru_cache(64)(partial(_one_of, NumberType))),
-        "connection_fee": ("connection_fee", amount),
-        "per_minute": ("per_minute", lru_cache(4096)(_rate)),
-        "percent": ("percent", lru_cache(4096)(_percent)),
-        "initial_s": ("initial_s", seconds),
-        "increment_s": ("increment_s", lru_cache(64)(_increment)),
-        "min_charge": ("min_charge", amount),
-        "max_charge": ("max_charge", amount),
-        "grace_s": ("grace_s", seconds),
-        "free_s": ("free_s", seconds),
-        "tier_from_s": ("tier_from_s", seconds),
-        "extra_at_s": ("extra_at_s", seconds),
-        "extra_fee": ("extra_fee", amount),
-        **{name: (name, _unsupported) for name in BAND_COLUMNS},
-        "valid_from": ("valid_from_ms", moment),
-        "valid_until": ("valid_until_ms", moment),
-        "direction": ("direction", _direction),
-        "class": ("traffic_class", lru_cache(64)(partial(_one_of, TrafficClass))),
-    }
-
-
-def _prefix(text: str) -> str:
-    if not (text.isascii() and text.isdigit()) or len(text) > MAX_PREFIX_DIGITS:
-        raise ValueError(f"{text[:40]!r} is not 1 to {MAX_PREFIX_DIGITS} digits")
-    return text
-
-
-def _name(text: str) -> str:
-    """A name as it is; the quote that keeps a spreadsheet from calculating it is taken off."""
-    name = text[1:] if text[0] == "'" and _FORMULA.match(text) else text
-    if len(name) > MAX_NAME or not name.isprintable():
-        raise ValueError(f"{name[:40]!r} is longer than {MAX_NAME} characters, or has control characters")
-    return name
-
-
-def _one_of(choices: type[_Choice], text: str) -> _Choice:
-    try:
-        return choices(text.upper())
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is none of {', '.join(choices)}") from None
-
-
-def _direction(text: str) -> Direction:
-    if text.lower() not in (Direction.OUTBOUND, Direction.INBOUND):
-        raise ValueError(f"{text[:40]!r} is neither outbound nor inbound")
-    return Direction(text.lower())
-
-
-def _point(text: str) -> str:
-    """A decimal comma as a point. "1.234,5" stays as it is, and is then no number: it could mean either."""
-    return text.replace(",", ".") if "." not in text else text
-
-
-def _amount(text: str) -> int:
-    micros = parse_amount(_point(text))
-    if not 0 <= micros <= MAX_UNITS * MICROS:
-        raise ValueError(f"{text!r} is not between 0 and {MAX_UNITS}")
-    return micros
-
-
-def _rate(text: str) -> int:
-    rate = parse_rate(_point(text))
-    if rate > MAX_UNITS * 10**8:
-        raise ValueError(f"{text!r} is more than {MAX_UNITS}")
-    return rate
-
-
-def _percent(text: str) -> int:
-    millionths = parse_percent(_point(text.removesuffix("%").rstrip()))
-    if millionths > MAX_PERCENT * PERCENT:
-        raise ValueError(f"{text!r} is more than {MAX_PERCENT} %")
-    return millionths
-
-
-def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) > MAX_SECONDS:
-        raise ValueError(f"{text[:40]!r} is not whole seconds from 0 to {MAX_SECONDS}")
-    return int(text)
-
-
-def _increment(text: str) -> int:
-    seconds = _seconds(text)
-    if not seconds:
-        raise ValueError("must be at least 1")
-    return seconds
-
-
-def _moment(zone: ZoneInfo, text: str) -> int:
-    """A date (its midnight) or time, in the plan's zone unless it names its own, in ms since the epoch."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is neither a date nor a time") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _unsupported(_: str) -> None:
-    raise ValueError("time bands are not supported yet")
-
-
 def export_deck(rows: Iterable[Row]) -> Iterator[str]:
     """The rows as CSV lines, which `import_deck` reads to the same rows. What a row does not state is empty."""
     line = io.StringIO()
     writer = csv.writer(line)
-    writer.writerow(column for column, _, _ in _EXPORTED)
+    writer.writerow((*(column for column, _, _ in _EXPORTED), *BAND_COLUMNS))
     yield line.getvalue()
     for row in rows:
         line.seek(0)
         line.truncate()
-        writer.writerow(_cell(row, field, shown) for _, field, shown in _EXPORTED)
+        writer.writerow((*(_cell(row, field, shown) for _, field, shown in _EXPORTED), *format_band(row.band)))
         yield line.getvalue()
 
 
@@ -297,12 +219,18 @@ def _cell(row: Row, field: str, shown: Callable[[Any], str]) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name that a spreadsheet would calculate is kept from it by a quote in front."""
-    return "'" + name if _FORMULA.match(name) else name
+    """A name that would be misread is kept from it by a quote in front."""
+    return "'" + name if MISREAD.match(name) else name
 
 
 def _shown_rate(rate: int) -> str:
     return format_rate(rate, 100)
+
+
+def _shown_percent(millionths: int) -> str:
+    """Never with three decimals, which could be thousands."""
+    shown = format_percent(millionths)
+    return f"{shown}0" if shown[-4:-3] == "." else shown
 
 
 _EXPORTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
@@ -311,7 +239,7 @@ _EXPORTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("type", "type", str),
     ("connection_fee", "connection_fee", format_amount),
     ("per_minute", "per_minute", _shown_rate),
-    ("percent", "percent", format_percent),
+    ("percent", "percent", _shown_percent),
     ("initial_s", "initial_s", str),
     ("increment_s", "increment_s", str),
     ("min_charge", "min_charge", format_amount),
@@ -326,3 +254,6 @@ _EXPORTED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("direction", "direction", str),
     ("class", "traffic_class", str),
 )
+
+COLUMNS = (*(column for column, _, _ in _EXPORTED), *BAND_COLUMNS, "country_code", INCREMENTS)
+"""What a sheet may have: what an export has, and two more that spreadsheets have instead of some of them."""

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from callctl.money import Rounding, round_ratio
 from callctl.rating.tariff import Row
 
 
@@ -23,36 +24,58 @@ class Change(msgspec.Struct, frozen=True):
     new: Row
     movement: Movement
 
+    @property
+    def difference(self) -> int | None:
+        """By how much price per minute or percentage rose, as a row counts it; None where one became the other."""
+        if (self.old.percent is None) is not (self.new.percent is None):
+            return None
+        return _price(self.new) - _price(self.old)
+
+    @property
+    def difference_percent(self) -> int | None:
+        """The same in hundredths of a percent of what it was, half up; None where it was nothing."""
+        difference, was = self.difference, _price(self.old)
+        if difference is None or not was:
+            return None
+        share = round_ratio(abs(difference) * 10_000, was, Rounding.HALF_UP)
+        return share if difference > 0 else -share
+
 
 class DeckDiff(msgspec.Struct, frozen=True):
-    """What taking the new deck would do."""
+    """What taking the new deck would do. `unchanged`: how many rows are in both as they are."""
 
     added: tuple[Row, ...]
     removed: tuple[Row, ...]
     changed: tuple[Change, ...]
+    unchanged: int = 0
 
 
 def diff_decks(old: Sequence[Row], new: Sequence[Row]) -> DeckDiff:
-    """Compare two decks; a row is the same by prefix, type, direction, tier and validity."""
+    """Compare two decks; a row is the same by prefix, type, direction, tier, band and validity."""
     before = {_identity(row): row for row in old}
     after = {_identity(row): row for row in new}
-    pairs = ((before[key], row) for key, row in after.items() if key in before)
+    pairs = [(before[key], row) for key, row in after.items() if key in before]
+    changed = tuple(Change(was, now, _movement(was, now)) for was, now in pairs if was != now)
     return DeckDiff(
         added=tuple(row for key, row in after.items() if key not in before),
         removed=tuple(row for key, row in before.items() if key not in after),
-        changed=tuple(Change(was, now, _movement(was, now)) for was, now in pairs if was != now),
+        changed=changed,
+        unchanged=len(pairs) - len(changed),
     )
 
 
 def _identity(row: Row) -> tuple[object, ...]:
-    return (row.prefix, row.type, row.direction, row.tier_from_s, row.valid_from_ms, row.valid_until_ms)
+    return (row.prefix, row.type, row.direction, row.tier_from_s, row.band, row.valid_from_ms, row.valid_until_ms)
+
+
+def _price(row: Row) -> int:
+    return (row.per_minute if row.percent is None else row.percent) or 0
 
 
 def _movement(old: Row, new: Row) -> Movement:
     if (old.percent is None) is not (new.percent is None):
         return Movement.OTHER
-    before, after = ((row.connection_fee, row.per_minute if row.percent is None else row.percent) for row in (old, new))
-    rises = [(now or 0) - (was or 0) for was, now in zip(before, after, strict=True)]
+    rises = (new.connection_fee - old.connection_fee, _price(new) - _price(old))
     if any(rise > 0 for rise in rises) and min(rises) >= 0:
         return Movement.DEARER
     if any(rise < 0 for rise in rises) and max(rises) <= 0:

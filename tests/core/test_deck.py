@@ -1,14 +1,12 @@
 """Decks from CSV as people have them, every error by its line, and back to CSV."""
 
-import io
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callctl.errors import DeckError
 from callctl.numbering import NumberType
-from callctl.rating.deck import MAX_ERRORS, STEP_ROWS, DeckImport, export_deck, import_deck
+from callctl.rating.deck import MAX_ERRORS, STEP_LINES, DeckImport, export_deck, import_deck
 from callctl.rating.deckdiff import Change, DeckDiff, Movement, diff_decks
 from callctl.rating.tariff import PERCENT, Direction, Plan, Row, TrafficClass
 
@@ -17,7 +15,7 @@ NOON_MS = 1_767_265_200_000  # 2026-01-01T12:00:00+01:00
 
 
 def read(text: str) -> DeckImport:
-    return import_deck(io.StringIO(text, newline=""), PLAN)
+    return import_deck(text, PLAN)
 
 
 def rows(text: str) -> list[Row]:
@@ -69,6 +67,9 @@ def test_the_worked_plan_as_a_spreadsheet_saves_it() -> None:
         "\n \n prefix ; destination ; per_minute \n 31 ; NL ; 0.05 \n",
         'prefix;destination;per_minute;type\n"31";"NL";"0.05"\n',
         "prefix;destination;per_minute;days;from;to;dates;holidays;weight\n31;NL;0.05;;;;;;\n",
+        "prefix|destination|per_minute\n31|NL|0,05\n",
+        "sep=;\nPrices of ACME, 2026\n\nPrefix;Destination;Per Minute;\n31;NL;0,05;\n",
+        "prefix;destination;per_minute\n# 30;Old;0,01\n31;NL;0,05\nTotal;1 row;0,05\n",
     ],
 )
 def test_delimiters_decimals_order_and_blanks(text: str) -> None:
@@ -81,9 +82,20 @@ def test_delimiters_decimals_order_and_blanks(text: str) -> None:
         ("destination", "Nederland", "destination", "Nederland"),
         ("destination", "'=1+1", "destination", "=1+1"),
         ("destination", "=1+1", "destination", "=1+1"),
+        ("destination", '"Netherlands\r\nmobile"', "destination", "Netherlands mobile"),
+        ("destination", "R\u00e9union\u00a0Mobile", "destination", "R\u00e9union Mobile"),
         ("destination", "'s-Gravenhage", "destination", "'s-Gravenhage"),
         ("type", "premium", "type", NumberType.PREMIUM),
         ("connection_fee", "0,0250", "connection_fee", 25_000),
+        ("connection_fee", "1.234,50", "connection_fee", 1_234_500_000),
+        ("connection_fee", "1,234.50", "connection_fee", 1_234_500_000),
+        ("connection_fee", "1 234,5", "connection_fee", 1_234_500_000),
+        ("connection_fee", "1'234", "connection_fee", 1_234_000_000),
+        ("connection_fee", "0.125", "connection_fee", 125_000),
+        ("connection_fee", "1234.567", "connection_fee", 1_234_567_000),
+        ("connection_fee", ",05", "connection_fee", 50_000),
+        ("connection_fee", "€ 0,05", "connection_fee", 50_000),
+        ("connection_fee", "0.05 EUR", "connection_fee", 50_000),
         ("per_minute", "0.00000001", "per_minute", 1),
         ("per_minute", "0", "per_minute", 0),
         ("percent", "175.5 %", "percent", 1_755_000),
@@ -98,6 +110,12 @@ def test_delimiters_decimals_order_and_blanks(text: str) -> None:
         ("valid_from", "2026-01-01", "valid_from_ms", NOON_MS - 12 * 3_600_000),
         ("valid_from", "2026-01-01 12:00", "valid_from_ms", NOON_MS),
         ("valid_until", "2026-01-01T11:00:00Z", "valid_until_ms", NOON_MS),
+        ("valid_until", "31.12.2025", "valid_until_ms", NOON_MS - 36 * 3_600_000),
+        ("valid_until", "12/31/2025", "valid_until_ms", NOON_MS - 36 * 3_600_000),
+        ("valid_until", "31/12/2025 12:00", "valid_until_ms", NOON_MS - 24 * 3_600_000),
+        ("valid_until", "31-Dec-2025", "valid_until_ms", NOON_MS - 36 * 3_600_000),
+        ("valid_until", "2025/12/31", "valid_until_ms", NOON_MS - 36 * 3_600_000),
+        ("valid_from", "01/01/2026", "valid_from_ms", NOON_MS - 12 * 3_600_000),
         ("valid_until", "2026-07-01", "valid_until_ms", 1_782_856_800_000),
         ("direction", "Inbound", "direction", Direction.INBOUND),
         ("class", "premium", "traffic_class", TrafficClass.PREMIUM),
@@ -117,13 +135,17 @@ def test_what_is_not_stated() -> None:
     [
         ("destination", "x" * 101, "longer than 100 characters"),
         ("destination", "a\x07b", "control characters"),
-        ("destination", '"a\nb"', "control characters"),
         ("type", "LAND", "type: 'LAND' is none of FIX, MOB"),
         ("connection_fee", "-0.01", "connection_fee: '-0.01' is not between 0 and 1000000"),
         ("connection_fee", "1000000.01", "not between 0 and 1000000"),
         ("connection_fee", "NaN", "connection_fee: 'NaN' is not a decimal number"),
         ("connection_fee", "1e3", "not a decimal number"),
-        ("connection_fee", "1.234,50", "not a decimal number"),
+        ("connection_fee", "1.234,50.1", "not a decimal number"),
+        ("connection_fee", "1.234", "'1.234' could be 1234 or 1.234: say whether"),
+        ("connection_fee", "1,234", "'1,234' could be 1234 or 1.234: say whether"),
+        ("connection_fee", "0.05 USD", "USD is not the plan's currency, EUR"),
+        ("connection_fee", "£1", "£ is not the plan's currency, EUR"),
+        ("percent", "175 EUR", "EUR is not the plan's currency"),
         ("connection_fee", "=1+1", "not a decimal number"),
         ("connection_fee", "0.0000001", "more than 6 decimals"),
         ("per_minute", "Infinity", "per_minute: 'Infinity' is not a decimal number"),
@@ -146,19 +168,17 @@ def test_what_is_not_stated() -> None:
         ("valid_from", "tomorrow", "valid_from: 'tomorrow' is neither a date nor a time"),
         ("direction", "internal", "direction: 'internal' is neither outbound nor inbound"),
         ("class", "CHEAP", "class: 'CHEAP' is none of EMERGENCY"),
-        *((column, "1", f"{column}: time bands are not supported yet") for column in ("days", "from", "to")),
-        *((column, "1", f"{column}: time bands are not supported yet") for column in ("dates", "holidays", "weight")),
+        ("valid_from", "01/02/2026", "'01/02/2026' could be two dates"),
+        ("valid_from", "31/12/26", "neither a date nor a time"),
+        ("valid_from", "31.02.2026", "neither a date nor a time"),
+        ("increments", "60", "increments: '60' is not the initial and the subsequent increment"),
+        ("increments", "60/0", "increments: must be at least 1"),
+        ("days", "8", "days: '8' is no day"),
+        ("from", "25:00", "from: "),
     ],
 )
 def test_a_wrong_cell_is_named(column: str, value: str, says: str) -> None:
     assert says in refusal(column, value)
-
-
-@pytest.mark.parametrize("prefix", ["+31", "31a", "3 1", "1" * 16, "٣١", "31.0", "-1"])
-def test_a_prefix_is_up_to_15_digits(prefix: str) -> None:
-    [error] = errors(f"prefix;per_minute\n{prefix};1\n")
-    assert "is not 1 to 15 digits" in error
-    assert rows(f"prefix;per_minute\n{'1' * 15};1\n")[0].prefix == "1" * 15
 
 
 @pytest.mark.parametrize(
@@ -203,8 +223,8 @@ def test_a_wrong_deck_is_refused_by_line(text: str, says: str) -> None:
 
 
 def test_lines_are_counted_over_quoted_line_breaks() -> None:
-    text = 'prefix;destination;per_minute\n31;"a\nb";1\nx;NL;1\n'
-    assert [error.line for error in read(text).errors] == [2, 4]
+    text = 'prefix;destination;per_minute\n31;"a\r\nb";1\r\nx;NL;1\n'
+    assert [error.line for error in read(text).errors] == [4]
 
 
 def test_all_errors_are_told_and_nothing_is_taken() -> None:
@@ -220,9 +240,9 @@ def test_errors_stop_at_a_limit() -> None:
 
 def test_progress_is_told() -> None:
     seen: list[int] = []
-    text = "prefix;per_minute\n" + "".join(f"{n};1\n" for n in range(2 * STEP_ROWS + 1))
-    import_deck(io.StringIO(text), PLAN, seen.append)
-    assert seen == [STEP_ROWS + 1, 2 * STEP_ROWS + 1]
+    text = "prefix;per_minute\n" + "".join(f"{n};1\n" for n in range(1, 2 * STEP_LINES + 2))
+    import_deck(text, PLAN, progress=seen.append)
+    assert seen == [STEP_LINES + 1, 2 * STEP_LINES + 1]
 
 
 amounts = st.integers(0, 10**12)
@@ -236,8 +256,11 @@ def any_rows(draw: st.DrawFn) -> Row:
     from_ms, until_ms = draw(st.tuples(st.integers(0, 10**12), st.integers(10**12 + 1, 4 * 10**12)))
     extra_at_s = draw(st.none() | seconds)
     return Row(
-        prefix=draw(st.text("0123456789", max_size=15)),
-        destination=draw(names | st.sampled_from(("=1+1", "'=1", "''@x", "'s", "+31", "-", "a;b", 'a"b', "a,b"))),
+        prefix=draw(st.just("") | st.from_regex(r"[1-9][0-9]{0,14}", fullmatch=True)),
+        destination=draw(
+            names
+            | st.sampled_from(("=1+1", "'=1", "''@x", "'s", "+31", "-", "a;b", 'a"b', "a,b", "a|b", "# no", "Total"))
+        ),
         type=draw(st.none() | st.sampled_from(NumberType)),
         connection_fee=draw(amounts),
         per_minute=draw(st.integers(0, 10**14)) if percent is None else None,
@@ -260,7 +283,7 @@ def any_rows(draw: st.DrawFn) -> Row:
 @settings(deadline=None)
 @given(st.lists(any_rows(), max_size=5, unique_by=lambda row: row.prefix))
 def test_an_export_imports_to_the_same_rows(deck: list[Row]) -> None:
-    assert import_deck(export_deck(deck), PLAN) == DeckImport(tuple(deck), ())
+    assert import_deck("".join(export_deck(deck)), PLAN).rows == tuple(deck)
 
 
 def test_an_export_does_not_calculate_in_a_spreadsheet() -> None:
@@ -271,7 +294,7 @@ def test_an_export_does_not_calculate_in_a_spreadsheet() -> None:
 
 def test_diff() -> None:
     kept, gone, come = (Row(prefix, per_minute=5) for prefix in ("1", "2", "3"))
-    assert diff_decks([kept, gone], [come, kept]) == DeckDiff((come,), (gone,), ())
+    assert diff_decks([kept, gone], [come, kept]) == DeckDiff((come,), (gone,), (), 1)
 
 
 @pytest.mark.parametrize(

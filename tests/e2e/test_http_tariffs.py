@@ -1,7 +1,6 @@
 """Plans and their rows through the front door."""
 
 import asyncio
-import io
 
 import pytest
 
@@ -59,8 +58,8 @@ async def test_rows_are_read_as_they_were_put(door) -> None:
     assert (answer["rows"], answer["added"], answer["removed"], answer["changed"]) == (3, 3, 1, 0)
     response = await door.ask("GET", "/v1/plans/retail/rows")
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
-    exported = import_deck(io.StringIO(await response.text(), newline=""), Plan("retail"))
-    assert exported.rows == import_deck(io.StringIO(DECK, newline=""), Plan("retail")).rows
+    exported = import_deck(await response.text(), Plan("retail"))
+    assert exported.rows == import_deck(DECK, Plan("retail")).rows
     again = await put_rows(door, await response.text())
     assert (again["added"], again["removed"], again["changed"]) == (0, 0, 0)
 
@@ -93,7 +92,10 @@ async def test_a_deck_with_broken_rows_is_refused_whole_and_line_by_line(door) -
 
 async def test_rows_are_csv(door) -> None:
     await door.refused(415, "PUT", "/v1/plans/retail/rows", json={"prefix": "31"})
-    await door.refused(400, "PUT", "/v1/plans/retail/rows", data=b"prefix\n\xff", headers=CSV)
+    await door.refused(422, "PUT", "/v1/plans/retail/rows", data=b"prefix\n\xff", headers=CSV)
+    strange = {"Content-Type": "text/csv; charset=x-klingon"}
+    error = await door.refused(400, "PUT", "/v1/plans/retail/rows", data=DECK, headers=strange)
+    assert error["field"] == "Content-Type"
     await door.refused(422, "PUT", "/v1/plans/retail/rows", data=b"", headers=CSV)
     await door.refused(404, "PUT", "/v1/plans/nothing/rows", data=DECK, headers=CSV)
     await door.refused(404, "GET", "/v1/plans/nothing/rows")
@@ -130,7 +132,7 @@ async def test_a_large_deck_is_streamed(door) -> None:
     rows = [Row(str(prefix), "Somewhere", per_minute=prefix) for prefix in range(10_000, 12_500)]
     await door.definitions.put_rows("retail", rows)
     text = await (await door.ask("GET", "/v1/plans/retail/rows")).text()
-    assert import_deck(io.StringIO(text, newline=""), Plan("retail")).rows == tuple(rows)
+    assert import_deck(text, Plan("retail")).rows == tuple(rows)
     await door.definitions.put_rows("retail", [])
     assert (await (await door.ask("GET", "/v1/plans/retail/rows")).text()).startswith("prefix,")
 
