@@ -4,23 +4,41 @@ The structs are the form of a case. Money and durations are decimal strings, oth
 without `rounding` states its exact cost; its first tier starts at 0, and without `tiers` it has that one.
 """
 
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from callctl.clock import parse_time
-from callctl.money import MICROS, Rounding, format_amount, parse_amount, parse_decimal, round_ratio
-from callctl.rating.charge import Price, charge, exact_charge, fold_tiers
-from callctl.rating.tariff import IncrementBasis
+from callctl.clock import format_time, parse_time
+from callctl.money import (
+    MICROS,
+    Rounding,
+    format_amount,
+    parse_amount,
+    parse_decimal,
+    parse_percent,
+    round_ratio,
+)
+from callctl.rating.bands import parse_band
+from callctl.rating.charge import charge, exact_charge
+from callctl.rating.price import BandPrice, Price, anchored, bundled, fold_tiers, in_bands
+from callctl.rating.schedule import DAY_S, Schedule, flaw, turns
+from callctl.rating.tariff import Band, IncrementBasis
+from callctl.rating.tax import Tax, gross
 
 Whole = Annotated[int, msgspec.Meta(ge=0)]
 Increment = Annotated[int, msgspec.Meta(ge=1)]
+Weekday = Annotated[int, msgspec.Meta(ge=1, le=7)]
+Month = Annotated[int, msgspec.Meta(ge=1, le=12)]
+MonthDay = Annotated[int, msgspec.Meta(ge=1, le=31)]
 Result = dict[str, Any]
 
 _DECIMALS = 30  # more than any published figure has
+_LEAP_YEAR = 2000
 
 
 class CaseKind(StrEnum):
@@ -55,15 +73,13 @@ class CaseTier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     increment_s: Increment = 1
 
 
-class CaseTariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row with its plan's conventions."""
+class CaseRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row."""
 
-    currency: str = ""
     connect_fee: str = "0"
     rate_per_min: str | None = None
     initial_s: Whole = 0
     increment_s: Increment = 1
-    increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
     tiers: tuple[CaseTier, ...] = ()
     min_charge: str = "0"
     max_charge: str | None = None
@@ -71,13 +87,33 @@ class CaseTariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     free_s: Whole = 0
     extra_at_s: Whole | None = None
     extra_fee: str = "0"
+
+
+class CasePeriod(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """A row that holds at times. What its `rate` does not state is as the tariff states it."""
+
+    rate: dict[str, Any]
+    name: str = ""
+    days: tuple[Weekday, ...] = ()
+    from_: str = ""
+    to: str = ""
+    month: Month | None = None
+    mday: MonthDay | None = None
+    weight: Whole = 0
+
+
+class CaseTariff(CaseRate, frozen=True, forbid_unknown_fields=True):
+    """A row with its plan's conventions. `bundle_s`: what is left of a bundle. `tax_pct`: then cost is gross."""
+
+    currency: str = ""
+    increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
     duration_rounding: CaseDurationRounding = CaseDurationRounding.UP
     rounding: CaseRounding | None = None
     raw_cost: str | None = None
-    tz: str = ""
-    periods: Any = None
-    bundle_s: Any = None
-    tax_pct: Any = None
+    tz: str = "UTC"
+    periods: tuple[CasePeriod, ...] = ()
+    bundle_s: Whole = 0
+    tax_pct: str = "0"
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -127,43 +163,100 @@ def _agrees(case: Case, billed_s: int | None, micros: Fraction) -> bool:
 
 
 def _rate(case: Case) -> tuple[int | None, Fraction]:
-    """Billed seconds (None where the case has no call) and micro-units."""
+    """Billed seconds (None where the case has no call) and micro-units, tax included."""
     tariff = case.tariff
-    for key in ("periods", "bundle_s", "tax_pct"):
-        if getattr(tariff, key) is not None:
-            raise ValueError(f"{key}: not supported yet")
     if case.kind is CaseKind.COST_ROUNDING:
         if tariff.raw_cost is None:
             raise ValueError("raw_cost: a cost_rounding case needs one")
         return None, _rounded(_exact_micros(tariff.raw_cost), tariff.rounding)
-    price = _price(tariff)
     seconds = _seconds(case)
+    price = _in_periods(case, seconds) if tariff.periods else _band_price(tariff, tariff).price
+    price = bundled(price, tariff.bundle_s)
+    percent = parse_percent(tariff.tax_pct)
     if tariff.rounding is None:
-        return exact_charge(price, seconds)
+        billed_s, exact = exact_charge(price, seconds)
+        return billed_s, exact * (MICROS + percent) / MICROS
     charged = charge(price, seconds)
-    return charged.billed_s, Fraction(charged.micros)
+    levied = [Tax("tax_pct", percent)]
+    return charged.billed_s, Fraction(gross(levied, charged.micros, decimals=tariff.rounding.decimals))
 
 
-def _price(tariff: CaseTariff) -> Price:
-    after_initial = tariff.increment_basis is IncrementBasis.AFTER_INITIAL
+def _band_price(tariff: CaseTariff, rate: CaseRate) -> BandPrice:
+    """The price of a row, as if it held always."""
+    total = tariff.increment_basis is IncrementBasis.TOTAL
     rounding = tariff.rounding or CaseRounding(decimals=6, mode=Rounding.HALF_UP)
-    return Price(
-        connection_fee=_amount("connect_fee", tariff.connect_fee),
+    steps = _steps(rate)
+    price = Price(
+        connection_fee=_amount("connect_fee", rate.connect_fee),
         denominator=10**_DECIMALS // MICROS,
-        tiers=fold_tiers(_steps(tariff), initial_s=tariff.initial_s, basis=tariff.increment_basis),
-        minimum_s=0 if after_initial else tariff.initial_s,
-        min_charge=_amount("min_charge", tariff.min_charge),
-        max_charge=None if tariff.max_charge is None else _amount("max_charge", tariff.max_charge),
-        grace_s=tariff.grace_s,
-        free_s=tariff.free_s,
-        extra_at_s=tariff.extra_at_s,
-        extra_fee=_amount("extra_fee", tariff.extra_fee),
+        tiers=fold_tiers(steps, initial_s=rate.initial_s, basis=tariff.increment_basis),
+        minimum_s=rate.initial_s if total else 0,
+        min_charge=_amount("min_charge", rate.min_charge),
+        max_charge=None if rate.max_charge is None else _amount("max_charge", rate.max_charge),
+        grace_s=rate.grace_s,
+        free_s=rate.free_s,
+        extra_at_s=rate.extra_at_s,
+        extra_fee=_amount("extra_fee", rate.extra_fee),
         decimals=rounding.decimals,
         rounding=rounding.mode,
     )
+    return BandPrice(price, tuple(steps), 0 if total else rate.initial_s)
 
 
-def _steps(tariff: CaseTariff) -> list[tuple[int, int, int]]:
+def _in_periods(case: Case, seconds: int) -> Price:
+    """The price of a call of these seconds. Periods need not fill a week: only what the call meets."""
+    tariff = case.tariff
+    if case.start is None:
+        raise ValueError("start: periods need one")
+    stated = {key: value for key, value in msgspec.to_builtins(tariff).items() if key in CaseRate.__struct_fields__}
+    rates = [msgspec.convert(stated | period.rate, CaseRate) for period in tariff.periods]
+    bands = tuple(_band(period) for period in tariff.periods)
+    no_period = Band(weight=-1)  # lighter than any
+    if found := flaw((*bands, no_period)):
+        raise ValueError(f"periods: {found.reason}")
+    answer_s = parse_time(case.start) // 1000
+    going = turns(Schedule(_zone(tariff.tz), (*bands, no_period)), answer_s // DAY_S)
+    ends = [at_s for at_s, _ in going[1:]]
+    for (at_s, band), end_s in zip(going, [*ends, answer_s + seconds], strict=True):
+        if band == len(bands) and at_s < answer_s + seconds and end_s > answer_s:
+            raise ValueError(f"periods: none holds at {format_time(max(at_s, answer_s) * 1000)}")
+    prices = [_band_price(tariff, rate) for rate in (*rates, CaseRate())]
+    return anchored(in_bands(tuple(prices), going), answer_s)
+
+
+def _band(period: CasePeriod) -> Band:
+    """When a period holds."""
+    months = range(1, 13) if period.month is None else (period.month,)
+    dates = ""
+    if period.month is not None or period.mday is not None:
+        dates = ",".join(filter(None, (_dates(month, period.mday) for month in months)))
+        if not dates:
+            raise ValueError(f"mday: month {period.month} has no day {period.mday}")
+    days = ",".join(map(str, period.days))
+    cells = (days, period.from_, period.to, dates, "", str(period.weight))
+    try:
+        return parse_band(cells) or Band()
+    except ValueError as error:
+        raise ValueError(f"periods: {error}") from None
+
+
+def _dates(month: int, day: int | None) -> str:
+    """A day of every year, or a whole month; empty where the month has no such day."""
+    last = monthrange(_LEAP_YEAR, month)[1]
+    if day is None:
+        return f"{month:02}-01/{month:02}-{last}"
+    return f"{month:02}-{day:02}" if day <= last else ""
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"tz: {name!r} is not a time zone") from None
+    return name
+
+
+def _steps(tariff: CaseRate) -> list[tuple[int, int, int]]:
     if tariff.tiers and tariff.rate_per_min is not None:
         raise ValueError("rate_per_min: belongs to each of the tiers")
     flat = CaseTier(rate_per_min=tariff.rate_per_min or "0", increment_s=tariff.increment_s)

@@ -1,0 +1,47 @@
+"""Taxes on a charge: each on the rounded net, rounded by itself, none on another (`rules.md`, Tax). Micro-units."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from callctl.money import MICROS, Rounding, round_ratio
+
+
+class Tax(msgspec.Struct, frozen=True):
+    """`percent`: of the net, in millionths of it (21 % is 210_000). `fixed`: once, where the net is above 0."""
+
+    name: str
+    percent: int = 0
+    fixed: int = 0
+
+
+def taxes(levied: Sequence[Tax], net: int, *, decimals: int = 4) -> tuple[int, ...]:
+    """What each tax takes of a charge (0 or more) that was rounded to `decimals`: half up, to as many decimals."""
+    if not net:
+        return (0,) * len(levied)
+    quantum: int = 10 ** (6 - decimals)
+    return tuple(
+        tax.fixed + round_ratio(net * tax.percent, MICROS * quantum, Rounding.HALF_UP) * quantum for tax in levied
+    )
+
+
+def gross(levied: Sequence[Tax], net: int, *, decimals: int = 4) -> int:
+    """A charge with its taxes."""
+    return net + sum(taxes(levied, net, decimals=decimals))
+
+
+def affordable_net(levied: Sequence[Tax], credit: int, *, decimals: int = 4) -> int:
+    """The largest net of so many decimals whose gross the credit pays: the inverse of `gross`.
+
+    A credit that is negative pays nothing, and is answered as it is.
+    """
+    if credit < 0:
+        return credit
+    quantum: int = 10 ** (6 - decimals)
+    rate = MICROS + sum(tax.percent for tax in levied)
+    # Rounding gives each tax half a quantum at the most, so this is never too little, and too much by few quanta.
+    generous = credit - sum(tax.fixed for tax in levied) + len(levied) * quantum
+    net = max(0, generous * MICROS // (rate * quantum) * quantum)
+    while gross(levied, net, decimals=decimals) > credit:
+        net -= quantum
+    return net
