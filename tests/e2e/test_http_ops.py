@@ -1,14 +1,11 @@
 """Alive, ready, measured, documented."""
 
-import asyncio
 import re
 
 import pytest
 from msgspec.structs import replace
 
-from callctl.http.server import HttpServer, Limits
 from tests.e2e.front_door import NL_MOB
-from tests.waiting import until
 
 ASK = {"call_id": "c1", "from": "+31201234567", "to": NL_MOB, "account": "acme"}
 
@@ -123,126 +120,3 @@ async def test_the_page_asks_no_other_host(door) -> None:
     assert "/v1/accounts/{id}/topups" in page
     assert not re.findall(r"https?://", page)
     assert not re.findall(r"(src|@import|<script)", page)
-
-
-class Served:
-    """The application behind its real listening socket."""
-
-    def __init__(self, door, **limits: float) -> None:
-        self.refusals = 0
-        self._server = HttpServer(door.site, "127.0.0.1", 0, refused=self._refused, limits=Limits(**limits))
-
-    def _refused(self) -> None:
-        self.refusals += 1
-
-    async def __aenter__(self) -> "Served":
-        self.port = await self._server.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.stop()
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-async def test_connections_that_say_nothing_hurt_nobody_and_are_closed(door) -> None:
-    async with Served(door, silence_s=1) as served:
-        silent = [await served.connect() for _ in range(1000)]
-        reader, writer = await served.connect()
-        writer.write(HEALTH)
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        async with asyncio.timeout(10):
-            for reader, _ in silent:
-                assert await reader.read() == b""
-        for _, closing in silent:
-            closing.close()
-        writer.close()
-
-
-async def test_headers_that_come_drop_by_drop_are_not_waited_for(door) -> None:
-    async with Served(door, silence_s=1) as served:
-        reader, writer = await served.connect()
-        ended = asyncio.ensure_future(reader.read())
-        async with asyncio.timeout(10):
-            for byte in HEALTH[:-1] * 1000:
-                if ended.done():
-                    break
-                writer.write(bytes([byte]))
-                await asyncio.wait([ended], timeout=0.05)
-        assert b"200" not in await ended
-        writer.close()
-
-
-async def test_a_connection_too_many_is_closed_and_counted(door) -> None:
-    async with Served(door, connections=2) as served:
-        kept = [await served.connect() for _ in range(2)]
-        for _, writer in kept:
-            writer.write(HEALTH)
-        for reader, _ in kept:
-            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        reader, extra = await served.connect()
-        assert await reader.read() == b""
-        await until(lambda: served.refusals == 1)
-        for writer in (extra, *(writer for _, writer in kept)):
-            writer.close()
-
-
-async def test_a_body_that_does_not_arrive_is_given_up(door, monkeypatch) -> None:
-    monkeypatch.setattr("callctl.http.body.read.__kwdefaults__", {"timeout_s": 0.05})
-    async with Served(door) as served:
-        reader, writer = await served.connect()
-        writer.write(b"POST /v1/calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ops\r\nContent-Length: 10\r\n\r\n{")
-        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
-        writer.close()
-
-
-async def test_garbage_is_answered_and_the_server_goes_on(door) -> None:
-    async with Served(door) as served:
-        for raw in (
-            b"\x00\xff\xfe\r\n\r\n",
-            b"GET / HTTP/9.9\r\n\r\n",
-            b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
-        ):
-            reader, writer = await served.connect()
-            writer.write(raw)
-            assert (await reader.readline()).startswith(b"HTTP/1.")
-            writer.close()
-        reader, writer = await served.connect()
-        writer.write(HEALTH)
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        writer.close()
-
-
-async def test_what_is_under_way_is_finished_when_the_server_stops(door, monkeypatch) -> None:
-    entered, go_on = asyncio.Event(), asyncio.Event()
-    authorize = door.calls.authorize
-
-    async def slow(offered):
-        entered.set()
-        await go_on.wait()
-        return await authorize(offered)
-
-    monkeypatch.setattr(door.calls, "authorize", slow)
-    served = Served(door)
-    async with served:
-        reader, writer = await served.connect()
-        body = b'{"call_id": "c1", "from": "1", "to": "+31612345678", "account": "acme"}'
-        writer.write(
-            b"POST /v1/calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ops\r\nContent-Length: %d\r\n\r\n" % len(body)
-            + body
-        )
-        await entered.wait()
-        stopping = asyncio.ensure_future(served.stop())
-        go_on.set()
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        await stopping
-        writer.close()
-        with pytest.raises(OSError, match=r"refused|Connect"):
-            await served.connect()
