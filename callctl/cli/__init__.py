@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from callctl import __version__
-from callctl.cli import account, calls, cdr, daemon, doctor, explain, rate, tariff, whatif
+from callctl.cli import account, calls, cdr, daemon, doctor, explain, rate, services, tariff, whatif
 from callctl.cli.exits import Exit, UnreachableError, WrongUseError
 from callctl.errors import CallctlError, ConfigError
 
@@ -56,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"callctl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (daemon, doctor, explain, rate, whatif, tariff, account, calls, cdr):
+    for group in (daemon, doctor, explain, rate, whatif, tariff, services, account, calls, cdr):
         group.add(commands)
     return parser
