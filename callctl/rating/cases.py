@@ -25,9 +25,10 @@ from callctl.money import (
 )
 from callctl.rating.bands import parse_band
 from callctl.rating.charge import charge, exact_charge
+from callctl.rating.presets import with_preset
 from callctl.rating.price import BandPrice, Price, anchored, bundled, fold_tiers, in_bands
 from callctl.rating.schedule import DAY_S, Schedule, flaw, turns
-from callctl.rating.tariff import Band, IncrementBasis
+from callctl.rating.tariff import Band, IncrementBasis, Preset
 from callctl.rating.tax import Tax, gross
 
 Whole = Annotated[int, msgspec.Meta(ge=0)]
@@ -106,7 +107,9 @@ class CaseTariff(CaseRate, frozen=True, forbid_unknown_fields=True):
     """A row with its plan's conventions. `bundle_s`: what is left of a bundle. `tax_pct`: then cost is gross."""
 
     currency: str = ""
+    preset: Preset | None = None
     increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
+    grace_beats_minimum: bool = True
     duration_rounding: CaseDurationRounding = CaseDurationRounding.UP
     rounding: CaseRounding | None = None
     raw_cost: str | None = None
@@ -143,7 +146,7 @@ def rate_cases(cases: Iterable[object]) -> Iterator[Result]:
             "agrees": False,
         }
         try:
-            case = msgspec.convert(given, Case)
+            case = msgspec.convert(_with_preset(given), Case)
             billed_s, micros = _rate(case)
             result |= {
                 "billed_s": billed_s,
@@ -153,6 +156,18 @@ def rate_cases(cases: Iterable[object]) -> Iterator[Result]:
         except ValueError as error:
             result["error"] = str(error)
         yield result
+
+
+def _with_preset(given: object) -> object:
+    """The case with what it leaves to its tariff's preset. Decimals and mode of a rounding go together."""
+    tariff = given.get("tariff") if isinstance(given, dict) else None
+    if not isinstance(given, dict) or not isinstance(tariff, dict) or "preset" not in tariff:
+        return given
+    stated = with_preset(tariff)
+    decimals, mode = stated.pop("round_decimals", None), stated.pop("rounding", None)
+    if decimals is not None:
+        stated["rounding"] = {"decimals": decimals, "mode": mode}
+    return given | {"tariff": stated | tariff}
 
 
 def _agrees(case: Case, billed_s: int | None, micros: Fraction) -> bool:
@@ -183,24 +198,25 @@ def _rate(case: Case) -> tuple[int | None, Fraction]:
 
 def _band_price(tariff: CaseTariff, rate: CaseRate) -> BandPrice:
     """The price of a row, as if it held always."""
-    total = tariff.increment_basis is IncrementBasis.TOTAL
     rounding = tariff.rounding or CaseRounding(decimals=6, mode=Rounding.HALF_UP)
     steps = _steps(rate)
+    min_charge = _amount("min_charge", rate.min_charge)
+    has_minimum = rate.initial_s > 1 or min_charge > 0
     price = Price(
         connection_fee=_amount("connect_fee", rate.connect_fee),
         denominator=10**_DECIMALS // MICROS,
         tiers=fold_tiers(steps, initial_s=rate.initial_s, basis=tariff.increment_basis),
-        minimum_s=rate.initial_s if total else 0,
-        min_charge=_amount("min_charge", rate.min_charge),
+        minimum_s=rate.initial_s if tariff.increment_basis is IncrementBasis.TOTAL else 0,
+        min_charge=min_charge,
         max_charge=None if rate.max_charge is None else _amount("max_charge", rate.max_charge),
-        grace_s=rate.grace_s,
+        grace_s=rate.grace_s if tariff.grace_beats_minimum or not has_minimum else 0,
         free_s=rate.free_s,
         extra_at_s=rate.extra_at_s,
         extra_fee=_amount("extra_fee", rate.extra_fee),
         decimals=rounding.decimals,
         rounding=rounding.mode,
     )
-    return BandPrice(price, tuple(steps), 0 if total else rate.initial_s)
+    return BandPrice(price, tuple(steps), rate.initial_s, tariff.increment_basis)
 
 
 def _in_periods(case: Case, seconds: int) -> Price:

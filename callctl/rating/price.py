@@ -78,6 +78,7 @@ class BandPrice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     price: Price
     steps: tuple[Step, ...]
     initial_s: int
+    basis: IncrementBasis
 
 
 class Course(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -99,9 +100,14 @@ def fold_tiers(steps: Sequence[Step], *, initial_s: int, basis: IncrementBasis) 
     """
     tiers: list[Tier] = []
     start_s = current = 0
-    if initial_s and basis is IncrementBasis.AFTER_INITIAL:
+    if initial_s and basis is not IncrementBasis.TOTAL:
         tiers.append(Tier(0, steps[0][1], initial_s))
         start_s = initial_s
+        _, per_minute, increment_s = [step for step in steps if step[0] <= initial_s][-1]
+        short_s = -initial_s % increment_s
+        if short_s and basis is IncrementBasis.TOTAL_BEYOND_INITIAL:
+            tiers.append(Tier(initial_s, per_minute, short_s))
+            start_s += short_s
     while True:
         while current + 1 < len(steps) and steps[current + 1][0] <= start_s:
             current += 1
@@ -150,7 +156,7 @@ def _unfolded(price: Price, until_s: int | None) -> Price:
         within_s = None if until_s is None else max(until_s - price.free_s, price.minimum_s)
         band = _band(price.course)
         steps = list(_steps(price.course, price.course.answer_s + price.free_s, within_s))
-        tiers = fold_tiers(steps, initial_s=band.initial_s, basis=IncrementBasis.AFTER_INITIAL)
+        tiers = fold_tiers(steps, initial_s=band.initial_s, basis=band.basis)
     if price.bundle_s:
         factor, covered = _covered(tiers, price.bundle_s)
         denominator, tiers = denominator * factor, tuple(covered)

@@ -106,7 +106,6 @@ def _band_price(plan: Plan, rows: Sequence[Row], denominator: int, minutes: Step
     """The price of one band's rows, as if it held always, under the plan's conventions."""
     head = rows[0]
     initial_s = plan.round_seconds if head.initial_s is None else head.initial_s
-    total = plan.increment_basis is IncrementBasis.TOTAL
     steps: tuple[Step, ...] = tuple(
         (from_s, per_minute, _last_from(rows, from_s).increment_s or plan.round_seconds)
         for from_s, per_minute in minutes
@@ -116,7 +115,7 @@ def _band_price(plan: Plan, rows: Sequence[Row], denominator: int, minutes: Step
         connection_fee=head.connection_fee,
         denominator=denominator,
         tiers=fold_tiers(steps, initial_s=initial_s, basis=plan.increment_basis),
-        minimum_s=initial_s if total else 0,
+        minimum_s=initial_s if plan.increment_basis is IncrementBasis.TOTAL else 0,
         min_charge=head.min_charge,
         max_charge=head.max_charge,
         grace_s=head.grace_s if plan.grace_beats_minimum or not has_minimum else 0,
@@ -127,4 +126,4 @@ def _band_price(plan: Plan, rows: Sequence[Row], denominator: int, minutes: Step
         rounding=plan.rounding,
         duration_rounding=plan.duration_rounding,
     )
-    return BandPrice(price, steps, 0 if total else initial_s)
+    return BandPrice(price, steps, initial_s, plan.increment_basis)

@@ -40,10 +40,28 @@ class TrafficClass(StrEnum):
 
 
 class IncrementBasis(StrEnum):
-    """Where increments count from: 20/6 bills 21 s as 26 (after the initial block) or 24 (of the total)."""
+    """Where increments count from.
+
+    20/6 bills 15 s and 21 s as 20 and 26 (after the initial block), 24 and 24 (the total is rounded), or 20 and 24
+    (the total is rounded where it is beyond the initial block).
+    """
 
     AFTER_INITIAL = "after_initial"
     TOTAL = "total"
+    TOTAL_BEYOND_INITIAL = "total_beyond_initial"
+
+
+class Preset(StrEnum):
+    """Another system whose conventions a plan takes on (`presets`)."""
+
+    A2BILLING = "a2billing"
+    ASTERISK = "asterisk"
+    ASTPP = "astpp"
+    CGRATES = "cgrates"
+    KAZOO = "kazoo"
+    KOLMISOFT = "kolmisoft"
+    MAGNUSBILLING = "magnusbilling"
+    PEEREDGE = "peeredge"
 
 
 DAY_MIN = 24 * 60
@@ -76,6 +94,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     `round_decimals`, `rounding`: of a charge; `duration_rounding`: of measured ms to whole seconds.
     `grace_beats_minimum`: false: grace frees no call on a row that has a minimum (in seconds or money).
     `effective_ms`: before it, the plan is what it `extends`. `extends`: the plan whose rows it inherits.
+    `preset`: whose conventions it was given, where it stated none of its own; a charge does not look at it.
     """
 
     id: str
@@ -91,6 +110,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     bill_on_net: bool = False
     effective_ms: int | None = None
     extends: str | None = None
+    preset: Preset | None = None
 
 
 class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=True):

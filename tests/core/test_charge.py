@@ -23,7 +23,7 @@ from callctl.rating.charge import (
 )
 from callctl.rating.tariff import IncrementBasis
 
-AFTER, TOTAL = IncrementBasis.AFTER_INITIAL, IncrementBasis.TOTAL
+AFTER, TOTAL, BEYOND = IncrementBasis
 LONG_S = 5_000
 
 
@@ -84,7 +84,9 @@ def walk(stated: Stated, duration_s: int) -> tuple[int, Fraction]:
     billed_s, micros = 0, Fraction(price.connection_fee)
     while billed_s < left_s:
         _, per_minute, increment_s = [step for step in stated.steps if step[0] <= billed_s][-1]
-        if billed_s == 0 and stated.basis is AFTER and stated.initial_s:
+        if stated.basis is BEYOND and billed_s == stated.initial_s:
+            increment_s = -billed_s % increment_s or increment_s
+        if billed_s == 0 and stated.basis is not TOTAL and stated.initial_s:
             increment_s = stated.initial_s
         micros += Fraction(per_minute, price.denominator) * increment_s / 60
         billed_s += increment_s
@@ -185,9 +187,10 @@ def test_initial_block_then_increments(duration_s: int, billed_s: int) -> None:
     assert price.first_increment_s == 30
 
 
-@pytest.mark.parametrize(("basis", "billed_s"), [(AFTER, 26), (TOTAL, 24)])
-def test_increment_basis(basis: IncrementBasis, billed_s: int) -> None:
-    assert charge(make((0, 6_000_000, 6), initial_s=20, basis=basis), 21).billed_s == billed_s
+@pytest.mark.parametrize(("basis", "billed"), [(AFTER, (20, 26)), (TOTAL, (24, 24)), (BEYOND, (20, 24))])
+def test_increment_basis(basis: IncrementBasis, billed: tuple[int, int]) -> None:
+    price = make((0, 6_000_000, 6), initial_s=20, basis=basis)
+    assert tuple(charge(price, seconds).billed_s for seconds in (15, 21)) == billed
 
 
 def test_a_one_second_initial_block_folds_into_its_increments() -> None:

@@ -148,7 +148,11 @@ def walk(tariff: Tariff, answer_s: int, duration_s: int, bundle_s: int = 0) -> t
     while billed_s < left_s:
         wall_s = answer_s + head.free_s + billed_s
         tier = [each for each in holding(tariff, wall_s) if each.tier_from_s <= billed_s][-1]
-        increment_s = initial_s if initial_s and not billed_s else tier.increment_s or plan.round_seconds
+        increment_s = tier.increment_s or plan.round_seconds
+        if plan.increment_basis is IncrementBasis.TOTAL_BEYOND_INITIAL and billed_s == initial_s:
+            increment_s = -billed_s % increment_s or increment_s
+        if initial_s and not billed_s:
+            increment_s = initial_s
         paid_s = increment_s - min(increment_s, max(0, bundle_s - billed_s))
         micros += per_minute(tariff, wall_s, billed_s) * paid_s / 60
         billed_s += increment_s
