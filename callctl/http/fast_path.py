@@ -24,6 +24,7 @@ LONGEST_HEAD = 8_000
 """Less than aiohttp takes for one line of it."""
 LARGEST = LONGEST_HEAD + DECISION_LIMIT
 MOST_FIELDS = 64
+_MOST_DIGITS = len(str(DECISION_LIMIT))
 
 _BEGIN = b"POST /v1/"
 _END_OF_HEAD = b"\r\n\r\n"
@@ -32,12 +33,10 @@ _HEAD = re.compile(
     rb"(?:\?switch=(?P<switch>[\w.-]+))? HTTP/1\.1\r\n(?P<fields>(?:[\w-]+:[\x20-\x7e]*\r\n)+)\r\n"
 )
 _FIELD = re.compile(rb"([\w-]+):([^\r]*)\r\n")
-_LENGTH = re.compile(rb"[0-9]{1,5}")
 _NOT_PLAIN = frozenset(
     {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"proxy-connection", b"sec-websocket-key1"}
 )
 """Fields that change how a request is read or answered."""
-_KEPT = b"keep-alive"
 
 
 class NotPlain(Exception):
@@ -75,22 +74,15 @@ class FastPath:
         route = self._routes.get(path if call is None else b"%s/{call_id}/%s" % (path, verb))
         if route is None or route.decide is None or route.scope is None or (switch and not route.query):
             raise NotPlain
-        fields = _fields(block)
-        length = fields.get(b"content-length", b"0")
-        if head.end() > LONGEST_HEAD or not _LENGTH.fullmatch(length) or int(length) > DECISION_LIMIT:
+        authorization, length = _fields(block)
+        begin = head.end()
+        end = begin + length
+        if begin > LONGEST_HEAD or length > DECISION_LIMIT:
             raise NotPlain
-        size = head.end() + int(length)
-        if len(data) < size:
+        if len(data) < end:
             return None
-        authorization = fields.get(b"authorization")
-        asked = Asked(
-            data[head.end() : size],
-            _unquoted(call) if call is not None else "",
-            switch.decode() if switch is not None else None,
-        )
-        return Request(
-            route.decide, route.scope, authorization.decode() if authorization is not None else None, asked, size
-        )
+        asked = Asked(data[begin:end], _unquoted(call) if call else "", switch.decode() if switch else None)
+        return Request(route.decide, route.scope, authorization, asked, end)
 
     async def answer(self, request: Request, peer: str) -> bytes:
         """The whole response. Raises nothing."""
@@ -113,18 +105,23 @@ class FastPath:
         return head.encode() + body
 
 
-def _fields(block: bytes) -> dict[bytes, bytes]:
+def _fields(block: bytes) -> tuple[str | None, int]:
+    """Of a head: Authorization, if there is one, and the length of the body."""
     pairs = _FIELD.findall(block)
-    fields = {name.lower(): value.strip() for name, value in pairs}
+    fields = {name.lower(): value for name, value in pairs}
+    length = fields.get(b"content-length", b"0").strip()
     plain = (
         len(fields) == len(pairs) <= MOST_FIELDS
         and b"host" in fields
-        and fields.get(b"connection", _KEPT).lower() == _KEPT
+        and (b"connection" not in fields or fields[b"connection"].strip().lower() == b"keep-alive")
         and fields.keys().isdisjoint(_NOT_PLAIN)
+        and length.isdigit()
+        and len(length) <= _MOST_DIGITS
     )
     if not plain:
         raise NotPlain
-    return fields
+    authorization = fields.get(b"authorization")
+    return authorization.decode().strip() if authorization is not None else None, int(length)
 
 
 def _unquoted(call: bytes) -> str:
