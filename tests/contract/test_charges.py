@@ -20,6 +20,7 @@ from callctl.store.definitions import RedisDefinitions
 from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.follower import Follower
 from callctl.store.memory import MemoryStore
+from callctl.store.moving import CLOSED
 from callctl.store.services import RedisServices
 from callctl.store.services_memory import MemoryServices
 from tests.core.catalogue import CATALOGUE
@@ -301,7 +302,32 @@ async def test_what_is_charged_moves_with_the_account(house: House) -> None:
     house.clock.set("2026-02-01T00:00:00+01:00")
     await charges.sweep()
     assert await house.balance(root="two") == -62_000_000
+    await house.definitions.put_account(account)
+    await charges.sweep()
+    await house.charges().sweep()
+    assert await house.balance(root="one") == -62_000_000
     assert len(await house.records("one")) == len(await house.records("two")) == 1
+
+
+async def test_an_account_whose_money_is_on_its_way_waits(house: House) -> None:
+    await house.furnish()
+    await house.subscribe("net", "flat", "2026-01-01")
+    await house.store.set_limit("acme", "acme", CLOSED)
+    await house.charges().sweep()
+    assert await house.ledger() == []
+    await house.store.set_limit("acme", "acme", None)
+    await house.charges().sweep()
+    assert len(await house.ledger()) == 2
+
+
+async def test_who_was_overtaken_goes_on_from_there(house: House) -> None:
+    await house.furnish()
+    await house.subscribe("net", "flat", "2026-01-01", waive_nrc=True)
+    one, other = house.charges(), house.charges()
+    for month, charges in enumerate((one, other, one, other), 1):
+        house.clock.set(f"2026-0{month}-15T12:00:00Z")
+        await charges.sweep()
+        assert len(await house.ledger()) == month
 
 
 async def test_one_subscription_without_a_price_does_not_hold_up_the_others(house: House) -> None:

@@ -191,6 +191,18 @@ def test_an_end_before_what_was_charged_last_gives_back_all_but_a_day() -> None:
     assert step.mrc == Amount(-30_000_000, -9_680_000)
 
 
+def test_the_one_day_that_is_left_is_not_given_back() -> None:
+    charged = Charged(date(2026, 3, 1), date(2026, 3, 2), 1_000_000, None, 1, 1)
+    assert next_step(CATALOGUE, subscription(until="2026-01-31"), {}, charged, LATER) is None
+
+
+def test_what_goes_on_within_a_period_is_a_part_of_that_period() -> None:
+    charged = Charged(date(2026, 1, 15), date(2026, 2, 10), 26_000_000, None, 1, 1)
+    step = next_step(CATALOGUE, subscription(align="start"), {}, charged, LATER)
+    assert step is not None
+    assert (step.charged.to_day, step.charged.charge) == (date(2026, 2, 15), 5_000_000)
+
+
 def test_a_later_end_goes_on_where_the_early_one_was() -> None:
     charged = Charged(date(2026, 1, 1), date(2026, 1, 11), 10_000_000, None, 1, 1)
     step = next_step(CATALOGUE, subscription(from_day="2026-01-01"), {}, charged, LATER)
