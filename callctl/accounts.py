@@ -84,7 +84,11 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Trunk(msgspec.Struct, frozen=True):
-    """A line by which an account's calls arrive: recognised by its id or source address, capped on its own."""
+    """A line by which calls arrive, or a carrier by which they leave: recognised by its id or source address.
+
+    `switch`: the one whose endpoint of this name it is; None: whichever has one. `buy_plan`: what the calls that
+    arrive by it are bought by, and what a carrier that has answered is paid by.
+    """
 
     id: str
     account: str
@@ -93,6 +97,10 @@ class Trunk(msgspec.Struct, frozen=True):
     caps: Caps | None = None
     calls_per_second: int | None = None
     buy_plan: str | None = None
+
+    def is_on(self, switch: str) -> bool:
+        """Whether an endpoint of this name on that switch is this trunk."""
+        return self.switch is None or self.switch == switch
 
 
 Chain = tuple[Account, ...]

@@ -67,7 +67,7 @@ class App:
         self.feeds = RedisFeeds(self.link)
         self.services = RedisServices(self.link)
         self.metrics = Metrics()
-        self.switches = {switch.name: _switch(switch, self.clock, self._is_trunk) for switch in settings.switch}
+        self.switches = {it.name: _switch(it, self.clock, self._trunks_on(it.name)) for it in settings.switch}
         self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
         self.journal = _journal(settings)
         self.outbox = Outbox(
@@ -126,8 +126,14 @@ class App:
             tls=_server_tls(settings),
         )
 
-    def _is_trunk(self, endpoint: str) -> bool:
-        return endpoint in self.follower.tariffs.trunks
+    def _trunks_on(self, switch: str) -> Callable[[str], bool]:
+        """Whether an endpoint of this switch is a trunk that we know."""
+
+        def is_trunk(endpoint: str) -> bool:
+            trunk = self.follower.tariffs.trunks.get(endpoint)
+            return trunk is not None and trunk.is_on(switch)
+
+        return is_trunk
 
     def _topped_up(self, account: str) -> None:
         self.calls.topped_up(account)

@@ -115,15 +115,18 @@ def _rating(session: Session, depth: int) -> dict[str, Any]:
                 "currency",
             )
         )
-    level = session.levels[depth]
+    level, carrier = session.levels[depth], session.purchase
+    bought = level.buy_plan, level.buy_row
+    if carrier is not None and depth == len(session.levels) - 1:
+        bought = carrier.plan, carrier.row
     return {
         "destination": level.destination,
         "type": level.type,
         "class": level.traffic_class,
         "plan": level.plan,
         "row": level.row,
-        "buy_plan": level.buy_plan,
-        "buy_row": level.buy_row,
+        "buy_plan": bought[0],
+        "buy_row": bought[1],
         "connection_fee": format_amount(level.sell.connection_fee),
         "per_minute": level.sell.per_minute,
         "currency": level.currency,

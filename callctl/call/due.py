@@ -50,7 +50,7 @@ def dues(session: Session) -> tuple[Due, ...]:
     measured_ms = duration_ms(session)
     found: list[Due] = []
     for level in reversed(session.levels):
-        above = found[-1].total if found else _carrier(level, measured_ms)
+        above = found[-1].total if found else _carrier(session, level, measured_ms)
         found.append(_due(session, level, measured_ms, above))
     return tuple(reversed(found))
 
@@ -66,6 +66,7 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     return Due(seconds, charged.billed_s, seconds - paid_s, charged.micros, net, extra, cost)
 
 
-def _carrier(root: Level, measured_ms: int) -> int | None:
+def _carrier(session: Session, root: Level, measured_ms: int) -> int | None:
     """What the carrier is paid: for the whole call, whatever was granted."""
-    return None if root.buy is None else charge(root.buy, round_duration(root.buy, measured_ms)).micros
+    buy = root.buy if session.purchase is None else session.purchase.price
+    return None if buy is None else charge(buy, round_duration(buy, measured_ms)).micros

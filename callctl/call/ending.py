@@ -42,6 +42,7 @@ def carry_over(ours: Session, stored: Session) -> Session:
     return replace(
         stored,
         answered=stored.answered or ours.answered,
+        purchase=stored.purchase or ours.purchase,
         released=ours.released,
         release_stated=ours.release_stated,
         q850=ours.q850,

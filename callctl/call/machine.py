@@ -219,6 +219,7 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         alerting=session.alerting or stored.alerting,
         answered=session.answered or stored.answered,
         answer_stated=session.answer_stated if session.answered else stored.answer_stated,
+        purchase=session.purchase or stored.purchase,
         cut=session.cut or stored.cut,
     )
     if session.released is not None:

@@ -51,6 +51,14 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     held: int = 0
 
 
+class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the carrier that answered is paid by. `row` and `price` are None where its plan does not price the call."""
+
+    plan: str
+    row: str | None = None
+    price: Price | None = None
+
+
 class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The call. Times are `Instant`s (wall half kept over a restart); durations in seconds; see `Level` for money.
 
@@ -110,6 +118,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tries: int = 0  # of the take or extension that is under way
     busy: bool = False  # a store request of this call is under way
     unwanted: bool = False  # an operator has asked for its end
+    purchase: Purchase | None = None  # of the carrier that answered, where it is bought by a plan of its own
 
     @property
     def customer(self) -> Level:

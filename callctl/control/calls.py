@@ -26,7 +26,7 @@ from callctl.call.session import Session, State
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.control.deadlines import Deadlines
-from callctl.control.facts import gather
+from callctl.control.facts import gather, purchase
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
 from callctl.control.performer import Performer
@@ -221,6 +221,8 @@ class CallControl:
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
+        if isinstance(event, Answered) and session.answered is None and session.state in LIVE:
+            session = replace(session, purchase=purchase(session, event, self._tariffs))
         return machine.advance(session, event, self._clock.now(), self.policy)
 
     def _decided(self, session: Session) -> None:

@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo
 
 from callctl.accounts import Account, Chain, Directory, Trunk
 from callctl.call.admission import Facts
-from callctl.call.events import Offered
+from callctl.call.events import Answered, Offered
+from callctl.call.session import Purchase, Session
 from callctl.clock import Instant
 from callctl.money import Rounding
 from callctl.numbering import DialRules, Number, caller, is_emergency, normalise
 from callctl.ports import Tariffs
-from callctl.rating.charge import Price, Tier
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.price import Price, Tier, anchored
 from callctl.rating.tariff import Direction, TrafficClass
 
 _NO_RULES = DialRules()
@@ -62,6 +63,10 @@ def _payer(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | 
         if trunk is not None and directory.root(trunk.account) != directory.root(offered.account):
             trunk = None  # somebody else's: its channels are counted where its owner's are
         return offered.account, trunk, f"account {offered.account}"
+    if offered.attended and offered.direction is Direction.INBOUND:  # a carrier's line has calls for many accounts
+        owner, told_by = _owner(offered, directory)
+        if owner is not None:
+            return owner, None, told_by
     if offered.trunk is not None:
         trunk = directory.trunks.get(offered.trunk)
         return (trunk.account if trunk is not None else None), trunk, f"trunk {offered.trunk}"
@@ -70,8 +75,14 @@ def _payer(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | 
         if found is not None:
             trunk = directory.trunks.get(found[1]) if found[1] is not None else None
             return found[0], trunk, f"address {offered.source_ip}"
+    owner, told_by = _owner(offered, directory)
+    return owner, None, told_by
+
+
+def _owner(offered: Offered, directory: Directory) -> tuple[str | None, str]:
+    """Whose number it is that calls out or is called, and in words which one."""
     number = offered.b_number if offered.direction is Direction.INBOUND else offered.a_number
-    return directory.by_number(caller(number, _NO_RULES)), None, f"number {number}"
+    return directory.by_number(caller(number, _NO_RULES)), f"number {number}"
 
 
 def _prices(
@@ -92,6 +103,25 @@ def _prices(
     if unpriced and offered.direction is not Direction.OUTBOUND:
         return _free(chain, offered.direction.value, TrafficClass.INTERNAL)  # what no row prices costs nothing
     return found
+
+
+def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | None:
+    """What the carrier that answered is paid by; None where nobody knows it, or it has no plan of its own.
+
+    The rows are those of the setup, as all rows of the call. What the call sells for was told, and stays.
+    """
+    trunk = tariffs.directory.trunks.get(event.trunk_out) if event.trunk_out is not None else None
+    if trunk is None or trunk.buy_plan is None or session.direction is not Direction.OUTBOUND or not session.levels:
+        return None
+    if session.attended and not trunk.is_on(session.call.switch):
+        return None
+    number, deck = normalise(session.b_number, _NO_RULES), tariffs.deck(trunk.buy_plan, session.setup.wall_ms)
+    if number is None or deck is None or deck.plan.currency != session.levels[-1].currency:
+        return Purchase(trunk.buy_plan)
+    found = price_levels([("", deck)], None, number, session.setup.wall_ms, Direction.OUTBOUND)
+    if isinstance(found, NoRate):
+        return Purchase(trunk.buy_plan)
+    return Purchase(found[0].plan, found[0].row, anchored(found[0].sell, event.at.wall_ms // 1000))
 
 
 def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, Deck]] | NoRate:

@@ -144,7 +144,7 @@ class Reconciler:
         stored = await self._sessions.find(ours.call)
         if stored is not None and stored.state in LIVE:
             if stored.answered is None and ours.answered is not None:
-                answer = {"answered": ours.answered, "answer_stated": ours.answer_stated}
+                answer = {"answered": ours.answered, "answer_stated": ours.answer_stated, "purchase": ours.purchase}
                 stored = replace(stored, state=State.ANSWERED, **answer)
             ours = stored
         elif stored is not None and stored.state is State.ENDED:
