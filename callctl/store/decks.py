@@ -28,6 +28,9 @@ async def compile_deck(plan: Plan, steps: AsyncIterable[Sequence[Row]]) -> Deck:
     async for step in steps:
         for row in step:
             builder.add(row)
+    for n, _ in enumerate(builder.checking(), start=1):
+        if n % STEP_ROWS == 0:
+            await give_way()
     return builder.build()
 
 
