@@ -102,10 +102,11 @@ def plan_from(stated: Json) -> "Plan":
     import msgspec
 
     from callctl.clock import parse_time
+    from callctl.rating.presets import with_preset
     from callctl.rating.tariff import Plan
 
-    fields = dict(stated)
     try:
+        fields = with_preset(stated)
         if fields.get("effective") is not None:
             fields["effective_ms"] = parse_time(fields["effective"])
         fields.pop("effective", None)

@@ -25,12 +25,15 @@ def add(commands: Any) -> None:
         parents=[client_options()],
         help="the price of a call on a plan, or of rated examples",
         usage="callctl rate --plan P --to N --seconds S [--at T] | callctl rate --cases FILE.json",
+        description="The price of a call on a plan; or, with --cases, whether calls that a contract or the system you "
+        "come from has rated cost the same here: the way to verify a migration. It needs no daemon, and exits 1 if a "
+        "case disagrees, for pipelines. docs/migration.md says how cases are written and results are read.",
     )
     rate.add_argument("--plan", metavar="P")
     rate.add_argument("--to", metavar="N", help="in international form: +31612345678")
     rate.add_argument("--seconds", type=count, metavar="S", help="the call's duration")
     rate.add_argument("--at", metavar="T", help="when it is answered, RFC 3339; default: now")
-    rate.add_argument("--cases", type=Path, metavar="FILE.json", help="examples; one JSON line each is printed")
+    rate.add_argument("--cases", type=Path, metavar="FILE.json", help="verify these rated examples: a JSON line each")
     rate.set_defaults(run=_rate)
 
 
