@@ -27,6 +27,12 @@ class Advance(Protocol):
     def __call__(self, done: int) -> None: ...
 
 
+class Step(Protocol):
+    """Begins a step of so much; None where nobody knows how much it is."""
+
+    def __call__(self, name: str, total: int | None) -> Advance: ...
+
+
 def add(commands: Any) -> None:
     tariff = commands.add_parser("tariff", help="tariff plans and their rows")
     actions = tariff.add_subparsers(metavar="ACTION", required=True)
@@ -86,7 +92,7 @@ def _import(arguments: argparse.Namespace) -> int:
     with _progress(shown=not arguments.json) as step:
         _check(client, arguments, text, step("reading", text.count("\n")))
         raw = text.encode()
-        chunks = _chunks(raw, step("sending", len(raw)))
+        chunks = _chunks(raw, step)
         if arguments.csv:
             sys.stdout.buffer.writelines(client.upload_for_csv(path, chunks, len(raw), **_query(arguments)))
             sys.stdout.buffer.flush()
@@ -148,20 +154,22 @@ def _layout(arguments: argparse.Namespace) -> "Layout":
     )
 
 
-def _chunks(raw: bytes, advance: Advance) -> Iterator[bytes]:
+def _chunks(raw: bytes, step: Step) -> Iterator[bytes]:
+    advance = step("sending", len(raw))
     for start in range(0, len(raw), _CHUNK):
         yield raw[start : start + _CHUNK]
         advance(start + _CHUNK)
+    step("the daemon reads it", None)
 
 
 @contextmanager
-def _progress(*, shown: bool) -> Iterator[Any]:
-    """A function that begins a step with a total, and answers how to advance it."""
+def _progress(*, shown: bool) -> Iterator[Step]:
+    """Bars for people to see."""
     from rich.progress import Progress
 
     with Progress(console=console(stderr=True), transient=True, disable=not (shown and sys.stderr.isatty())) as bars:
 
-        def step(name: str, total: int) -> Advance:
+        def step(name: str, total: int | None) -> Advance:
             task = bars.add_task(name, total=total)
 
             def advance(done: int) -> None:

@@ -17,7 +17,7 @@ from callctl.rating.tariff import Direction, Plan, Row
 _RATE_DENOMINATOR = 100  # rows and rules count 10^-8 per minute: hundredths of a micro-unit
 _DAY_MS = 86_400_000
 _NO_COUNTRY = "000"  # the calling code of what is shorter than one: its rows are by type
-_LENGTHS = range(8, 14)  # of numbers
+_LENGTHS, _DIGITS = range(8, 14), "1520"  # of numbers that are tried, and what they are filled up with
 _EITHER = (NumberType.FIX, NumberType.MOB)
 
 
@@ -125,7 +125,7 @@ def _of_one_type(
         return found[:1]
     if len(prefix) <= len(calling_code):
         return found
-    numbers = (international(prefix.ljust(length, "0")) for length in _LENGTHS)
+    numbers = (international(prefix.ljust(length, digit)) for digit in _DIGITS for length in _LENGTHS)
     kind = next((number.type for number in numbers if number is not None), NumberType.FIX)
     return found[1:] if kind is NumberType.MOB else found[:1]
 

@@ -42,6 +42,8 @@ _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?P<mark>[.,])\d{3}(?:(?P=mark)\d{3})*(?:(
 _DECIMALS = re.compile(r"\d*(?P<sign>[.,])\d+", re.ASCII)
 _EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
+_LONGEST = 60  # characters of a number with its currency
+
 _YEAR_LAST = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?P<time>[ T]\d\d:\d\d(?::\d\d)?)?", re.ASCII)
 _YEAR_FIRST = re.compile(r"(\d{4})[./](\d{1,2})[./](\d{1,2})", re.ASCII)
 _MONTH_NAMED = re.compile(r"(\d{1,2})[ -]([A-Za-z]{3})[a-z]*[ -](\d{4})", re.ASCII)
@@ -80,7 +82,7 @@ def plain_number(text: str, decimal: DecimalSign | None, currency: str = "") -> 
 def _unmarked(text: str) -> tuple[str, tuple[str, ...]]:
     """The number without blanks or apostrophes between its thousands, and the currencies around it."""
     marks: tuple[str, ...] = ()
-    if not (text[:1].isdigit() and text[-1:].isdigit()):
+    if len(text) <= _LONGEST and not (text[:1].isdigit() and text[-1:].isdigit()):
         found = _MARKED.fullmatch(text)
         if found is not None and any(map(str.isdigit, found["number"])):
             text, marks = found["number"], tuple(filter(None, found.groups()[::2]))

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from callctl.numbering.plans import calling_code_of
 from callctl.rating.tariff import MAX_PREFIX_DIGITS
 
-_LIST = re.compile(r"[,;/|\n](?![^(]*\))")
+_ITEM = re.compile(r"(?:[^,;/|\n()]|\([^()]*\))+")
+_SEPARATORS = ",;/|\n"
 _BRACKETS = re.compile(r"(?P<head>[^()]*)\((?P<inner>[^()]*)\)")
-_DASH = re.compile("\\s*[-\N{EN DASH}\N{EM DASH}]\\s*")
+_DASH = re.compile(" ?[-\N{EN DASH}\N{EM DASH}] ?")
 _AS_TEXT = re.compile(r'="?(?P<text>[^"]*)"?|\'(?P<marked>.*)', re.DOTALL)
 _GROUPED = re.compile(r"\d{1,2}(,\d{3})+", re.ASCII)
 _NORTH_AMERICA = re.compile(r"1-(\d{3,})", re.ASCII)
@@ -26,16 +27,24 @@ def parse_prefixes(text: str, country_code: str = "") -> tuple[str, ...]:
     """
     if text.isascii() and text.isdigit() and not country_code and text[0] != "0":
         return (_short_enough(text),)
-    code = _digits(_bare(country_code)) if country_code else ""
+    code = _country(country_code) if country_code else ""
     cell = _bare(text)
     if not cell:
         return (code,)
     if not code and _GROUPED.fullmatch(cell):
         raise ValueError(f"{text[:40]!r} could be a list, or one number with thousands separators: separate with ;")
-    found = tuple(prefix for item in _LIST.split(cell) if item.strip() for prefix in _item(item.strip(), code))
-    if not found:
-        raise ValueError(f"{text[:40]!r} has no digits")
+    items = filter(None, map(str.strip, _ITEM.findall(cell)))
+    found = tuple(prefix for item in items for prefix in _item(item, code))
+    if not found or _ITEM.sub("", cell).strip(_SEPARATORS):
+        raise ValueError(f"{text[:40]!r} has no digits, or brackets that do not match")
     return tuple(map(_short_enough, found))
+
+
+def _country(text: str) -> str:
+    codes = tuple(_range(_bare(text), ""))
+    if len(codes) > 1:
+        raise ValueError(f"{text[:40]!r} is more than one country code")
+    return codes[0]
 
 
 def _bare(text: str) -> str:
@@ -43,8 +52,8 @@ def _bare(text: str) -> str:
     as_text = _AS_TEXT.fullmatch(text)
     if as_text is not None:
         text = as_text["text"] if as_text["marked"] is None else as_text["marked"]
-    text = re.sub(r"[^\S\n]+", " ", text)
-    return re.sub(r"\s+(?=\+)", ",", _DASH.sub("-", text)).strip()
+    text = "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
+    return _DASH.sub("-", text).replace(" +", ",+")
 
 
 def _item(text: str, code: str) -> Iterator[str]:
@@ -56,7 +65,7 @@ def _item(text: str, code: str) -> Iterator[str]:
     head = code + _digits(brackets["head"].strip(), code) if brackets["head"].strip() else code
     if not head:
         raise ValueError(f"{text[:40]!r} has nothing before its brackets")
-    for part in re.split(r"[,;/|\n]", brackets["inner"]):
+    for part in re.split(f"[{_SEPARATORS}]", brackets["inner"]):
         yield from _range(part.strip(), head)
 
 

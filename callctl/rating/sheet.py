@@ -68,9 +68,9 @@ def parse_headings(text: str) -> dict[str, str]:
             raise ValueError(f"{text[at : at + 40]!r} is not COLUMN=HEADING")
         if found["ours"] in headings:
             raise ValueError(f"{found['ours']} is mapped twice")
-        headings[found["ours"]] = _folded(found["quoted"] or found["plain"] or "")
+        headings[found["ours"]] = (found["quoted"] or found["plain"] or "").strip()
         at = found.end()
-    if len(filled := [*filter(None, headings.values())]) > len(set(filled)):
+    if len(filled := [*filter(None, map(_folded, headings.values()))]) > len(set(filled)):
         raise ValueError("one heading cannot be two columns")
     return headings
 
@@ -158,7 +158,7 @@ def _folded(heading: str) -> str:
 def _ours(cell: str, layout: Layout, known: Collection[str]) -> str:
     """Our column under a heading; empty where it is none of ours."""
     heading = _folded(cell)
-    mapped = next((ours for ours, theirs in layout.headings.items() if theirs and theirs == heading), None)
+    mapped = next((ours for ours, theirs in layout.headings.items() if theirs and _folded(theirs) == heading), None)
     if mapped is not None:
         return mapped
     name = re.sub(r"[^a-z0-9]+", "_", heading).strip("_")

@@ -1,5 +1,6 @@
 """Decks from CSV as people have them, every error by its line, and back to CSV."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +9,7 @@ from callctl.errors import DeckError
 from callctl.numbering import NumberType
 from callctl.rating.deck import MAX_ERRORS, STEP_LINES, DeckImport, export_deck, import_deck
 from callctl.rating.deckdiff import Change, DeckDiff, Movement, diff_decks
-from callctl.rating.tariff import PERCENT, Direction, Plan, Row, TrafficClass
+from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row, TrafficClass
 
 PLAN = Plan("plan", timezone="Europe/Amsterdam")
 NOON_MS = 1_767_265_200_000  # 2026-01-01T12:00:00+01:00
@@ -280,10 +281,29 @@ def any_rows(draw: st.DrawFn) -> Row:
     )
 
 
+BANDS = (
+    Band(days=(1, 2, 3, 4, 5), from_min=480, until_min=1080),
+    Band(from_min=1320, until_min=360, weight=7),
+    Band(days=(2,), dates=((20261224, 20261226), (1231, 101)), weight=1_000_000),
+    Band(holidays="DE-BY"),
+)
+
+
+@st.composite
+def any_decks(draw: st.DrawFn) -> list[Row]:
+    """Rows of different prefixes, some with a row for a band beside them."""
+    deck = []
+    for row in draw(st.lists(any_rows(), max_size=5, unique_by=lambda row: row.prefix)):
+        band = draw(st.none() | st.sampled_from(BANDS))
+        deck += [row] if band is None else [row, msgspec.structs.replace(row, band=band)]
+    return deck
+
+
 @settings(deadline=None)
-@given(st.lists(any_rows(), max_size=5, unique_by=lambda row: row.prefix))
+@given(any_decks())
 def test_an_export_imports_to_the_same_rows(deck: list[Row]) -> None:
-    assert import_deck("".join(export_deck(deck)), PLAN).rows == tuple(deck)
+    result = import_deck("".join(export_deck(deck)), PLAN)
+    assert (list(result.rows), result.asides, result.ignored) == (deck, (), ())
 
 
 def test_an_export_does_not_calculate_in_a_spreadsheet() -> None:
@@ -318,6 +338,26 @@ def test_a_percentage_that_rises_is_dearer() -> None:
     old, new = Row("1", percent=100), Row("1", percent=101)
     [change] = diff_decks([old], [new]).changed
     assert change.movement is Movement.DEARER
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "difference", "percent"),
+    [
+        (Row("1", per_minute=5_000_000), Row("1", per_minute=6_000_000), 1_000_000, 20_00),
+        (Row("1", per_minute=3), Row("1", per_minute=2), -1, -33_33),
+        (Row("1", per_minute=0), Row("1", per_minute=2), 2, None),
+        (Row("1", percent=100 * PERCENT), Row("1", percent=175 * PERCENT), 75 * PERCENT, 75_00),
+        (Row("1", percent=100 * PERCENT), Row("1", per_minute=1), None, None),
+    ],
+)
+def test_by_how_much_a_price_changed(old: Row, new: Row, difference: int | None, percent: int | None) -> None:
+    [change] = diff_decks([old], [new]).changed
+    assert (change.difference, change.difference_percent) == (difference, percent)
+
+
+def test_rows_of_another_band_are_other_rows() -> None:
+    old, new = Row("1", per_minute=5, band=BANDS[0]), Row("1", per_minute=5, band=BANDS[1])
+    assert diff_decks([old], [new]) == DeckDiff((new,), (old,), ())
 
 
 def test_rows_of_another_validity_are_other_rows() -> None:
