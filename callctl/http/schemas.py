@@ -31,7 +31,8 @@ from callctl.http.fields import (
 )
 from callctl.money import MICROS, Rounding, format_amount
 from callctl.numbering import DialRules, NumberType
-from callctl.rating.tariff import IncrementBasis
+from callctl.rating.presets import with_preset
+from callctl.rating.tariff import IncrementBasis, Preset
 
 LARGEST_TOP_UP = 1_000_000 * MICROS
 
@@ -241,7 +242,7 @@ class TrunkAnswer(TrunkBody):
 
 
 class PlanBody(Body):
-    """What holds for all rows of a tariff plan."""
+    """What holds for all rows of a tariff plan. Where it states no convention of its own, its preset's holds."""
 
     currency: Currency = "EUR"
     timezone: Zone = "UTC"
@@ -255,6 +256,12 @@ class PlanBody(Body):
     bill_on_net: bool = False
     effective_ms: Time | None = Field(None, alias="effective")
     extends: Id | None = None
+    preset: Preset | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_preset(cls, stated: object) -> object:
+        return with_preset(stated) if isinstance(stated, dict) else stated
 
 
 class PlanAnswer(PlanBody):

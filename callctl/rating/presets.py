@@ -37,12 +37,6 @@ CONVENTIONS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType(
 
 
 def with_preset(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a plan, with those that it leaves to its `preset`. ValueError: there is no such preset."""
+    """The keys of a plan, with those that it leaves to its `preset`. One that there is not adds nothing."""
     preset = stated.get("preset")
-    if preset is None:
-        return dict(stated)
-    try:
-        conventions = CONVENTIONS[Preset(preset)]
-    except ValueError:
-        raise ValueError(f"preset: {str(preset)[:40]!r} is none of {', '.join(Preset)}") from None
-    return {**conventions, **stated}
+    return {**CONVENTIONS[Preset(preset)], **stated} if preset in tuple(Preset) else dict(stated)

@@ -321,7 +321,7 @@ CALL = {"tariff": RATE, "duration_s": "60", "expected_cost": "1"}
             {**CALL, "start": MONDAY, "tariff": {"periods": [{"from": "09:01", "rate": RATE}]}},
             "periods: none holds at 2026-11-23T09:00:30",
         ),
-        ({**CALL, "tariff": RATE | {"preset": "abacus"}}, "preset: 'abacus' is none of a2billing"),
+        ({**CALL, "tariff": RATE | {"preset": "abacus"}}, "Invalid enum value 'abacus' - at `$.tariff.preset`"),
         ({**CALL, "tariff": RATE | {"tax_pct": "-1"}}, "'-1' is not a percentage"),
         ({**CALL, "tariff": RATE | {"bundle_s": -1}}, "bundle_s"),
         ({**CALL, "expected_cost": None}, "nothing is expected"),

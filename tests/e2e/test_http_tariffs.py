@@ -1,11 +1,13 @@
 """Plans and their rows through the front door."""
 
 import asyncio
+import csv
 
 import pytest
 
 from callctl.errors import StoreUnavailable
 from callctl.http import body as bodies
+from callctl.http import deckwork
 from callctl.http.tariffs import UPLOADS_AT_ONCE
 from callctl.rating.deck import import_deck
 from callctl.rating.tariff import Plan, Row
@@ -13,7 +15,7 @@ from callctl.rating.tariff import Plan, Row
 PLAN = {
     "currency": "EUR", "timezone": "Europe/Amsterdam", "buy_plan": "carrier", "round_seconds": 6, "round_decimals": 5,
     "rounding": "up", "duration_rounding": "half_up", "increment_basis": "total", "grace_beats_minimum": False,
-    "bill_on_net": True, "effective": "2026-12-01T00:00:00.000Z", "extends": "retail",
+    "bill_on_net": True, "effective": "2026-12-01T00:00:00.000Z", "extends": "retail", "preset": "kolmisoft",
 }  # fmt: skip
 DECK = (
     "prefix;destination;type;connection_fee;per_minute\r\n"
@@ -43,6 +45,7 @@ async def test_a_plan_is_read_as_it_was_put(door) -> None:
         ({"bill_on_net": 1}, 400, "bill_on_net"),
         ({"effective_ms": 1}, 400, "effective_ms"),
         ({"effective": "2026-12-01"}, 422, "effective"),
+        ({"preset": "abacus"}, 400, "preset"),
         ({"timezone": "Amsterdam"}, 422, "timezone"),
         ({"extends": "nothing"}, 422, "extends"),
     ],
@@ -51,6 +54,12 @@ async def test_a_wrong_plan_changes_nothing(door, change, status, field) -> None
     error = await door.refused(status, "PUT", "/v1/plans/new", json={**PLAN, **change})
     assert error.get("field") == field
     await door.refused(404, "GET", "/v1/plans/new")
+
+
+async def test_a_preset_states_what_the_plan_does_not(door) -> None:
+    plan = await door.json("PUT", "/v1/plans/new", json={"preset": "kazoo", "round_decimals": 6})
+    assert (plan["preset"], plan["rounding"], plan["round_decimals"]) == ("kazoo", "down", 6)
+    assert plan == await door.json("GET", "/v1/plans/new")
 
 
 async def test_rows_are_read_as_they_were_put(door) -> None:
@@ -165,3 +174,104 @@ async def test_plans_are_the_providers_alone(door) -> None:
         ("GET", "/metrics"),
     ):
         assert (await door.refused(403, method, path, "reseller"))["code"] == "forbidden"
+
+
+SHEET = "Country;Code;Rate (EUR);Since\r\nNetherlands;31;1.234;01/02/2026\r\nUK;4479-4480;2.500;01/02/2026\r\n"
+SAID = {
+    "map": 'prefix=Code,per_minute="Rate (EUR)",destination=Country,valid_from=Since',
+    "decimal": "point",
+    "dates": "mdy",
+}
+
+
+async def test_a_sheet_is_read_as_its_parameters_say(door) -> None:
+    path = "/v1/plans/retail/rows"
+    answer = await door.json(
+        "PUT", path, params=SAID, data=SHEET.encode("latin-1"), headers={"Content-Type": "text/csv"}
+    )
+    assert (answer["rows"], answer["passed_over_headings"], answer["passed_over_lines"]) == (3, [], [])
+    rows = {row["prefix"]: row for row in answer["first_added"]} | {"31": answer["first_added"][0]}
+    assert rows["4480"] == {
+        "prefix": "4480", "destination": "UK", "per_minute": "2.5000", "valid_from": "2026-01-02T00:00:00.000Z"
+    }  # fmt: skip
+    plain = {"columns": "prefix,,per_minute", "delimiter": "tab"}
+    answer = await door.json("PUT", path, params=plain, data="31\tNL\t0.05\n", headers=CSV)
+    assert answer["rows"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("map", "prefix"), ("decimal", "dot"), ("dates", "ymd"), ("delimiter", ":"), ("dry_run", "maybe"),
+        ("min_percent", "-1"), ("min_per_minute", "much"), ("headings", "x"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_parameter_is_named(door, name, value) -> None:
+    error = await door.refused(400, "PUT", "/v1/plans/retail/rows", params={name: value}, data=DECK, headers=CSV)
+    assert error["field"] == name
+
+
+async def test_a_name_in_another_charset_is_kept_right(door) -> None:
+    for charset, said in (("latin-1", ""), ("cp850", "; charset=cp850"), ("utf-16", "")):
+        raw = "prefix;destination;per_minute\n262;Réunion;0,1\n".encode(charset)
+        answer = await door.json(
+            "PUT", "/v1/plans/retail/rows?dry_run=true", data=raw, headers={"Content-Type": f"text/csv{said}"}
+        )
+        assert answer["first_added"][0]["destination"] == "Réunion"
+
+
+async def test_a_dry_run_says_by_how_much_and_what_is_earned(door) -> None:
+    await door.json("PUT", "/v1/plans/wholesale", json={})
+    await door.json("PUT", "/v1/plans/wholesale/rows", data="prefix;per_minute\n31;0,10\n316;0,30\n", headers=CSV)
+    await door.json("PUT", "/v1/plans/shop", json={"buy_plan": "wholesale"})
+    path = "/v1/plans/shop/rows"
+    await door.json("PUT", path, data="prefix;per_minute\n31;0,20\n32;0,20\n33;0,20\n", headers=CSV)
+    new = "prefix;per_minute\n31;0,25\n32;0,15\n33;0,20\n"
+    dry = await door.json("PUT", path + "?dry_run=true", data=new, headers=CSV)
+    assert {key: dry[key] for key in ("changed", "dearer", "cheaper", "unchanged")} == {
+        "changed": 2, "dearer": 1, "cheaper": 1, "unchanged": 1
+    }  # fmt: skip
+    assert [(each["difference"], each["difference_percent"]) for each in dry["first_changed"]] == [
+        ("0.0500", "25.00"), ("-0.0500", "-25.00")
+    ]  # fmt: skip
+    margin = dry["margin"]
+    assert (margin["buy_plan"], margin["short"], margin["without_purchase"]) == ("wholesale", 1, 2)
+    assert margin["first_short"] == [
+        {
+            "row": {"prefix": "31", "per_minute": "0.2500"}, "at_prefix": "316", "buy_row": "316",
+            "sell_per_minute": "0.2500", "buy_per_minute": "0.3000", "short": "0.0500",
+        }
+    ]  # fmt: skip
+    strict = await door.json("PUT", path + "?dry_run=true&min_percent=50", data=new, headers=CSV)
+    assert strict["margin"]["first_short"][0]["short"] == "0.2000"
+    response = await door.ask("PUT", path + "?dry_run=true", data=new, headers={**CSV, "Accept": "text/csv"})
+    lines = list(csv.DictReader((await response.text()).splitlines()))
+    assert response.headers["Content-Type"].startswith("text/csv")
+    assert [(each["change"], each["prefix"], each["difference"], each["short"]) for each in lines] == [
+        ("dearer", "31", "0.0500", ""), ("cheaper", "32", "-0.0500", ""), ("below_margin", "31", "", "0.0500"),
+        ("without_purchase", "32", "", ""), ("without_purchase", "33", "", ""),
+    ]  # fmt: skip
+    assert lines[0]["old_per_minute"] == "0.2000"
+    assert (await door.json("PUT", path, data=new, headers=CSV))["margin"] is None
+
+
+async def test_a_percentage_needs_a_purchase_where_the_plan_names_one(door) -> None:
+    deck = "prefix;percent\n;175\n31;120\n33;120\n"
+    reseller = await door.json("PUT", "/v1/plans/plain", json={}) and await door.json(
+        "PUT", "/v1/plans/plain/rows", data=deck, headers=CSV
+    )
+    assert (reseller["rows"], len(reseller["warnings"])) == (3, 1)
+    await door.json("PUT", "/v1/plans/wholesale", json={})
+    await door.json("PUT", "/v1/plans/wholesale/rows", data="prefix;per_minute\n31;0,10\n", headers=CSV)
+    await door.json("PUT", "/v1/plans/shop", json={"buy_plan": "wholesale"})
+    for dry_run in ("", "?dry_run=true"):
+        error = await door.refused(422, "PUT", f"/v1/plans/shop/rows{dry_run}", data=deck, headers=CSV)
+        assert error["details"] == ["line 4: percent: the buy plan wholesale has no price for these numbers"]
+    assert [row async for row in door.definitions.rows("shop")] == []
+
+
+async def test_a_reader_that_dies_changes_nothing(door, monkeypatch) -> None:
+    monkeypatch.setattr(deckwork.sys, "executable", "false")
+    await door.refused(503, "PUT", "/v1/plans/retail/rows", data=DECK * 5_000, headers=CSV)
+    monkeypatch.undo()
+    assert (await put_rows(door, DECK))["removed"] == 1
