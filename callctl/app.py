@@ -101,7 +101,10 @@ class App:
             charging=self.store,
             wake=self.outbox.wake,
         )
-        self.http = HttpServer(
+        self.http = self._front_door()
+
+    def _front_door(self) -> HttpServer:
+        return HttpServer(
             make_site(
                 calls=self.calls,
                 definitions=self.definitions,
@@ -112,7 +115,7 @@ class App:
                 services=self.services,
                 charging=self.store,
                 top_up=self.store.top_up,
-                tokens=_tokens(settings, self.clock),
+                tokens=_tokens(self.settings, self.clock),
                 links=self.neighbours,
                 metrics=self.metrics,
                 clock=self.clock,
@@ -120,10 +123,10 @@ class App:
                 feed_names=(API_FEED, *(sink.name for sink in self.sinks)),
                 switches=self.switches.keys(),
             ),
-            settings.http.host,
-            settings.http.port,
+            self.settings.http.host,
+            self.settings.http.port,
             refused=lambda: self.metrics.overflowed("connections"),
-            tls=_server_tls(settings),
+            tls=_server_tls(self.settings),
         )
 
     def _trunks_on(self, switch: str) -> Callable[[str], bool]:

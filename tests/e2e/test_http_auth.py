@@ -29,6 +29,10 @@ NEEDS = {
         ("GET", "/v1/trunks/t1"),
         ("GET", "/v1/plans/retail"),
         ("GET", "/v1/plans/retail/rows"),
+        ("GET", "/v1/services"),
+        ("GET", "/v1/services/flat/price"),
+        ("GET", "/v1/accounts/acme/subscriptions"),
+        ("GET", "/v1/accounts/acme/subscriptions/net"),
         ("GET", "/v1/cdrs"),
         ("GET", "/v1/traces/x"),
         ("GET", "/metrics"),
@@ -41,6 +45,10 @@ NEEDS = {
         ("PUT", "/v1/trunks/x"),
         ("PUT", "/v1/plans/x"),
         ("PUT", "/v1/plans/retail/rows"),
+        ("PUT", "/v1/services"),
+        ("PUT", "/v1/accounts/acme/subscriptions/net"),
+        ("DELETE", "/v1/accounts/acme/subscriptions/net"),
+        ("POST", "/v1/accounts/acme/subscriptions/net/counts"),
     ],
 }
 BEARER = {"call": "sbc", "read": "reader", "admin": "admin"}
