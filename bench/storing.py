@@ -13,7 +13,7 @@ from bench.figures import Figure, Limit, at_most, best, fastest, ratio_at_least,
 from bench.provider import ACCOUNTS, Callers, Counting, account, control
 from bench.server import Redis, redis_benchmark
 from callctl.call.admission import Policy, propose
-from callctl.call.events import Answered, Deadline, DeadlineReached, Taken
+from callctl.call.events import Answered, Deadline, DeadlineReached, ExtendAsked, Taken
 from callctl.call.session import State
 from callctl.call.takes import Take, TopUp
 from callctl.clock import SystemClock
@@ -170,9 +170,10 @@ async def rechecks(defined: MemoryDefinitions, server: Redis, scratch: Path) -> 
     for _ in range(ROUNDS):
         redis_before, before = await server.cpu_s(), time.process_time()
         for start in range(0, RECHECKED, IN_FLIGHT):
-            for call in keys[start : start + IN_FLIGHT]:
+            *others, last = keys[start : start + IN_FLIGHT]
+            for call in others:
                 calls.receive(DeadlineReached(call, Deadline.EXTEND))
-            await calls.performer.drain()
+            await calls.report(ExtendAsked(last))  # the last to be answered; to wait for each would be measured, too
         ours.append((time.process_time() - before) / RECHECKED)
         theirs.append((await server.cpu_s() - redis_before) / RECHECKED)
     assert (await calls.find(keys[0])).state is State.ANSWERED

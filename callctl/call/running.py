@@ -57,7 +57,7 @@ def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> 
     return replace(session, levels=_held(session, granted_s, overflow), granted_s=granted_s)
 
 
-def _held(session: Session, granted_s: int, overflow: Sequence[bool]) -> tuple[Level, ...]:
+def _held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tuple[Level, ...]:
     paid_s = 0 if session.emergency else granted_s
     levels = session.levels
     if overflow:
@@ -70,7 +70,7 @@ def admitted(session: Session, event: Taken) -> Session:
     """The session when its take went through."""
     granted_s = session.wanted_s
     levels = _held(session, granted_s, event.overflow)
-    affordable_s = None if session.emergency else slicing.affordable_by_all(levels, event.available)
+    affordable_s = _affordable(session, levels, event.available)
     return replace(
         session,
         state=State.ADMITTED,
@@ -88,8 +88,11 @@ def admitted(session: Session, event: Taken) -> Session:
 
 def seen(session: Session, available: Sequence[int | None]) -> Session:
     """The session with what its payers can still afford, as the store has just said; None where nothing limits it."""
-    affordable_s = None if session.emergency else slicing.affordable_by_all(session.levels, available)
-    return replace(session, affordable_s=affordable_s)
+    return replace(session, affordable_s=_affordable(session, session.levels, available))
+
+
+def _affordable(session: Session, levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
+    return None if session.emergency else slicing.affordable_by_all(levels, available)
 
 
 def armed(session: Session, now: Instant) -> tuple[Effect, ...]:
@@ -103,11 +106,11 @@ def watch(session: Session, now: Instant) -> tuple[Effect, ...]:
     """The deadlines of an answered call: next slice, next warning, the end."""
     if session.answered is None or session.emergency:
         return ()
-    end = session.answered.plus_ms(session.granted_s * 1000)
+    call, end = session.call, session.answered.plus_ms(session.granted_s * 1000)
     return (
-        deadline_at(session, Deadline.CUT, end),
-        deadline_at(session, Deadline.EXTEND, _next_look(session, now)),
-        deadline_at(session, Deadline.WARN, _next_warning(session, now)),
+        SetDeadline(call, Deadline.CUT, end),
+        SetDeadline(call, Deadline.EXTEND, _next_look(session, now)),
+        SetDeadline(call, Deadline.WARN, _next_warning(session, now)),
     )
 
 
@@ -219,8 +222,9 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advan
 
     What was granted before is held for in any case.
     """
-    longer = holding(session, planned_s)
-    more = tuple(new.held - old.held for new, old in zip(longer.levels, session.levels, strict=True))
+    paid_s = 0 if session.emergency else planned_s
+    more = tuple([slicing.cost(level, paid_s) - level.held for level in session.levels])
+    longer = replace(session, granted_s=planned_s)
     force = planned_s <= session.granted_s
     session = replace(session, wanted_s=planned_s, busy=True)
     return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force)),)
@@ -246,8 +250,16 @@ def _lease_until(session: Session, now: Instant, policy: Policy) -> int:
 
 def extended(session: Session, event: Extended, now: Instant, policy: Policy) -> Advance:
     longer = session.wanted_s > session.granted_s
-    session = replace(session, busy=False, version=session.version + 1)
-    session = seen(holding(session, max(session.granted_s, session.wanted_s)), event.available)
+    granted_s = session.wanted_s if longer else session.granted_s
+    levels = _held(session, granted_s)
+    session = replace(
+        session,
+        busy=False,
+        version=session.version + 1,
+        levels=levels,
+        granted_s=granted_s,
+        affordable_s=_affordable(session, levels, event.available),
+    )
     session, warning = _warn(session, now)
     return session, (*(armed(session, now) if longer else ()), *warning, *watch(session, now))
 

@@ -41,6 +41,7 @@ class Take(msgspec.Struct, frozen=True, gc=False):
 class Extension(msgspec.Struct, frozen=True, gc=False):
     """More held for a running call, or (all zero) only its record saved and its lease renewed.
 
+    Of `session` the store keeps what changes while a call runs; what the levels hold it knows itself.
     `more[i]` micro-units for level i, judged together: all fit, or nothing is held. `force`: held without any limit.
     """
 
