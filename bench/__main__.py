@@ -13,24 +13,29 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deciding, figures, provider, serving, storing, switching
+from bench import deciding, figures, provider, rating, serving, storing, switching, whatif
 from bench.figures import Figure
 from bench.server import NotInstalledError, redis
 from callctl.app import spare_the_garbage_collector
 from callctl.logs import set_up
 
-GROUPS = ("decision", "deck", "store", "memory", "http", "ami")
+GROUPS = ("rating", "decision", "deck", "store", "memory", "http", "ami")
 
 
 async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> AsyncIterator[list[Figure]]:
     """The groups that are wanted, one after the other, for they would disturb each other."""
     defined = await provider.definitions()
     spare_the_garbage_collector()  # as the daemon does
+    if "rating" in wanted:
+        yield rating.figures()
     if "decision" in wanted:
         yield await deciding.decision(defined, scratch)
     if "deck" in wanted:
         yield [deciding.lookup(defined.tariffs.own_deck("retail"))]
         yield await deciding.swap(defined)
+    if "whatif" in wanted:
+        decks = defined.tariffs.own_deck("retail"), defined.tariffs.own_deck("carrier")
+        yield [whatif.past_calls(*decks, scratch)]
     try:
         async with redis(scratch) as server:
             await storing.fund(server)

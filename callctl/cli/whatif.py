@@ -2,8 +2,9 @@
 
 import argparse
 import csv
+import gc
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 FEED = "feed"
 SAME = "same"
-_MONEY = ("revenue", "then", "now", "cost", "margin", "change", "calls", "unanswered")
 _SPOKEN = {
     "untouched": "not touched by it",
     "rated": "rated",
@@ -79,6 +79,7 @@ def _whatif(arguments: argparse.Namespace) -> int:
     reader, found = CdrReader(), WhatIf()
     with _progress(shown=sys.stderr.isatty()) as step:
         trial = _trial(arguments, client, step)
+        gc.freeze()  # plans stay: looking through 200,000 rows again and again takes longer than rating
         records = _records(reader, arguments, client if feed else None, since_ms, step)
         _rate(trial, found, records, since_ms, until_ms)
     if arguments.json:
@@ -225,55 +226,56 @@ def _cell(value: Any) -> str:
 
 
 def _show(found: "WhatIf") -> None:
-    from callctl.rating.whatif import by_size, largest
+    from callctl.rating.whatif import AMOUNTS, by_size, flat, largest
 
-    _table("in total", ("seller", ""), [(_total, by_size(found.totals))])
-    for title, headings, cells, table in (
-        ("customers that change most", ("customer", "seller", ""), _customer, found.customers),
-        ("destinations that change most", ("destination", "seller", ""), _destination, found.destinations),
-    ):
+    totals = []
+    for group, sums in by_size(found.totals):
+        line = flat(group, sums)
+        for amount in AMOUNTS:
+            head = (group.seller or "the provider", group.currency) if amount == AMOUNTS[0] else ("", "")
+            totals.append((*head, amount, *(line[f"{amount}_{which}"] for which in ("then", "now", "change"))))
+    print_table(("", "", "in total", "then", "now", "change"), totals, right=("then", "now", "change"))
+    for title, table in (("customer", found.customers), ("destination", found.destinations)):
         shown = largest(table)
         if shown:
-            _table(title, headings, [(cells, shown)])
+            _show_changes(title, shown, several_sellers=len(found.totals) > 1)
             more = sum(bool(sums.change) for sums in table.values()) - len(shown)
             if more:
-                say(f"and {more} more: --csv and --json have all of them")
+                say(f"and {more} more: --csv and --json have every one")
     if found.refused:
-        _table("calls that would be refused", ("refusal", "seller", ""), [(_reason, by_size(found.refused))])
+        _show_refused(by_size(found.refused), several_sellers=len(found.totals) > 1)
 
 
-def _table(title: str, headings: Sequence[str], parts: "Sequence[tuple[Any, Iterable[tuple[Group, Sums]]]]") -> None:
-    columns = (*headings, "calls", "unanswered", "revenue", "now", "cost", "now ", "margin", "now  ", "change")
-    rows = [(*cells(group), *_amounts(sums)) for cells, table in parts for group, sums in table]
-    say(f"\n{title}" if title != "in total" else title)
-    print_table(columns, rows, right=columns[len(headings) :])
-
-
-def _amounts(sums: "Sums") -> tuple[object, ...]:
+def _show_refused(refused: "Iterable[tuple[Group, Sums]]", *, several_sellers: bool) -> None:
     from callctl.money import format_amount
 
-    amounts = (sums.revenue_then, sums.revenue_now, sums.cost_then, sums.cost_now, sums.margin_then, sums.margin_now)
-    return sums.calls, sums.attempts, *map(format_amount, (*amounts, sums.margin_now - sums.margin_then))
+    columns = ("would be refused", "", "calls", "unanswered", "revenue", "margin")
+    rows = []
+    for group, sums in refused:
+        label = _named(group, group.reason, several_sellers=several_sellers)
+        lost = format_amount(sums.revenue_then), format_amount(sums.margin_then)
+        rows.append((label, group.currency, sums.calls, sums.attempts, *lost))
+    say("")
+    print_table(columns, rows, right=columns[2:])
 
 
-def _seller(group: "Group") -> str:
-    return group.seller or "(provider)"
+def _show_changes(title: str, shown: "Iterable[tuple[Group, Sums]]", *, several_sellers: bool) -> None:
+    from callctl.money import format_amount
+
+    columns = (title, "", "calls", "revenue", "now", "margin", "now ", "change")
+    rows = []
+    for group, sums in shown:
+        name = group.account if title == "customer" else f"{group.destination} {group.type}".strip()
+        amounts = (sums.revenue_then, sums.revenue_now, sums.margin_then, sums.margin_now)
+        change = sums.margin_now - sums.margin_then
+        label = _named(group, name, several_sellers=several_sellers)
+        rows.append((label, group.currency, sums.calls, *map(format_amount, (*amounts, change))))
+    say("")
+    print_table(columns, rows, right=columns[2:])
 
 
-def _total(group: "Group") -> tuple[str, ...]:
-    return _seller(group), group.currency
-
-
-def _customer(group: "Group") -> tuple[str, ...]:
-    return group.account or "-", _seller(group), group.currency
-
-
-def _destination(group: "Group") -> tuple[str, ...]:
-    return f"{group.destination} {group.type}".strip() or "-", _seller(group), group.currency
-
-
-def _reason(group: "Group") -> tuple[str, ...]:
-    return group.reason or "-", _seller(group), group.currency
+def _named(group: "Group", name: str | None, *, several_sellers: bool) -> str:
+    return f"{name or '-'}, of {group.seller or 'the provider'}" if several_sellers else name or "-"
 
 
 def _tell(reader: "CdrReader", found: "WhatIf") -> None:

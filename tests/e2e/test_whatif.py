@@ -23,7 +23,7 @@ from callctl.rating.pastcalls import Chains, PastRecord
 from callctl.rating.rerating import Outcome, Trial, Verdict
 from callctl.rating.tariff import PERCENT, IncrementBasis, Plan, Row
 from callctl.sinks.lines import Csv, JsonLines, LineFormat
-from callctl.sinks.record import columns_of
+from callctl.sinks.record import COLUMNS, columns_of
 from tests.e2e.command import Ended, callctl
 from tests.e2e.daemon import TOKEN, Daemon
 from tests.e2e.front_door import NOW, FrontDoor
@@ -191,8 +191,91 @@ async def test_a_day_of_a_pricing_manager(daemon: Daemon, tmp_path: Path) -> Non
     lines = list(csv.DictReader((await run("whatif", "--plan", "new", "--cdrs", "cdr/*", "--csv")).out.splitlines()))
     assert {line["section"] for line in lines} == {"total", "customer", "destination", "refused"}
     people = await run("whatif", "--plan", "new", "--cdrs", "cdr/*")
-    assert "calls that would be refused" in people.out
+    assert "would be refused" in people.out
+    assert max(map(len, people.out.splitlines())) <= 80
     assert "1 calls would be refused" in people.err
     nothing = await run("whatif", "--plan", "new", "--cdrs", "cdr/*", "--for", "nobody", status=2)
     assert "--for nobody: there is no such account" in nothing.err
     assert "no such plan" in (await run("whatif", "--plan", "newer", "--cdrs", "cdr/*", status=2)).err
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A directory with rows, and a file of three lines of which the second is broken."""
+    (tmp_path / "new.csv").write_text("prefix,per_minute\n31,0.12\n")
+    call = dict.fromkeys(COLUMNS) | {
+        "id": "a", "call_id": "c1", "switch": "http", "account": "acme", "role": "customer", "direction": "outbound",
+        "to": "+31612345678", "setup_time": "2026-11-01T10:00:00.000Z", "answer_time": "2026-11-01T10:00:05.250Z",
+        "duration_ms": 60_000, "duration_s": 60, "billed_s": 60, "unbilled_s": 0, "plan": "old", "charge": "0.1000",
+        "surcharge": "0.0000", "bundle_s": 0, "cost": "0.0500", "exempt": False, "currency": "EUR",
+        "verdict": "allowed", "estimated": False,
+    }  # fmt: skip
+    later = call | {"id": "b", "call_id": "c2", "setup_time": "2026-11-02T10:00:00.000Z"}
+    (tmp_path / "a.jsonl").write_bytes(JsonLines().line(call) + b"{}\n" + JsonLines().line(later))
+    return tmp_path
+
+
+TRIED = ("whatif", "--plan", "new", "--rows", "new.csv", "--cdrs", "a.jsonl")
+
+
+async def test_a_broken_line_is_told_and_the_rest_is_rated(files: Path) -> None:
+    done = await callctl(*TRIED, "--json", cwd=files)
+    assert done.status == 1
+    assert done.json["broken_lines"] == 1
+    assert done.json["first_broken"] == ["a.jsonl: line 2: Object missing required field `id`"]
+    assert "1 lines could not be read" in done.err
+    [total] = done.json["totals"]
+    assert (total["calls"], total["revenue_now"], total["cost_now"]) == (2, "0.2400", "0.1000")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "calls"),
+    [
+        ("2026-11-01T10:00:00Z", "2026-11-02T10:00:00Z", 1),
+        ("2026-11-01T10:00:00.001Z", "2026-11-02T10:00:00.001Z", 1),
+        ("2026-11-01T11:00:00+01:00", "2026-11-03T00:00:00Z", 2),
+    ],
+)
+async def test_since_is_in_and_until_is_out(files: Path, since: str, until: str, calls: int) -> None:
+    done = await callctl(*TRIED, "--json", "--since", since, "--until", until, cwd=files)
+    assert done.json["calls"]["rated"] == calls
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--json", "--csv"), "--json or --csv"),
+        (("--since", "yesterday"), "--since yesterday: RFC 3339 with a zone is expected"),
+        (("--deck", "old"), "--deck old: PLAN=FILE.csv is expected"),
+        (("--buy", "none.csv"), "none.csv: No such file"),
+        (("--plan-file", "new.csv"), "not JSON"),
+    ],
+)
+async def test_wrong_use_is_told(files: Path, more: tuple[str, ...], why: str) -> None:
+    done = await callctl(*TRIED, *more, cwd=files)
+    assert done.status == 2
+    assert why in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_rows_with_mistakes_are_refused(files: Path) -> None:
+    (files / "new.csv").write_text("prefix,per_minute\n31,much\n")
+    done = await callctl(*TRIED, cwd=files)
+    assert done.status == 1
+    assert "the rows of plan new have mistakes" in done.err
+    (files / "new.csv").write_text("prefix,per_minute\n31,0.12\n")
+    (files / "plan.json").write_text('{"id": "new", "colour": "red"}')
+    done = await callctl(*TRIED, "--plan-file", "plan.json", cwd=files)
+    assert (done.status, "unknown key colour" in done.err) == (2, True)
+
+
+async def test_plans_out_of_files_extend_each_other(files: Path) -> None:
+    (files / "plan.json").write_text('[{"id": "new", "extends": "base"}, {"id": "base", "extends": "new"}]')
+    (files / "base.csv").write_text("prefix,per_minute\n316,0.06\n")
+    options = ("--plan-file", "plan.json", "--deck", "base=base.csv", "--json")
+    done = await callctl(*TRIED, *options, cwd=files)
+    assert (done.status, "in a loop" in done.err) == (1, True)
+    (files / "plan.json").write_text('[{"id": "new", "extends": "base"}, {"id": "base"}]')
+    assert (await callctl(*TRIED, *options, cwd=files)).json["totals"][0]["revenue_now"] == "0.1200"
+    done = await callctl(*TRIED, "--plan-file", "plan.json", cwd=files)
+    assert "plan new extends base, whose rows are not given" in done.err
