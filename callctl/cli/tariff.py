@@ -227,8 +227,8 @@ def _terms(new: Json, old: Json) -> list[str]:
 
 
 def _show_margin(margin: Json) -> None:
-    counts = f"{margin['short']} rows earn too little, {margin['without_purchase']} have no purchase price"
-    say(f"over {margin['buy_plan']}: {counts}")
+    counts = f"{margin['short']} earning too little, {margin['without_purchase']} without a purchase price"
+    say(f"rows over {margin['buy_plan']}: {counts}")
     if not margin["short"]:
         return
     prices = ("sell_per_minute", "buy_per_minute", "short")

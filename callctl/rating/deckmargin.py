@@ -52,7 +52,7 @@ def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int) -> DeckMargi
     asked: dict[int, Row] = {}
     has_purchase: set[int] = set()
     worst: dict[int, Shortfall] = {}
-    for prefix in own.keys() | bought.keys():
+    for prefix in sorted(own.keys() | bought.keys()):
         rows = (*own.get(prefix, ()), *bought.get(prefix, ()))
         for sale, purchase, at in _cases(sell, buy, prefix, rows, at_ms):
             row = sale.rows[0]

@@ -311,6 +311,42 @@ async def test_a_deck_is_compared_imported_and_exported(run: Run, tmp_path: Path
     assert (await run("tariff", "diff", "retail", "out.csv")).status == 0
 
 
+async def test_a_deck_with_headings_of_its_own(run: Run, tmp_path: Path) -> None:
+    sheet = "Country;Code;Rate (EUR);Since;Status\nNetherlands;31, 32;1.234;01/02/2026;new\n# old;;;;\n"
+    (tmp_path / "deck.csv").write_bytes(sheet.encode("utf-16"))
+    said = ("--map", 'prefix=Code,per_minute="Rate (EUR)",destination=Country,valid_from=Since')
+    done = await run("tariff", "import", "retail", "deck.csv", *said)
+    assert done.status == 1
+    assert "line 2: per_minute: '1.234' could be 1234 or 1.234" in done.err
+    done = await run("tariff", "import", "retail", "deck.csv", *said, "--decimal", "point", "--dates", "dmy")
+    assert (done.status, done.err) == (0, "")
+    assert "passed over: line 3 (comments and totals)\npassed over: columns Status\n" in done.out
+    exported = (await run("tariff", "export", "retail")).out.splitlines()
+    assert [line.partition(",1.2340,")[0] for line in exported[1:]] == ["31,Netherlands,,", "32,Netherlands,,"]
+    (tmp_path / "bare.csv").write_text("31|x|0.05\n")
+    bare = ("--columns", "prefix,,per_minute", "--delimiter", "|")
+    assert (await run("tariff", "import", "retail", "bare.csv", *bare)).status == 0
+    for wrong in (("--map", "prefix"), ("--decimal", "dot"), ("--csv",)):
+        assert (await run("tariff", "import", "retail", "bare.csv", *wrong)).status == 2
+
+
+async def test_a_diff_shows_what_is_earned_and_all_of_it_as_csv(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "buy.csv").write_text("prefix;per_minute\n31;0,05\n316;0,15\n")
+    assert (await run("tariff", "import", "carrier", "buy.csv")).status == 0
+    (tmp_path / "deck.csv").write_text(DECK)
+    diff = await run("tariff", "diff", "retail", "deck.csv")
+    assert "rows over carrier: 1 earning too little, 1 without a purchase price" in diff.out
+    assert re.search(r"31 +Netherlands +- +316 +0\.1000 +0\.1500 +0\.0500", diff.out)
+    assert re.search(r"~ +31 .* 0\.0200 +25\.00 +dearer", diff.out)
+    strict = await run(
+        "tariff", "diff", "retail", "deck.csv", "--min-per-minute", "0.1", "--min-percent", "10", "--json"
+    )
+    assert strict.json["margin"]["first_short"][0]["short"] == "0.1500"
+    lines = (await run("tariff", "diff", "retail", "deck.csv", "--csv")).out.splitlines()
+    assert lines[0].startswith("change,prefix,destination,type,")
+    assert [line.split(",")[0] for line in lines[1:]] == ["added", "dearer", "below_margin", "without_purchase"]
+
+
 async def test_every_mistake_of_a_deck_is_told_by_its_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "deck.csv").write_text(DECK + "3x;Nowhere;0,10\n33;France;dear\n")
     done = await run("tariff", "import", "retail", "deck.csv")
@@ -324,7 +360,10 @@ async def test_every_mistake_of_a_deck_is_told_by_its_line(run: Run, tmp_path: P
 async def test_a_deck_in_another_encoding(run: Run, tmp_path: Path) -> None:
     (tmp_path / "deck.csv").write_bytes("prefix,destination,per_minute\n262,Réunion,0.10\n".encode("latin-1"))
     done = await run("tariff", "import", "retail", "deck.csv", "--encoding", "utf-8")
-    assert (done.status, done.err) == (2, "callctl: deck.csv: line 2: is not utf-8: name its encoding; try --encoding\n")
+    assert (done.status, done.err) == (
+        2,
+        "callctl: deck.csv: line 2: is not utf-8: name its encoding; try --encoding\n",
+    )
     assert (await run("tariff", "import", "retail", "deck.csv")).status == 0
     assert "Réunion" in (await run("tariff", "export", "retail")).out
     assert (await run("tariff", "import", "retail", "deck.csv", "--encoding", "x-klingon")).status == 2
