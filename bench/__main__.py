@@ -19,7 +19,7 @@ from bench.server import NotInstalledError, redis
 from callctl.app import spare_the_garbage_collector
 from callctl.logs import set_up
 
-GROUPS = ("rating", "decision", "deck", "store", "memory", "http", "ami")
+GROUPS = ("rating", "decision", "deck", "whatif", "store", "memory", "http", "ami")
 
 
 async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> AsyncIterator[list[Figure]]:
