@@ -29,9 +29,10 @@ _MOST_DIGITS = len(str(DECISION_LIMIT))
 _BEGIN = b"POST /v1/"
 _END_OF_HEAD = b"\r\n\r\n"
 _HEAD = re.compile(
-    rb"POST (?P<path>/v1/[a-z]+)(?:/(?P<call>(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)/(?P<verb>[a-z]+))?"
+    rb"POST (?P<path>/v1/[a-z]+)(?:/(?P<call>[\w.~!$&'()*+,;=:@%-]+)/(?P<verb>[a-z]+))?"
     rb"(?:\?switch=(?P<switch>[\w.-]+))? HTTP/1\.1\r\n(?P<fields>(?:[\w-]+:[\x20-\x7e]*\r\n)+)\r\n"
 )
+_NOT_QUOTED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _FIELD = re.compile(rb"([\w-]+):([^\r]*)\r\n")
 _NOT_PLAIN = frozenset(
     {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"proxy-connection", b"sec-websocket-key1"}
@@ -65,9 +66,9 @@ class FastPath:
 
     def read(self, data: bytes) -> Request | None:
         """The request that `data` begins with; None while more of it must come. NotPlain where it is none of ours."""
-        head = _HEAD.match(data)
+        head = _HEAD.match(data, 0, LONGEST_HEAD)
         if head is None:
-            if not data.startswith(_BEGIN[: len(data)]) or len(data) > LONGEST_HEAD or _END_OF_HEAD in data:
+            if not data.startswith(_BEGIN[: len(data)]) or len(data) >= LONGEST_HEAD or _END_OF_HEAD in data:
                 raise NotPlain
             return None
         path, call, verb, switch, block = head.groups()
@@ -77,7 +78,7 @@ class FastPath:
         authorization, length = _fields(block)
         begin = head.end()
         end = begin + length
-        if begin > LONGEST_HEAD or length > DECISION_LIMIT:
+        if length > DECISION_LIMIT:
             raise NotPlain
         if len(data) < end:
             return None
@@ -125,6 +126,10 @@ def _fields(block: bytes) -> tuple[str | None, int]:
 
 
 def _unquoted(call: bytes) -> str:
+    if b"%" not in call:
+        return call.decode()
+    if _NOT_QUOTED.search(call):
+        raise NotPlain
     try:
         return unquote_to_bytes(call).decode()
     except UnicodeDecodeError:
