@@ -62,9 +62,10 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     estimated: bool = False
 
     def __post_init__(self) -> None:
-        for amount in (self.charge, self.surcharge, self.cost):
-            if amount is not None:
-                _micros(amount)
+        _micros(self.charge)
+        _micros(self.surcharge)
+        if self.cost is not None:
+            _micros(self.cost)
 
     @property
     def setup_ms(self) -> int:
