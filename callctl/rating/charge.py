@@ -55,7 +55,7 @@ def round_duration(price: Price, duration_ms: int) -> int:
 @lru_cache(maxsize=16_384)
 def charge(price: Price, seconds: int) -> Charge:
     """What a call of `seconds` costs, rounded once. Free: 0 s, and calls within grace or free seconds."""
-    flat = unfolded(price, seconds)
+    flat = price if price.course is None and not price.bundle_s else unfolded(price, seconds)
     billed_s, usage = _usage(flat, seconds)
     if not billed_s:
         return FREE
@@ -116,11 +116,12 @@ def _usage(price: Price, seconds: int) -> tuple[int, int]:
 
 def _last_second(price: Price, credit_micros: int) -> int | None:
     """The longest call that costs no more than the credit (0 or more); None where no length costs more."""
-    if price.course is not None:
-        for until_s in HORIZONS_S:
-            last_s = _last_flat_second(unfolded(price, until_s), credit_micros)
-            if last_s is not None and last_s < until_s:
-                return last_s
+    if price.course is None and not price.bundle_s:
+        return _last_flat_second(price, credit_micros)
+    for until_s in HORIZONS_S:
+        last_s = _last_flat_second(unfolded(price, until_s), credit_micros)
+        if last_s is not None and last_s < until_s:
+            return last_s
     return _last_flat_second(unfolded(price, None), credit_micros)
 
 

@@ -220,17 +220,20 @@ def _answered(level: LevelPrice, answer_s: int) -> LevelPrice:
 
 
 def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purchase: _Priced | None) -> _Priced | str:
-    """A level's price, or why it has none."""
+    """A level's price, or why it has none. A lone row has no bands, so its price is that of any day."""
     match = deck.find(number, at_ms, direction)
     if match is None:
         return NO_ROW
-    utc_day = at_ms // _DAY_MS if len(match.rows) > 1 else 0  # a lone row has no bands
-    return _price_rows(deck.plan_at(at_ms), match.rows, match.type, utc_day, purchase)
+    rows = match.rows
+    plan = deck.plan_at(at_ms) if deck._dated else deck.plan
+    if len(rows) == 1:
+        return _price_rows(plan, rows, match.type, purchase)
+    return _price_rows(plan, rows, match.type, purchase, at_ms // _DAY_MS)
 
 
 @lru_cache(maxsize=PRICES_KEPT)
 def _price_rows(
-    plan: Plan, rows: tuple[Row, ...], type: NumberType, utc_day: int, purchase: _Priced | None
+    plan: Plan, rows: tuple[Row, ...], type: NumberType, purchase: _Priced | None, utc_day: int = 0
 ) -> _Priced | str:
     """The same values cost the same, whichever call asks: most calls go where others went before."""
     rated = rate_rows(plan, rows, utc_day, purchase.minutes if purchase is not None else None)
