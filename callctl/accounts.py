@@ -75,7 +75,7 @@ class Account(msgspec.Struct, frozen=True):
     @property
     def unenforced(self) -> tuple[str, ...]:
         """What was agreed with this account and nobody watches yet."""
-        return tuple(key for key, stated in (("ids", self.ids), ("departments", self.departments)) if stated)
+        return tuple([key for key, stated in (("ids", self.ids), ("departments", self.departments)) if stated])
 
     @property
     def prepaid(self) -> bool:

@@ -172,12 +172,11 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         refused = None
     else:
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now)]
-        unenforced = (
-            Check(key, Verdict.SKIP, "not enforced by this version", level=facts.above(account.id))
-            for account in facts.chain
-            for key in account.unenforced
-        )
-        trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *unenforced]
+        trace = [Check("emergency", Verdict.PASS, number), *map(traced, found)]
+        for account in facts.chain:
+            for key in account.unenforced:
+                level = facts.above(account.id)
+                trace.append(Check(key, Verdict.SKIP, "not enforced by this version", level=level))
         refused = deciding(found)
     session = _session(offered, facts, number, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, _rates(facts.trunk)), refused)
@@ -195,9 +194,9 @@ def traced(finding: Finding) -> Check:
 def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
+    priced = zip(facts.chain, facts.prices, facts.days, strict=False)
     levels = tuple(
-        _level(account, price, facts, _slots(account, offered.direction, digits, day))
-        for account, price, day in zip(facts.chain, facts.prices, facts.days, strict=False)
+        [_level(each, price, facts, _slots(each, offered.direction, digits, day)) for each, price, day in priced]
     )
     ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
@@ -283,7 +282,8 @@ def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot,
 
 def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[tuple[str, int], ...] = ()) -> Take:
     """What the store is asked for: the session's slice at every level, its channels, and the tokens of `rates`."""
-    session = replace(session, state=State.ADMITTED, busy=False)  # as it is remembered when the take goes through
+    if session.state is not State.TAKING:  # admitted without the store; what is being decided becomes so by the answer
+        session = replace(session, state=State.ADMITTED, busy=False)
     return Take(
         session=session,
         levels=tuple([_take_of(level, 0 if session.emergency else session.granted_s) for level in session.levels]),
@@ -305,7 +305,7 @@ def _take_of(level: Level, seconds: int) -> TakeLevel:
 def deciding(findings: Iterable[Finding]) -> Finding | None:
     """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
     refusing = [finding for finding in findings if finding.refusal is not None]
-    return min(refusing, key=_rank, default=None)
+    return min(refusing, key=_rank) if refusing else None
 
 
 def _rank(finding: Finding) -> tuple[int, bool]:

@@ -52,7 +52,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         days=tuple([_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
-        free=not isinstance(prices, NoRate) and any(price.sell is _FREE for price in prices),
+        free=isinstance(prices, tuple) and bool(prices) and prices[0].sell is _FREE,
     )
 
 

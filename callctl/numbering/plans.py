@@ -28,34 +28,30 @@ INTERNATIONAL_EMERGENCY = re.compile("112|911")
 
 
 class Shape(NamedTuple):
-    """How the numbers of one kind look: the lengths settle most questions before the pattern is asked."""
+    """How the national numbers of a plan look, whatever their kind."""
 
     lengths: frozenset[int]
     pattern: re.Pattern[str]
 
-    def fits(self, significant: str) -> bool:
-        return len(significant) in self.lengths and self.pattern.fullmatch(significant) is not None
+
+class Kinds(NamedTuple):
+    """All numbers of one length. The pattern has a group per kind, the one to be asked first in front."""
+
+    pattern: re.Pattern[str]
+    by_group: tuple[NumberType, ...]
 
 
 class Plan(NamedTuple):
     """The national numbers of one region (or of one code that belongs to no country)."""
 
     every: Shape
-    services: tuple[tuple[NumberType, Shape], ...]
-    fixed: Shape
-    mobile: Shape
+    by_length: dict[int, Kinds]
 
     def type_of(self, significant: str) -> NumberType | None:
         """Kind of a national significant number; None when the plan has no such number."""
-        if not self.every.fits(significant):
-            return None
-        for kind, shape in self.services:
-            if shape.fits(significant):
-                return kind
-        is_mobile = self.mobile.fits(significant)
-        if self.fixed.fits(significant):
-            return NumberType.FIX_OR_MOB if is_mobile else NumberType.FIX
-        return NumberType.MOB if is_mobile else None
+        kinds = self.by_length.get(len(significant))
+        match = kinds.pattern.fullmatch(significant) if kinds is not None else None
+        return kinds.by_group[match.lastindex - 1] if kinds and match and match.lastindex else None
 
 
 @lru_cache(maxsize=16_384)
@@ -100,29 +96,33 @@ def plan_of(calling_code: str, region: str) -> Plan:
     metadata = metadata_of(calling_code, region)
     every = metadata.general_desc or PhoneNumberDesc()
 
-    def shape(desc: PhoneNumberDesc | None) -> Shape:
+    def look(desc: PhoneNumberDesc | None) -> tuple[frozenset[int], str]:
         if desc is None or not desc.national_number_pattern:
-            return Shape(frozenset(), re.compile(""))
+            return frozenset(), ""
         # Where a kind names no lengths, those of the whole plan hold.
-        lengths = frozenset(desc.possible_length or every.possible_length)
-        return Shape(lengths, re.compile(desc.national_number_pattern))
+        return frozenset(desc.possible_length or every.possible_length), desc.national_number_pattern
 
-    services = (
-        (NumberType.PREMIUM, shape(metadata.premium_rate)),
-        (NumberType.FREEPHONE, shape(metadata.toll_free)),
-        (NumberType.SHARED, shape(metadata.shared_cost)),
-        (NumberType.VOIP, shape(metadata.voip)),
-        (NumberType.PERSONAL, shape(metadata.personal_number)),
-        (NumberType.PAGER, shape(metadata.pager)),
-        (NumberType.UAN, shape(metadata.uan)),
-        (NumberType.VOICEMAIL, shape(metadata.voicemail)),
-    )
-    return Plan(
-        every=shape(every),
-        services=tuple((kind, found) for kind, found in services if found.lengths),
-        fixed=shape(metadata.fixed_line),
-        mobile=shape(metadata.mobile),
-    )
+    fixed, mobile = look(metadata.fixed_line), look(metadata.mobile)
+    kinds = {
+        NumberType.PREMIUM: look(metadata.premium_rate),
+        NumberType.FREEPHONE: look(metadata.toll_free),
+        NumberType.SHARED: look(metadata.shared_cost),
+        NumberType.VOIP: look(metadata.voip),
+        NumberType.PERSONAL: look(metadata.personal_number),
+        NumberType.PAGER: look(metadata.pager),
+        NumberType.UAN: look(metadata.uan),
+        NumberType.VOICEMAIL: look(metadata.voicemail),
+        NumberType.FIX_OR_MOB: (fixed[0] & mobile[0], rf"(?=(?:{mobile[1]})\Z)(?:{fixed[1]})"),
+        NumberType.FIX: fixed,
+        NumberType.MOB: mobile,
+    }
+    lengths, pattern = look(every)
+    by_length: dict[int, Kinds] = {}
+    for length in lengths:
+        here = {kind: text for kind, (possible, text) in kinds.items() if length in possible}
+        groups = "|".join(f"({text})" for text in here.values())
+        by_length[length] = Kinds(re.compile(rf"(?=(?:{pattern})\Z)(?:{groups})"), tuple(here))
+    return Plan(Shape(lengths, re.compile(pattern)), by_length)
 
 
 def metadata_of(calling_code: str, region: str) -> PhoneMetadata:

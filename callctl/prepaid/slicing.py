@@ -71,4 +71,6 @@ def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
 
 def first_slice(levels: Sequence[Level], least_s: int) -> int:
     """Length of the first slice: `least_s`, or the longest first increment of a payer."""
-    return max([least_s, *(level.sell.first_increment_s + level.sell.free_s for level in levels)])
+    for level in levels:
+        least_s = max(least_s, level.sell.first_increment_s + level.sell.free_s)
+    return least_s
