@@ -111,6 +111,7 @@ class HttpServer:
             _, late = await asyncio.wait(working, timeout=self._limits.shutdown_s)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _look(self) -> None:
         for connection in self._connections:
