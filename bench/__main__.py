@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deciding, figures, provider, rating, serving, storing, switching, whatif
+from bench import deciding, figures, importing, provider, rating, serving, storing, switching, whatif
 from bench.figures import Figure
 from bench.server import NotInstalledError, redis
 from callctl.app import spare_the_garbage_collector
@@ -45,6 +45,9 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
                 yield await storing.rechecks(defined, server, scratch)
             if "memory" in wanted:
                 yield await storing.memory(defined, server, scratch)
+        if "deck" in wanted:
+            async with redis(scratch) as server:
+                yield await importing.decks(server, scratch)
         if wanted & {"http", "ami"}:
             async with redis(scratch) as server:
                 if "http" in wanted:
