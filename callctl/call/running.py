@@ -131,10 +131,10 @@ def _next_look(session: Session, now: Instant) -> Instant | None:
 
 
 def _next_warning(session: Session, now: Instant) -> Instant | None:
-    unsaid = [lead for lead in session.warnings if session.warned_s is None or lead < session.warned_s]
-    if not session.attended or session.affordable_s is None or session.answered is None or not unsaid:
+    if not session.attended or session.affordable_s is None or session.answered is None:
         return None
-    if _left_ms(session, session.affordable_s, now) <= 0:
+    unsaid = [lead for lead in session.warnings if session.warned_s is None or lead < session.warned_s]
+    if not unsaid or _left_ms(session, session.affordable_s, now) <= 0:
         return None
     return session.answered.plus_ms((session.affordable_s - max(unsaid)) * 1000)
 

@@ -215,7 +215,7 @@ class CallControl:
         return session
 
     def _register(self, session: Session) -> Mailbox:
-        box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.perform)
+        box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.ways)
         for level in session.levels:
             self._by_account[level.account][session.call] = None
         return box

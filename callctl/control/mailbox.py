@@ -1,12 +1,16 @@
 """One call in this process: its session, its events in order, and who waits for it."""
 
 from asyncio import Future, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from callctl.call.effects import Effect
 from callctl.call.events import CallEvent
 from callctl.call.running import Advance
 from callctl.call.session import Session
+
+Ways = Mapping[type[Effect], Callable[["Mailbox", Any], None]]
+"""How each kind of effect is done."""
 
 
 class Mailbox:
@@ -16,19 +20,19 @@ class Mailbox:
     `decided` once the switch is told yes or no, `closed` once nothing more is done for the call.
     """
 
-    __slots__ = ("_perform", "_step", "_waiting", "closed", "decided", "session")
+    __slots__ = ("_step", "_waiting", "_ways", "closed", "decided", "session")
 
     def __init__(
         self,
         session: Session,
         step: Callable[[Session, CallEvent], Advance],
-        perform: Callable[["Mailbox", Effect], None],
+        ways: Ways,
     ) -> None:
         self.session = session
         self.decided = False
         self.closed = False
         self._step = step
-        self._perform = perform
+        self._ways = ways
         self._waiting: list[Future[None]] | None = None  # nobody waits for most events
 
     def put(self, event: CallEvent) -> None:
@@ -37,8 +41,9 @@ class Mailbox:
 
     def follow(self, advance: Advance) -> None:
         self.session, effects = advance
+        ways = self._ways
         for effect in effects:
-            self._perform(self, effect)
+            ways[type(effect)](self, effect)
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             for future in waiting:

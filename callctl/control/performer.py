@@ -13,7 +13,6 @@ import structlog
 from callctl.call.effects import (
     AdmitCall,
     ArmCall,
-    Effect,
     ExtendNow,
     Forget,
     HangUpCall,
@@ -30,7 +29,7 @@ from callctl.call.session import Session
 from callctl.call.takes import Post
 from callctl.control.deadlines import Deadlines
 from callctl.control.journal import Journal
-from callctl.control.mailbox import Mailbox
+from callctl.control.mailbox import Mailbox, Ways
 from callctl.errors import PortError, UnknownCall
 from callctl.ports import Existing, Observer, Switch, Takes
 
@@ -64,7 +63,7 @@ class Performer:
         self._settled = settled
         self._under_way: set[asyncio.Future[Any]] = set()
 
-        self._ways: dict[type[Effect], Callable[[Mailbox, Any], None]] = {
+        self.ways: Ways = {
             TakeNow: lambda box, effect: self._ask(box, takes.admit(effect.take)),
             ExtendNow: lambda box, effect: self._ask(box, takes.extend(effect.extension)),
             SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement.posts),
@@ -75,9 +74,6 @@ class Performer:
             **dict.fromkeys((AdmitCall, RejectCall), self._decide),
             **dict.fromkeys((ArmCall, WarnCall, HangUpCall), self._tell),
         }
-
-    def perform(self, box: Mailbox, effect: Effect) -> None:
-        self._ways[type(effect)](box, effect)
 
     async def drain(self) -> None:
         """Wait until everything that is under way has come back."""
@@ -110,7 +106,7 @@ class Performer:
 
     def _ask(self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], posts: Sequence[Post] = ()) -> None:
         """Put the store's answer into the mailbox when it comes. `posts`: what a settlement says was charged."""
-        answer = asyncio.ensure_future(asked)
+        answer = asked if isinstance(asked, asyncio.Future) else asyncio.ensure_future(asked)
         self._under_way.add(answer)
         answer.add_done_callback(partial(self._answered, box, posts))
 

@@ -126,10 +126,9 @@ def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[Slo
     return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
 
 
-def decode_extension(call: CallKey, answer: bytes) -> Extended | ExtendRefused:
-    verdict, *available = answer.split()
-    left = tuple(map(_micros, available))
-    return Extended(call, left) if verdict == b"E" else ExtendRefused(call, left)
+def decode_extension(call: CallKey, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
+    available = tuple([_micros(word) for word in words])
+    return Extended(call, available) if verdict == b"E" else ExtendRefused(call, available)
 
 
 def _micros(word: bytes) -> int | None:

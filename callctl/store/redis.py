@@ -283,11 +283,12 @@ def _extended(extension: Extension, answer: Any) -> Extended | ExtendRefused | E
     """What extend.lua answered for one call."""
     if isinstance(answer, list):
         return Existing(records.decode_record(*answer))
-    if answer == b"U":
+    verdict, *words = answer.split()
+    if verdict == b"U":
         raise UnknownCall(str(extension.session.call))
-    if answer.startswith(b"X"):
+    if verdict == b"X":
         raise Rejected(answer[2:].decode("utf-8", "replace"))
-    return records.decode_extension(extension.session.call, answer)
+    return records.decode_extension(extension.session.call, verdict, words)
 
 
 def _understood(remembered: Remembered) -> Session | None:
