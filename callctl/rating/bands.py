@@ -66,12 +66,6 @@ def format_band(band: Band | None) -> tuple[str, ...]:
     )
 
 
-def describe_band(band: Band | None) -> str:
-    """What a band states, by column, for people: "days 1-5, from 08:00"."""
-    cells = zip(BAND_COLUMNS, format_band(band), strict=True)
-    return ", ".join(f"{column} {cell}" for column, cell in cells if cell) or "always"
-
-
 def parse_days(text: str) -> tuple[int, ...]:
     """ISO days of "1-5", "1,6,7" or "6-1" (over Sunday), in order; empty where they are the whole week."""
     days: set[int] = set()

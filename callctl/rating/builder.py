@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from callctl.rating.bands import describe_band
 from callctl.rating.match import Deck, Table, same_price
 from callctl.rating.schedule import flaw
 from callctl.rating.tariff import Band, Plan, Row
 
 MAX_ROWS_OF_PREFIX = 256  # types, tiers, bands and periods of validity; beyond it a deck is broken
+MAX_FLAWS = 100
 
 _CALL_TERMS = (
     "connection_fee",
@@ -23,15 +23,19 @@ _NOT_STATED = Row(prefix="")
 
 
 class RowConflictError(ValueError):
-    """Rows of one deck contradict each other. `other` is the one that was there first, or alone is at fault."""
+    """Rows of one deck contradict each other: `row` and `other`, which was there first, or `other` and all the rest."""
 
-    def __init__(self, message: str, other: Row) -> None:
+    def __init__(self, message: str, other: Row, row: Row | None = None) -> None:
         super().__init__(message)
         self.other = other
+        self.row = row
 
 
 class DeckBuilder:
-    """A deck in the making: `add` every row, then `build`; between them, to do it in steps, `checking`."""
+    """A deck in the making: `add` every row, then `build`; between them, to do it in steps, `checking`.
+
+    `flaws`: what was found wrong with prices that have tiers or bands, `MAX_FLAWS` at the most.
+    """
 
     def __init__(self, plan: Plan, parent: Deck | None = None) -> None:
         if parent is not None and parent.plan.currency != plan.currency:
@@ -41,6 +45,7 @@ class DeckBuilder:
         self._table: Table = {}
         self._longest = 0
         self._unchecked: list[Row] = []  # parts of a price of which the whole can be judged at the end alone
+        self.flaws: list[RowConflictError] = []
 
     def add(self, row: Row) -> None:
         """Raises RowConflictError where the row contradicts one that was added before."""
@@ -60,15 +65,18 @@ class DeckBuilder:
             self._unchecked.append(row)
 
     def checking(self) -> Iterator[None]:
-        """Judges the prices that have tiers or bands, with a step for each row of them. Raises RowConflictError."""
+        """Judges the prices that have tiers or bands, with a step for each row of them; fills `flaws`."""
         judged: set[Row] = set()
-        while self._unchecked:
-            row = self._unchecked.pop()
-            if row not in judged:
+        unchecked, self._unchecked = self._unchecked, []
+        for row in unchecked:
+            if row not in judged and len(self.flaws) < MAX_FLAWS:
                 entry = self._table[int("1" + row.prefix)]
                 rows = [each for each in (entry if isinstance(entry, tuple) else (entry,)) if same_price(row, each)]
-                _judge(rows)
                 judged.update(rows)
+                try:
+                    _judge(rows)
+                except RowConflictError as error:
+                    self.flaws.append(error)
             yield
 
     def build(self) -> Deck:
@@ -76,6 +84,8 @@ class DeckBuilder:
         overlap."""
         for _ in self.checking():
             pass
+        if self.flaws:
+            raise self.flaws[0]
         return Deck(self._plan, self._table, self._longest, self._parent)
 
 
@@ -91,9 +101,8 @@ def _judge(rows: list[Row]) -> None:
         raise RowConflictError(f"holidays: {error}", rows[0]) from None
     if found is not None:
         parts = list(heads.values())
-        overlapping = [parts[index] for index in found.bands]
-        others = "".join(f" ({describe_band(other.band)})" for other in overlapping[1:])
-        raise RowConflictError(f"{found.reason}{others}", overlapping[0] if overlapping else parts[0])
+        at_fault = [parts[index] for index in found.bands] or parts[:1]
+        raise RowConflictError(found.reason, *at_fault[:2])
 
 
 def _clash(row: Row, other: Row) -> str | None:

@@ -130,9 +130,14 @@ class _Reading:
             try:
                 deck = self._builder.build()
                 return DeckImport(tuple(self._rows), (), deck, self._lines, tuple(self.asides), self._ignored)
-            except RowConflictError as error:
-                self.errors.append(DeckError(self._line_of(error.other), str(error)))
+            except RowConflictError:
+                self.errors += [self._told(flaw) for flaw in self._builder.flaws]
         return DeckImport((), tuple(self.errors))
+
+    def _told(self, flaw: RowConflictError) -> DeckError:
+        if flaw.row is None:
+            return DeckError(self._line_of(flaw.other), str(flaw))
+        return DeckError(self._line_of(flaw.row), f"{flaw} (line {self._line_of(flaw.other)})")
 
     def _line_of(self, row: Row) -> int:
         return next(line for line, each in zip(self._lines, self._rows, strict=True) if each is row)

@@ -129,7 +129,7 @@ def anchored(price: Price, answer_s: int) -> Price:
 
     A price without bands is the same at any time. Bundle seconds stay.
     """
-    if price.course is None:
+    if price.course is None or price.course.answer_s == answer_s:
         return price
     course = msgspec.structs.replace(price.course, answer_s=answer_s)
     return bundled(_answered(course), price.bundle_s)

@@ -176,7 +176,7 @@ def flaw(bands: tuple[Band, ...]) -> Flaw | None:
             if not best:
                 hours = f"{when} from {format_time(start_min)} to {format_time(end_min)}"
                 return Flaw(f"a gap: no price on {hours}", ())
-            return Flaw(f"holds at the same time as another row of its prefix: {when} {format_time(start_min)}", best)
+            return Flaw(f"the same prefix and type at the same time: {when} {format_time(start_min)}", best)
     return None
 
 

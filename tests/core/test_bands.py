@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callctl.rating.bands import BAND_COLUMNS, describe_band, format_band, holidays_in, parse_band
-from callctl.rating.builder import DeckBuilder, RowConflictError
+from callctl.rating.bands import BAND_COLUMNS, format_band, holidays_in, parse_band
+from callctl.rating.builder import MAX_FLAWS, DeckBuilder, RowConflictError
+from callctl.rating.deck import import_deck
 from callctl.rating.schedule import AHEAD_DAYS, Schedule, flaw, turns
 from callctl.rating.tariff import Band, Direction, Plan, Row
 
@@ -102,11 +103,6 @@ def test_equal_cells_share_one_band() -> None:
     assert band(days="1-5") is band(days="1-5")
 
 
-def test_a_band_in_words() -> None:
-    assert describe_band(band(days="1-5", from_="08:00", to="18:00")) == "days 1-5, from 08:00, to 18:00"
-    assert describe_band(None) == "always"
-
-
 def test_holidays_are_those_of_the_library_with_their_substitutes() -> None:
     assert date(2026, 4, 27) in holidays_in("NL", 2026)
     assert date(2027, 7, 5) in holidays_in("US", 2027)  # the fourth is a Sunday
@@ -175,7 +171,7 @@ def row(when: Band | None, **terms: object) -> Row:
         ((row(WEEK[0]), row(WEEK[1])), "a gap: no price on Monday from 00:00 to 08:00", 0),
         (
             (row(None), row(band(days="1-5")), row(band(days="5-7", from_="08:00"))),
-            r"at the same time as another row of its prefix: Friday 08:00 \(days 5-7, from 08:00\)",
+            "the same prefix and type at the same time: Friday 08:00",
             1,
         ),
         ((row(None), row(WEEK[0], tier_from_s=60)), "a stepped price without a row from second 0", 1),
@@ -201,6 +197,35 @@ def test_one_band_has_one_row_of_a_tier() -> None:
         builder.add(row(WEEK[0], connection_fee=1))
     with pytest.raises(RowConflictError, match="connection_fee is a term of the whole call"):
         builder.add(row(WEEK[0], connection_fee=1, tier_from_s=60))
+
+
+def test_every_price_with_a_flaw_is_told_by_its_lines() -> None:
+    lines = (
+        "prefix;per_minute;days;from;to",
+        "31;1;1-5;08:00;18:00",
+        "31;2;1-5;18:00;08:00",
+        "32;1;;;",
+        "32;1;1-5;;",
+        "32;1;5-6;;",
+        "33;1;1-6;;",
+    )
+    found = import_deck([line + "\n" for line in lines], Plan("p"))
+    assert [str(error) for error in found.errors] == [
+        "line 2: a gap: no price on Monday from 00:00 to 08:00",
+        "line 6: the same prefix and type at the same time: Friday 00:00 (line 5)",
+        "line 7: a gap: no price on Sunday from 00:00 to 24:00",
+    ]
+    assert not found.rows
+
+
+def test_no_more_flaws_are_looked_for_than_can_be_told() -> None:
+    builder = DeckBuilder(Plan("p"))
+    for prefix in range(MAX_FLAWS + 1):
+        builder.add(Row(str(prefix), per_minute=1, band=WEEK[0]))
+    assert len(list(builder.checking())) == MAX_FLAWS + 1
+    assert len(builder.flaws) == MAX_FLAWS
+    with pytest.raises(RowConflictError, match="a gap"):
+        builder.build()
 
 
 def test_rows_are_judged_in_steps() -> None:
