@@ -79,7 +79,7 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def prepaid(self) -> bool:
-        """Never charged beyond what was granted (`rules.md`, Overrun)."""
+        """Never charged beyond what was granted (`docs/rules.md`, Overrun)."""
         return self.kind is not Kind.POSTPAID
 
 

@@ -18,7 +18,7 @@ _LONGEST = 40  # characters: more is no amount of money, and a number that takes
 
 
 class Rounding(StrEnum):
-    """How the last kept decimal is found. Half-up is the trade's default (`rules.md`, Rounding)."""
+    """How the last kept decimal is found. Half-up is the trade's default (`docs/rules.md`, Rounding)."""
 
     HALF_UP = "half_up"
     UP = "up"

@@ -1,6 +1,7 @@
 """The house's rules, executed: who may import whom, where clocks are read, no float on the way of money, sizes."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ OUTER = {"cli", "http", "adapters", "sinks", "store"}
 FOREIGN_TO_CORE = {"asyncio", "redis", "hiredis", "aiohttp", "structlog", "socket", "threading", "random", "logging"}
 MONEY = {"money.py", "call", "rating", "limits", "prepaid", "memory.py", "records.py", "moving.py"}
 LONGEST_FUNCTION, LONGEST_MODULE = 60, 350
+CITATION = re.compile(r"`([\w/]+\.md)`(?:,\s+([A-Z][a-z]+(?: [a-zA-Z]+)*))?")  # a document, and the rule in it
 
 MODULES = sorted(ROOT.rglob("*.py"))
 
@@ -103,6 +105,14 @@ def test_nothing_is_too_long_to_read(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_what_is_cited_is_there(path: Path) -> None:
+    for document, rule in CITATION.findall(path.read_text()):
+        assert document.startswith("docs/"), document
+        told = (ROOT.parent / document).read_text()
+        assert not rule or f"**{rule}" in told, rule
 
 
 @pytest.mark.parametrize("path", MODULES, ids=identify)

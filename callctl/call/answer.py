@@ -1,4 +1,4 @@
-"""A decision as the front door tells it (`interface.md`). `viewer`: the account that asks; None is the provider."""
+"""A decision as the front door tells it. `viewer`: the account that asks; None is the provider."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Call detail records: one per payer of an answered call, one for the customer of any other attempt.
 
-Names and shapes are the front door's (`interface.md`): money as decimal strings, times as RFC 3339. `sequence` is
+Names and shapes are the front door's (`docs/cdr.md`): money as decimal strings, times as RFC 3339. `sequence` is
 added by each feed. `chain` (what every level was charged) is callctl's own: from it a reseller's view gets the cost
 that it may see; no view shows it.
 """

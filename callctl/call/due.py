@@ -1,7 +1,7 @@
 """What each payer owes for a call, second by second and amount by amount. The same for hold, post and record.
 
 A prepaid payer is never charged beyond what was granted: later seconds are `unbilled_s`. Postpaid is billed in full
-(`rules.md`, Overrun).
+(`docs/rules.md`, Overrun).
 """
 
 import msgspec

@@ -15,7 +15,7 @@ from callctl.prepaid import slicing
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
-    """A limit of a level above the caller's account is a `provider_limit` to the caller (`rules.md`, Seeing)."""
+    """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
     return [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
 
 

@@ -28,7 +28,7 @@ from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
 from callctl.prepaid import slicing
 
-EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`rules.md`, Slice)
+EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`docs/rules.md`, Slice)
 LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is not looked at again
 RETRY_AFTER_MS = 1_000
 MOST_TRIES = 5

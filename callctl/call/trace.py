@@ -25,7 +25,7 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True, rename={"level": "a
 def visible(trace: bytes, account: str | None) -> msgspec.Raw:
     """The trace as the front door shows it, in JSON: to `account` (None: to the provider) nothing of the levels above.
 
-    A refusal of a level above stays as `provider_limit`, without detail (`rules.md`, Seeing).
+    A refusal of a level above stays as `provider_limit`, without detail (`docs/rules.md`, Seeing).
     """
     if account is not None:
         trace = encode_trace(_without_levels_above(decode_trace(trace), account))

@@ -1,4 +1,4 @@
-"""What a token may see (`rules.md`, Seeing). `viewer` is the account it is bound to; None is the provider.
+"""What a token may see (`docs/rules.md`, Seeing). `viewer` is the account it is bound to; None is the provider.
 
 The viewer sees itself and what is below it. Whatever is not visible looks like what does not exist.
 """

@@ -1,6 +1,6 @@
 """Concurrent-call caps: which counters a call takes at one account, and how far each may go.
 
-Caps are ANDed: every slot must have room (`mission.md` B5). At a cap the overflow, where there is one, admits a
+Caps are ANDed: every slot must have room (`docs/rules.md`, Caps). At a cap the overflow, where there is one, admits a
 few more calls at a surcharge. `None` means that nothing is capped.
 """
 
@@ -10,7 +10,7 @@ import msgspec
 
 from callctl.rating.tariff import Direction
 
-# kbit/s of one call, 20 ms frames, Ethernet (`rules.md`, Bandwidth caps), in tenths.
+# kbit/s of one call, 20 ms frames, Ethernet (`docs/rules.md`, Bandwidth), in tenths.
 CODEC_KBITS_TENTHS = {"g711": 872, "g722": 872, "g729": 312, "gsm": 364, "opus": 600}
 
 

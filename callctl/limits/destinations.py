@@ -1,4 +1,4 @@
-"""Class of service: which destinations an account may call (`mission.md` B4)."""
+"""Class of service: which destinations an account may call (`docs/rules.md`, Destinations)."""
 
 import msgspec
 
@@ -42,7 +42,7 @@ class DestinationRules(msgspec.Struct, frozen=True):
 
 
 def class_of(number: Number, home: str) -> TrafficClass:
-    """The class of a call whose row states none, seen from the country `home` (`rules.md`, IDS)."""
+    """The class of a call whose row states none, seen from the country `home` (`docs/rules.md`, Class)."""
     if number.type is NumberType.PREMIUM:
         return TrafficClass.PREMIUM
     if number.country != home:

@@ -1,4 +1,4 @@
-"""The channels that a PBX's licence allows on a day (`mission.md` B6). Days are ISO dates in the account's zone."""
+"""The channels that a PBX's licence allows on a day (`docs/rules.md`, Licence). Days are ISO, in the account's zone."""
 
 import msgspec
 

@@ -1,7 +1,7 @@
 """Growing slices: how much of a call is held at a time, for all its payers together.
 
 A slice starts small, so that many calls share a small balance, and doubles, so that a long call costs few round
-trips (`rules.md`, Slice). Every amount here is the cost of the whole call so far: an extension holds the
+trips (`docs/rules.md`, Slice). Every amount here is the cost of the whole call so far: an extension holds the
 difference, so that fee and rounding happen once.
 """
 
@@ -55,7 +55,7 @@ def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) 
 
 
 def first_cost(level: Level) -> int | None:
-    """What the first charged second costs this payer: the least credit (`rules.md`); None where nothing is charged."""
+    """What the first charged second costs this payer (`docs/rules.md`, Least credit); None: nothing is charged."""
     first_s = first_charged_second(level.sell)
     return None if first_s is None else cost(level, first_s)
 

@@ -1,4 +1,4 @@
-"""Is the sale worth it: minimum margins, and bounds on the purchase price (`mission.md` B4). Exact integers.
+"""Is the sale worth it: minimum margins, and bounds on the purchase price (`docs/rules.md`, Margin). Exact integers.
 
 Prices per minute are compared as they are charged, fees apart, for every tier and band that the grant can reach.
 """

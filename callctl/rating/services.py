@@ -25,7 +25,7 @@ Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$")]
 
 VPS = {"0.5": ("PRO4",), "1": ("ENT4", "PRO8"), "5": ("PRO16", "PRO24", "ENT8"), "6": ("ENT16", "PRO32")}
-"""Which VPS bundle a 3CX licence of an edition and size runs on (`mission.md` C12)."""
+"""Which VPS bundle a 3CX licence of an edition and size runs on (`docs/services.md`)."""
 
 
 class ChargeKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Taxes on a charge: each on the rounded net, rounded by itself, none on another (`rules.md`, Tax). Micro-units."""
+"""Taxes on a charge: on the rounded net, each rounded by itself, none on another (`docs/rules.md`, Tax). Micro-units."""
 
 from collections.abc import Sequence
 

@@ -83,7 +83,7 @@ class Http(Section):
 
 
 class Policy(Section):
-    """What holds for every call, and what is answered when the store does not (`rules.md`, Without Redis).
+    """What holds for every call, and what is answered when the store does not (`docs/rules.md`, Without Redis).
 
     Emergency calls are always admitted; that is no setting.
     """

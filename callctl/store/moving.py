@@ -1,7 +1,7 @@
 """An account's money when the account is put: how far it may fall, and where it goes with another root.
 
 Within a root an account moves at once, its money stays where it is. Another root is another slot of the store: then
-no call may be up and nothing held, by it or any account below it (`rules.md`, Moving an account).
+no call may be up and nothing held, by it or any account below it (`docs/rules.md`, Moving an account).
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""What a token that is bound to an account sees (`rules.md`, Seeing): reseller > middle > shop, and acme apart."""
+"""What a token that is bound to an account sees (`docs/rules.md`, Seeing): reseller > middle > shop, and acme apart."""
 
 import pytest
 from msgspec.structs import replace
