@@ -127,17 +127,19 @@ class _Reading:
 
     def done(self) -> DeckImport:
         if not self.errors:
-            try:
-                deck = self._builder.build()
-                return DeckImport(tuple(self._rows), (), deck, self._lines, tuple(self.asides), self._ignored)
-            except RowConflictError:
-                self.errors += [self._told(flaw) for flaw in self._builder.flaws]
-        return DeckImport((), tuple(self.errors))
+            for _ in self._builder.checking():
+                pass
+            self.errors += [self._flaw(flaw) for flaw in self._builder.flaws]
+        if self.errors:
+            return DeckImport((), tuple(self.errors))
+        deck = self._builder.build()
+        return DeckImport(tuple(self._rows), (), deck, self._lines, tuple(self.asides), self._ignored)
 
-    def _told(self, flaw: RowConflictError) -> DeckError:
+    def _flaw(self, flaw: RowConflictError) -> DeckError:
+        line = self._line_of(flaw.other)
         if flaw.row is None:
-            return DeckError(self._line_of(flaw.other), str(flaw))
-        return DeckError(self._line_of(flaw.row), f"{flaw} (line {self._line_of(flaw.other)})")
+            return DeckError(line, str(flaw))
+        return DeckError(self._line_of(flaw.row), f"{flaw} (line {line})")
 
     def _line_of(self, row: Row) -> int:
         return next(line for line, each in zip(self._lines, self._rows, strict=True) if each is row)

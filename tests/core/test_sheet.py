@@ -190,6 +190,15 @@ def test_bands() -> None:
     assert errors("prefix;per_minute;from;to\n31;1;8:00;8:00\n") == ["line 2: to: is the same time as from"]
 
 
+def test_every_gap_and_overlap_of_bands_is_told_by_its_lines() -> None:
+    text = "prefix;per_minute;days;from;to\n31;1;1-5;;\n32;1;;;\n32;2;1-5;;\n32;3;5-7;;\n33;1;;8:00;18:00\n"
+    gap, overlap, other_gap = errors(text)
+    assert gap.startswith("line 2: ")
+    assert overlap.startswith("line 5: ")
+    assert overlap.endswith("(line 4)")
+    assert other_gap.startswith("line 6: ")
+
+
 def test_a_deck_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decks, "MAX_ROWS", 10)
     assert len(prices("prefix;per_minute\n311-319;1\n32;1\n")) == 10
