@@ -2,6 +2,7 @@
 
 from datetime import date
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,3 +247,8 @@ def test_turns_begin_with_the_day_and_last_for_the_longest_call() -> None:
 
 def test_a_band_that_holds_always_has_one_turn() -> None:
     assert turns(Schedule("Europe/Amsterdam", (Band(), band(dates="1990-01-01"))), 20_000) == ((20_000 * DAY_S, 0),)
+
+
+def test_a_row_keeps_its_band_in_the_store() -> None:
+    stated = row(Band(days=(6, 7), from_min=1320, until_min=360, dates=((1224, 102),), holidays="DE-BY", weight=3))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(stated), type=Row) == stated
