@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import structlog
+from msgspec.structs import asdict
 
 from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
 from callctl.call.admission import NOBODY, Policy
@@ -25,7 +26,7 @@ from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
 from callctl.numbering import warm_up
-from callctl.ports import CdrSink
+from callctl.ports import ARCHIVE, CdrSink
 from callctl.settings import AsteriskSwitch as AsteriskSettings
 from callctl.settings import FileSink as FileSettings
 from callctl.settings import MqttSink as MqttSettings
@@ -44,7 +45,6 @@ from callctl.store.services import RedisServices
 
 log = structlog.get_logger(__name__)
 
-API_FEED = "api"
 WAIT_FOR_STORE_MS = 2_000
 COLLECT_EVERY = 20_000  # objects made beyond those given up; Python's own 700 are two or three calls
 
@@ -71,7 +71,7 @@ class App:
         self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
         self.journal = _journal(settings)
         self.outbox = Outbox(
-            feeds=self.feeds, sinks=self.sinks, archives=(API_FEED,), roots=self.roots, clock=self.clock
+            feeds=self.feeds, sinks=self.sinks, archives=(ARCHIVE,), roots=self.roots, clock=self.clock
         )
         self.calls = CallControl(
             clock=self.clock,
@@ -119,8 +119,8 @@ class App:
                 links=self.neighbours,
                 metrics=self.metrics,
                 clock=self.clock,
-                cdr_feed=API_FEED,
-                feed_names=(API_FEED, *(sink.name for sink in self.sinks)),
+                cdr_feed=ARCHIVE,
+                feed_names=(ARCHIVE, *(sink.name for sink in self.sinks)),
                 switches=self.switches.keys(),
             ),
             self.settings.http.host,
@@ -146,9 +146,9 @@ class App:
         return [NOBODY, *self.follower.tariffs.directory.roots()]
 
     def neighbours(self) -> Sequence[Neighbour]:
-        switches = [Neighbour(LinkKind.SWITCH, switch.state()) for switch in self.switches.values()]
+        switches = [Neighbour(LinkKind.SWITCH, it.state(), counts=asdict(it.counts)) for it in self.switches.values()]
         sinks = [Neighbour(LinkKind.SINK, state, needed=False) for state in self.outbox.states()]
-        return [Neighbour(LinkKind.STORE, self.link.state()), *switches, *sinks]
+        return [Neighbour(LinkKind.STORE, self.link.state(), counts=asdict(self.link.counts)), *switches, *sinks]
 
     async def start(self) -> None:
         """Read definitions, take up live calls, open the door. Without a store that answers it waits for one."""

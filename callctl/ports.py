@@ -4,7 +4,7 @@ Every method may raise `errors.PortError`, and what it says besides. Amounts are
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -176,6 +176,10 @@ class Charging(Protocol):
 
     async def charged(self, root: str, account: str) -> dict[str, bytes]: ...
     async def charge(self, booking: Booking) -> Booked: ...
+
+
+ARCHIVE: Final = "api"
+"""The feed behind GET /v1/cdrs: nobody accepts from it, everybody may read it. No sink has this name."""
 
 
 class FeedRecord(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The neighbours as /readyz and /metrics show them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -15,11 +15,15 @@ class LinkKind(StrEnum):
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """A switch, a sink or the store. `needed`: without it callctl is not ready."""
+    """A switch, a sink or the store. `needed`: without it callctl is not ready.
+
+    `counts`: how often what has happened to its connection since the start.
+    """
 
     kind: LinkKind
     state: LinkState
     needed: bool = True
+    counts: Mapping[str, int] = {}
 
 
 Links = Callable[[], Sequence[Neighbour]]

@@ -46,6 +46,8 @@ class Metrics:
         self._calls = gauge("active_calls", "Live calls", "switch", "state")
         self._held = gauge("held", "Held of customers, in currency units", "currency")
         self._up = gauge("link_up", "1: the neighbour answers", "kind", "name")
+        self._events = counter("link_events", "What has happened to connections", "kind", "name", "event")
+        self._told: Tally[tuple[str, str, str]] = Tally()  # of those events
         self._since = gauge("link_since_seconds", "Unix time of the last change", "kind", "name")
         self._depth = gauge("outbox_depth", "CDRs that wait", "feed")
         self._age = gauge("outbox_age_seconds", "Age of the oldest CDR that waits", "feed")
@@ -89,6 +91,10 @@ class Metrics:
         for link in links:
             self._up.labels(link.kind, link.state.name).set(link.state.up)
             self._since.labels(link.kind, link.state.name).set(link.state.since_ms / 1000)
+            for event, count in link.counts.items():
+                labels = (link.kind.value, link.state.name, event)
+                self._events.labels(*labels).inc(count - self._told[labels])
+                self._told[labels] = count
 
     def _show_calls(self, live: Iterable[Session], switches: set[str]) -> None:
         calls: Tally[tuple[str, State]] = Tally()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from callctl.ports import ARCHIVE
 from callctl.settings.mistakes import SECRETS, Mistake, Place
 from callctl.settings.sections import Section, Settings
 
@@ -22,7 +23,7 @@ def contradictions(settings: Settings) -> list[Mistake]:
     if policy.slice_first_s > policy.slice_max_s:
         mistakes.append(Mistake(("policy", "slice_first_s"), "longer than slice_max_s"))
     mistakes += _repeated(("switch",), [switch.name for switch in settings.switch], reserved="http")
-    mistakes += _repeated(("sink",), [sink.name for sink in settings.sink], reserved="api")
+    mistakes += _repeated(("sink",), [sink.name for sink in settings.sink], reserved=ARCHIVE)
     mistakes += _repeated(("http", "token"), [token.name for token in http.token])
     secrets = [token.token.get_secret_value() for token in http.token]
     for i, secret in enumerate(secrets):

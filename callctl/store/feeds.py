@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from callctl.ports import FeedPage, FeedRecord
+from callctl.ports import ARCHIVE, FeedPage, FeedRecord
 from callctl.store import keys
 from callctl.store.link import Argument, Link
 from callctl.store.scripts import MOVE_ON, run
 
-ARCHIVES: Final = {"api": 1_000_000}
+ARCHIVES: Final = {ARCHIVE: 1_000_000}
 """Feeds that nobody accepts from and everybody may read: they keep about this many records."""
 
 _TIMEOUT_MS = 5_000

@@ -62,6 +62,13 @@ async def test_what_is_counted(door) -> None:
     assert await sample(door, 'callctl_outbox_depth{feed="billing"}') == 2
 
 
+async def test_what_happens_to_connections_is_counted_once(door) -> None:
+    lost = 'callctl_link_events_total{event="lost",kind="store",name="redis"}'
+    for count, told in ((0, 0), (2, 2), (2, 2), (3, 3)):
+        door.links[0] = replace(door.links[0], counts={"lost": count})
+        assert await sample(door, lost) == told
+
+
 async def test_gauges_say_what_is_true_now(door) -> None:
     await door.json("POST", "/v1/calls", json=ASK)
     assert await sample(door, 'callctl_active_calls{state="admitted",switch="http"}') == 1
