@@ -1,4 +1,4 @@
-"""Taxes on a charge: on the rounded net, each rounded by itself, none on another (`docs/rules.md`, Tax). Micro-units."""
+"""Taxes on a charge: on its rounded net, each rounded by itself, none on another (`docs/rules.md`, Tax). In micros."""
 
 from collections.abc import Sequence
 

@@ -12,8 +12,8 @@ COLUMNS = (
     "cost", "margin", "affiliates", "exempt", "currency", "verdict", "refusal", "detail", "trace", "q850", "sip_code",
     "released_by", "estimated", "trace_id", "kind", "service", "quantity",
 )  # fmt: skip
-"""In the order of `docs/cdr.md`; `list_charge` is what an exempt account would have paid. The last three belong to
-the charges of subscriptions (`docs/services.md`)."""
+"""What each means stands in `docs/cdr.md`; `list_charge` is what an exempt account would have paid. The last three
+are of subscriptions (`docs/services.md`)."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
