@@ -4,7 +4,7 @@ Values only. A `Directory` is compiled once from all definitions and replaced as
 look-up on the way of a call is a dictionary access.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -45,13 +45,24 @@ class Warnings(msgspec.Struct, frozen=True):
     to: WarnTo = WarnTo.CALLER
 
 
+class Group(msgspec.Struct, frozen=True):
+    """Customers with one plan: those of its accounts that state none of their own are charged by it."""
+
+    id: str
+    plan: str
+
+
 class Account(msgspec.Struct, frozen=True):
-    """One payer. Amounts in micro-units of `currency`; `credit_limit` None: a postpaid account without a limit."""
+    """One payer. Amounts in micro-units of `currency`; `credit_limit` None: a postpaid account without a limit.
+
+    `plan` None: that of its group, or where it is in none that of its parent (`charged_by`).
+    """
 
     id: str
     kind: Kind
-    plan: str
+    plan: str | None = None
     parent: str | None = None
+    group: str | None = None
     currency: str = "EUR"
     credit_limit: int | None = 0
     timezone: str = "UTC"
@@ -103,20 +114,38 @@ class Trunk(msgspec.Struct, frozen=True):
         return self.switch is None or self.switch == switch
 
 
+NO_PLAN = "no plan of its own, of its group or of a parent"
+
 Chain = tuple[Account, ...]
 """The payer first, then every reseller above it; the last is the root, directly below the provider."""
 
 
-class Directory:
-    """All accounts and trunks, indexed. Never changes; another takes its place.
+def charged_by(chain: Iterable[Account], groups: Mapping[str, Group]) -> str | None:
+    """The plan of an account, given with all above it: its own, else its group's, else its parent's. None: nowhere."""
+    for account in chain:
+        if account.plan is not None:
+            return account.plan
+        if account.group is not None:
+            group = groups.get(account.group)
+            return group.plan if group is not None else None
+    return None
 
-    Raises ValueError for a parent that is missing or a chain that is a loop.
+
+class Directory:
+    """All accounts, their groups and trunks, indexed. Never changes; another takes its place.
+
+    `plans`: what every account is charged by. Raises ValueError for a parent that is missing, a chain that is a loop,
+    and an account without a plan.
     """
 
-    def __init__(self, accounts: Iterable[Account] = (), trunks: Iterable[Trunk] = ()) -> None:
+    def __init__(
+        self, accounts: Iterable[Account] = (), trunks: Iterable[Trunk] = (), groups: Iterable[Group] = ()
+    ) -> None:
         self.accounts = {account.id: account for account in accounts}
         self.trunks = {trunk.id: trunk for trunk in trunks}
+        self.groups = {group.id: group for group in groups}
         self._chains = {account: self._climb(account) for account in self.accounts}
+        self.plans = {account: self.plan_of(chain) for account, chain in self._chains.items()}
         children: dict[str, list[str]] = {}
         for account in self.accounts.values():
             children.setdefault(_parent(account), []).append(account.id)
@@ -139,7 +168,9 @@ class Directory:
         }
         siblings[_parent(account)] += (account.id,)
         after._children = self._children | siblings
-        after._chains.update((child, after._climb(child)) for child in after.below(account.id))
+        moved = {child: after._climb(child) for child in after.below(account.id)}
+        after._chains.update(moved)
+        after.plans = self.plans | {child: after.plan_of(chain) for child, chain in moved.items()}
         after._by_number = _reassign(self._by_number, before.numbers, account.numbers, account.id)
         after._by_ip = _reassign(self._by_ip, before.source_ips, account.source_ips, (account.id, None))
         return after
@@ -151,6 +182,22 @@ class Directory:
         after._by_ip = {ip: owner for ip, owner in self._by_ip.items() if owner != (before.account, trunk.id)}
         after._by_ip.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
         return after
+
+    def with_group(self, group: Group) -> "Directory":
+        """This directory with one group new or changed."""
+        after = copy(self)
+        after.groups = self.groups | {group.id: group}
+        members = [account.id for account in self.accounts.values() if account.group == group.id]
+        told = {below for member in members for below in self.below(member)}
+        after.plans = self.plans | {account: after.plan_of(self._chains[account]) for account in told}
+        return after
+
+    def plan_of(self, chain: Chain) -> str:
+        """What the first account of a chain is charged by. ValueError where nothing says it."""
+        plan = charged_by(chain, self.groups)
+        if plan is None:
+            raise ValueError(f"account {chain[0].id}: {NO_PLAN}")
+        return plan
 
     def _climb(self, account_id: str) -> Chain:
         chain: list[Account] = []

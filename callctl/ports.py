@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from callctl.accounts import Account, Directory, Trunk, WarnTo
+from callctl.accounts import Account, Directory, Group, Trunk, WarnTo
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -151,6 +151,7 @@ class Definitions(Protocol):
     """
 
     async def put_account(self, account: Account, *, dry_run: bool = False) -> None: ...
+    async def put_group(self, group: Group) -> None: ...
     async def put_trunk(self, trunk: Trunk) -> None: ...
     async def put_plan(self, plan: Plan) -> None: ...
     async def put_rows(self, plan: str, rows: Sequence[Row]) -> None: ...

@@ -13,7 +13,7 @@ from callctl.cli.client import Client, Json, client_options, segment
 from callctl.cli.exits import Exit, SaidNoError, WrongUseError
 from callctl.cli.terminal import clock_time, print_json, print_table, say
 
-_READ_ONLY = ("balance", "held", "available", "channels")
+_READ_ONLY = ("effective_plan", "balance", "held", "available", "channels")
 """What an answer has beyond a definition, so that `show --json` can be put again."""
 
 
@@ -29,6 +29,10 @@ def add(commands: Any) -> None:
     put = actions.add_parser("put", parents=common, help="create or replace accounts")
     put.add_argument("file", help='JSON: one account with its "id", or a list of them; - for standard input')
     put.set_defaults(run=_put)
+    group = actions.add_parser("group", parents=common, help="the plan of a group of accounts, or a new one for it")
+    group.add_argument("id")
+    group.add_argument("plan", nargs="?", help="what all of it is charged by from now on")
+    group.set_defaults(run=_group)
     topup = actions.add_parser("topup", parents=common, help="money into an account")
     topup.add_argument("id")
     topup.add_argument("amount", help="such as 10.00")
@@ -58,7 +62,7 @@ def _list(arguments: argparse.Namespace) -> int:
         return Exit.OK
     columns = ("account", "kind", "parent", "plan", "status", "balance", "held", "available", "", "channels")
     rows = (
-        (it["id"], it["kind"], it.get("parent"), it["plan"], it["status"], it["balance"], it["held"],
+        (it["id"], it["kind"], it.get("parent"), it["effective_plan"], it["status"], it["balance"], it["held"],
          "no limit" if it["available"] is None else it["available"], it["currency"], it["channels"]["total"])
         for it in found
     )  # fmt: skip
@@ -93,6 +97,16 @@ def _put(arguments: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _group(arguments: argparse.Namespace) -> int:
+    client, path = Client.of(arguments), f"/v1/groups/{segment(arguments.id)}"
+    group = client.get(path) if arguments.plan is None else client.put(path, {"plan": arguments.plan})
+    if arguments.json:
+        print_json(group)
+    else:
+        say(f"{group['id']}: plan {group['plan']}")
+    return Exit.OK
+
+
 def _path(account_id: str) -> str:
     return f"/v1/accounts/{segment(account_id)}"
 
@@ -120,11 +134,13 @@ def _parent(bodies: dict[str, Json], account_id: str) -> str | None:
 def _mistakes(client: Client, wanted: dict[str, Json]) -> Iterator[str]:
     """What the daemon would refuse. What is new is tried below the nearest account that is not of the same file."""
     for account_id, body in wanted.items():
-        above = account_id
+        above, trial = account_id, body
         while parent := _parent(wanted, above):
             above = parent
+            if not trial.get("plan") and not trial.get("group"):  # it is charged by what its parent is charged by
+                trial = {**trial, **{key: wanted[above].get(key) for key in ("plan", "group")}}
         try:
-            client.put(_path(account_id), {**body, "parent": wanted[above].get("parent")}, dry_run="true")
+            client.put(_path(account_id), {**trial, "parent": wanted[above].get("parent")}, dry_run="true")
         except SaidNoError as no:
             yield f"{account_id}: {no}"
             continue

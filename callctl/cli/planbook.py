@@ -151,8 +151,9 @@ def _account(shown: Json) -> "Account":
         return Account(
             id=shown["id"],
             kind=Kind(shown["kind"]),
-            plan=shown["plan"],
+            plan=shown.get("effective_plan") or shown.get("plan"),
             parent=shown.get("parent"),
+            group=shown.get("group"),
             numbers=tuple(shown.get("numbers", ())),
             destinations=msgspec.convert(destinations, DestinationRules) if destinations is not None else None,
             margin=rule("margin", MarginRule),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from callctl.accounts import Account, Chain, Directory, Trunk
+from callctl.accounts import Chain, Directory, Trunk
 from callctl.call.admission import Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
@@ -35,11 +35,11 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
     minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
     if emergency:
-        prices = _free(chain, "emergency", TrafficClass.EMERGENCY)
+        prices = _free(chain, directory, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
         prices = _prices(offered, chain, trunk, number, tariffs, now)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(offered.b_number):
-        prices = _free(chain, offered.direction.value, TrafficClass.INTERNAL)
+        prices = _free(chain, directory, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(
         chain=chain,
         trunk=trunk,
@@ -88,20 +88,21 @@ def _owner(offered: Offered, directory: Directory) -> tuple[str | None, str]:
 def _prices(
     offered: Offered, chain: Chain, trunk: Trunk | None, number: Number, tariffs: Tariffs, now: Instant
 ) -> tuple[LevelPrice, ...] | NoRate:
-    own = tariffs.plan(chain[0].plan)
-    on_net = offered.direction is Direction.OUTBOUND and tariffs.directory.by_number(number.e164) is not None
+    directory = tariffs.directory
+    own = tariffs.plan(directory.plans[chain[0].id])
+    on_net = offered.direction is Direction.OUTBOUND and directory.by_number(number.e164) is not None
     if on_net and own is not None and not own.bill_on_net:
-        return _free(chain, "on-net", TrafficClass.ONNET)
+        return _free(chain, directory, "on-net", TrafficClass.ONNET)
     decks = _decks(chain, tariffs, now.wall_ms)
     if isinstance(decks, NoRate):
         return decks
-    root = tariffs.plan(chain[-1].plan)
+    root = tariffs.plan(directory.plans[chain[-1].id])
     bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
     carrier = tariffs.deck(bought, now.wall_ms) if bought is not None else None
     found = price_levels(decks, carrier, number, now.wall_ms, offered.direction)
     unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
-    if unpriced and offered.direction is not Direction.OUTBOUND:
-        return _free(chain, offered.direction.value, TrafficClass.INTERNAL)  # what no row prices costs nothing
+    if unpriced and offered.direction is not Direction.OUTBOUND:  # what no row prices costs nothing
+        return _free(chain, directory, offered.direction.value, TrafficClass.INTERNAL)
     return found
 
 
@@ -126,16 +127,18 @@ def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | 
 
 def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, Deck]] | NoRate:
     decks = []
+    plans = tariffs.directory.plans
     for level in chain:
-        deck = tariffs.deck(level.plan, at_ms)
+        deck = tariffs.deck(plans[level.id], at_ms)
         if deck is None:
-            return NoRate(level.id, level.plan, "the plan has no rows")
+            return NoRate(level.id, plans[level.id], "the plan has no rows")
         decks.append((level.id, deck))
     return decks
 
 
-def _free(chain: Sequence[Account], what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
-    return tuple(LevelPrice(level.plan, what, what, "", traffic_class, _FREE, None, None, None) for level in chain)
+def _free(chain: Chain, directory: Directory, what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
+    plans = directory.plans
+    return tuple(LevelPrice(plans[level.id], what, what, "", traffic_class, _FREE, None, None, None) for level in chain)
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Accounts and trunks, and the money of accounts: balances, top-ups, ledgers, quotes."""
+"""Accounts, their groups and trunks, and the money of accounts: balances, top-ups, ledgers, quotes."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from callctl.accounts import Account, Directory, Trunk
+from callctl.accounts import Account, Directory, Group, Trunk
 from callctl.call.answer import decision
 from callctl.call.events import CallKey, Offered
 from callctl.call.takes import Balance, LedgerEntry, TopUp
@@ -24,14 +24,14 @@ from callctl.ports import Books, Calls, Clock, Definitions, Tariffs
 LISTED_AT_MOST = 500
 ENTRIES_AT_MOST = 1000
 _COUNTERS = ("inbound", "outbound", "total")
-_SELLERS_OWN = ("parent", "margin", "max_cost")
+_SELLERS_OWN = ("parent", "group", "margin", "max_cost")
 _QUOTED = ("verdict", "refusal", "detail", "b_number", "max_seconds", "rate")
 
 PerformTopUp = Callable[[TopUp], Awaitable[LedgerEntry]]
 
 
 class Accounts:
-    """The routes of accounts and trunks."""
+    """The routes of accounts, groups and trunks."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Accounts:
 
     def routes(self) -> tuple[Route, ...]:
         read, admin, one, trunk = Scope.READ, Scope.ADMIN, "/v1/accounts/{id}", "/v1/trunks/{id}"
+        group, group_body, group_shown = "/v1/groups/{id}", schemas.CustomerGroupBody, schemas.CustomerGroupAnswer
         shown, page, new = schemas.AccountAnswer, schemas.AccountPage, "create or replace"
         put, looked, asked = (400, 404, 408, 409, 413, 415, 422, 503), (404, 503), (400, 404, 503)
         return (
@@ -60,6 +61,8 @@ class Accounts:
             Route("POST", f"{one}/topups", self.top_up, admin, "money in", schemas.TopUpBody, Entry, (), put),
             Route("GET", f"{one}/ledger", self.ledger, read, "movements", None, LedgerPage, _PAGE, asked),
             Route("GET", f"{one}/quote", self.quote, read, "price and time", None, Quote, _QUOTE, asked),
+            Route("PUT", group, self.put_group, admin, new, group_body, group_shown, (), put, True),
+            Route("GET", group, self.show_group, read, "one group", None, group_shown, (), (404,), True),
             Route("PUT", trunk, self.put_trunk, admin, new, schemas.TrunkBody, schemas.TrunkAnswer, (), put, True),
             Route("GET", trunk, self.show_trunk, read, "one trunk", None, schemas.TrunkAnswer, (), (404,), True),
         )
@@ -75,13 +78,13 @@ class Accounts:
             raise conflict(str(exc), "parent") from None
         root = self._tariffs.directory.root(account.parent) if account.parent is not None else account.id
         (balance,) = await self._books.balances(root or account.id, [account.id])
-        return json_response(_with_balance(account, balance, holder.account))
+        return json_response(_with_balance(self._tariffs.directory, account, balance, holder.account))
 
     async def show_account(self, request: web.Request, holder: Holder) -> web.Response:
         directory = self._tariffs.directory
         account = seeing.visible_account(directory, holder.account, request.match_info["id"])
         (balance,) = await self._books.balances(directory.chain(account.id)[-1].id, [account.id])
-        return json_response(_with_balance(account, balance, holder.account))
+        return json_response(_with_balance(directory, account, balance, holder.account))
 
     async def list_accounts(self, request: web.Request, holder: Holder) -> web.Response:
         """By id, `after` one; `next` is null on the last page."""
@@ -92,7 +95,7 @@ class Accounts:
         ids = sorted(account for account in visible if account > after)
         page = [directory.accounts[account] for account in ids[:limit]]
         balances = await self._balances(directory, page)
-        shown = [_with_balance(account, balances[account.id], holder.account) for account in page]
+        shown = [_with_balance(directory, account, balances[account.id], holder.account) for account in page]
         return json_response({"accounts": shown, "next": page[-1].id if len(ids) > len(page) and page else None})
 
     async def top_up(self, request: web.Request, holder: Holder) -> web.Response:
@@ -136,6 +139,18 @@ class Accounts:
         )
         answer = decision(session, holder.account)
         return json_response({"account": account.id, **{key: answer.get(key) for key in _QUOTED}})
+
+    async def put_group(self, request: web.Request, _: Holder) -> web.Response:
+        asked = body.parse(schemas.CustomerGroupBody, await body.read(request, body.JSON_LIMIT))
+        group = asked.becomes(Group, id=new_id(request.match_info["id"]))
+        await self._definitions.put_group(group)
+        return json_response({"id": group.id, **asked.shown()})
+
+    async def show_group(self, request: web.Request, _: Holder) -> web.Response:
+        group = self._tariffs.directory.groups.get(request.match_info["id"])
+        if group is None:
+            raise not_found("group")
+        return json_response({"id": group.id, **schemas.CustomerGroupBody.of(group).shown()})
 
     async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))
@@ -182,10 +197,12 @@ def _shown(account: Account, viewer: str | None) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if key not in _SELLERS_OWN}
 
 
-def _with_balance(account: Account, balance: Balance, viewer: str | None) -> dict[str, Any]:
+def _with_balance(directory: Directory, account: Account, balance: Balance, viewer: str | None) -> dict[str, Any]:
+    above = directory.chain(account.parent) if account.parent is not None else ()
     return {
         "id": account.id,
         **_shown(account, viewer),
+        "effective_plan": directory.plan_of((account, *above)),
         "balance": format_amount(balance.balance),
         "held": format_amount(balance.held),
         "available": None if balance.available is None else format_amount(balance.available),

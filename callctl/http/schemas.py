@@ -175,12 +175,16 @@ def _no_credit_unless_postpaid(stated: dict[str, Any]) -> int | None:
 
 
 class AccountBody(Body):
-    """A payer. `credit_limit` null: a postpaid account without a limit, which is what one is that states none."""
+    """A payer. `credit_limit` null: a postpaid account without a limit, which is what one is that states none.
+
+    `plan` null: that of its group, or where it is in none that of its parent.
+    """
 
     parent: Id | None = None
     kind: Kind
     currency: Currency = "EUR"
-    plan: Id
+    plan: Id | None = None
+    group: Id | None = None
     credit_limit: Amount | None = Field(default_factory=_no_credit_unless_postpaid)
     timezone: Zone = "UTC"
     dial_rules: DialRulesBody = DialRulesBody()
@@ -208,9 +212,13 @@ class AccountBody(Body):
 
 
 class AccountAnswer(AccountBody):
-    """An account and its money. `available` null: nothing limits it. `channels`: calls in progress by counter."""
+    """An account and its money. `available` null: nothing limits it. `channels`: calls in progress by counter.
+
+    `effective_plan`: what it is charged by.
+    """
 
     id: Id
+    effective_plan: Id
     balance: Shown
     held: Shown
     available: Shown | None
@@ -222,6 +230,18 @@ class AccountPage(Body):
 
     accounts: tuple[AccountAnswer, ...]
     next: Id | None
+
+
+class CustomerGroupBody(Body):
+    """Accounts that state no plan of their own and name this group are charged by its plan."""
+
+    plan: Id
+
+
+class CustomerGroupAnswer(CustomerGroupBody):
+    """A group as it is."""
+
+    id: Id
 
 
 class TrunkBody(Body):

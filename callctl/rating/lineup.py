@@ -95,7 +95,7 @@ class Lineups:
         self._deck = deck
         self._scope = scope
         self._find_deck = find_deck
-        self._directory = directory
+        self._directory = directory or Directory()
         self._carrier = carrier
         self._known: dict[_Key | tuple[_Key, ...], Lineup] = {}
 
@@ -112,14 +112,14 @@ class Lineups:
 
     def of_attempt(self, record: PastRecord) -> Lineup:
         """Of a call without an answer, which has the record of its customer alone: the resellers are today's."""
-        chain = self._directory.chain(record.account or "") if self._directory is not None else ()
+        chain, plans = self._directory.chain(record.account or ""), self._directory.plans
         if record.parent is None:
             chain = chain[:1]
         elif not chain:
             raise UnknownError("not answered, and the resellers above its account are not known")
-        plan = record.plan or (chain[0].plan if chain else None)
+        plan = record.plan or plans.get(record.account or "")
         own = self._level(record.account or "", record.parent, plan, record.buy_plan)
-        return self._lineup([own, *(self._level(each.id, each.parent, each.plan, None) for each in chain[1:])])
+        return self._lineup([own, *(self._level(each.id, each.parent, plans[each.id], None) for each in chain[1:])])
 
     def _level(self, account: str, parent: str | None, plan: str | None, buy_plan: str | None) -> Level:
         replaced = bool(account) and self._scope.holds(account, parent, plan)
@@ -129,10 +129,8 @@ class Lineups:
         return Level(account, plan, deck, replaced, buy_plan)
 
     def _lineup(self, levels: Sequence[Level]) -> Lineup:
-        judges: tuple[tuple[int, Account], ...] = ()
-        if self._directory is not None:
-            known = ((depth, self._directory.accounts.get(level.account)) for depth, level in enumerate(levels))
-            judges = tuple((depth, account) for depth, account in known if account is not None and _has_rules(account))
+        known = ((depth, self._directory.accounts.get(level.account)) for depth, level in enumerate(levels))
+        judges = tuple((depth, account) for depth, account in known if account is not None and _has_rules(account))
         return Lineup(tuple(levels), tuple(self._runs(levels)), judges)
 
     def _runs(self, levels: Sequence[Level]) -> Iterator[Run]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from callctl.accounts import Account, Trunk
+from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock
 from callctl.rating.tariff import Plan, Row
@@ -52,6 +52,14 @@ class RedisDefinitions:
                 if move is not None:
                     await moving.reopen(self._money, self._tariffs, account)
         await self._finish_moves()
+
+    async def put_group(self, group: Group) -> None:
+        async with self._known.turn:
+            while True:
+                await self._known.catch_up()
+                self._tariffs.check_group(group)
+                if await self._define("group", group.id, group):
+                    return self._tariffs.put_group(group)
 
     async def put_trunk(self, trunk: Trunk) -> None:
         async with self._known.turn:
@@ -113,7 +121,7 @@ class RedisDefinitions:
         return StoredDeck(tuple(chunks))
 
     async def _define(
-        self, kind: str, id: str, value: Account | Trunk | Plan | StoredDeck, *, move: moving.Move | None = None
+        self, kind: str, id: str, value: Account | Group | Trunk | Plan | StoredDeck, *, move: moving.Move | None = None
     ) -> bool:
         """Whether it was written: not when somebody else has written since our revision."""
         new = value.chunks if isinstance(value, StoredDeck) else ()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from callctl.accounts import Account, Trunk
+from callctl.accounts import Account, Group, Trunk
 from callctl.ports import Clock
 from callctl.rating.tariff import Plan, Row
 from callctl.store import moving
@@ -27,6 +27,10 @@ class MemoryDefinitions:
         self.tariffs.put_account(account)
         if move is not None:
             await moving.finish(self._money, move)
+
+    async def put_group(self, group: Group) -> None:
+        self.tariffs.check_group(group)
+        self.tariffs.put_group(group)
 
     async def put_trunk(self, trunk: Trunk) -> None:
         self.tariffs.check_trunk(trunk)

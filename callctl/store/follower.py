@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from callctl.accounts import Account, Trunk
+from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock
 from callctl.rating.tariff import Plan, Row
@@ -28,7 +28,7 @@ _AT_ONCE: Final = 500
 _BELL_MS: Final = 1_000  # how long a change stays unseen when its bell was lost
 _RETRY_MS: Final = 200
 
-Definition = TypeVar("Definition", Account, Trunk, Plan)
+Definition = TypeVar("Definition", Account, Group, Trunk, Plan)
 
 
 class StoredDeck(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ class Follower:
             self.revision = 0
         if revision == self.revision:
             return
-        ids: dict[str, list[str]] = {"plan": [], "deck": [], "account": [], "trunk": []}
+        ids: dict[str, list[str]] = {"plan": [], "deck": [], "group": [], "account": [], "trunk": []}
         for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
             kind, _, id = written.decode().partition(":")
             ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
@@ -99,6 +99,8 @@ class Follower:
                 _keep("plan", plan.id, self.tariffs.put_plan, plan)
         async for id, stored in self._values("deck", ids["deck"]):
             await self._read_deck(id, stored)
+        for group in await self._read("group", ids["group"], Group):
+            self.tariffs.put_group(group)
         self._put_accounts(await self._read("account", ids["account"], Account))
         for trunk in await self._read("trunk", ids["trunk"], Trunk):
             self.tariffs.put_trunk(trunk)

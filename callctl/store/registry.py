@@ -4,9 +4,10 @@ What contradicts the rest is refused with Contradiction and changes nothing. Rea
 never change: each change puts others in their place.
 """
 
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
-from callctl.accounts import MAX_CHAIN, Account, Directory, Kind, Trunk
+from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Directory, Group, Kind, Trunk, charged_by
 from callctl.errors import Contradiction
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.match import Deck
@@ -23,22 +24,26 @@ class Registry:
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.trunks: dict[str, Trunk] = {}
+        self.groups: dict[str, Group] = {}
         self.plans: dict[str, Plan] = {}
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._directory = Directory()
-        self._changes: list[Account | Trunk] = []  # that the directory does not know yet
+        self._changes: list[Account | Trunk | Group] = []  # that the directory does not know yet
 
     @property
     def directory(self) -> Directory:
         if len(self._changes) > _MANY:
-            self._directory = Directory(self.accounts.values(), self.trunks.values())
+            self._directory = Directory(self.accounts.values(), self.trunks.values(), self.groups.values())
             self._changes.clear()
         for change in self._changes:
-            if isinstance(change, Account):
-                self._directory = self._directory.with_account(change)
-            else:
-                self._directory = self._directory.with_trunk(change)
+            match change:
+                case Account():
+                    self._directory = self._directory.with_account(change)
+                case Trunk():
+                    self._directory = self._directory.with_trunk(change)
+                case Group():
+                    self._directory = self._directory.with_group(change)
         self._changes.clear()
         return self._directory
 
@@ -62,11 +67,17 @@ class Registry:
 
     def root(self, account: Account) -> str:
         """Where the account's money is, or will be, once it is put."""
+        *_, root = self._upwards(account)
+        return root.id
+
+    def _upwards(self, account: Account) -> Iterator[Account]:
+        """The account and all above it, as they are once it is put."""
+        yield account
         while account.parent is not None:
             account = self.accounts[account.parent]
-        return account.id
+            yield account
 
-    # ---- Accounts and trunks
+    # ---- Accounts, groups and trunks
 
     def check_account(self, account: Account) -> None:
         """Everything that a new or changed account must keep."""
@@ -80,21 +91,45 @@ class Registry:
         stated = f"account {account.id} in {account.currency}"
         if account.parent is not None and (currency := self.accounts[account.parent].currency) != account.currency:
             raise Contradiction("parent", f"{stated}: its parent's currency is {currency}")
-        plan = self.plans.get(account.plan)
+        charged = self._charged_by(account)
+        plan = self.plans.get(charged)
         if plan is None:
-            raise Contradiction("plan", f"account {account.id}: plan {account.plan} does not exist")
+            raise Contradiction("plan", f"account {account.id}: plan {charged} does not exist")
         if plan.currency != account.currency:
             raise Contradiction("plan", f"{stated}: plan {plan.id} is in {plan.currency}")
         self._check_claims(f"account {account.id}", numbers=account.numbers, source_ips=account.source_ips)
 
     def put_account(self, account: Account) -> None:
-        """ValueError: its parent is missing or below it."""
+        """ValueError: its parent is missing or below it, its group is missing, or it has no plan."""
         self._check_chain(account)
+        self._charged_by(account)
         before = self.accounts.get(account.id)
         given_up = (*before.numbers, *before.source_ips) if before is not None else ()
         self._claim(f"account {account.id}", given_up, (*account.numbers, *account.source_ips))
         self.accounts[account.id] = account
         self._changes.append(account)
+
+    def _charged_by(self, account: Account) -> str:
+        if account.group is not None and account.group not in self.groups:
+            raise Contradiction("group", f"account {account.id}: group {account.group} does not exist")
+        plan = charged_by(self._upwards(account), self.groups)
+        if plan is None:
+            raise Contradiction("plan", f"account {account.id}: {NO_PLAN}")
+        return plan
+
+    def check_group(self, group: Group) -> None:
+        """Everything that a new or changed group must keep."""
+        plan = self.plans.get(group.plan)
+        if plan is None:
+            raise Contradiction("plan", f"group {group.id}: plan {group.plan} does not exist")
+        for account in self.accounts.values():
+            if account.group == group.id and account.plan is None and account.currency != plan.currency:
+                whose = f"account {account.id} is in {account.currency}"
+                raise Contradiction("plan", f"group {group.id}: plan {plan.id} is in {plan.currency}, {whose}")
+
+    def put_group(self, group: Group) -> None:
+        self.groups[group.id] = group
+        self._changes.append(group)
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Everything that a new or changed trunk must keep."""
@@ -152,8 +187,9 @@ class Registry:
                 raise Contradiction(
                     "currency", f"plan {plan.id} in {plan.currency}: plan {other.id} is in {other.currency}"
                 )
+        charged = self.directory.plans
         for account in self.accounts.values():
-            if account.plan == plan.id and account.currency != plan.currency:
+            if charged[account.id] == plan.id and account.currency != plan.currency:
                 whose = f"account {account.id} is in {account.currency}"
                 raise Contradiction("currency", f"plan {plan.id} in {plan.currency}: {whose}")
 

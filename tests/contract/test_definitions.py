@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from callctl.accounts import MAX_CHAIN, Account, Kind, Trunk
+from callctl.accounts import MAX_CHAIN, Account, Group, Kind, Trunk
 from callctl.clock import SystemClock
 from callctl.errors import CallConflict, Contradiction
 from callctl.limits.concurrency import Caps
@@ -30,11 +30,13 @@ class House(msgspec.Struct):
     tariffs: Registry
     store: Any
 
-    async def put(self, *definitions: Account | Trunk | Plan) -> None:
+    async def put(self, *definitions: Account | Group | Trunk | Plan) -> None:
         for definition in definitions:
             match definition:
                 case Account():
                     await self.definitions.put_account(definition)
+                case Group():
+                    await self.definitions.put_group(definition)
                 case Trunk():
                     await self.definitions.put_trunk(definition)
                 case Plan():
@@ -89,6 +91,13 @@ async def test_a_replaced_account_gives_up_what_it_no_longer_claims(house: House
 
 REFUSED = {
     "plan that is missing": (Account("new", Kind.PREPAID, "nothing"), "plan nothing does not exist"),
+    "no plan at all": (Account("new", Kind.PREPAID), "new: no plan of its own, of its group or of a parent"),
+    "no plan any more": (Account("acme", Kind.PREPAID), "acme: no plan of its own"),
+    "group that is missing": (account("new", group="lead"), "account new: group lead does not exist"),
+    "currency of the group": (Account("new", Kind.PREPAID, group="green"), "new in EUR: plan dollars is in USD"),
+    "plan of a group that is missing": (Group("gold", "nothing"), "group gold: plan nothing does not exist"),
+    "plan of a group in another currency": (Group("gold", "dollars"), "plan dollars is in USD, account gilt is in EUR"),
+    "currency of who has the plan by the group": (Plan("golden", currency="USD"), "account gilt is in EUR"),
     "parent that is missing": (account("new", "nobody"), "parent nobody does not exist"),
     "its own parent": (account("acme", "acme"), "acme cannot be below itself"),
     "a loop": (account("acme", "shop"), "acme cannot be below itself"),
@@ -118,17 +127,32 @@ REFUSED = {
 
 @pytest.mark.parametrize(("definition", "why"), REFUSED.values(), ids=list(REFUSED))
 async def test_a_contradiction_is_refused_and_changes_nothing(
-    house: House, definition: Account | Trunk | Plan, why: str
+    house: House, definition: Account | Group | Trunk | Plan, why: str
 ) -> None:
     await house.put(Plan("standard"), Plan("special", extends="standard"), Plan("dollars", currency="USD"))
     await house.put(Plan("special2"), Plan("special3", extends="special2"), Plan("used"))
     await house.put(account("acme", numbers=("+31201234567",), source_ips=("192.0.2.10",)), account("shop", "acme"))
     await house.put(Account("lone", Kind.PREPAID, "used"), Trunk("t1", "acme", source_ips=("192.0.2.11",)))
+    await house.put(Plan("golden"), Group("gold", "golden"), Group("green", "dollars"))
+    await house.put(Account("gilt", Kind.PREPAID, group="gold"))
     known = house.tariffs
-    before = dict(known.accounts), dict(known.trunks), dict(known.plans)
+    before = dict(known.accounts), dict(known.trunks), dict(known.plans), dict(known.groups)
     with pytest.raises(Contradiction, match=why):
         await house.put(definition)
-    assert (known.accounts, known.trunks, known.plans) == before
+    assert (known.accounts, known.trunks, known.plans, known.groups) == before
+
+
+async def test_the_plan_of_who_states_none_follows_its_group_and_its_parent(house: House) -> None:
+    await house.put(Plan("golden"), Plan("platinum"), Group("gold", "golden"), account("acme"))
+    await house.put(replace(account("shop", "acme"), plan=None), replace(account("till", "shop"), plan=None))
+    assert house.tariffs.directory.plans == {"acme": "standard", "shop": "standard", "till": "standard"}
+    await house.put(replace(account("shop", "acme"), plan=None, group="gold"))
+    assert house.tariffs.directory.plans == {"acme": "standard", "shop": "golden", "till": "golden"}
+    await house.put(Group("gold", "platinum"))
+    assert house.tariffs.directory.plans == {"acme": "standard", "shop": "platinum", "till": "platinum"}
+    await house.put(Account("acme", Kind.PREPAID, "golden"), replace(account("till", "acme"), plan=None))
+    assert house.tariffs.directory.plans == {"acme": "golden", "shop": "platinum", "till": "golden"}
+    assert house.tariffs.directory.accounts["till"].plan is None
 
 
 async def test_a_chain_has_its_limit_from_either_end(house: House) -> None:

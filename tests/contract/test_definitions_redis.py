@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from callctl.accounts import Account, Kind, Trunk
+from callctl.accounts import Account, Group, Kind, Trunk
 from callctl.call.takes import LedgerEntry, TopUp
 from callctl.clock import SystemClock
 from callctl.errors import Contradiction, StoreUnavailable
@@ -88,6 +88,19 @@ async def test_everybody_follows_every_kind(one: Process, other: Process) -> Non
         assert other.rows("standard") == [Row("31", per_minute=1)]
         await one.definitions.put_rows("standard", [Row("32", per_minute=2)])
         await until(lambda: other.rows("standard") == [Row("32", per_minute=2)])
+
+
+async def test_a_group_that_is_given_another_plan_has_it_in_every_process(one: Process, other: Process) -> None:
+    async with other.following():
+        for plan in ("golden", "platinum"):
+            await one.definitions.put_plan(Plan(plan))
+        await one.definitions.put_group(Group("gold", "golden"))
+        await one.definitions.put_account(Account("acme", Kind.PREPAID, group="gold"))
+        await one.definitions.put_account(Account("shop", Kind.PREPAID, parent="acme"))
+        known = other.follower.tariffs
+        await until(lambda: known.directory.plans == {"acme": "golden", "shop": "golden"})
+        await one.definitions.put_group(Group("gold", "platinum"))
+        await until(lambda: known.directory.plans == {"acme": "platinum", "shop": "platinum"})
 
 
 async def test_a_change_whose_bell_was_lost_is_seen_all_the_same(
@@ -192,6 +205,15 @@ async def test_a_fresh_process_reads_parents_before_children(one: Process, other
     assert [level.id for level in other.follower.tariffs.directory.chain("till")] == ["till", "shop", "acme"]
 
 
+async def test_a_fresh_process_reads_groups_and_parents_before_who_inherits(one: Process, other: Process) -> None:
+    await one.definitions.put_account(account("shop"))
+    await one.definitions.put_group(Group("gold", "standard"))
+    await one.definitions.put_account(Account("acme", Kind.PREPAID, group="gold"))
+    await one.definitions.put_account(Account("shop", Kind.PREPAID, parent="acme"))
+    await other.follower.refresh()
+    assert other.follower.tariffs.directory.plans == {"acme": "standard", "shop": "standard"}
+
+
 # ---- What is broken
 
 
@@ -240,6 +262,17 @@ async def test_accounts_that_became_a_loop_are_broken(one: Process, complaints: 
     await one.follower.refresh()
     assert one.accounts == {}
     assert [log["id"] for log in complaints] == ["a", "b"]
+
+
+async def test_who_would_have_no_plan_any_more_keeps_the_last_good_one(one: Process, complaints: list[Any]) -> None:
+    await one.definitions.put_group(Group("gold", "standard"))
+    await one.definitions.put_account(Account("acme", Kind.PREPAID, group="gold"))
+    await write(one.link, "group", "gold", b"{}")
+    await write(one.link, "account", "acme", Account("acme", Kind.PREPAID, group="lead"))
+    await write(one.link, "account", "shop", Account("shop", Kind.PREPAID))
+    await one.follower.refresh()
+    assert one.follower.tariffs.directory.plans == {"acme": "standard"}
+    assert {log["id"] for log in complaints} == {"gold", "acme", "shop"}
 
 
 async def test_a_broken_trunk_or_plan_does_not_replace_the_good_one(one: Process, complaints: list[Any]) -> None:

@@ -1,16 +1,19 @@
 """The directory: chains, names, and that changing it is the same as compiling it anew."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.accounts import MAX_CHAIN, Account, Directory, Kind, Trunk
+from callctl.accounts import MAX_CHAIN, Account, Directory, Group, Kind, Trunk
 
 NAMES = ["a", "b", "c", "d", "e"]
+CLAIMS = {"numbers": "+", "source_ips": ""}
 
 
-def account(id: str, parent: str | None = None, numbers: tuple[str, ...] = (), ips: tuple[str, ...] = ()) -> Account:
-    return Account(id, Kind.PREPAID, "standard", parent, numbers=numbers, source_ips=ips)
+def account(id: str, parent: str | None = None, **fields: Any) -> Account:
+    return Account(id, Kind.PREPAID, fields.pop("plan", "standard"), parent, **fields)
 
 
 def seen(directory: Directory) -> tuple[object, ...]:
@@ -18,6 +21,8 @@ def seen(directory: Directory) -> tuple[object, ...]:
     return (
         directory.accounts,
         directory.trunks,
+        directory.groups,
+        directory.plans,
         {id: directory.chain(id) for id in NAMES},
         {id: directory.below(id) for id in NAMES},
         {id: directory.by_number(f"+{id}") for id in NAMES},
@@ -30,8 +35,13 @@ def test_changing_is_the_same_as_compiling_anew(data: st.DataObject) -> None:
     directory = Directory()
     accounts: dict[str, Account] = {}
     trunks: dict[str, Trunk] = {}
+    groups: dict[str, Group] = {}
     for _ in range(data.draw(st.integers(1, 15))):
-        if accounts and data.draw(st.booleans()):
+        if data.draw(st.booleans()):
+            group = Group(data.draw(st.sampled_from(NAMES)), data.draw(st.sampled_from(["gold", "silver"])))
+            groups[group.id] = group
+            directory = directory.with_group(group)
+        elif accounts and data.draw(st.booleans()):
             trunk = Trunk(data.draw(st.sampled_from(NAMES)), data.draw(st.sampled_from(list(accounts))))
             ips = (f"trunk {trunk.id}",) if data.draw(st.booleans()) else ()
             trunk = Trunk(trunk.id, trunk.account, ips)
@@ -40,18 +50,20 @@ def test_changing_is_the_same_as_compiling_anew(data: st.DataObject) -> None:
         else:
             id = data.draw(st.sampled_from(NAMES))
             parent = data.draw(st.sampled_from([None, *accounts]))
-            one = account(id, parent, *((f"{sign}{id}",) if data.draw(st.booleans()) else () for sign in ("+", "")))
+            claims = {key: (f"{sign}{id}",) for key, sign in CLAIMS.items() if data.draw(st.booleans())}
+            plan, group_id = data.draw(st.sampled_from([None, id])), data.draw(st.sampled_from([None, *groups]))
+            one = account(id, parent, plan=plan, group=group_id, **claims)
             candidate = accounts | {id: one}
             try:
-                Directory(candidate.values())
+                Directory(candidate.values(), groups=groups.values())
             except ValueError:
-                with pytest.raises(ValueError, match="loop"):
+                with pytest.raises(ValueError, match=r"loop|no plan"):
                     directory.with_account(one)
                 continue
             before, saw = directory, seen(directory)
             accounts, directory = candidate, directory.with_account(one)
             assert seen(before) == saw
-        assert seen(directory) == seen(Directory(accounts.values(), trunks.values()))
+        assert seen(directory) == seen(Directory(accounts.values(), trunks.values(), groups.values()))
 
 
 def test_a_chain_ends_at_the_root() -> None:
@@ -60,6 +72,31 @@ def test_a_chain_ends_at_the_root() -> None:
     assert directory.root("c") == "a"
     assert directory.below("b") == {"b", "c"}
     assert directory.below("a") == {"a", "b", "c", "d"}
+
+
+def test_the_plan_is_the_accounts_own_or_its_groups_or_its_parents() -> None:
+    directory = Directory(
+        [
+            account("a", plan="house"),
+            account("b", "a", plan="own", group="gold"),
+            account("c", "a", plan=None, group="gold"),
+            account("d", "c", plan=None),
+            account("e", "a", plan=None),
+        ],
+        groups=[Group("gold", "golden"), Group("lone", "unused")],
+    )
+    assert directory.plans == {"a": "house", "b": "own", "c": "golden", "d": "golden", "e": "house"}
+    later = directory.with_group(Group("gold", "platinum"))
+    assert later.plans == {"a": "house", "b": "own", "c": "platinum", "d": "platinum", "e": "house"}
+    assert directory.plans["d"] == "golden"
+    for group in (None, "nobodys"):
+        with pytest.raises(ValueError, match="a: no plan of its own, of its group or of a parent"):
+            Directory([account("a", plan=None, group=group)])
+
+
+def test_a_group_that_is_missing_does_not_fall_through_to_the_parent() -> None:
+    with pytest.raises(ValueError, match="b: no plan"):
+        Directory([account("a"), account("b", "a", plan=None, group="nobodys")])
 
 
 def test_who_is_not_known_has_nothing() -> None:

@@ -196,6 +196,24 @@ async def test_accounts_of_a_file_are_put_parents_first(run: Run, door: FrontDoo
     assert [account.id for account in chain] == ["child", "mother", "grandmother", "acme"]
 
 
+async def test_accounts_of_a_file_may_have_their_plan_from_each_other_and_from_groups(
+    run: Run, door: FrontDoor
+) -> None:
+    done = await run("account", "group", "gold", "retail", token="ops")
+    assert (done.status, done.out) == (0, "gold: plan retail\n")
+    assert (await run("account", "group", "gold")).out == "gold: plan retail\n"
+    family = [
+        {"id": "child", "parent": "mother", "kind": "prepaid"},
+        {"id": "mother", "parent": "grandmother", "kind": "prepaid"},
+        {"id": "grandmother", "kind": "prepaid", "group": "gold"},
+    ]
+    done = await run("account", "put", "-", stdin=json.dumps(family))
+    assert done.status == 0, done.err
+    assert {door.tariffs.directory.plans[each["id"]] for each in family} == {"retail"}
+    assert (await run("account", "group", "gold", "nothing")).status == 1
+    assert (await run("account", "group", "silver")).status == 1
+
+
 async def test_of_a_file_with_mistakes_nothing_is_put_and_each_is_told(run: Run, door: FrontDoor) -> None:
     listed = [
         {"id": "good", **NEW},

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from callctl.accounts import Account, Trunk
+from callctl.accounts import Account, Group, Trunk
 from callctl.http import schemas
 from callctl.rating.tariff import Plan
 from tests.e2e.front_door import NL_MOB
 
 FULL = {
-    "parent": "reseller", "kind": "prepaid", "currency": "EUR", "plan": "retail", "credit_limit": "0.0000",
-    "timezone": "Europe/Amsterdam", "source_ips": ["192.0.2.10"], "numbers": ["+31201234567"], "billing": "exempt",
+    "parent": "reseller", "kind": "prepaid", "currency": "EUR", "plan": "retail", "group": None,
+    "credit_limit": "0.0000", "timezone": "Europe/Amsterdam",
+    "source_ips": ["192.0.2.10"], "numbers": ["+31201234567"], "billing": "exempt",
     "dial_rules": {
         "country": "NL", "national_prefix": None, "international_prefix": None, "access_prefix": "9",
         "short_codes": {"1233": "+31612001233"}, "emergency": ["113"],
@@ -43,32 +44,46 @@ async def test_an_account_is_read_as_it_was_put(door) -> None:
     read = await door.json("GET", "/v1/accounts/new")
     assert put == read
     money = {"balance": "0.0000", "held": "0.0000", "available": "0.0000"}
-    assert read == {"id": "new", **FULL, **money, "channels": {"inbound": 0, "outbound": 0, "total": 0}}
+    assert read == {
+        "id": "new",
+        **FULL,
+        "effective_plan": "retail",
+        **money,
+        "channels": {"inbound": 0, "outbound": 0, "total": 0},
+    }
 
 
 @pytest.mark.parametrize(
     ("value", "body"),
-    [(Account, schemas.AccountBody), (Trunk, schemas.TrunkBody), (Plan, schemas.PlanBody)],
+    [
+        (Account, schemas.AccountBody),
+        (Group, schemas.CustomerGroupBody),
+        (Trunk, schemas.TrunkBody),
+        (Plan, schemas.PlanBody),
+    ],
 )
 def test_nothing_of_a_definition_is_left_out(value, body) -> None:
     assert {*value.__struct_fields__} - {"id"} == {*body.model_fields}
 
 
-async def test_everything_but_kind_and_plan_has_a_default(door) -> None:
+async def test_everything_but_kind_has_a_default_and_a_plan_comes_from_somewhere(door) -> None:
     read = await door.json("PUT", "/v1/accounts/new", json=LEAST)
     assert (read["currency"], read["credit_limit"], read["timezone"]) == ("EUR", "0.0000", "UTC")
     assert (read["status"], read["billing"], read["parent"], read["caps"]) == ("active", "normal", None, None)
-    for missing in LEAST:
-        body = {key: value for key, value in LEAST.items() if key != missing}
-        assert (await door.refused(400, "PUT", "/v1/accounts/new", json=body))["field"] == missing
+    assert (await door.refused(400, "PUT", "/v1/accounts/new", json={"plan": "retail"}))["field"] == "kind"
+    assert (await door.refused(422, "PUT", "/v1/accounts/new", json={"kind": "prepaid"}))["field"] == "plan"
+    for parent in ("reseller", "middle"):
+        inherits = await door.json("PUT", "/v1/accounts/heir", json={"kind": "prepaid", "parent": parent})
+        assert inherits["plan"] is None
+        assert inherits["effective_plan"] == door.tariffs.directory.accounts[parent].plan
 
 
 @pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"kind": "free"}, "kind"),
-        ({"plan": None}, "plan"),
         ({"plan": "a b"}, "plan"),
+        ({"group": "a b"}, "group"),
         ({"colour": "red"}, "colour"),
         ({"exempt": True}, "exempt"),
         ({"currency": "eur"}, "currency"),
