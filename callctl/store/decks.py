@@ -10,6 +10,7 @@ from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan, Row
 
 STEP_ROWS = 2_000  # some ms of work
+_ADDED_AT_ONCE = 500  # a decision gives way several times, and each time waits for a whole step
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Row])
@@ -26,10 +27,12 @@ async def compile_deck(plan: Plan, steps: AsyncIterable[Sequence[Row]]) -> Deck:
     """A deck of these rows alone. Raises RowConflictError."""
     builder = DeckBuilder(plan)
     async for step in steps:
-        for row in step:
+        for n, row in enumerate(step):
+            if n % _ADDED_AT_ONCE == 0:
+                await give_way()
             builder.add(row)
     for n, _ in enumerate(builder.checking(), start=1):
-        if n % STEP_ROWS == 0:
+        if n % _ADDED_AT_ONCE == 0:
             await give_way()
     return builder.build()
 
