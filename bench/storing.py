@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from bench.deciding import AnsweringLink
 from bench.figures import Figure, Limit, at_most, best, fastest, ratio_at_least, ratio_at_most
 from bench.provider import ACCOUNTS, Callers, Counting, account, control
@@ -15,7 +17,7 @@ from bench.server import Redis, redis_benchmark
 from callctl.call.admission import Policy, propose
 from callctl.call.events import Answered, Deadline, DeadlineReached, ExtendAsked, Taken
 from callctl.call.session import State
-from callctl.call.takes import Take, TopUp
+from callctl.call.takes import Extension, Take, TopUp
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
 from callctl.control.facts import gather
@@ -125,9 +127,12 @@ def _median(values: list[float]) -> float:
 
 
 async def memory(defined: MemoryDefinitions, server: Redis, scratch: Path) -> list[Figure]:
-    """What a live call occupies: in Redis (record, lease, where it is found), and in our process."""
+    """What a live call occupies: in Redis (record, what has changed, lease, where it is found), and in our process."""
+    store, taken = RedisStore(server.link), list(takes(defined, LIVE))
     before = await server.info("used_memory")
-    await _admissions(RedisStore(server.link), list(takes(defined, LIVE)))
+    await _admissions(store, taken)
+    for start in range(0, LIVE, IN_FLIGHT):
+        await asyncio.gather(*(store.extend(_saved(take)) for take in taken[start : start + IN_FLIGHT]))
     in_redis = (await server.info("used_memory") - before) / LIVE
     observer = Counting()
     calls = control(defined, RedisStore(cast(Link, AnsweringLink())), observer, scratch)
@@ -141,6 +146,12 @@ async def memory(defined: MemoryDefinitions, server: Redis, scratch: Path) -> li
         Figure("Redis memory per live call", in_redis, "bytes", (at_most(2_000),)),
         Figure("memory of our process per live call", in_process, "bytes", (at_most(4_000),)),
     ]
+
+
+def _saved(take: Take) -> Extension:
+    """As call control saves a call that was answered."""
+    answered = replace(take.session, version=1, state=State.ANSWERED, answered=take.session.setup)
+    return Extension(answered, tuple(0 for _ in take.levels), take.lease_until_ms)
 
 
 async def _live(calls: CallControl, observer: Counting, count: int) -> list[Any]:
