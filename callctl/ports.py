@@ -68,15 +68,6 @@ class Switch(Protocol):
     async def live_calls(self) -> Sequence[SeenAlive]: ...
 
 
-class SwitchLink(Protocol):
-    """The life of an adapter: `run` keeps the link until it is cancelled."""
-
-    name: str
-
-    async def run(self, report: Report, relinked: Callable[[], None]) -> None: ...
-    def state(self) -> LinkState: ...
-
-
 class Observer(Protocol):
     """Who counts what happens. Never raises, never waits. `took_s`: from question to answer."""
 

@@ -96,10 +96,11 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     refused: Finding | None
 
 
-Checker = Callable[[Offered, Facts, Instant], Iterable[Finding]]
+Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]
+"""The last is how long the call can last by what is granted now; None: it can be extended."""
 
 
-def _account(_: Offered, facts: Facts, now: Instant) -> Iterator[Finding]:
+def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterator[Finding]:
     if not facts.chain:
         yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, "no such account")
     for account in facts.chain:
@@ -114,7 +115,7 @@ def _account(_: Offered, facts: Facts, now: Instant) -> Iterator[Finding]:
             yield Finding("account", facts.caller)
 
 
-def _number(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[Finding]:
     if facts.b_number is not None:
         yield Finding("number", f"{facts.b_number.e164} {facts.b_number.country} {facts.b_number.type}")
     elif facts.free:
@@ -123,7 +124,7 @@ def _number(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
         yield Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number")
 
 
-def _destination(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
+def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
     if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
         return
     for depth, account in enumerate(facts.chain):
@@ -136,7 +137,7 @@ def _destination(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding
             yield Finding("destination", f"{name} {kind}".strip(), refusal, barred or "", facts.above(account.id))
 
 
-def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
+def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
     if facts.unpriced is not None and facts.b_number is not None:
         saw = f"{facts.b_number.e164} {facts.b_number.type}"
         limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
@@ -145,18 +146,18 @@ def _rate(offered: Offered, facts: Facts, _: Instant) -> Iterator[Finding]:
         yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
 
 
-def _margin(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.margin is not None and not facts.free:
-            found = margin_kept(account.margin, price)
+            found = margin_kept(account.margin, price, until_s)
             refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.MARGIN_TOO_LOW
             yield Finding("margin", found.saw, refusal, found.limit, facts.seller(depth))
 
 
-def _max_cost(_: Offered, facts: Facts, __: Instant) -> Iterator[Finding]:
+def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.max_cost is not None and not facts.free:
-            found = cost_within(account.max_cost, price)
+            found = cost_within(account.max_cost, price, until_s)
             refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.COST_TOO_HIGH
             yield Finding("max_cost", found.saw, refusal, found.limit, facts.seller(depth))
 
@@ -167,18 +168,20 @@ CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, 
 def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Proposal:
     """Run the core's checks, and build the session and the take of its first slice."""
     number = facts.b_number.e164 if facts.b_number is not None else facts.dialled
+    ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
     if facts.emergency:
         trace = [Check("emergency", Verdict.PASS, f"{number} is an emergency number")]
         refused = None
     else:
-        found = [finding for checker in CHECKS for finding in checker(offered, facts, now)]
+        until_s = None if offered.can_extend else ceiling_s
+        found = [finding for checker in CHECKS for finding in checker(offered, facts, now, until_s)]
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found)]
         for account in facts.chain:
             for key in account.unenforced:
                 level = facts.above(account.id)
                 trace.append(Check(key, Verdict.SKIP, "not enforced by this version", level=level))
         refused = deciding(found)
-    session = _session(offered, facts, number, encode_trace(trace), policy)
+    session = _session(offered, facts, number, ceiling_s, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, _rates(facts.trunk)), refused)
 
 
@@ -191,14 +194,13 @@ def traced(finding: Finding) -> Check:
     return Check(finding.check, verdict, finding.saw, finding.limit, finding.level)
 
 
-def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: Policy) -> Session:
+def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace: bytes, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     priced = zip(facts.chain, facts.prices, facts.days, strict=False)
     levels = tuple(
         [_level(each, price, facts, _slots(each, offered.direction, digits, day)) for each, price, day in priced]
     )
-    ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
     granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
     return Session(
@@ -209,7 +211,6 @@ def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: 
         direction=offered.direction,
         a_number=facts.a_number,
         b_number=number,
-        dialled=facts.dialled,
         root=facts.chain[-1].id if facts.chain else NOBODY,
         account=payer.id if payer is not None else "",
         levels=levels,
@@ -219,7 +220,6 @@ def _session(offered: Offered, facts: Facts, number: str, trace: bytes, policy: 
         can_extend=offered.can_extend,
         attended=offered.attended,
         emergency=facts.emergency,
-        stated=offered.stated,
         ceiling_s=ceiling_s,
         warnings=payer.warnings.seconds if payer is not None else (),
         warn_to=payer.warnings.to if payer is not None else WarnTo.CALLER,

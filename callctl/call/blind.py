@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from callctl.call import admission, ending, running
 from callctl.call.admission import Policy
-from callctl.call.effects import JournalNow, TakeNow
+from callctl.call.effects import Advance, JournalNow, TakeNow, deadline_at, forget
 from callctl.call.events import (
     Answered,
     Deadline,
@@ -19,7 +19,7 @@ from callctl.call.events import (
     Taken,
     TakeRefused,
 )
-from callctl.call.running import Advance, deadline_at, forget, holding, seen
+from callctl.call.running import holding, seen
 from callctl.call.session import Session, State
 from callctl.clock import Instant
 
@@ -28,8 +28,8 @@ def answered(session: Session, event: Answered, now: Instant, policy: Policy) ->
     if session.released is not None and session.released.monotonic_ms < event.at.monotonic_ms:
         session = replace(session, released=None)  # it had been given up, and rings no longer
     session = replace(session, answered=event.at, answer_stated=event.stated)
-    quiet = deadline_at(session, Deadline.SETUP, None)
-    return session, (quiet, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
+    rung_out = deadline_at(session, Deadline.SETUP, None)
+    return session, (rung_out, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
 
 
 def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:

@@ -6,7 +6,7 @@ from callctl.accounts import WarnTo
 from callctl.call.events import CallKey, Deadline
 from callctl.call.session import Session
 from callctl.call.takes import Extension, Settlement, Take
-from callctl.causes import Cause, Refusal
+from callctl.causes import Cause
 from callctl.clock import Instant
 
 
@@ -48,7 +48,6 @@ class RejectCall(msgspec.Struct, frozen=True, gc=False):
     """The call may not go on."""
 
     call: CallKey
-    refusal: Refusal
     cause: Cause
 
 
@@ -100,3 +99,18 @@ Effect = (
     TakeNow | ExtendNow | SettleNow | JournalNow | AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
     | SetDeadline | Forget | Unexpected
 )  # fmt: skip
+
+Advance = tuple[Session, tuple[Effect, ...]]
+
+
+def deadline_at(session: Session, deadline: Deadline, at: Instant | None) -> SetDeadline:
+    return SetDeadline(session.call, deadline, at)
+
+
+def quiet(session: Session) -> tuple[Effect, ...]:
+    """No deadline of the call is waited for any more."""
+    return tuple(SetDeadline(session.call, deadline, None) for deadline in Deadline)
+
+
+def forget(session: Session) -> tuple[Effect, ...]:
+    return (*quiet(session), Forget(session.call))

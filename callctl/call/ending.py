@@ -8,12 +8,10 @@ from msgspec.structs import replace
 from callctl.call import settlement
 from callctl.call.admission import Policy
 from callctl.call.due import dues
-from callctl.call.effects import Effect, Forget, JournalNow, SetDeadline, SettleNow
-from callctl.call.events import Deadline, Extended, ExtendRefused, Released, ReleasedBy, Settled, StoreFailed
+from callctl.call.effects import Advance, Forget, JournalNow, SettleNow, quiet
+from callctl.call.events import Extended, ExtendRefused, Released, ReleasedBy, Settled, StoreFailed
 from callctl.call.session import Session, State
 from callctl.clock import Instant
-
-Advance = tuple[Session, tuple[Effect, ...]]
 
 
 def released(session: Session, event: Released) -> Session:
@@ -71,10 +69,9 @@ def lost(session: Session, now: Instant) -> Advance:
 def settle(session: Session) -> Advance:
     """Ask the store to post and record; where a request is under way, when its answer comes."""
     session = replace(session, state=State.SETTLING)
-    quiet = tuple(SetDeadline(session.call, deadline, None) for deadline in Deadline)
     if session.busy:
-        return session, quiet
-    return replace(session, busy=True), (*quiet, SettleNow(settlement.settle(session)))
+        return session, quiet(session)
+    return replace(session, busy=True), (*quiet(session), SettleNow(settlement.settle(session)))
 
 
 def answered_late(session: Session, event: Extended | ExtendRefused, now: Instant, policy: Policy) -> Advance:

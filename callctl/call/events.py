@@ -58,7 +58,6 @@ class Offered(msgspec.Struct, frozen=True, gc=False):
     """The switch can be reached: callctl extends, warns and cuts by itself. Implies can_extend."""
     emergency: bool = False
     """The switch itself took it for an emergency call, and has let it pass."""
-    stated: bool = False
     fingerprint: str = ""
     """What the request said, so that a repeated call id with another body is seen."""
 
@@ -215,7 +214,6 @@ class SwitchFailed(msgspec.Struct, frozen=True, gc=False):
     """A command did not reach the switch or was refused by it."""
 
     call: CallKey
-    command: str
 
 
 CallEvent = (

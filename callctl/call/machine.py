@@ -16,7 +16,17 @@ from msgspec.structs import replace
 
 from callctl.call import admission, blind, ending, judgement, running
 from callctl.call.admission import Finding, Policy, Proposal
-from callctl.call.effects import AdmitCall, JournalNow, RejectCall, SettleNow, TakeNow, Unexpected
+from callctl.call.effects import (
+    AdmitCall,
+    Advance,
+    JournalNow,
+    RejectCall,
+    SettleNow,
+    TakeNow,
+    Unexpected,
+    deadline_at,
+    forget,
+)
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -38,7 +48,7 @@ from callctl.call.events import (
     Taken,
     TakeRefused,
 )
-from callctl.call.running import Advance, deadline_at, forget, holding
+from callctl.call.running import holding
 from callctl.call.session import Session, State
 from callctl.call.settlement import refuse
 from callctl.call.trace import Check, Verdict, encode_trace
@@ -135,8 +145,10 @@ def _tell(session: Session) -> Advance:
     """Tell the switch, once, that the call may not go on."""
     if session.cut:
         return session, ()
-    told = RejectCall(session.call, session.refusal or Refusal.STORE_UNAVAILABLE, _cause(session))
-    return replace(session, cut=True), (deadline_at(session, Deadline.BUDGET, None), told)
+    return replace(session, cut=True), (
+        deadline_at(session, Deadline.BUDGET, None),
+        RejectCall(session.call, _cause(session)),
+    )
 
 
 def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Policy) -> Advance:

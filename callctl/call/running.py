@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from callctl.call import ending
 from callctl.call.admission import Policy
-from callctl.call.effects import ArmCall, Effect, ExtendNow, Forget, HangUpCall, SetDeadline, WarnCall
+from callctl.call.effects import Advance, ArmCall, Effect, ExtendNow, HangUpCall, SetDeadline, WarnCall, deadline_at
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -33,23 +33,8 @@ LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is no
 RETRY_AFTER_MS = 1_000
 MOST_TRIES = 5
 
-Advance = tuple[Session, tuple[Effect, ...]]
-
 
 # ---- what a session needs
-
-
-def deadline_at(session: Session, deadline: Deadline, at: Instant | None) -> SetDeadline:
-    return SetDeadline(session.call, deadline, at)
-
-
-def quiet(session: Session) -> tuple[Effect, ...]:
-    """No deadline of the call is waited for any more."""
-    return tuple(SetDeadline(session.call, deadline, None) for deadline in Deadline)
-
-
-def forget(session: Session) -> tuple[Effect, ...]:
-    return (*quiet(session), Forget(session.call))
 
 
 def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> Session:

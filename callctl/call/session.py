@@ -74,7 +74,6 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     direction: Direction
     a_number: str
     b_number: str
-    dialled: str
     root: str
     account: str
     levels: tuple[Level, ...]
@@ -84,7 +83,6 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     can_extend: bool = False
     attended: bool = False  # callctl itself extends, warns and cuts: the switch can be reached
     emergency: bool = False
-    stated: bool = False
     ceiling_s: int = 0  # longest grant by rule (max_cost per call, longest unattended)
     warnings: tuple[int, ...] = ()
     warn_to: WarnTo = WarnTo.CALLER

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from callctl.call import machine
 from callctl.call.admission import Finding, Policy, propose
-from callctl.call.effects import AdmitCall, RejectCall, TakeNow
+from callctl.call.effects import AdmitCall, Advance, RejectCall, TakeNow
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -21,7 +21,7 @@ from callctl.call.events import (
     Offered,
     Released,
 )
-from callctl.call.running import RETRY_AFTER_MS, Advance
+from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
 from callctl.causes import Refusal
 from callctl.clock import Instant

@@ -4,9 +4,8 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from callctl.call.effects import Effect
+from callctl.call.effects import Advance, Effect
 from callctl.call.events import CallEvent
-from callctl.call.running import Advance
 from callctl.call.session import Session
 
 Ways = Mapping[type[Effect], Callable[["Mailbox", Any], None]]

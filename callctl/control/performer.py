@@ -133,7 +133,7 @@ class Performer:
             await command
         except PortError as error:
             log.warning("switch_failed", call_id=str(box.session.call), command=type(effect).__name__, error=str(error))
-            box.put(SwitchFailed(box.session.call, type(effect).__name__))
+            box.put(SwitchFailed(box.session.call))
 
 
 def _failure(call: CallKey, error: BaseException) -> CallEvent:
@@ -152,7 +152,7 @@ def _command(switch: Switch, effect: Command) -> Awaitable[None]:
     match effect:
         case AdmitCall(call, granted_s, setup_s, b_number, account):
             return switch.admit(call, granted_s=granted_s, setup_s=setup_s, b_number=b_number, account=account)
-        case RejectCall(call, _, cause):
+        case RejectCall(call, cause):
             return switch.reject(call, cause)
         case ArmCall(call, remaining_ms):
             return switch.arm(call, remaining_ms)

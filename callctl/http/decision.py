@@ -209,7 +209,6 @@ class Decisions:
             asked.trunk,
             asked.source_ip,
             asked.can_extend,
-            stated=asked.at is not None,
             fingerprint=fingerprint(asked),
         )
 

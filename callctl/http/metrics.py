@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from callctl.call.session import Session, State
-from callctl.causes import Refusal
+from callctl.causes import REFUSALS, Refusal
 from callctl.http.links import Neighbour
 from callctl.money import MICROS
 
@@ -38,7 +38,7 @@ class Metrics:
         self._decisions = Histogram(
             "callctl_decision_seconds", "From question to answer", buckets=_DECISION_BUCKETS_S, registry=registry
         )
-        self._authorizations = counter("authorizations", "Decisions on calls", "verdict", "refusal")
+        authorizations = counter("authorizations", "Decisions on calls", "verdict", "refusal", "blame")
         self._settled = counter("settled", "Charged to customers, in currency units", "currency")
         self._given_back = counter("given_back", "Corrected in customers' favour, in currency units", "currency")
         self._unexpected = counter("unexpected_events", "Events that a call's state has no use for", "state", "event")
@@ -51,15 +51,13 @@ class Metrics:
         self._since = gauge("link_since_seconds", "Unix time of the last change", "kind", "name")
         self._depth = gauge("outbox_depth", "CDRs that wait", "feed")
         self._age = gauge("outbox_age_seconds", "Age of the oldest CDR that waits", "feed")
-        self._verdicts: dict[Refusal | None, Counter] = {None: self._authorizations.labels("allowed", "")}
+        self._verdicts: dict[Refusal | None, Counter] = {None: authorizations.labels("allowed", "", "")}
+        for refusal, cause in REFUSALS.items():
+            self._verdicts[refusal] = authorizations.labels("refused", refusal, cause.blame)
 
     def decided(self, session: Session, took_s: float) -> None:
         """An authorization was answered, on whichever switch."""
-        refusal = session.refusal
-        child = self._verdicts.get(refusal)
-        if child is None:
-            child = self._verdicts[refusal] = self._authorizations.labels("refused", refusal or "")
-        child.inc()
+        self._verdicts[session.refusal].inc()
         self._decisions.observe(took_s)
 
     def settled(self, currency: str, micros: int) -> None:

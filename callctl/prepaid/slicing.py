@@ -64,7 +64,9 @@ def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
     """The last second that costs every payer the same as `seconds`."""
     last_s = at_most_s
     for level in levels:
-        if not level.exempt and last_s > seconds:
+        if level.overflow:
+            last_s = affordable(level, cost(level, seconds), last_s)
+        elif not level.exempt and last_s > seconds:
             last_s = min(last_s, stretch(level.sell, seconds, last_s))
     return max(seconds, last_s)
 

@@ -85,12 +85,11 @@ class Http(Section):
 class Policy(Section):
     """What holds for every call, and what is answered when the store does not (`docs/rules.md`, Without Redis).
 
-    Emergency calls are always admitted; that is no setting.
+    Emergency calls are always admitted, prepaid ones never; those are no settings.
     """
 
     budget_ms: Milliseconds = 1500
     redis_deadline_ms: Milliseconds = 500
-    prepaid: Literal["refuse"] = "refuse"
     postpaid: Literal["refuse", "admit"] = "admit"
     blind_s: Seconds = 300
     setup_timeout_s: Seconds = 120

@@ -37,7 +37,6 @@ def session(call_id: str = "c1", accounts: Sequence[str] = (ROOT,), **fields: An
         "direction": Direction.OUTBOUND,
         "a_number": "+31201234567",
         "b_number": "+31612345678",
-        "dialled": "0612345678",
         "root": accounts[-1],
         "account": accounts[0],
         "levels": levels,

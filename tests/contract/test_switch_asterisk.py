@@ -116,7 +116,7 @@ async def test_an_offer_says_who_calls_whom_and_who_may_pay(desk: Desk) -> None:
     assert offered.call == desk.key(call)
     assert (offered.a_number, offered.b_number, offered.account) == ("+31201234567", "0612345678", "acme")
     assert (offered.direction, offered.source_ip, offered.trunk) == (Direction.OUTBOUND, "192.0.2.10", None)
-    assert (offered.attended, offered.can_extend, offered.stated) == (True, True, True)
+    assert (offered.attended, offered.can_extend) == (True, True)
 
 
 async def test_an_endpoint_that_is_a_trunk_is_named() -> None:

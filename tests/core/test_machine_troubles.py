@@ -111,7 +111,7 @@ def test_a_warning_whose_time_is_over_is_not_waited_for() -> None:
 def test_a_call_that_answered_after_we_gave_up_its_ringing_goes_on() -> None:
     played = admitted()
     played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=120_000)
-    played.put(SwitchFailed(CALL, "HangUpCall"))
+    played.put(SwitchFailed(CALL))
     played.put(SeenAlive(CALL, START.plus_ms(121_000), answered_at=START.plus_ms(119_000)), after_ms=1_000)
     assert due(played, Deadline.LOST) is None
     assert (played.session.state, played.session.cut) == (State.ANSWERED, False)

@@ -90,7 +90,6 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("[log]\nquux = 1", "log.quux: unknown key", "one of level, format"),
         ('[log]\nlevel = "loud"', "log.level: found 'loud'", "'debug', 'info', 'warning' or 'error'"),
         ("[policy]\nbudget_ms = 0", "policy.budget_ms: found 0", "greater"),
-        ('[policy]\nprepaid = "admit"', "policy.prepaid: found 'admit'", "'refuse'"),
         ('[policy]\npostpaid = "maybe"', "policy.postpaid: found 'maybe'", "'refuse' or 'admit'"),
         ("[policy]\nredis_deadline_ms = 1501", "policy.redis_deadline_ms", "budget_ms"),
         ("[policy]\nslice_first_s = 301", "policy.slice_first_s", "slice_max_s"),

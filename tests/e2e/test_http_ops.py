@@ -50,8 +50,9 @@ async def test_what_is_counted(door) -> None:
     await door.json("POST", "/v1/calls", json={**ASK, "can_extend": True})
     await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c2", "to": "nonsense"})
     await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c3", "switch": "made up by a caller"})
-    assert await sample(door, 'callctl_authorizations_total{refusal="",verdict="allowed"}') == 3
-    assert await sample(door, 'callctl_authorizations_total{refusal="invalid_number",verdict="refused"}') == 1
+    assert await sample(door, 'callctl_authorizations_total{blame="",refusal="",verdict="allowed"}') == 3
+    refused = 'callctl_authorizations_total{blame="customer",refusal="invalid_number",verdict="refused"}'
+    assert await sample(door, refused) == 1
     assert await sample(door, "callctl_decision_seconds_count") == 4
     assert await sample(door, 'callctl_active_calls{state="admitted",switch="http"}') == 1
     assert await sample(door, 'callctl_active_calls{state="admitted",switch="other"}') == 1

@@ -248,7 +248,6 @@ class World:
                 trunk=trunk,
                 can_extend=can_extend,
                 attended=switch is not None,
-                stated=stated,
                 fingerprint="as it was",
             )
 

@@ -48,7 +48,7 @@ class Contexts(msgspec.Struct, frozen=True):
 
 
 class AsteriskSwitch:
-    """Implements `ports.Switch` and `ports.SwitchLink`.
+    """Implements `ports.Switch`.
 
     `announcements`: the sound file for each announcement name of `causes.REFUSALS`; a refusal without one is told by
     its SIP status alone. `sounds`: the sound file that says that so many seconds are left; the nearest is played, and
@@ -89,7 +89,7 @@ class AsteriskSwitch:
         )
         self._link = AmiLink(host, port, username, secret, events, tls=tls, clock=clock, times=times)
 
-    # ---- ports.SwitchLink
+    # ---- its life
 
     async def run(self, report: Report, relinked: Callable[[], None]) -> None:
         """Keep the link until cancelled. `relinked`: it is up, and we know what channels there are."""

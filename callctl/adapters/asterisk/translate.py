@@ -199,7 +199,6 @@ class Translator:
             can_extend=True,
             attended=True,
             emergency=emergency,
-            stated=stated,
         )
         return (offered,)
 

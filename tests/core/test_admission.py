@@ -1,0 +1,61 @@
+"""Rules on prices hold for every band and tier that the grant can reach, and not beyond it (`rules.md`, Margin)."""
+
+import pytest
+
+from callctl.accounts import Chain
+from callctl.call.admission import propose
+from callctl.causes import Refusal
+from callctl.rating.margin import MarginRule, MaxCost
+from callctl.rating.price import Price, Tier
+from tests.core.calls import POLICY, START, account, facts, offered, price
+
+LATER_S = POLICY.longest_unattended_s
+"""The first second that a grant which cannot be extended does not reach."""
+
+
+def refusal_of(chain: Chain, sold: Price, bought: Price, *, can_extend: bool) -> Refusal | None:
+    looked_up = facts(chain=chain, prices=(sold,), buy=bought)
+    refused = propose(offered(attended=False, can_extend=can_extend), looked_up, START, POLICY).refused
+    return refused.refusal if refused is not None else None
+
+
+def stepped(first: int, then: int, from_s: int) -> Price:
+    return Price(0, 1, (Tier(0, first, 1), Tier(from_s, then, 1)))
+
+
+@pytest.mark.parametrize(
+    ("can_extend", "cheaper_from_s", "refusal"),
+    [
+        (False, LATER_S, None),
+        (False, LATER_S - 1, Refusal.MARGIN_TOO_LOW),
+        (True, LATER_S, Refusal.MARGIN_TOO_LOW),
+    ],
+)
+def test_a_margin_is_kept_as_far_as_the_grant_reaches(
+    can_extend: bool, cheaper_from_s: int, refusal: Refusal | None
+) -> None:
+    chain = (account(margin=MarginRule(min_per_minute=0)),)
+    sold = stepped(60_000, 1_000, cheaper_from_s)
+    assert refusal_of(chain, sold, price(30_000), can_extend=can_extend) is refusal
+
+
+@pytest.mark.parametrize(
+    ("can_extend", "dearer_from_s", "refusal"),
+    [
+        (False, LATER_S, None),
+        (False, LATER_S - 1, Refusal.COST_TOO_HIGH),
+        (True, LATER_S, Refusal.COST_TOO_HIGH),
+    ],
+)
+def test_the_purchase_price_is_bounded_as_far_as_the_grant_reaches(
+    can_extend: bool, dearer_from_s: int, refusal: Refusal | None
+) -> None:
+    chain = (account(max_cost=MaxCost(per_minute=3_000_000)),)
+    bought = stepped(30_000, 40_000, dearer_from_s)
+    assert refusal_of(chain, price(), bought, can_extend=can_extend) is refusal
+
+
+def test_a_grant_that_max_cost_shortens_reaches_no_further() -> None:
+    chain = (account(max_cost=MaxCost(per_minute=3_000_000, per_call=30_000)),)
+    assert refusal_of(chain, price(), stepped(30_000, 40_000, 60), can_extend=False) is None
+    assert refusal_of(chain, price(), stepped(30_000, 40_000, 58), can_extend=False) is Refusal.COST_TOO_HIGH

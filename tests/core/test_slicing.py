@@ -1,0 +1,41 @@
+"""Slices: a stretched one costs every payer the same, surcharges included, and a second more would not."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callctl.call.session import Level
+from callctl.prepaid import slicing
+from callctl.rating.price import Price, Tier
+
+micros = st.sampled_from((0, 1, 600, 6_000, 60_000, 1_234_567))
+increments = st.sampled_from((1, 6, 30, 60))
+
+
+@st.composite
+def levels(draw: st.DrawFn) -> Level:
+    price = Price(draw(micros), 1, (Tier(0, draw(micros), draw(increments)),), free_s=draw(st.sampled_from((0, 0, 20))))
+    return Level(
+        account="acme",
+        prepaid=True,
+        exempt=draw(st.booleans()),
+        currency="EUR",
+        plan="standard",
+        row="31",
+        destination="",
+        type="MOB",
+        traffic_class="MOB",
+        sell=price,
+        surcharge_call=draw(micros),
+        surcharge_minute=draw(micros),
+        overflow=draw(st.booleans()),
+    )
+
+
+@given(st.lists(levels(), min_size=1, max_size=3), st.integers(1, 200), st.integers(0, 200))
+def test_a_stretched_slice_costs_every_payer_the_same(payers: list[Level], seconds: int, more_s: int) -> None:
+    at_most_s = seconds + more_s
+    last_s = slicing.stretched(payers, seconds, at_most_s)
+    assert seconds <= last_s <= at_most_s
+    assert [slicing.cost(each, last_s) for each in payers] == [slicing.cost(each, seconds) for each in payers]
+    if last_s < at_most_s:
+        assert any(slicing.cost(each, last_s + 1) > slicing.cost(each, seconds) for each in payers)
