@@ -168,11 +168,6 @@ def _percentages_of_nothing(read: DeckImport, buy: Deck | None) -> Iterator[Deck
 
 def _answer(task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | None) -> RowsAnswer:
     shown: Margin | None = margin_shown(task.buy[-1].id, margin) if margin is not None else None
-    warnings = []
-    if not task.buy and any(row.percent is not None for row in read.rows):
-        warnings.append(
-            "percentages, and the plan has no buy_plan: only calls with a trunk's or a parent's have a price"
-        )
     return RowsAnswer(
         plan=task.own[-1].id,
         rows=len(read.rows),
@@ -189,8 +184,16 @@ def _answer(task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | N
         margin=shown,
         passed_over_lines=read.asides[:SHOWN_AT_MOST],
         passed_over_headings=read.ignored,
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(task, read)),
     )
+
+
+def _warnings(task: Task, read: DeckImport) -> Iterator[str]:
+    plan, buy = task.own[-1], task.buy[-1] if task.buy else None
+    if buy is None and any(row.percent is not None for row in read.rows):
+        yield "percentages, and the plan has no buy_plan: only calls with a trunk's or a parent's have a price"
+    if task.dry_run and buy is not None and buy.currency != plan.currency:
+        yield f"what is earned was not worked out: {buy.id} is in {buy.currency}"
 
 
 if __name__ == "__main__":
