@@ -256,12 +256,12 @@ async def test_a_dry_run_says_by_how_much_and_what_is_earned(door) -> None:
 
 
 async def test_a_purchase_in_another_currency_is_not_compared(door) -> None:
-    await door.json("PUT", "/v1/plans/wholesale", json={"currency": "USD"})
-    await door.json("PUT", "/v1/plans/wholesale/rows", data="prefix;per_minute\n31;$0,10\n", headers=CSV)
-    await door.json("PUT", "/v1/plans/shop", json={"buy_plan": "wholesale"})
+    await door.json("PUT", "/v1/plans/dollars", json={"currency": "USD"})
+    await door.json("PUT", "/v1/plans/dollars/rows", data="prefix;per_minute\n31;$0,10\n", headers=CSV)
+    await door.json("PUT", "/v1/plans/shop", json={"buy_plan": "dollars"})
     dry = await door.json("PUT", "/v1/plans/shop/rows?dry_run=true", data="prefix;per_minute\n31;0,01\n", headers=CSV)
     assert dry["margin"] is None
-    assert dry["warnings"] == ["what is earned was not worked out: wholesale is in USD"]
+    assert dry["warnings"] == ["what is earned was not worked out: dollars is in USD"]
 
 
 async def test_a_percentage_needs_a_purchase_where_the_plan_names_one(door) -> None:
