@@ -37,7 +37,10 @@ class HeardWarning(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a call ended, as its caller saw it. Times in microseconds of the switch's wall clock."""
+    """How a call ended, as its caller saw it. Times in microseconds of the switch's wall clock.
+
+    `ended_us`: of an answered call the end of its carrier leg, which is what is charged.
+    """
 
     sip: int
     """The final SIP status: 200, or why there was no answer."""

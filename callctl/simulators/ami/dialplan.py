@@ -253,10 +253,9 @@ class Dialplan:
         if first is callee:
             self._soft_hangup(caller, None)
         causes = {first: ending.q850, second: 16}
-        last_us = 0
-        for leg in (second, first) if exchange.faults.reorder_hangups else (first, second):
-            last_us = self._gone(leg, causes[leg], None)
-        call.was_ended(200, ending.q850, ending.by, last_us)
+        order = (second, first) if exchange.faults.reorder_hangups else (first, second)
+        ended_us = {leg: self._gone(leg, causes[leg], None) for leg in order}
+        call.was_ended(200, ending.q850, ending.by, ended_us[callee])
 
     def _limit_reached(self, caller: Channel) -> None:
         """The extension T of the dialplan."""
