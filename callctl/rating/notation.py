@@ -1,6 +1,6 @@
 """How people write numbers and dates, as plain decimals and ISO dates; what could be two things is refused.
 
-`1.234` is read as the other numbers of its sheet show, `01/02/2026` as its other dates show.
+`1,234` is read as the other numbers of its sheet show, `01/02/2026` as its other dates show.
 """
 
 import re
@@ -51,8 +51,13 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 def notation_of(numbers: Collection[str], dates: Collection[str]) -> Notation:
-    """What the numbers and dates of a sheet show: nothing where they do not agree."""
+    """What the numbers and dates of a sheet show: nothing where they do not agree.
+
+    Where no number has a comma, a point stands before decimals: that is how this system itself writes them.
+    """
     signs = {_sign_shown(_unmarked(text)[0]) for text in numbers} - {None}
+    if not signs and not any("," in text for text in numbers):
+        signs.add(DecimalSign.POINT)
     orders = {_order_shown(text) for text in dates if "." not in text} - {None}
     return Notation(signs.pop() if len(signs) == 1 else None, orders.pop() if len(orders) == 1 else None)
 

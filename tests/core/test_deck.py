@@ -142,8 +142,6 @@ def test_what_is_not_stated() -> None:
         ("connection_fee", "NaN", "connection_fee: 'NaN' is not a decimal number"),
         ("connection_fee", "1e3", "not a decimal number"),
         ("connection_fee", "1.234,50.1", "not a decimal number"),
-        ("connection_fee", "1.234", "'1.234' could be 1234 or 1.234: say whether"),
-        ("connection_fee", "1,234", "'1,234' could be 1234 or 1.234: say whether"),
         ("connection_fee", "0.05 USD", "USD is not the plan's currency, EUR"),
         ("connection_fee", "£1", "£ is not the plan's currency, EUR"),
         ("percent", "175 EUR", "EUR is not the plan's currency"),
