@@ -20,6 +20,7 @@ from callctl.rating.margin import MarginRule, MaxCost
 Owner = TypeVar("Owner")
 
 MAX_CHAIN = 16  # levels; a chain longer than this is refused as a configuration error
+_DIGITS = frozenset("0123456789")
 
 
 class Kind(StrEnum):
@@ -43,6 +44,37 @@ class Warnings(msgspec.Struct, frozen=True):
 
     seconds: tuple[int, ...] = ()
     to: WarnTo = WarnTo.CALLER
+
+
+class DepartmentMatch(msgspec.Struct, frozen=True):
+    """Which calls of a PBX: by its own number (`2xx`: x is any digit), a trunk, or a code dialled before the number."""
+
+    extension: str | None = None
+    trunk: str | None = None
+    prefix: str | None = None
+
+    def told_by(self, own: str, trunk: str | None, dialled: str) -> str:
+        """In words by what a call is told to be meant; empty where it is not."""
+        if self.extension is not None and _fits(self.extension, own):
+            return f"extension {own}"
+        if self.trunk is not None and self.trunk == trunk:
+            return f"trunk {trunk}"
+        if self.prefix is not None and dialled.startswith(self.prefix):
+            return f"prefix {self.prefix}"
+        return ""
+
+
+def _fits(pattern: str, number: str) -> bool:
+    if len(pattern) != len(number):
+        return False
+    return all(digit in _DIGITS if sign == "x" else digit == sign for sign, digit in zip(pattern, number, strict=True))
+
+
+class Department(msgspec.Struct, frozen=True):
+    """Calls of a PBX that another account pays for."""
+
+    match: DepartmentMatch
+    account: str
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -80,13 +112,24 @@ class Account(msgspec.Struct, frozen=True):
     expires_ms: int | None = None
     attributes: dict[str, str] = {}
     ids: dict[str, Any] | None = None
-    departments: tuple[dict[str, Any], ...] = ()
-    """`ids` and `departments` are kept, and this version does not act upon them; every trace says so."""
+    """It is kept, and this version does not act upon it; every trace says so."""
+    departments: tuple[Department, ...] = ()
 
     @property
     def unenforced(self) -> tuple[str, ...]:
         """What was agreed with this account and nobody watches yet."""
-        return tuple([key for key, stated in (("ids", self.ids), ("departments", self.departments)) if stated])
+        return ("ids",) if self.ids else ()
+
+    def department(
+        self, a_number: str, b_number: str, trunk: str | None, *, inbound: bool
+    ) -> tuple[Department, str] | None:
+        """The first of its departments that a call is of, and in words what tells so. Numbers as they came."""
+        own, dialled = (b_number, "") if inbound else (a_number, b_number)
+        for department in self.departments:
+            told_by = department.match.told_by(own.removeprefix("+"), trunk, dialled)
+            if told_by:
+                return department, told_by
+        return None
 
     @property
     def prepaid(self) -> bool:

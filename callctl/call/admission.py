@@ -52,7 +52,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
-    `caller` says which of account, trunk, address or number told the payer. `free`: nobody buys or sells this call
+    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays. `free`: nobody buys or sells this call
     (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
     """
 
@@ -68,6 +68,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     prices: tuple[LevelPrice, ...] = ()
     unpriced: NoRate | None = None
     free: bool = False
+    pbx: str = ""
 
     def above(self, account: str) -> str:
         """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
@@ -112,7 +113,7 @@ def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterator
             refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_EXPIRED
             yield Finding("account", account.id, refusal, "expired", above)
         elif not above:
-            yield Finding("account", facts.caller)
+            yield Finding("account", facts.caller, level=facts.above(facts.pbx))
 
 
 def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[Finding]:

@@ -11,14 +11,14 @@ from callctl.call.admission import Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
 from callctl.clock import Instant
+from callctl.control.payer import NO_RULES, find_payer
 from callctl.money import Rounding
-from callctl.numbering import DialRules, Number, caller, is_emergency, normalise
+from callctl.numbering import Number, caller, is_emergency, normalise
 from callctl.ports import Tariffs
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.price import Price, Tier, anchored
 from callctl.rating.tariff import Direction, TrafficClass
 
-_NO_RULES = DialRules()
 EXTENSION = re.compile(r"[0-9*#]{1,32}")
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 
@@ -26,63 +26,35 @@ _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
     """Everything `admission.propose` asks about. Never raises: what is not found is a fact too."""
     directory = tariffs.directory
-    account, trunk, told_by = _payer(offered, directory)
-    chain = directory.chain(account) if account is not None else ()
-    rules = chain[0].dial_rules if chain else _NO_RULES
-    number = normalise(offered.b_number, rules)
+    payer = find_payer(offered, directory)
+    trunk, rules, dialled = payer.trunk, payer.rules, payer.dialled
+    chain = directory.chain(payer.account) if payer.account is not None else ()
+    number = normalise(dialled, rules)
     outgoing = offered.direction is not Direction.INBOUND
-    emergency = outgoing and (offered.emergency or is_emergency(offered.b_number, rules))
+    emergency = outgoing and (offered.emergency or is_emergency(dialled, rules))
     minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
     if emergency:
         prices = _free(chain, directory, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
         prices = _prices(offered, chain, trunk, number, tariffs, now)
-    elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(offered.b_number):
+    elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, directory, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(
         chain=chain,
         trunk=trunk,
-        dialled=offered.b_number,
+        dialled=dialled,
         a_number=caller(offered.a_number, rules),
         b_number=number,
         emergency=emergency,
         trace_id=offered.call.trace_id,
-        caller=told_by,
+        caller=payer.told_by,
+        pbx=payer.pbx,
         days=tuple([_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
         free=isinstance(prices, tuple) and bool(prices) and prices[0].sell is _FREE,
     )
-
-
-def _payer(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | None, str]:
-    """The account that pays, its trunk, and in words what told them."""
-    if offered.account is not None:
-        trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
-        if trunk is not None and directory.root(trunk.account) != directory.root(offered.account):
-            trunk = None  # somebody else's: its channels are counted where its owner's are
-        return offered.account, trunk, f"account {offered.account}"
-    if offered.attended and offered.direction is Direction.INBOUND:  # a carrier's line has calls for many accounts
-        owner, told_by = _owner(offered, directory)
-        if owner is not None:
-            return owner, None, told_by
-    if offered.trunk is not None:
-        trunk = directory.trunks.get(offered.trunk)
-        return (trunk.account if trunk is not None else None), trunk, f"trunk {offered.trunk}"
-    if offered.source_ip is not None:
-        found = directory.by_ip(offered.source_ip)
-        if found is not None:
-            trunk = directory.trunks.get(found[1]) if found[1] is not None else None
-            return found[0], trunk, f"address {offered.source_ip}"
-    owner, told_by = _owner(offered, directory)
-    return owner, None, told_by
-
-
-def _owner(offered: Offered, directory: Directory) -> tuple[str | None, str]:
-    """Whose number it is that calls out or is called, and in words which one."""
-    number = offered.b_number if offered.direction is Direction.INBOUND else offered.a_number
-    return directory.by_number(caller(number, _NO_RULES)), f"number {number}"
 
 
 def _prices(
@@ -116,7 +88,7 @@ def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | 
         return None
     if session.attended and not trunk.is_on(session.call.switch):
         return None
-    number, deck = normalise(session.b_number, _NO_RULES), tariffs.deck(trunk.buy_plan, session.setup.wall_ms)
+    number, deck = normalise(session.b_number, NO_RULES), tariffs.deck(trunk.buy_plan, session.setup.wall_ms)
     if number is None or deck is None or deck.plan.currency != session.levels[-1].currency:
         return Purchase(trunk.buy_plan)
     found = price_levels([("", deck)], None, number, session.setup.wall_ms, Direction.OUTBOUND)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from callctl.accounts import Account, Directory, Group, Trunk
 from callctl.call.answer import decision
@@ -72,6 +73,7 @@ class Accounts:
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
         account = asked.becomes(Account, id=new_id(request.match_info["id"]))
         _refuse_foreign_ground(self._tariffs.directory, holder.account, account)
+        account = _with_hidden(self._tariffs.directory, holder.account, account)
         try:
             await self._definitions.put_account(account, dry_run=flag(request, "dry_run"))
         except CallConflict as exc:
@@ -188,10 +190,23 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
         seeing.writable_account(directory, viewer, account.id)
     if account.parent is None or not seeing.may_see(directory, viewer, account.parent):
         raise HttpError(403, "forbidden", f"parent must be {viewer} or an account below it", "parent")
+    for department in account.departments:
+        if department.account != account.id and not seeing.may_see(directory, viewer, department.account):
+            raise HttpError(403, "forbidden", f"a department must be {viewer} or an account below it", "departments")
 
 
-def _shown(account: Account, viewer: str | None) -> dict[str, Any]:
-    shown = schemas.AccountBody.of(account).shown()
+def _with_hidden(directory: Directory, viewer: str | None, account: Account) -> Account:
+    """What was agreed with accounts that the viewer does not see is not the viewer's to change."""
+    before = directory.accounts.get(account.id)
+    if viewer is None or before is None:
+        return account
+    departments = [each for each in before.departments if not seeing.may_see(directory, viewer, each.account)]
+    return replace(account, departments=(*departments, *account.departments))
+
+
+def _shown(directory: Directory, account: Account, viewer: str | None) -> dict[str, Any]:
+    departments = [each for each in account.departments if seeing.may_see(directory, viewer, each.account)]
+    shown = schemas.AccountBody.of(replace(account, departments=tuple(departments))).shown()
     if account.id != viewer:
         return shown
     return {key: value for key, value in shown.items() if key not in _SELLERS_OWN}
@@ -201,7 +216,7 @@ def _with_balance(directory: Directory, account: Account, balance: Balance, view
     above = directory.chain(account.parent) if account.parent is not None else ()
     return {
         "id": account.id,
-        **_shown(account, viewer),
+        **_shown(directory, account, viewer),
         "effective_plan": directory.plan_of((account, *above)),
         "balance": format_amount(balance.balance),
         "held": format_amount(balance.held),

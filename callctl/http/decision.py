@@ -290,16 +290,20 @@ def _refuse_other_payers(directory: Directory, viewer: str, asked: Authorize) ->
     by_ip = directory.by_ip(asked.source_ip) if asked.source_ip is not None else None
     payers = []
     if asked.account is not None:
-        payers.append(("account", asked.account))
+        payers.append(("account", asked.account, asked.trunk))
     if asked.trunk is not None:
-        payers.append(("trunk", trunk.account if trunk is not None else ""))
+        payers.append(("trunk", trunk.account if trunk is not None else "", asked.trunk))
     if asked.source_ip is not None:
-        payers.append(("source_ip", by_ip[0] if by_ip is not None else ""))
+        payers.append(("source_ip", *(by_ip if by_ip is not None else ("", None))))
     if not payers:
         raise bad_request("with this token, account, trunk or source_ip is required", "account")
-    for field, account in payers:
-        if not seeing.may_see(directory, viewer, account):
-            raise not_found(field)
+    for field, told, line in payers:
+        account = directory.accounts.get(told)
+        inbound = asked.direction is Direction.INBOUND
+        found = account.department(asked.a_number, asked.b_number, line, inbound=inbound) if account else None
+        for each in (told, found[0].account if found is not None else told):
+            if not seeing.may_see(directory, viewer, each):
+                raise not_found(field)
 
 
 def _report(decoder: "msgspec.json.Decoder[Report]", request: Asked) -> Report:

@@ -97,9 +97,9 @@ class LicenceBody(Body):
 class DepartmentMatchBody(Body):
     """Which calls a department pays for: by the caller's extension (`2xx`), a trunk, or a dialled prefix."""
 
-    extension: Text | None = None
+    extension: Annotated[str, Field(pattern=r"^[0-9x*#]{1,32}$")] | None = None
     trunk: Id | None = None
-    prefix: Text | None = None
+    prefix: Annotated[str, Field(pattern=r"^[0-9*#]{1,16}$")] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -46,6 +46,7 @@ BEARERS = {
     "middle": Holder("middle", EVERY_SCOPE, "middle"),
     "shop": Holder("shop", EVERY_SCOPE, "shop"),
     "acme": Holder("acme", EVERY_SCOPE, "acme"),
+    "sales": Holder("sales", EVERY_SCOPE, "sales"),
 }
 NL_MOB = "+31612345678"
 

@@ -1,0 +1,85 @@
+"""Who pays for an offered call, told by its account, trunk, address or number; and what was really dialled."""
+
+import msgspec
+
+from callctl.accounts import Account, Directory, Trunk
+from callctl.call.events import Offered
+from callctl.numbering import DialRules, caller, is_emergency
+from callctl.rating.tariff import Direction
+
+NO_RULES = DialRules()
+
+
+class Payer(msgspec.Struct, frozen=True, gc=False):
+    """The account that pays, the trunk whose channels the call takes, and in words what told them.
+
+    `rules`: by which its numbers are read. `dialled`: without a department's code. `pbx`: the account that was told,
+    where it is a department of it that pays.
+    """
+
+    account: str | None
+    trunk: Trunk | None
+    told_by: str
+    rules: DialRules
+    dialled: str
+    pbx: str = ""
+
+
+def find_payer(offered: Offered, directory: Directory) -> Payer:
+    """The account that the call is told by, or its department that the call is of."""
+    account, trunk, told_by = _told(offered, directory)
+    found = directory.accounts.get(account) if account is not None else None
+    if found is not None and found.departments:
+        return _department(offered, found, trunk, told_by, directory)
+    return Payer(account, trunk, told_by, NO_RULES if found is None else found.dial_rules, offered.b_number)
+
+
+def _department(offered: Offered, pbx: Account, trunk: Trunk | None, told_by: str, directory: Directory) -> Payer:
+    """Numbers are read by the rules of the PBX, whoever pays. In front of an emergency number no code is looked for."""
+    dialled, inbound = offered.b_number, offered.direction is Direction.INBOUND
+    line = trunk.id if trunk is not None else offered.trunk
+    found = pbx.department(offered.a_number, dialled, line, inbound=inbound)
+    if found is None:
+        return Payer(pbx.id, trunk, told_by, pbx.dial_rules, dialled)
+    department, told_by = found
+    code = department.match.prefix
+    if code is not None and not is_emergency(dialled, pbx.dial_rules):
+        dialled = dialled.removeprefix(code)
+    told_by = f"{told_by} of {pbx.id}: {department.account}"
+    return Payer(
+        department.account, _beside(trunk, department.account, directory), told_by, pbx.dial_rules, dialled, pbx.id
+    )
+
+
+def _beside(trunk: Trunk | None, account: str, directory: Directory) -> Trunk | None:
+    """The trunk, unless it is somebody else's: its channels are counted where its owner's are."""
+    if trunk is None or directory.root(trunk.account) != directory.root(account):
+        return None
+    return trunk
+
+
+def _told(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | None, str]:
+    """The account that the call is told by, its trunk, and in words what told them."""
+    if offered.account is not None:
+        trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
+        return offered.account, _beside(trunk, offered.account, directory), f"account {offered.account}"
+    if offered.attended and offered.direction is Direction.INBOUND:  # a carrier's line has calls for many accounts
+        owner, told_by = _owner(offered, directory)
+        if owner is not None:
+            return owner, None, told_by
+    if offered.trunk is not None:
+        trunk = directory.trunks.get(offered.trunk)
+        return (trunk.account if trunk is not None else None), trunk, f"trunk {offered.trunk}"
+    if offered.source_ip is not None:
+        found = directory.by_ip(offered.source_ip)
+        if found is not None:
+            trunk = directory.trunks.get(found[1]) if found[1] is not None else None
+            return found[0], trunk, f"address {offered.source_ip}"
+    owner, told_by = _owner(offered, directory)
+    return owner, None, told_by
+
+
+def _owner(offered: Offered, directory: Directory) -> tuple[str | None, str]:
+    """Whose number it is that calls out or is called, and in words which one."""
+    number = offered.b_number if offered.direction is Direction.INBOUND else offered.a_number
+    return directory.by_number(caller(number, NO_RULES)), f"number {number}"
