@@ -151,17 +151,25 @@ class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.limit is not None and self.in_use >= self.limit
 
 
+Left = tuple[tuple[int, ...], ...]
+"""What is left in each source, level by level."""
+
+
 class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The take went through. `available[i]`: what level i has left after it, None where nothing limits it."""
+    """The take went through. `available[i]`: what level i has left after it, None where nothing limits it.
+
+    `left[i]`: what each source of level i has left after it; empty where no level draws upon any.
+    """
 
     call: CallKey
     available: tuple[int | None, ...]
     overflow: tuple[bool, ...] = ()
     uses: tuple[SlotUse, ...] = ()
+    left: Left = ()
 
 
 class TakeRefused(msgspec.Struct, frozen=True, gc=False):
-    """Nothing was taken. `uses`: every counter; `available`: every level's money before the take."""
+    """Nothing was taken. `uses`: every counter; `available` and `left`: as in `Taken`, before the take."""
 
     call: CallKey
     available: tuple[int | None, ...]
@@ -169,13 +177,15 @@ class TakeRefused(msgspec.Struct, frozen=True, gc=False):
     uses: tuple[SlotUse, ...]
     rate_exceeded: str | None = None
     """The first of `Take.rates` that is used up."""
+    left: Left = ()
 
 
 class Extended(msgspec.Struct, frozen=True, gc=False):
-    """More was held. `available` as in `Taken`."""
+    """More was held. `available` and `left` as in `Taken`."""
 
     call: CallKey
     available: tuple[int | None, ...]
+    left: Left = ()
 
 
 class ExtendRefused(msgspec.Struct, frozen=True, gc=False):
@@ -183,6 +193,7 @@ class ExtendRefused(msgspec.Struct, frozen=True, gc=False):
 
     call: CallKey
     available: tuple[int | None, ...]
+    left: Left = ()
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from callctl.call.events import CallKey, ReleasedBy, Taken
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
+from callctl.rating.bundles import Sources
 from callctl.rating.charge import Price
 from callctl.rating.tariff import Direction
 
@@ -49,6 +50,7 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     surcharge_minute: int = 0
     overflow: bool = False
     held: int = 0
+    sources: Sources = ()  # what it draws upon before money
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):

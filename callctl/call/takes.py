@@ -9,6 +9,14 @@ from callctl.call.session import Session
 from callctl.limits.concurrency import Slot
 
 
+class Draw(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How much is held of a source (`rating.bundles`): seconds or micro-units."""
+
+    source: str
+    allowance: int
+    amount: int
+
+
 class TakeLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One account's share of a take. `hold` micro-units are held; with overflow `hold_overflow` instead."""
 
@@ -16,6 +24,7 @@ class TakeLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     slots: tuple[Slot, ...]
     hold: int
     hold_overflow: int
+    draws: tuple[Draw, ...] = ()
 
 
 class Take(msgspec.Struct, frozen=True, gc=False):
@@ -43,20 +52,26 @@ class Extension(msgspec.Struct, frozen=True, gc=False):
 
     Of `session` the store keeps what changes while a call runs; what the levels hold it knows itself.
     `more[i]` micro-units for level i, judged together: all fit, or nothing is held. `force`: held without any limit.
+    `draws[i]`: how much more of each source that level i draws upon; empty where no level does.
     """
 
     session: Session
     more: tuple[int, ...]
     lease_until_ms: int
     force: bool = False
+    draws: tuple[tuple[int, ...], ...] = ()
 
 
 class Post(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One ledger movement of a settlement: `amount` micro-units leave the account (negative: come back)."""
+    """One ledger movement of a settlement: `amount` micro-units leave the account (negative: come back).
+
+    `used`: (source, how much leaves it), beside the money.
+    """
 
     account: str
     kind: str  # post | estimate | correction
     amount: int
+    used: tuple[tuple[str, int], ...] = ()
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -86,6 +86,33 @@ class Band(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defaults
     weight: int = 0
 
 
+class Chosen(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True):
+    """Which calls a bundle or block is for: empty terms take any. `types`: of the matched row, as in a CDR."""
+
+    prefixes: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    direction: Direction = Direction.OUTBOUND
+
+    def takes(self, digits: str, type: str, direction: Direction) -> bool:
+        return (
+            direction is self.direction
+            and (not self.prefixes or digits.startswith(self.prefixes))
+            and (not self.types or type in self.types)
+        )
+
+
+class Bundle(Chosen, frozen=True, cache_hash=True, kw_only=True):
+    """Free seconds of every local month of each account that the plan charges.
+
+    `rollover`: what is left of a month lives through the next, and is used first. `since_ms`: when the plan got it.
+    """
+
+    name: str
+    seconds: int
+    rollover: bool = False
+    since_ms: int | None = None
+
+
 class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """A tariff plan: what holds for all its rows.
 
@@ -111,6 +138,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     effective_ms: int | None = None
     extends: str | None = None
     preset: Preset | None = None
+    bundles: tuple[Bundle, ...] = ()
 
 
 class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=True):

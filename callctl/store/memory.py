@@ -5,22 +5,31 @@ Every method runs without a pause, so that each is atomic. Nothing is ever forgo
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from operator import sub
 
 import msgspec
 from msgspec.structs import replace
 
-from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.events import CallKey, Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
 from callctl.call.running import admitted
 from callctl.call.session import Session, State
 from callctl.call.subscription import Booked, Booking
-from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.call.takes import Balance, Draw, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
+from callctl.rating.bundles import Source
 from callctl.store import records
 from callctl.store.feeds_memory import Outbox
 from callctl.store.moving import CLOSED
+
+
+class _Stock(msgspec.Struct):
+    """A source: what was bought less what was used, and what running calls hold."""
+
+    balance: int = 0
+    held: int = 0
 
 
 class _Account(msgspec.Struct):
@@ -31,6 +40,11 @@ class _Account(msgspec.Struct):
     floor: int | None = 0
     in_use: Counter[str] = msgspec.field(default_factory=Counter)
     ledger: list[LedgerEntry] = msgspec.field(default_factory=list)
+    stocks: defaultdict[str, _Stock] = msgspec.field(default_factory=lambda: defaultdict(_Stock))
+
+    def left(self, sources: Iterable[Source | Draw]) -> tuple[int, ...]:
+        """What is left of each source."""
+        return tuple([_left(self.stocks[_name(source)], source.allowance) for source in sources])
 
     @property
     def available(self) -> int | None:
@@ -83,21 +97,27 @@ class MemoryStore:
         seen = tuple(over), tuple(use for at_level in [*uses, trunk_uses] for use in at_level)
         full = any(use.full for use in seen[1])
         poor = not all(account.affords(hold) for account, hold in zip(accounts, holds, strict=True))
-        if not take.force and (full or poor or exceeded is not None):
-            return TakeRefused(session.call, tuple(available), *seen, exceeded)
+        draws = [[draw.amount for draw in level.draws] for level in take.levels]
+        left = [account.left(level.draws) for account, level in zip(accounts, take.levels, strict=True)]
+        covered = all(map(_covers, left, draws))
+        if not covered or (not take.force and (full or poor or exceeded is not None)):
+            return TakeRefused(session.call, tuple(available), *seen, exceeded, _any(left))
 
         after = tuple(None if a is None else a - hold for a, hold in zip(available, holds, strict=True))
-        taken = Taken(session.call, after, *seen)
+        left = [tuple(map(sub, *each)) for each in zip(left, draws, strict=True)]
+        taken = Taken(session.call, after, *seen, _any(left))
         if not take.probe and not take.dry:
             slots = [(trunk, [slot.name for slot in take.trunk_slots])]
             for account, level, hold in zip(accounts, take.levels, holds, strict=True):
                 account.held += hold
+                for draw in level.draws:
+                    account.stocks[draw.source].held += draw.amount
                 slots.append((account.in_use, [slot.name for slot in level.slots]))
             for in_use, names in slots:
                 in_use.update(names)
             if not session.first_granted_s:  # who asks again is told what was told first
                 session = replace(admitted(session, taken), version=session.version)
-            session = _holding(session, holds, over)
+            session = _holding(session, holds, over, draws)
             self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots)
         return taken
 
@@ -121,17 +141,27 @@ class MemoryStore:
             return Existing(known.session)
 
         accounts = [self._accounts[session.root, level.account] for level in known.session.levels]
+        levels, draws = known.session.levels, extension.draws or [()] * len(accounts)
         rich = all(account.affords(amount) for account, amount in zip(accounts, more, strict=True))
-        if not rich and not extension.force:
-            return ExtendRefused(session.call, tuple(account.available for account in accounts))
-        held = [level.held + amount for level, amount in zip(known.session.levels, more, strict=True)]
-        for account, amount in zip(accounts, more, strict=True):
+        left = [account.left(level.sources) for account, level in zip(accounts, levels, strict=True)]
+        covered = all(map(_covers, left, draws))
+        if not covered or (not rich and not extension.force):
+            return ExtendRefused(session.call, tuple(account.available for account in accounts), _any(left))
+        held = [level.held + amount for level, amount in zip(levels, more, strict=True)]
+        for account, level, amount, each_more in zip(accounts, levels, more, draws, strict=True):
             account.held += amount
+            for source, seconds in zip(level.sources, each_more, strict=True):
+                account.stocks[source.id].held += seconds
+        drawn = [
+            [source.held + amount for source, amount in zip(level.sources, each_more, strict=True)]
+            for level, each_more in zip(levels, draws, strict=True)
+        ]
         known.session = _holding(
-            records.carried_on(known.session, session), held, [level.overflow for level in known.session.levels]
+            records.carried_on(known.session, session), held, [level.overflow for level in levels], drawn
         )
         known.lease_until_ms = extension.lease_until_ms
-        return Extended(session.call, tuple(account.available for account in accounts))
+        left = [account.left(level.sources) for account, level in zip(accounts, levels, strict=True)]
+        return Extended(session.call, tuple(account.available for account in accounts), _any(left))
 
     async def settle(self, settlement: Settlement) -> Existing | None:
         session, root = settlement.session, settlement.session.root
@@ -148,10 +178,15 @@ class MemoryStore:
                     in_use.subtract(names)
                 for level in known.session.levels:
                     self._accounts[root, level.account].held -= level.held
+                    for source in level.sources:
+                        self._accounts[root, level.account].stocks[source.id].held -= source.held
 
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             at_ms, call = records.posted_ms(session), str(session.call)
-            _move(self._accounts[root, post.account], id, post.kind, -post.amount, at_ms, call=call)
+            account = self._accounts[root, post.account]
+            _move(account, id, post.kind, -post.amount, at_ms, call=call)
+            for name, used in post.used:
+                account.stocks[name].balance -= used
         for record in settlement.records:
             self.outbox[root].add(record, records.posted_ms(session))
         self._calls[session.trace_id] = _Call(replace(session, version=session.version + 1), live=False)
@@ -230,14 +265,32 @@ def _uses(depth: int, slots: Sequence[Slot], in_use: Counter[str]) -> list[SlotU
     return [SlotUse(depth, slot.name, in_use[slot.name], slot.limit, slot.hard_limit) for slot in slots]
 
 
-def _holding(session: Session, holds: Sequence[int], overflow: Sequence[bool]) -> Session:
+def _name(source: Source | Draw) -> str:
+    return source.id if isinstance(source, Source) else source.source
+
+
+def _left(stock: _Stock, allowance: int) -> int:
+    return stock.balance - stock.held + allowance
+
+
+def _covers(left: Sequence[int], more: Sequence[int]) -> bool:
+    return all(amount <= 0 or amount <= there for there, amount in zip(left, more, strict=True))
+
+
+def _any(left: Sequence[tuple[int, ...]]) -> Left:
+    return tuple(left) if any(left) else ()
+
+
+def _holding(
+    session: Session, holds: Sequence[int], overflow: Sequence[bool], draws: Sequence[Sequence[int]]
+) -> Session:
     """The session as it is remembered: one version on, with what it holds."""
-    levels = zip(session.levels, holds, overflow, strict=True)
-    return replace(
-        session,
-        version=session.version + 1,
-        levels=tuple(replace(level, held=held, overflow=over) for level, held, over in levels),
-    )
+    levels = []
+    for level, held, over, drawn in zip(session.levels, holds, overflow, draws, strict=True):
+        pairs = zip(level.sources, drawn, strict=True)
+        sources = tuple(replace(source, held=amount, left=0) for source, amount in pairs)
+        levels.append(replace(level, held=held, overflow=over, sources=sources))
+    return replace(session, version=session.version + 1, levels=tuple(levels))
 
 
 def _move(

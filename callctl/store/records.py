@@ -12,11 +12,12 @@ from operator import attrgetter
 import msgspec
 from msgspec.structs import replace
 
-from callctl.call.events import CallKey, Extended, ExtendRefused, SlotUse, Taken, TakeRefused
+from callctl.call.events import Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
 from callctl.call.running import admitted
 from callctl.call.session import Session
-from callctl.call.takes import Balance, LedgerEntry, Settlement, Take, TopUp
+from callctl.call.takes import Balance, Extension, LedgerEntry, Post, Settlement, Take, TakeLevel, TopUp
 from callctl.limits.concurrency import Slot
+from callctl.rating.bundles import Sources
 from callctl.store import keys
 
 _session = msgspec.msgpack.Decoder(Session)
@@ -62,17 +63,33 @@ def decode_record(record: bytes, running: bytes | None = None) -> Session:
     if running is not None:
         first, _, taken, body = _parts(running)
         session = carried_on(session, _running.decode(body))
-    held = [(int(words[1]), words[2] == b"1") for words in taken if words[1] != b"-"]
-    levels = [replace(lv, held=h, overflow=o) for lv, (h, o) in zip(session.levels, held, strict=False)]
+    levels = [
+        replace(level, held=int(words[1]), overflow=words[2] == b"1", sources=_drawn(level.sources, words))
+        for level, words in zip(session.levels, (words for words in taken if words[1] != b"-"), strict=False)
+    ]
     version = int(first.split(b" ", 1)[0])
     return replace(session, version=version, levels=(*levels, *session.levels[len(levels) :]))
+
+
+def _drawn(sources: Sources, words: Sequence[bytes]) -> Sources:
+    """What the call has of each source. What is left besides nobody knows before the store is asked again."""
+    if not sources:
+        return ()
+    drawn = words[3].partition(b"|")[2].split()[2::3]
+    return tuple([replace(source, held=int(held), left=0) for source, held in zip(sources, drawn, strict=True)])
 
 
 def _parts(record: bytes) -> tuple[bytes, bytes, list[list[bytes]], bytes]:
     """First line, answer, the words of what is taken where, and what is in msgpack."""
     head, _, body = record.partition(b"\n\n")
     first, answer, *lines = head.split(b"\n")
-    return first, answer, [line.split(b" ", 3) for line in lines], body
+    return first, answer, [_words(line) for line in lines], body
+
+
+def _words(line: bytes) -> list[bytes]:
+    """Hash, held, overflow, and the rest: counters, and behind "|" sources."""
+    hash, held, rest = line.split(b" ", 2)
+    return [hash, held, rest[:1], rest[1:]]
 
 
 def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[bytes]]) -> Taken:
@@ -82,7 +99,8 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
     overflow: list[bool] = []
     uses: list[SlotUse] = []
     trunk_uses: list[SlotUse] = []
-    for _, held, _, *names in taken:
+    left: list[tuple[int, ...]] = []
+    for _, held, _, rest in taken:
         if held == b"-":
             depth, slots, seen = len(session.levels), session.trunk_slots, trunk_uses
         else:
@@ -90,10 +108,13 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
             available.append(_micros(next(words)))
             overflow.append(next(words) == b"1")
         limits = {keys.word(slot.name).encode(): slot for slot in slots}
-        for name in b" ".join(names).split():
+        names, _, sources = rest.partition(b"|")
+        for name in names.split():
             slot = limits.get(name, Slot(keys.name(name.decode())))
             seen.append(SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit))
-    return Taken(session.call, tuple(available), tuple(overflow), tuple(uses + trunk_uses))
+        if held != b"-":
+            left.append(_left(len(sources.split()) // 3, words))
+    return Taken(session.call, tuple(available), tuple(overflow), tuple(uses + trunk_uses), _any(left))
 
 
 @lru_cache(maxsize=8_192)
@@ -111,24 +132,63 @@ def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
     taken = next(words) == b"T"
     rate = int(next(words))
     trunk_uses = _uses(len(take.levels), take.trunk_slots, words)
-    available, overflow, uses = [], [], []
+    available, overflow, uses, left = [], [], [], []
     for depth, level in enumerate(take.levels):
         available.append(_micros(next(words)))
         overflow.append(next(words) == b"1")
         uses += _uses(depth, level.slots, words)
+        left.append(_left(len(level.draws), words))
     seen = tuple(available), tuple(overflow), tuple(uses + trunk_uses)
     if taken:
-        return Taken(take.session.call, *seen)
-    return TakeRefused(take.session.call, *seen, take.rates[rate - 1][0] if rate else None)
+        return Taken(take.session.call, *seen, _any(left))
+    return TakeRefused(take.session.call, *seen, take.rates[rate - 1][0] if rate else None, _any(left))
 
 
 def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[SlotUse]:
     return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
 
 
-def decode_extension(call: CallKey, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
-    available = tuple([_micros(word) for word in words])
-    return Extended(call, available) if verdict == b"E" else ExtendRefused(call, available)
+def decode_extension(extension: Extension, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
+    call = extension.session.call
+    left: Left = ()
+    if not extension.draws:
+        available = tuple([_micros(word) for word in words])
+    else:
+        rest = iter(words)
+        seen = [(_micros(next(rest)), _left(len(draws), rest)) for draws in extension.draws]
+        available, left = tuple([money for money, _ in seen]), tuple([each for _, each in seen])
+    return Extended(call, available, left) if verdict == b"E" else ExtendRefused(call, available, left)
+
+
+def _left(sources: int, words: Iterator[bytes]) -> tuple[int, ...]:
+    return tuple([int(next(words)) for _ in range(sources)]) if sources else ()
+
+
+def _any(left: Sequence[tuple[int, ...]]) -> Left:
+    return tuple(left) if any(left) else ()
+
+
+def hold(level: TakeLevel) -> str | int:
+    """What is held at a level, as admit.lua is told: of money, and of each source."""
+    if not level.draws:
+        return level.hold
+    drawn = " ".join(f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws)
+    return f"{level.hold}|{drawn}"
+
+
+def more(extension: Extension) -> Sequence[str | int]:
+    """How much more is held at each level, as extend.lua is told."""
+    if not extension.draws:
+        return extension.more
+    asked = zip(extension.more, extension.draws, strict=True)
+    return [f"{money}|{' '.join(map(str, draws))}" if draws else money for money, draws in asked]
+
+
+def kind(post: Post) -> str:
+    """What a post is, as settle.lua is told, and what it uses of which source."""
+    if not post.used:
+        return post.kind
+    return f"{post.kind}|{' '.join(f'{keys.word(source)} {amount}' for source, amount in post.used)}"
 
 
 def _micros(word: bytes) -> int | None:

@@ -76,7 +76,7 @@ class RedisStore(RedisCharging):
         else:
             arguments.append(len(hashes))
         for level in take.levels:
-            arguments += (level.hold, level.hold_overflow, *records.counters(level.slots))
+            arguments += (records.hold(level), level.hold_overflow, *records.counters(level.slots))
         arguments += (len(take.rates), *(per_second for _, per_second in take.rates))
         second = take.now_ms // 1000
         attempts = [keys.attempts(root, name, second) for name, _ in take.rates]
@@ -139,7 +139,7 @@ class RedisStore(RedisCharging):
         ]
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             hashes += (keys.account(root, post.account), keys.ledger(root, post.account))
-            arguments += (id, post.kind, -post.amount)
+            arguments += (id, records.kind(post), -post.amount)
         arguments.append(len(settlement.records))
         for record in settlement.records:
             arguments += (record.account, record.payload)
@@ -272,7 +272,7 @@ class RedisStore(RedisCharging):
 
 def _share(extension: Extension) -> tuple[Sequence[str], Sequence[Argument]]:
     """Keys and arguments of one call in extend.lua."""
-    session, more = extension.session, extension.more
+    session, more = extension.session, records.more(extension)
     root, trace_id, changes = session.root, session.trace_id, records.encode_changes(session)
     force, lease_ms = 1 if extension.force else 0, extension.lease_until_ms
     arguments: list[Argument] = [session.version, force, lease_ms, trace_id, changes, len(more), *more]
@@ -288,7 +288,7 @@ def _extended(extension: Extension, answer: Any) -> Extended | ExtendRefused | E
         raise UnknownCall(str(extension.session.call))
     if verdict == b"X":
         raise Rejected(answer[2:].decode("utf-8", "replace"))
-    return records.decode_extension(extension.session.call, verdict, words)
+    return records.decode_extension(extension, verdict, words)
 
 
 def _understood(remembered: Remembered) -> Session | None:

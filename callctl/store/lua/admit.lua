@@ -2,13 +2,15 @@
 --
 -- KEYS  record, live, the hash of the trunk if there is one, of each level, one counter per rate
 -- ARGV  nonce, version of the record to write, mode (take | probe | dry), force (0 | 1: no limits), lease (ms),
---       trace id, session, number of hashes, per hash: hold ("-": a trunk), hold with overflow, number of counters,
+--       trace id, session, number of hashes, per hash: hold ("-": a trunk; more than money: "|" and a line's sources
+--                                             behind it), hold with overflow, number of counters,
 --                                             per counter: name, limit, hard limit (both "" where there is none),
 --       number of rates, per rate: attempts per second
 -- Answer  what is remembered of a call that is known already, else words:
 --         T (taken) or R (refused), the first rate that is used up (0: none),
 --         per hash: what is available (T: after, R: before; "-": unlimited), overflow (0 | 1),
 --                   in use per counter, this call not counted. A trunk has the last only.
+--                   Then what is left of each source (T: after, R: before). No force takes more than that.
 
 local nonce, version, mode, force, lease, trace_id, session = unpack(ARGV, 1, 7)
 local known = parse(redis.call('GET', KEYS[1]))
@@ -17,11 +19,13 @@ if known and known.state ~= 'refused' then
 end
 
 local fits = true
-local words, levels, writes, taken = {}, {}, {}, {}
+local words, levels, writes, taken, draws = {}, {}, {}, {}, {}
+local covered = true
 local at = 9
 local over = false
 for hash = 1, tonumber(ARGV[8]) do
-  local key, hold, hold_overflow, counters = KEYS[hash + 2], ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local key, hold_overflow, counters = KEYS[hash + 2], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local hold, sources = parted(ARGV[at])
   local ask, write, names = {'HMGET', key, 'bal', 'held', 'floor'}, {'HSET', key}, ''
   for n = 1, counters do
     ask[n + 5] = ARGV[at + 3 * n]
@@ -50,8 +54,13 @@ for hash = 1, tonumber(ARGV[8]) do
     over = false  -- the overflow of a trunk stays set until here: its account is the first level
   end
   for n = 1, counters do words[#words + 1] = in_use[n] end
+  for _, source in ipairs(look(key, sources)) do
+    if source.held > source.left and source.held > 0 then covered = false end
+    draws[#draws + 1] = {hash = key, word = #words + 1, source = source}
+    words[#words + 1] = '-'
+  end
   if #write > 2 then writes[#writes + 1] = write end
-  taken[hash] = line(key, hold, overflow, names)
+  taken[hash] = line(key, hold, overflow, names, sources)
   at = at + 3 + 3 * counters
 end
 
@@ -67,13 +76,17 @@ for rate = 1, tonumber(ARGV[at]) do
   if attempts > tonumber(ARGV[at + rate]) and exceeded == 0 then exceeded = rate end
 end
 
-local goes = force == '1' or (fits and exceeded == 0)
+local goes = covered and (force == '1' or (fits and exceeded == 0))
 for _, level in ipairs(levels) do
   if level.left then words[level.word] = digits(goes and level.left - level.hold or level.left) end
+end
+for _, draw in ipairs(draws) do
+  words[draw.word] = digits(goes and draw.source.left - draw.source.held or draw.source.left)
 end
 local answer = (goes and 'T 0 ' or 'R ' .. digits(exceeded) .. ' ') .. table.concat(words, ' ')
 if goes and mode == 'take' then
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
+  for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.source.held) end
   redis.call('SET', KEYS[1], record(version, nonce, 'live', answer, table.concat(taken), session))
   redis.call('DEL', running(KEYS[1]))  -- of a call whose record was lost
   redis.call('ZADD', KEYS[2], lease, trace_id)

@@ -3,9 +3,9 @@
 --
 -- KEYS  per call: record, live
 -- ARGV  nonce, then per call: version that the caller saw, force (0 | 1: no limits), lease (ms), trace id, what changes
---       of its session, number of levels, per level: how much more is held
+--       of its session, number of levels, per level: how much more is held; behind "|" the same of each of its sources
 -- Answer  per call: U when there is no such call; what is remembered when it is not what the caller saw; else words:
---         E (extended) or N (not), available per level (E: after, N: before; "-": unlimited),
+--         E (extended) or N (not), per level: available (E: after, N: before; "-": unlimited), left of each source,
 --         or X and what went wrong
 
 local function extend(call, at)
@@ -16,26 +16,40 @@ local function extend(call, at)
   if known.nonce == nonce then return known.answer end
   if known.version ~= version or known.state ~= 'live' then return remembered(record_key) or 'U' end
 
-  local fits, level = true, 0
-  local before, after, writes, taken = {}, {}, {}, {}
-  for hash, held, overflow, counters in lines(known) do
+  local fits, covered, level = true, true, 0
+  local before, after, writes, taken, draws = {}, {}, {}, {}, {}
+  for hash, held, overflow, counters, sources in lines(known) do
     if held ~= '-' then
       level = level + 1
-      local more = tonumber(ARGV[at + 5 + level])
+      local money, each_more = parted(ARGV[at + 5 + level])
+      local more = tonumber(money)
       local seen = redis.call('HMGET', hash, 'bal', 'held', 'floor')
       local left = available(unpack(seen, 1, 3))
       if left and more > 0 and left < more then fits = false end
-      before[level] = left and digits(left) or '-'
-      after[level] = left and digits(left - more) or '-'
+      before[#before + 1] = left and digits(left) or '-'
+      after[#after + 1] = left and digits(left - more) or '-'
       if more ~= 0 then writes[#writes + 1] = {hash, digits((tonumber(seen[2]) or 0) + more)} end
       held = digits(tonumber(held) + more)
+      if sources ~= '' then
+        local next_more, kept = string.gmatch(each_more, '%S+'), {}
+        for _, source in ipairs(look(hash, sources)) do
+          local amount = tonumber(next_more() or '0')
+          if amount > 0 and amount > source.left then covered = false end
+          before[#before + 1] = digits(source.left)
+          after[#after + 1] = digits(source.left - amount)
+          draws[#draws + 1] = {hash = hash, source = source, more = amount}
+          kept[#kept + 1] = source.name .. ' ' .. source.allowance .. ' ' .. digits(source.held + amount)
+        end
+        sources = table.concat(kept, ' ')
+      end
     end
-    taken[#taken + 1] = line(hash, held, overflow, counters)
+    taken[#taken + 1] = line(hash, held, overflow, counters, sources)
   end
 
-  if not fits and force == '0' then return 'N ' .. table.concat(before, ' ') end
+  if not covered or (not fits and force == '0') then return 'N ' .. table.concat(before, ' ') end
   local answered = 'E ' .. table.concat(after, ' ')
   for _, write in ipairs(writes) do redis.call('HSET', write[1], 'held', write[2]) end
+  for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.more) end
   local record_now = record(digits(version + 1), nonce, 'live', answered, table.concat(taken), changes)
   redis.call('SET', running(record_key), record_now)
   redis.call('ZADD', KEYS[2 * call], lease, trace_id)

@@ -6,7 +6,8 @@
 --   <answer>                                    what the script that wrote the record answered
 --   <hash> <held> <overflow> <counter> ...      one line per account and trunk: what the call has of it there
 --
--- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. What is given back is what these lines say, not
+-- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. Where the call draws upon bundles or blocks the
+-- line goes on with "|" and <source> <allowance> <held> of each. What is given back is what these lines say, not
 -- what a caller remembers. Their hashes share the record's hash tag, and so its slot of a cluster.
 -- The nonce is that of the request: seeing it again, a script repeats its answer and does nothing.
 --
@@ -45,10 +46,11 @@ local function remembered(key)
 end
 
 local function lines(record)
-  return string.gmatch(record.lines, '(%S+) (%S+) (%d)([^\n]*)\n')
+  return string.gmatch(record.lines, '(%S+) (%S+) (%d)([^|\n]*)|?([^\n]*)\n')
 end
 
-local function line(hash, held, overflow, counters)
+local function line(hash, held, overflow, counters, sources)
+  if sources and sources ~= '' then counters = counters .. '|' .. sources end
   return hash .. ' ' .. held .. ' ' .. overflow .. counters .. '\n'
 end
 
@@ -67,4 +69,33 @@ end
 local function available(bal, held, floor)
   if floor == 'unlimited' then return nil end
   return (tonumber(bal) or 0) - (tonumber(held) or 0) + (tonumber(floor) or 0)
+end
+
+-- An argument that may have more behind "|": what stands before it, and that.
+local function parted(argument)
+  local bar = string.find(argument, '|', 1, true)
+  if not bar then return argument, '' end
+  return string.sub(argument, 1, bar - 1), string.sub(argument, bar + 1)
+end
+
+-- Where an account's sources are counted: per source the fields "bal <source>" and "held <source>".
+local function stock(hash)
+  return (string.gsub(hash, '}:a:', '}:b:', 1))
+end
+
+-- Each of `sources` ("<source> <allowance> <held> ...") as it is, and what is left of it.
+local function look(hash, sources)
+  local found = {}
+  for name, allowance, held in string.gmatch(sources, '(%S+) (%S+) (%S+)') do
+    local bal, all = unpack(redis.call('HMGET', stock(hash), 'bal ' .. name, 'held ' .. name), 1, 2)
+    found[#found + 1] = {
+      name = name, allowance = allowance, held = tonumber(held), left = available(bal, all, allowance),
+    }
+  end
+  return found
+end
+
+-- Hold `more` of a source, or give it back.
+local function draw_more(hash, source, more)
+  if more ~= 0 then redis.call('HINCRBY', stock(hash), 'held ' .. source.name, digits(more)) end
 end

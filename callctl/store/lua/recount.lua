@@ -6,14 +6,20 @@
 -- Answer  per difference: number of the hash, field, what stood there, what is right
 
 local right = {}
-for _, hash in ipairs(KEYS) do right[hash] = {} end
+for _, hash in ipairs(KEYS) do
+  right[hash], right[stock(hash)] = {}, {}
+end
 
 local function count(record)
-  for hash, held, _, counters in lines(record) do
+  for hash, held, _, counters, sources in lines(record) do
     local sums = right[hash]
     if sums then
       if held ~= '-' then sums.held = (sums.held or 0) + tonumber(held) end
       for counter in string.gmatch(counters, '%S+') do sums[counter] = (sums[counter] or 0) + 1 end
+      local of_source = right[stock(hash)]
+      for source, _, drawn in string.gmatch(sources, '(%S+) (%S+) (%S+)') do
+        of_source['held ' .. source] = (of_source['held ' .. source] or 0) + tonumber(drawn)
+      end
     end
   end
 end
@@ -30,18 +36,29 @@ for _, trace_id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 
 local differences = {}
-for hash = 2, #KEYS do
-  local stored, sums = {}, right[KEYS[hash]]
-  local flat = redis.call('HGETALL', KEYS[hash])
+
+-- Put right the fields of a hash that are counted, and all that should be there.
+local function put_right(number, hash, is_counted)
+  local stored, sums = {}, right[hash]
+  local flat = redis.call('HGETALL', hash)
   for n = 1, #flat, 2 do
-    stored[flat[n]] = tonumber(flat[n + 1])
-    if flat[n] ~= 'bal' and flat[n] ~= 'floor' then sums[flat[n]] = sums[flat[n]] or 0 end
+    if is_counted(flat[n]) then
+      stored[flat[n]] = tonumber(flat[n + 1])
+      sums[flat[n]] = sums[flat[n]] or 0
+    end
   end
   for field, sum in pairs(sums) do
     if sum ~= (stored[field] or 0) then
-      redis.call('HSET', KEYS[hash], field, digits(sum))
-      differences[#differences + 1] = {hash - 1, field, digits(stored[field] or 0), digits(sum)}
+      redis.call('HSET', hash, field, digits(sum))
+      differences[#differences + 1] = {number, field, digits(stored[field] or 0), digits(sum)}
     end
+  end
+end
+
+for hash = 2, #KEYS do
+  put_right(hash - 1, KEYS[hash], function(field) return field ~= 'bal' and field ~= 'floor' end)
+  if stock(KEYS[hash]) ~= KEYS[hash] then
+    put_right(hash - 1, stock(KEYS[hash]), function(field) return string.sub(field, 1, 5) == 'held ' end)
   end
 end
 return differences

@@ -2,7 +2,8 @@
 --
 -- KEYS  record, live, outbox, per post: the account's hash and its ledger
 -- ARGV  nonce, version that the caller saw, state (ended | refused), seconds to remember it, trace id, session,
---       call, time of the posts (ms), number of posts, per post: id, kind, amount as it moves the balance,
+--       call, time of the posts (ms), number of posts,
+--       per post: id, kind (behind "|" each source that was used, and how much of it), amount as it moves the balance,
 --       number of CDRs, per CDR: account, payload
 -- Answer  S when done; what is remembered when it is not what the caller saw
 
@@ -13,7 +14,7 @@ if known then
   local anew = known.state == 'refused' and version == '0'
   local otherwise = known.version ~= version and not anew and remembered(KEYS[1])
   if otherwise then return otherwise end
-  for hash, held, _, counters in lines(known) do
+  for hash, held, _, counters, sources in lines(known) do
     local names = fields(counters, held ~= '-' and 'held' or nil)
     local back = {'HSET', hash}
     for n, seen in ipairs(redis.call('HMGET', hash, unpack(names))) do
@@ -21,13 +22,18 @@ if known then
       back[2 * n + 2] = digits((tonumber(seen) or 0) - (names[n] == 'held' and tonumber(held) or 1))
     end
     redis.call(unpack(back))
+    for _, source in ipairs(look(hash, sources)) do draw_more(hash, source, -source.held) end
   end
 end
 
 local at = 10
 for post = 1, tonumber(ARGV[9]) do
+  local kind, used = parted(ARGV[at + 1])
+  for source, amount in string.gmatch(used, '(%S+) (%S+)') do
+    redis.call('HINCRBY', stock(KEYS[2 + 2 * post]), 'bal ' .. source, digits(-tonumber(amount)))
+  end
   local balance = redis.call('HINCRBY', KEYS[2 + 2 * post], 'bal', ARGV[at + 2])
-  redis.call('XADD', KEYS[3 + 2 * post], '*', 'id', ARGV[at], 'kind', ARGV[at + 1], 'amount', ARGV[at + 2],
+  redis.call('XADD', KEYS[3 + 2 * post], '*', 'id', ARGV[at], 'kind', kind, 'amount', ARGV[at + 2],
     'balance', digits(balance), 'at', at_ms, 'call', call)
   at = at + 3
 end
