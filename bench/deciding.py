@@ -15,8 +15,8 @@ from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.link import Argument, Link, LinkTimes, Reply, pack
 from callctl.store.redis import RedisStore
 
-ROUNDS = 12
-DECISIONS = 2_000  # of a round
+ROUNDS = 60
+DECISIONS = 512  # of a round: the shorter, the likelier that nobody disturbs one of them
 IN_FLIGHT = 128
 LOOKUPS = 100_000
 ADMITTED = b"T 0 9000000 0 1 1"  # what admit.lua says of an account with two counters
