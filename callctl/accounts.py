@@ -16,6 +16,7 @@ from callctl.limits.destinations import DestinationRules
 from callctl.limits.licence import Licence
 from callctl.numbering import DialRules
 from callctl.rating.margin import MarginRule, MaxCost
+from callctl.rating.tax import Tax
 
 Owner = TypeVar("Owner")
 
@@ -77,6 +78,13 @@ class Department(msgspec.Struct, frozen=True):
     account: str
 
 
+class Affiliate(msgspec.Struct, frozen=True, gc=False):
+    """Who gets a share of what an account is charged for its calls. `percent` in millionths of it."""
+
+    account: str
+    percent: int
+
+
 class Group(msgspec.Struct, frozen=True):
     """Customers with one plan: those of its accounts that state none of their own are charged by it."""
 
@@ -88,6 +96,8 @@ class Account(msgspec.Struct, frozen=True):
     """One payer. Amounts in micro-units of `currency`; `credit_limit` None: a postpaid account without a limit.
 
     `plan` None: that of its group, or where it is in none that of its parent (`charged_by`).
+    `also`: plans that charge its calls besides, where they have a row for them.
+    `untaxed`: names of taxes that it is not liable to; True: to none at all.
     """
 
     id: str
@@ -101,6 +111,8 @@ class Account(msgspec.Struct, frozen=True):
     dial_rules: DialRules = DialRules()
     source_ips: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    untaxed: bool | tuple[str, ...] = ()
     exempt: bool = False
     caps: Caps | None = None
     licence: Licence | None = None
@@ -114,6 +126,7 @@ class Account(msgspec.Struct, frozen=True):
     ids: dict[str, Any] | None = None
     """It is kept, and this version does not act upon it; every trace says so."""
     departments: tuple[Department, ...] = ()
+    affiliates: tuple[Affiliate, ...] = ()
 
     @property
     def unenforced(self) -> tuple[str, ...]:
@@ -130,6 +143,12 @@ class Account(msgspec.Struct, frozen=True):
             if told_by:
                 return department, told_by
         return None
+
+    def bears(self, levied: tuple[Tax, ...]) -> tuple[Tax, ...]:
+        """Which of a plan's taxes it is liable to; an exempt account to none."""
+        if not levied or self.exempt or self.untaxed is True:
+            return ()
+        return tuple(tax for tax in levied if tax.name not in (self.untaxed or ()))
 
     @property
     def prepaid(self) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.accounts import Account, Chain, Trunk, WarnTo
+from callctl.call.anchor import possible
 from callctl.call.events import Offered
 from callctl.call.session import Level, Session, State
 from callctl.call.takes import Take, TakeLevel
@@ -143,8 +144,12 @@ def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterato
         saw = f"{facts.b_number.e164} {facts.b_number.type}"
         limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
         yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account))
+        if facts.unpriced.no_buy:
+            yield Finding("exchange", facts.unpriced.no_buy, level=PROVIDER)
     for account, price in zip(facts.chain, facts.prices, strict=False):
         yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
+        if price.no_buy:
+            yield Finding("exchange", price.no_buy, level=PROVIDER)
 
 
 def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
@@ -169,12 +174,15 @@ CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, 
 def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Proposal:
     """Run the core's checks, and build the session and the take of its first slice."""
     number = facts.b_number.e164 if facts.b_number is not None else facts.dialled
-    ceiling_s = _ceiling(facts, slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s)
+    answer_by_s = _answer_by(offered, policy)
+    longest_s = slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s
+    ceiling_s = _ceiling(facts, longest_s, answer_by_s)
     if facts.emergency:
         trace = [Check("emergency", Verdict.PASS, f"{number} is an emergency number")]
         refused = None
     else:
-        until_s = None if offered.can_extend else ceiling_s
+        rings_s = policy.setup_timeout_s if any(price.in_bands for price in facts.prices) else 0
+        until_s = None if offered.can_extend else rings_s + ceiling_s
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now, until_s)]
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found)]
         for account in facts.chain:
@@ -199,8 +207,12 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
     priced = zip(facts.chain, facts.prices, facts.days, strict=False)
+    answer_by_s = _answer_by(offered, policy)
     levels = tuple(
-        [_level(each, price, facts, _slots(each, offered.direction, digits, day)) for each, price, day in priced]
+        [
+            _level(each, price, facts, _slots(each, offered.direction, digits, day), answer_by_s)
+            for each, price, day in priced
+        ]
     )
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
     granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
@@ -229,15 +241,17 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
         wanted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
         trace=trace,
         busy=True,
+        affiliates=payer.affiliates if payer is not None and not facts.emergency else (),
     )
 
 
-def _ceiling(facts: Facts, longest_s: int) -> int:
+def _ceiling(facts: Facts, longest_s: int, answer_by_s: int) -> int:
     """The longest grant that every level's bound on the purchase price of a call allows."""
     for account, price in zip(facts.chain, facts.prices, strict=False):
         bound = account.max_cost.per_call if account.max_cost is not None else None
         if bound is not None and price.buy is not None:
-            longest_s = affordable_seconds(price.buy, bound, longest_s)
+            for buy in possible(price.buy, answer_by_s):
+                longest_s = affordable_seconds(buy, bound, longest_s)
     return longest_s
 
 
@@ -257,7 +271,12 @@ def _trunk_slots(facts: Facts, direction: Direction, digits: str) -> tuple[Slot,
     return slots(facts.trunk.caps, direction, digits, facts.days[0] if facts.days else "")
 
 
-def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot, ...]) -> Level:
+def _answer_by(offered: Offered, policy: Policy) -> int:
+    """The last wall second at which the call may be answered, if it is set up in time."""
+    return offered.at.wall_ms // 1000 + policy.setup_timeout_s
+
+
+def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot, ...], answer_by_s: int) -> Level:
     number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
     if overflow is None and not facts.above(account.id) and facts.trunk is not None and facts.trunk.caps is not None:
         overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
@@ -275,9 +294,13 @@ def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot,
         buy_plan=price.buy_plan,
         buy_row=price.buy_row,
         buy=price.buy,
+        conversion=price.conversion,
         slots=taken,
         surcharge_call=overflow.per_call if overflow is not None else 0,
         surcharge_minute=overflow.per_minute if overflow is not None else 0,
+        taxes=account.bears(price.taxes),
+        parts=tuple([replace(part, taxes=account.bears(part.taxes)) for part in price.parts]),
+        answer_by_s=answer_by_s if price.in_bands else None,
     )
 
 

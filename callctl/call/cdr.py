@@ -1,4 +1,4 @@
-"""Call detail records: one per payer of an answered call, one for the customer of any other attempt.
+"""Call detail records: one per payer and affiliate of an answered call, one for the customer of any other attempt.
 
 Names and shapes are the front door's (`docs/cdr.md`): money as decimal strings, times as RFC 3339. `sequence` is
 added by each feed. `chain` (what every level was charged) is callctl's own: from it a reseller's view gets the cost
@@ -10,12 +10,15 @@ from typing import Any
 
 import msgspec
 
+from callctl.call import affiliates
 from callctl.call.due import Due, duration_ms
-from callctl.call.session import Session, State
+from callctl.call.session import Level, Session, State
 from callctl.call.takes import Record
 from callctl.call.trace import visible
 from callctl.clock import Instant, format_time
-from callctl.money import format_amount
+from callctl.money import format_amount, format_exchange_rate
+from callctl.rating.charge import Charge
+from callctl.rating.exchange import Conversion
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,7 +35,9 @@ def records(session: Session, owed: Sequence[Due]) -> tuple[Record, ...]:
     """The original records of a call that is over or was refused."""
     if session.answered is None or not owed:
         return (_record(session, 0, _unpaid(session), owed),)
-    return tuple(_record(session, depth, due, owed) for depth, due in enumerate(owed))
+    given = affiliates.shares(session, owed[0])
+    payers = (_record(session, depth, due, owed, given=given) for depth, due in enumerate(owed))
+    return (*payers, *affiliates.records(session, given))
 
 
 def _unpaid(session: Session) -> Due:
@@ -49,10 +54,14 @@ def corrections(
     """
     if not after:
         return (_record(session, 0, _unpaid(session), (), session.corrections),)
-    return tuple(
-        _record(session, depth, _difference(new, old), after, session.corrections if was_answered or not depth else 0)
+    others = session.corrections if was_answered else 0
+    whole = zip(affiliates.shares(session, after[0]), affiliates.shares(session, before[0]), strict=True)
+    given = tuple([new - old for new, old in whole])
+    payers = (
+        _record(session, depth, _difference(new, old), after, others if depth else session.corrections, given)
         for depth, (new, old) in enumerate(zip(after, before, strict=True))
     )
+    return (*payers, *affiliates.records(session, given, others))
 
 
 def _difference(new: Due, old: Due) -> Due:
@@ -62,10 +71,14 @@ def _difference(new: Due, old: Due) -> Due:
         charge=new.charge - old.charge,
         surcharge=new.surcharge - old.surcharge,
         cost=None if new.cost is None or old.cost is None else new.cost - old.cost,
+        taxes=tuple((name, amount - was) for (name, amount), (_, was) in zip(new.taxes, old.taxes, strict=True)),
+        parts=tuple(Charge(it.billed_s, it.micros - was.micros) for it, was in zip(new.parts, old.parts, strict=True)),
     )
 
 
-def _record(session: Session, depth: int, due: Due, owed: Sequence[Due], correction: int = 0) -> Record:
+def _record(
+    session: Session, depth: int, due: Due, owed: Sequence[Due], correction: int = 0, given: Sequence[int] = ()
+) -> Record:
     account = session.levels[depth].account if session.levels else session.account
     above = session.levels[depth + 1].account if depth + 1 < len(session.levels) else None
     fields = {
@@ -82,7 +95,9 @@ def _record(session: Session, depth: int, due: Due, owed: Sequence[Due], correct
         "to": session.b_number,
         **_rating(session, depth),
         **_times(session, due),
+        "parts": _parts(session.levels[depth], due) if session.levels else [],
         **_money(due, exempt=bool(session.levels) and session.levels[depth].exempt),
+        "affiliates": [] if depth else affiliates.shown(session, given),
         "verdict": "refused" if session.state is State.REFUSED else "allowed",
         "refusal": session.refusal.value if session.refusal is not None else None,
         "detail": session.detail if session.detail and not session.refused_at else None,
@@ -93,7 +108,7 @@ def _record(session: Session, depth: int, due: Due, owed: Sequence[Due], correct
         "estimated": session.estimated,
         "trace_id": session.trace_id,
         "chain": [
-            [level.account, format_amount(share.total)] for level, share in zip(session.levels, owed, strict=False)
+            [level.account, format_amount(share.net)] for level, share in zip(session.levels, owed, strict=False)
         ],
     }
     return Record(account, _encode(fields))
@@ -113,12 +128,13 @@ def _rating(session: Session, depth: int) -> dict[str, Any]:
                 "connection_fee",
                 "per_minute",
                 "currency",
+                "exchange",
             )
         )
     level, carrier = session.levels[depth], session.purchase
-    bought = level.buy_plan, level.buy_row
+    bought, conversion = (level.buy_plan, level.buy_row), level.conversion
     if carrier is not None and depth == len(session.levels) - 1:
-        bought = carrier.plan, carrier.row
+        bought, conversion = (carrier.plan, carrier.row), carrier.conversion
     return {
         "destination": level.destination,
         "type": level.type,
@@ -130,6 +146,17 @@ def _rating(session: Session, depth: int) -> dict[str, Any]:
         "connection_fee": format_amount(level.sell.connection_fee),
         "per_minute": level.sell.per_minute,
         "currency": level.currency,
+        "exchange": None if conversion is None else _exchange(conversion),
+    }
+
+
+def _exchange(conversion: Conversion) -> dict[str, str]:
+    """What one unit of the purchase's currency cost in the chain's."""
+    return {
+        "from": conversion.bought_in,
+        "to": conversion.sold_in,
+        "rate": format_exchange_rate(conversion.rate),
+        "day": conversion.day,
     }
 
 
@@ -152,16 +179,23 @@ def _shown(moment: Instant | None) -> str | None:
     return None if moment is None else format_time(moment.wall_ms)
 
 
+def _parts(level: Level, due: Due) -> list[dict[str, Any]]:
+    """What of the charge other plans take."""
+    return [
+        {"plan": part.plan, "row": part.row, "billed_s": share.billed_s, "charge": format_amount(share.micros)}
+        for part, share in zip(level.parts, due.parts, strict=False)
+    ]
+
+
 def _money(due: Due, *, exempt: bool) -> dict[str, Any]:
     return {
         "charge": format_amount(due.charge),
         "list_charge": format_amount(due.list_charge) if exempt else None,
         "gross": format_amount(due.total),
-        "taxes": [],
+        "taxes": [{"name": name, "amount": format_amount(amount)} for name, amount in due.taxes],
         "surcharge": format_amount(due.surcharge),
         "bundle_s": 0,
         "cost": None if due.cost is None else format_amount(due.cost),
         "margin": None if due.margin is None else format_amount(due.margin),
-        "affiliates": [],
         "exempt": exempt,
     }

@@ -6,15 +6,16 @@ A prepaid payer is never charged beyond what was granted: later seconds are `unb
 
 import msgspec
 
+from callctl.call.bill import bill
 from callctl.call.session import Level, Session
-from callctl.prepaid import slicing
-from callctl.rating.charge import charge, round_duration
+from callctl.rating.charge import Charge, charge, round_duration
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):
-    """One payer's share; micro-units. `charge` is net, without `surcharge`; both are 0 for an exempt account.
+    """One payer's share; micro-units. `charge` is net, without `surcharge`; all is 0 for an exempt account.
 
-    `cost`: what the seller of this payer pays: the level above, or the carrier; None where nobody knows.
+    `parts`: of `charge`, what each further plan takes. `taxes`: by name.
+    `cost`: what the seller of this payer pays, net: the level above, or the carrier; None where nobody knows.
     """
 
     duration_s: int
@@ -24,15 +25,22 @@ class Due(msgspec.Struct, frozen=True, gc=False):
     charge: int
     surcharge: int
     cost: int | None = None
+    taxes: tuple[tuple[str, int], ...] = ()
+    parts: tuple[Charge, ...] = ()
+
+    @property
+    def net(self) -> int:
+        """What the seller earns."""
+        return self.charge + self.surcharge
 
     @property
     def total(self) -> int:
         """What is posted."""
-        return self.charge + self.surcharge
+        return self.net + sum(amount for _, amount in self.taxes)
 
     @property
     def margin(self) -> int | None:
-        return None if self.cost is None else self.total - self.cost
+        return None if self.cost is None else self.net - self.cost
 
 
 def duration_ms(session: Session) -> int:
@@ -46,11 +54,11 @@ def duration_ms(session: Session) -> int:
 
 
 def dues(session: Session) -> tuple[Due, ...]:
-    """Every payer's share of a call that is over, in the order of its levels."""
+    """Every payer's share of a call that is over, in the order of its levels, which its answer has priced."""
     measured_ms = duration_ms(session)
     found: list[Due] = []
     for level in reversed(session.levels):
-        above = found[-1].total if found else _carrier(session, level, measured_ms)
+        above = found[-1].net if found else _carrier(session, level, measured_ms)
         found.append(_due(session, level, measured_ms, above))
     return tuple(reversed(found))
 
@@ -60,10 +68,14 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     paid_s = seconds
     if level.prepaid and not session.emergency:
         paid_s = 0 if session.voided else min(seconds, session.granted_s)
-    charged = charge(level.sell, paid_s)
-    extra = 0 if session.emergency else slicing.surcharge(level, charged.billed_s)
-    net, extra = (0, 0) if level.exempt else (charged.micros, extra)
-    return Due(seconds, charged.billed_s, seconds - paid_s, charged.micros, net, extra, cost)
+    billed = bill(level, paid_s)
+    own, *parts = billed.charges
+    listed = Due(seconds, own.billed_s, seconds - paid_s, billed.charge, 0, 0, cost)
+    if level.exempt or session.emergency:
+        return listed
+    return msgspec.structs.replace(
+        listed, charge=billed.charge, surcharge=billed.surcharge, taxes=billed.taxes, parts=tuple(parts)
+    )
 
 
 def _carrier(session: Session, root: Level, measured_ms: int) -> int | None:

@@ -248,6 +248,7 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
 
 def resume(session: Session, now: Instant, policy: Policy) -> Advance:
     """Take up a call that the store remembers: after a restart, or from another process."""
+    session = ending.anchored(session)
     session = replace(session, busy=False, wanted_s=session.granted_s)
     # Its answer may have come while nobody listened: it is given the time to be seen or reported.
     setup = now.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None

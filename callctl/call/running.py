@@ -133,6 +133,7 @@ def alerting(session: Session, event: Alerting, now: Instant, policy: Policy) ->
 
 def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
     session = replace(session, state=State.ANSWERED, answered=event.at, answer_stated=event.stated, cut=False)
+    session = ending.anchored(session)
     rung_out = (deadline_at(session, Deadline.SETUP, None), deadline_at(session, Deadline.LOST, None))
     arming = armed(session, now)
     session, saving = save(session, now, policy)
@@ -246,7 +247,15 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
         affordable_s=_affordable(session, levels, event.available),
     )
     session, warning = _warn(session, now)
-    return session, (*(armed(session, now) if longer else ()), *warning, *watch(session, now))
+    told = (*(armed(session, now) if longer else ()), *warning, *watch(session, now))
+    if session.granted_s >= session.first_granted_s or session.answered is None or session.unwanted:
+        return session, told
+    # Its answer in other bands than it was set up in has cut the grant to what was held: what is missing is asked for.
+    paid_s = session.first_granted_s if session.affordable_s is None else session.affordable_s
+    if paid_s <= session.granted_s:
+        return session, told
+    session, asking = ask(replace(session, tries=0), min(paid_s, session.first_granted_s), now, policy)
+    return session, (*told, *asking)
 
 
 def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy: Policy) -> Advance:

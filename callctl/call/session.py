@@ -7,14 +7,17 @@ from enum import StrEnum
 
 import msgspec
 
-from callctl.accounts import WarnTo
+from callctl.accounts import Affiliate, WarnTo
 from callctl.call.events import CallKey, ReleasedBy, Taken
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
 from callctl.rating.bundles import Sources
 from callctl.rating.charge import Price
+from callctl.rating.exchange import Conversion
+from callctl.rating.match import Part
 from callctl.rating.tariff import Direction
+from callctl.rating.tax import Tax
 
 
 class State(StrEnum):
@@ -30,7 +33,11 @@ class State(StrEnum):
 
 
 class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One payer of the call: the customer first, then each reseller above. Amounts in micro-units."""
+    """One payer of the call: the customer first, then each reseller above. Amounts in micro-units.
+
+    `taxes`: those of the plan that it is liable to. `parts`: what other plans charge it for the same call.
+    `answer_by_s`: of prices in bands, until the call is answered: the last wall second of its set-up.
+    """
 
     account: str
     prepaid: bool
@@ -50,6 +57,10 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     surcharge_minute: int = 0
     overflow: bool = False
     held: int = 0
+    conversion: Conversion | None = None  # of `buy`, where it was bought in another currency
+    taxes: tuple[Tax, ...] = ()
+    parts: tuple[Part, ...] = ()
+    answer_by_s: int | None = None
     sources: Sources = ()  # what it draws upon before money
 
 
@@ -59,6 +70,7 @@ class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
     plan: str
     row: str | None = None
     price: Price | None = None
+    conversion: Conversion | None = None
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -119,6 +131,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     busy: bool = False  # a store request of this call is under way
     unwanted: bool = False  # an operator has asked for its end
     purchase: Purchase | None = None  # of the carrier that answered, where it is bought by a plan of its own
+    affiliates: tuple[Affiliate, ...] = ()  # who gets a share of what the customer is charged
 
     @property
     def customer(self) -> Level:

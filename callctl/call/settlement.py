@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from callctl.call import cdr
+from callctl.call.anchor import answered_levels
 from callctl.call.due import Due, dues
 from callctl.call.session import Session, State
 from callctl.call.takes import Post, Settlement
@@ -35,7 +36,7 @@ def correct(before: Session, after: Session) -> Settlement:
     charged_s = [
         due.duration_s - due.unbilled_s for level, due in zip(before.levels, guessed, strict=True) if level.prepaid
     ]
-    after = replace(after, granted_s=min([after.granted_s, *charged_s]))
+    after = replace(after, levels=answered_levels(after), granted_s=min([after.granted_s, *charged_s]))
     owed = dues(after)
     ended = replace(
         after,

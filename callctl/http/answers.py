@@ -117,6 +117,26 @@ class TaxShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Money
 
 
+class ExchangeShown(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"bought_in": "from", "sold_in": "to"}
+):
+    """By what the purchase was converted: a unit of `from` cost `rate` of `to` on `day`."""
+
+    bought_in: str
+    sold_in: str
+    rate: str
+    day: str
+
+
+class PartShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a charge another plan takes."""
+
+    plan: str
+    row: str
+    billed_s: int
+    charge: Money
+
+
 class ShareShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an affiliate gets of a charge."""
 
@@ -127,7 +147,7 @@ class ShareShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Cdr(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "traffic_class": "class"}
 ):
-    """One payer's record of one call, or of a charge (`kind`: nrc or mrc; `service`, `quantity`).
+    """One payer's record of one call, or of a charge (`kind`: nrc or mrc; `service`, `quantity`), or an affiliate's.
 
     `sequence` is the feed's; an account's own records show no cost.
     """
@@ -181,9 +201,12 @@ class Cdr(
     buy_row: str | None = None
     cost: Money | None = None
     margin: Money | None = None
+    exchange: ExchangeShown | None = None
+    parts: tuple[PartShown, ...] = ()
     kind: str | None = None
     service: str | None = None
     quantity: int | None = None
+    share: Money | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

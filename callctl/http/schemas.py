@@ -6,7 +6,14 @@ a plain conversion (`Body`).
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from callctl.accounts import Kind, WarnTo
 from callctl.http.fields import (
@@ -32,7 +39,7 @@ from callctl.http.fields import (
 from callctl.money import MICROS, Rounding, format_amount
 from callctl.numbering import DialRules, NumberType
 from callctl.rating.presets import with_preset
-from callctl.rating.tariff import IncrementBasis, Preset
+from callctl.rating.tariff import PERCENT, IncrementBasis, Preset
 
 LARGEST_TOP_UP = 1_000_000 * MICROS
 
@@ -113,6 +120,13 @@ class DepartmentBody(Body):
     account: Id
 
 
+class AffiliateBody(Body):
+    """Who gets a share of what the account is charged for its calls."""
+
+    account: Id
+    percent: Percent
+
+
 class IdsBody(Body):
     """How far a day's spend may go over its average, and what happens then."""
 
@@ -177,7 +191,8 @@ def _no_credit_unless_postpaid(stated: dict[str, Any]) -> int | None:
 class AccountBody(Body):
     """A payer. `credit_limit` null: a postpaid account without a limit, which is what one is that states none.
 
-    `plan` null: that of its group, or where it is in none that of its parent.
+    `plan` null: that of its group, or where it is in none that of its parent. `also`: plans that charge its calls
+    besides, where they have a row for them. `untaxed`: names of the taxes that it is not liable to; true: to none.
     """
 
     parent: Id | None = None
@@ -190,6 +205,8 @@ class AccountBody(Body):
     dial_rules: DialRulesBody = DialRulesBody()
     source_ips: tuple[Address, ...] = ()
     numbers: tuple[E164, ...] = ()
+    also: Annotated[tuple[Id, ...], Field(max_length=4)] = ()
+    untaxed: Literal[True] | tuple[Text, ...] = ()
     exempt: Billing = Field(False, alias="billing")
     caps: CapsBody | None = None
     licence: LicenceBody | None = None
@@ -201,6 +218,7 @@ class AccountBody(Body):
     active: Status = Field(True, alias="status")
     expires_ms: Time | None = Field(None, alias="expires")
     departments: tuple[DepartmentBody, ...] = ()
+    affiliates: tuple[AffiliateBody, ...] = ()
     attributes: dict[Text, Text] = Field(default_factory=dict)
 
     @field_validator("credit_limit")
@@ -261,6 +279,26 @@ class TrunkAnswer(TrunkBody):
     id: Id
 
 
+class TaxBody(Body):
+    """On the net of every charge: a percentage of it, or so much once per call that costs something."""
+
+    name: Annotated[Text, Field(min_length=1)]
+    percent: Annotated[Percent, Field(le=1_000 * PERCENT)] = 0
+    fixed: Annotated[Amount, Field(le=1_000 * MICROS)] = 0
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if not self.model_fields_set & {"percent", "fixed"} or (self.percent and self.fixed):
+            raise ValueError("one of percent and fixed is expected")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_stated(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = handler(self)
+        del shown["percent" if self.fixed else "fixed"]
+        return shown
+
+
 class PlanBody(Body):
     """What holds for all rows of a tariff plan. Where it states no convention of its own, its preset's holds."""
 
@@ -274,9 +312,22 @@ class PlanBody(Body):
     increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
     grace_beats_minimum: bool = True
     bill_on_net: bool = False
+    taxes: tuple[TaxBody, ...] = ()
     effective_ms: Time | None = Field(None, alias="effective")
     extends: Id | None = None
     preset: Preset | None = None
+
+    @field_validator("taxes", mode="before")
+    @classmethod
+    def _a_list(cls, stated: object) -> object:
+        return tuple(stated) if isinstance(stated, list) else stated  # `_of_its_preset` answers Python's, not JSON's
+
+    @field_validator("taxes")
+    @classmethod
+    def _each_once(cls, levied: tuple[TaxBody, ...]) -> tuple[TaxBody, ...]:
+        if len({tax.name for tax in levied}) < len(levied):
+            raise ValueError("two taxes of one name")
+        return levied
 
     @model_validator(mode="before")
     @classmethod

@@ -7,39 +7,45 @@ difference, so that fee and rounding happen once.
 
 from collections.abc import Sequence
 
+from callctl.call.anchor import possible, possible_levels
+from callctl.call.bill import bill
 from callctl.call.session import Level
-from callctl.money import Rounding, round_ratio
 from callctl.rating.charge import affordable_seconds, charge, first_charged_second, stretch
+from callctl.rating.tax import affordable_net
 
 HORIZON_S = 10**9  # thirty years: what no money ends before this, nothing ends
 
 
-def surcharge(level: Level, billed_s: int) -> int:
-    """What overflow adds to `billed_s` billed seconds, in micro-units: a charge of its own, rounded once."""
-    if not level.overflow or not billed_s:
-        return 0
-    quantum: int = 10 ** (6 - level.sell.decimals)
-    usage = level.surcharge_call * 60 + level.surcharge_minute * billed_s
-    rounded: int = round_ratio(usage, 60 * quantum, Rounding.HALF_UP) * quantum
-    return rounded
-
-
 def cost(level: Level, seconds: int) -> int:
-    """What a call of `seconds` costs this payer, surcharge included. Micro-units; nothing for an exempt one."""
+    """What a call of `seconds` costs this payer in all, taxes included. Micro-units; nothing for an exempt one.
+
+    While a call in bands is set up: as much as the dearest of the answers that it may have.
+    """
     if level.exempt:
         return 0
-    charged = charge(level.sell, seconds)
-    return charged.micros + surcharge(level, charged.billed_s)
+    if _is_plain(level):
+        return charge(level.sell, seconds).micros
+    if level.answer_by_s is not None:
+        return max(cost(each, seconds) for each in possible_levels(level))
+    return bill(level, seconds).gross
+
+
+def _is_plain(level: Level) -> bool:
+    """Whether its price is all that it pays, and known before the answer."""
+    return not (level.overflow or level.taxes or level.parts or level.answer_by_s)
 
 
 def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
     """The longest call that costs this payer no more than `credit` (None: no limit), `at_most_s` at the most."""
     if credit is None or level.exempt:
         return at_most_s
-    seconds = affordable_seconds(level.sell, credit, at_most_s)
-    if not level.overflow:
+    if level.answer_by_s is not None:
+        return min(affordable(each, credit, at_most_s) for each in possible_levels(level))
+    net = affordable_net(level.taxes, credit, decimals=level.sell.decimals) if level.taxes else credit
+    seconds = affordable_seconds(level.sell, net, at_most_s)
+    if not level.overflow and not level.parts:
         return seconds
-    shortest, longest = 0, seconds  # with the surcharge there is no closed inverse; the sum still only rises
+    shortest, longest = 0, seconds  # with more charges than one there is no closed inverse; the sum still only rises
     while shortest < longest:
         middle = (shortest + longest + 1) // 2
         shortest, longest = (middle, longest) if cost(level, middle) <= credit else (shortest, middle - 1)
@@ -56,23 +62,38 @@ def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) 
 
 def first_cost(level: Level) -> int | None:
     """What the first charged second costs this payer (`docs/rules.md`, Least credit); None: nothing is charged."""
-    first_s = first_charged_second(level.sell)
-    return None if first_s is None else cost(level, first_s)
+    if _is_plain(level):
+        first_s = first_charged_second(level.sell)
+        return None if first_s is None else charge(level.sell, first_s).micros
+    last_free_s = affordable(level, 0, HORIZON_S)
+    return None if last_free_s == HORIZON_S else cost(level, last_free_s + 1)
 
 
 def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
     """The last second that costs every payer the same as `seconds`."""
     last_s = at_most_s
     for level in levels:
-        if level.overflow:
+        if level.exempt or last_s <= seconds:
+            continue
+        if _is_plain(level):
+            last_s = stretch(level.sell, seconds, last_s)
+        else:
             last_s = affordable(level, cost(level, seconds), last_s)
-        elif not level.exempt and last_s > seconds:
-            last_s = min(last_s, stretch(level.sell, seconds, last_s))
     return max(seconds, last_s)
 
 
 def first_slice(levels: Sequence[Level], least_s: int) -> int:
     """Length of the first slice: `least_s`, or the longest first increment of a payer."""
     for level in levels:
-        least_s = max(least_s, level.sell.first_increment_s + level.sell.free_s)
+        for price in (level.sell, *(part.sell for part in level.parts)):
+            for each in possible(price, level.answer_by_s):
+                least_s = max(least_s, each.first_increment_s + each.free_s)
     return least_s
+
+
+def within_hold(levels: Sequence[Level], seconds: int) -> int:
+    """As much of a call of `seconds` as every payer who must pay beforehand holds the cost of."""
+    for level in levels:
+        if level.prepaid:
+            seconds = affordable(level, level.held, seconds)
+    return seconds

@@ -9,6 +9,7 @@ import msgspec
 
 from callctl.money import Rounding
 from callctl.numbering import NumberType
+from callctl.rating.tax import Tax
 
 MAX_PREFIX_DIGITS = 15  # E.164
 MAX_UNITS = 1_000_000
@@ -121,6 +122,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     `round_decimals`, `rounding`: of a charge; `duration_rounding`: of measured ms to whole seconds.
     `grace_beats_minimum`: false: grace frees no call on a row that has a minimum (in seconds or money).
     `effective_ms`: before it, the plan is what it `extends`. `extends`: the plan whose rows it inherits.
+    `taxes`: on every charge by this plan, of whoever is liable (`Account.bears`).
     `preset`: whose conventions it was given, where it stated none of its own; a charge does not look at it.
     """
 
@@ -135,6 +137,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
     grace_beats_minimum: bool = True
     bill_on_net: bool = False
+    taxes: tuple[Tax, ...] = ()
     effective_ms: int | None = None
     extends: str | None = None
     preset: Preset | None = None

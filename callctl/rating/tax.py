@@ -15,13 +15,17 @@ class Tax(msgspec.Struct, frozen=True):
     fixed: int = 0
 
 
-def taxes(levied: Sequence[Tax], net: int, *, decimals: int = 4) -> tuple[int, ...]:
-    """What each tax takes of a charge (0 or more) that was rounded to `decimals`: half up, to as many decimals."""
+def taxes(levied: Sequence[Tax], net: int, *, decimals: int = 4, fixed: bool = True) -> tuple[int, ...]:
+    """What each tax takes of a charge (0 or more) that was rounded to `decimals`: half up, to as many decimals.
+
+    `fixed` False: of a surcharge, for the call bears what is fixed but once.
+    """
     if not net:
         return (0,) * len(levied)
     quantum: int = 10 ** (6 - decimals)
     return tuple(
-        tax.fixed + round_ratio(net * tax.percent, MICROS * quantum, Rounding.HALF_UP) * quantum for tax in levied
+        tax.fixed * fixed + round_ratio(net * tax.percent, MICROS * quantum, Rounding.HALF_UP) * quantum
+        for tax in levied
     )
 
 

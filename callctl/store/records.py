@@ -12,23 +12,27 @@ from operator import attrgetter
 import msgspec
 from msgspec.structs import replace
 
+from callctl.call.anchor import answered_levels
 from callctl.call.events import Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
+from callctl.call.purchase import Stock, Stocks
 from callctl.call.running import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Balance, Extension, LedgerEntry, Post, Settlement, Take, TakeLevel, TopUp
 from callctl.limits.concurrency import Slot
-from callctl.rating.bundles import Sources
+from callctl.rating.bundles import Block, Sources
 from callctl.store import keys
 
 _session = msgspec.msgpack.Decoder(Session)
 _encode = msgspec.msgpack.Encoder().encode
 encode_session = _encode
+decode_block = msgspec.json.Decoder(Block).decode
+encode_block = msgspec.json.Encoder().encode
 _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 _FIXED = {
     *("call", "trace_id", "setup", "direction", "a_number", "b_number", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "ceiling_s"),
-    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken"),
+    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken", "affiliates"),
     "version",  # stands in the record's first line
 }
 """Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
@@ -48,7 +52,8 @@ def encode_changes(session: Session) -> bytes:
 
 def carried_on(admitted: Session, now: Session | msgspec.Struct) -> Session:
     """The session as it was admitted, with what has changed since."""
-    return replace(admitted, **dict(zip(_CHANGING_NAMES, _changes(now), strict=True)))
+    session = replace(admitted, **dict(zip(_CHANGING_NAMES, _changes(now), strict=True)))
+    return replace(session, levels=answered_levels(session))
 
 
 def decode_record(record: bytes, running: bytes | None = None) -> Session:
@@ -239,6 +244,16 @@ def decode_entry(cursor: bytes, flat: Sequence[bytes]) -> LedgerEntry:
         call=fields.get("call", ""),
         note=fields.get("note", ""),
     )
+
+
+def decode_stocks(flat: Sequence[bytes]) -> Stocks:
+    kept: dict[bytes, dict[str, bytes]] = {b"bal": {}, b"held": {}, b"block": {}}
+    for field, value in zip(flat[::2], flat[1::2], strict=True):
+        what, _, source = field.partition(b" ")
+        kept[what][keys.name(source.decode())] = value
+    bought, held = kept[b"bal"], kept[b"held"]
+    stocks = {name: Stock(int(bought.get(name, 0)), int(held.get(name, 0))) for name in bought.keys() | held.keys()}
+    return Stocks(stocks, tuple(decode_block(block) for block in kept[b"block"].values()))
 
 
 def decode_balance(account: str, flat: Sequence[bytes]) -> Balance:

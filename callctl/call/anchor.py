@@ -1,0 +1,54 @@
+"""Prices in bands begin with the answer: until then a level is at any of those that the set-up may end in.
+
+The levels of an answered call are priced from its answer on, by the switch's clock where it states the time.
+"""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from callctl.call.session import Level, Session
+from callctl.rating.price import Price, anchored
+
+
+def possible(price: Price, answer_by_s: int | None) -> Iterator[Price]:
+    """The price of an answer at once, then at every turn up to the wall second `answer_by_s`."""
+    yield price
+    if price.course is not None and answer_by_s is not None:
+        for at_s, _ in price.course.turns:
+            if price.course.answer_s < at_s <= answer_by_s:
+                yield anchored(price, at_s)
+
+
+def possible_levels(level: Level) -> tuple[Level, ...]:
+    """The level as it would be for an answer at once, and at every turn of its prices while the call may be set up."""
+    if level.answer_by_s is None:
+        return (level,)
+    courses = [price.course for price in (level.sell, *(part.sell for part in level.parts)) if price.course is not None]
+    moments = {course.answer_s for course in courses}
+    moments |= {at_s for course in courses for at_s, _ in course.turns if course.answer_s < at_s <= level.answer_by_s}
+    return tuple(answered_level(level, at_s) for at_s in sorted(moments)) or (replace(level, answer_by_s=None),)
+
+
+def answered_level(level: Level, answer_s: int) -> Level:
+    """The level of a call that is answered at this wall second."""
+    sell, buy = anchored(level.sell, answer_s), level.buy
+    if buy is not None:
+        buy = anchored(buy, answer_s)
+    parts = level.parts
+    if parts:
+        parts = tuple(replace(part, sell=anchored(part.sell, answer_s)) for part in parts)
+    return replace(level, sell=sell, buy=buy, parts=parts, answer_by_s=None)
+
+
+def answered_levels(session: Session) -> tuple[Level, ...]:
+    """The levels of a session as its answer prices them, however often it is asked; the same where it makes no odds."""
+    if session.answered is None or not any(map(_in_bands, session.levels)):
+        return session.levels
+    answer_s = session.answered.wall_ms // 1000
+    return tuple(answered_level(level, answer_s) for level in session.levels)
+
+
+def _in_bands(level: Level) -> bool:
+    bought = level.buy is not None and level.buy.course is not None
+    return bought or level.sell.course is not None or any(part.sell.course is not None for part in level.parts)

@@ -1,0 +1,59 @@
+"""What a payer owes for so many seconds: every charge rounded once, each with its taxes. Micro-units.
+
+What is held, posted, recorded and told comes from here.
+"""
+
+from collections import Counter
+
+import msgspec
+
+from callctl.call.session import Level
+from callctl.money import Rounding, round_ratio
+from callctl.rating.charge import Charge, Price, charge
+from callctl.rating.tax import Tax, taxes
+
+
+class Bill(msgspec.Struct, frozen=True, gc=False):
+    """`charges`: by the call's own row, then by each further part. `taxes`: by name, of all charges and the surcharge."""
+
+    charges: tuple[Charge, ...]
+    surcharge: int
+    taxes: tuple[tuple[str, int], ...]
+
+    @property
+    def charge(self) -> int:
+        """Net, without the surcharge."""
+        return sum(each.micros for each in self.charges)
+
+    @property
+    def gross(self) -> int:
+        return self.charge + self.surcharge + sum(amount for _, amount in self.taxes)
+
+
+def bill(level: Level, seconds: int) -> Bill:
+    """Of a call of `seconds` that is answered when the level says; as if nobody were exempt."""
+    own = charge(level.sell, seconds)
+    extra = surcharge(level, own.billed_s)
+    levied: Counter[str] = Counter()
+    _levy(levied, level.taxes, own.micros, level.sell)
+    _levy(levied, level.taxes, extra, level.sell, fixed=False)
+    charges = [own]
+    for part in level.parts:
+        charges.append(charge(part.sell, seconds))
+        _levy(levied, part.taxes, charges[-1].micros, part.sell)
+    return Bill(tuple(charges), extra, tuple(levied.items()))
+
+
+def _levy(levied: Counter[str], by: tuple[Tax, ...], net: int, price: Price, *, fixed: bool = True) -> None:
+    for tax, amount in zip(by, taxes(by, net, decimals=price.decimals, fixed=fixed), strict=True):
+        levied[tax.name] += amount
+
+
+def surcharge(level: Level, billed_s: int) -> int:
+    """What overflow adds to `billed_s` billed seconds, net: a charge of its own, rounded once."""
+    if not level.overflow or not billed_s:
+        return 0
+    quantum: int = 10 ** (6 - level.sell.decimals)
+    usage = level.surcharge_call * 60 + level.surcharge_minute * billed_s
+    rounded: int = round_ratio(usage, 60 * quantum, Rounding.HALF_UP) * quantum
+    return rounded
