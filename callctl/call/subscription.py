@@ -91,7 +91,7 @@ def book(
             **_what(subscription, catalogue, kind, step),
             **_when(account, kind, step),
             **_money(account, amount, due),
-            **_NO_CALL,
+            **NO_CALL,
             "chain": [[account.id, format_amount(due)]],
         }
         records.append(Record(account.id, _encode(fields)))
@@ -159,7 +159,7 @@ def _money(account: Account, amount: Amount, due: int) -> dict[str, Any]:
     }
 
 
-_NO_CALL = {
+NO_CALL = {
     "switch": "callctl",
     "trunk": None,
     "role": "customer",

@@ -1,14 +1,16 @@
-"""The port Charging over Redis: how far subscriptions are charged, beside the money that they cost."""
+"""The ports Charging and Blocks over Redis: what is bought beside calls, in one step with the money that it costs."""
 
 from typing import Any
 
+from callctl.call.purchase import Buying, Stocks
 from callctl.call.subscription import Booked, Booking
-from callctl.store import keys, moving, scripts
+from callctl.rating.bundles import Block
+from callctl.store import keys, moving, records, scripts
 from callctl.store.link import Argument, Link
 
 
 class RedisCharging:
-    """What a `RedisStore` can do about subscriptions. Every method may raise StoreUnavailable."""
+    """What a `RedisStore` can do about subscriptions and blocks. Every method may raise StoreUnavailable."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -44,3 +46,41 @@ class RedisCharging:
         for name, kept in charged.items():
             await self._link.call("HSETNX", keys.charged(to_root, account), name, kept)
         await self._link.call("DEL", keys.charged(from_root, account))
+
+    async def buy(self, buying: Buying) -> Block | None:
+        """The block as it was bought, now or before under its id; None where the account cannot afford it."""
+        root, account, block = buying.root, buying.post.account, buying.block
+        answer: Any = await scripts.run(
+            self._link,
+            scripts.BUY,
+            (keys.account(root, account), keys.ledger(root, account), keys.outbox(root)),
+            keys.word(block.source),
+            records.encode_block(block),
+            block.seconds or block.amount,
+            buying.post.amount,
+            moving.CLOSED,
+            buying.id,
+            block.bought_ms,
+            block.name,
+            account,
+            buying.record.payload,
+        )
+        return None if answer is None else records.decode_block(answer)
+
+    async def stocks(self, root: str, account: str) -> Stocks:
+        """What the account has beside money. An account that never had any has none."""
+        return records.decode_stocks(await self._kept(root, account))
+
+    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
+        """All of it as it is kept, to be moved."""
+        flat = await self._kept(root, account)
+        return {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
+        """After a move. May be repeated: what has been used at the new root since stays used."""
+        for field, value in kept.items():
+            await self._link.call("HSETNX", keys.stock(to_root, account), field, value)
+        await self._link.call("DEL", keys.stock(from_root, account))
+
+    async def _kept(self, root: str, account: str) -> Any:
+        return await self._link.call("HGETALL", keys.stock(root, account))

@@ -4,6 +4,7 @@ What one decision touches carries the hash tag of the root account, `{root}`, so
 cluster and one script can take all of it.
 
     {root}:a:<account>     hash    bal, held, floor (micro-units), and one field per channel counter
+    {root}:b:<account>     hash    per source "bal <source>" and "held <source>"; "block <source>" where it was bought
     {root}:t:<trunk>       hash    one field per channel counter
     {root}:l:<account>     stream  the ledger
     {root}:s:<trace id>    string  the record of a call (`lua/prelude.lua`)
@@ -70,6 +71,10 @@ def tag(root: str) -> str:
 
 def account(root: str, account: str) -> str:
     return f"{tag(root)}:a:{word(account)}"
+
+
+def stock(root: str, account: str) -> str:
+    return f"{tag(root)}:b:{word(account)}"
 
 
 def trunk(root: str, trunk: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
+from callctl.call.purchase import Buying, Stock, Stocks
 from callctl.call.running import admitted
 from callctl.call.session import Session, State
 from callctl.call.subscription import Booked, Booking
@@ -19,7 +20,7 @@ from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
-from callctl.rating.bundles import Source
+from callctl.rating.bundles import Block, Source
 from callctl.store import records
 from callctl.store.feeds_memory import Outbox
 from callctl.store.moving import CLOSED
@@ -41,6 +42,7 @@ class _Account(msgspec.Struct):
     in_use: Counter[str] = msgspec.field(default_factory=Counter)
     ledger: list[LedgerEntry] = msgspec.field(default_factory=list)
     stocks: defaultdict[str, _Stock] = msgspec.field(default_factory=lambda: defaultdict(_Stock))
+    blocks: dict[str, Block] = {}
 
     def left(self, sources: Iterable[Source | Draw]) -> tuple[int, ...]:
         """What is left of each source."""
@@ -224,6 +226,41 @@ class MemoryStore:
     async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
         self._charged[to_root, account] = charged | self._charged[to_root, account]
         self._charged.pop((from_root, account), None)
+
+    async def buy(self, buying: Buying) -> Block | None:
+        """The block as it was bought, now or before under its id; None where the account cannot afford it."""
+        account, block, price = self._accounts[buying.root, buying.post.account], buying.block, buying.post.amount
+        known = account.blocks.get(block.source)
+        if known is not None:
+            return known
+        if account.floor == CLOSED or not account.affords(price):
+            return None
+        account.blocks[block.source] = block
+        account.stocks[block.source].balance = block.seconds or block.amount
+        _move(account, buying.id, buying.post.kind, -price, block.bought_ms, note=block.name)
+        self.outbox[buying.root].add(buying.record, block.bought_ms)
+        return block
+
+    async def stocks(self, root: str, account: str) -> Stocks:
+        has = self._accounts[root, account]
+        stocks = {source: Stock(stock.balance, stock.held) for source, stock in has.stocks.items()}
+        return Stocks(stocks, tuple(has.blocks.values()))
+
+    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
+        has = self._accounts[root, account]
+        kept = {f"bal {source}": str(stock.balance).encode() for source, stock in has.stocks.items()}
+        return kept | {f"block {source}": records.encode_block(block) for source, block in has.blocks.items()}
+
+    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
+        there = self._accounts[to_root, account]
+        for field, value in kept.items():
+            what, _, source = field.partition(" ")
+            if what == "block":
+                there.blocks.setdefault(source, records.decode_block(value))
+            elif source not in there.stocks:
+                there.stocks[source].balance = int(value)
+        self._accounts[from_root, account].stocks.clear()
+        self._accounts[from_root, account].blocks.clear()
 
     async def set_limit(self, root: str, account: str, floor: int | None) -> None:
         self._accounts[root, account].floor = floor

@@ -27,12 +27,15 @@ class Money(Protocol):
     async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
     async def charged(self, root: str, account: str) -> dict[str, bytes]: ...
     async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None: ...
+    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]: ...
+    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None: ...
 
 
 class Move(msgspec.Struct, frozen=True):
     """Money on its way: balances (micro-units) and credit limits of an account and all below it.
 
-    `id` makes repeating it harmless. `charged`: how far the subscriptions of each are charged.
+    `id` makes repeating it harmless. `charged`: how far the subscriptions of each are charged; `stocks`: what each has
+    of bundles and blocks.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Move(msgspec.Struct, frozen=True):
     balances: dict[str, int]
     limits: dict[str, int | None]
     charged: dict[str, dict[str, bytes]] = {}
+    stocks: dict[str, dict[str, bytes]] = {}
 
 
 async def prepare(money: Money, registry: Registry, account: Account, at_ms: int) -> Move | None:
@@ -70,6 +74,7 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
         balances={each.account: each.balance for each in balances if each.balance},
         limits={each.id: each.credit_limit for each in accounts} | {account.id: account.credit_limit},
         charged={each.id: await money.charged(from_root, each.id) for each in accounts},
+        stocks={each.id: await money.stock_kept(from_root, each.id) for each in accounts},
     )
 
 
@@ -88,5 +93,7 @@ async def finish(money: Money, move: Move) -> None:
         await money.top_up(come)
     for account, charged in move.charged.items():
         await money.bring_charged(move.from_root, move.to_root, account, charged)
+    for account, kept in move.stocks.items():
+        await money.bring_stock(move.from_root, move.to_root, account, kept)
     for account, limit in move.limits.items():
         await money.set_limit(move.to_root, account, limit)

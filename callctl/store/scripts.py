@@ -34,6 +34,7 @@ RECOUNT: Final = load("recount")
 MOVE_ON: Final = load("move_on")
 DEFINE: Final = load("define")
 CHARGE: Final = load("charge")
+BUY: Final = load("buy")
 
 
 async def run(
