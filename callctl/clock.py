@@ -9,6 +9,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -59,6 +60,12 @@ def format_time(wall_ms: int) -> str:
 def _to_the_second(seconds: int) -> str:
     """Most of what is shown at a time happened in the same few seconds."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=4096)
+def local_day(timezone: str, minute: int) -> str:
+    """The local ISO day at a minute since the epoch."""
+    return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(timezone)).date().isoformat()
 
 
 def parse_time(text: str) -> int:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 MICROS = 1_000_000
 MAX_MICROS = 2**53 - 1
+EXCHANGE_DECIMALS = 12
 _RATE_DECIMALS = 8
 _EXACT = Context(prec=100)  # the default of 28 digits would round a long number in silence
 _PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -82,6 +83,19 @@ def parse_percent(text: str) -> int:
     if not 0 <= millionths <= MAX_MICROS:
         raise ValueError(f"{text!r} is not a percentage")
     return millionths
+
+
+def parse_exchange_rate(text: str) -> int:
+    """What one unit of a currency costs in another, such as "1.0850", in 10^-12. ValueError when negative or finer."""
+    rate = parse_decimal(text, decimals=EXCHANGE_DECIMALS)
+    if rate < 0:
+        raise ValueError(f"{text!r} is not an exchange rate")
+    return rate
+
+
+def format_exchange_rate(rate: int) -> str:
+    """The same as text, with at least four decimals."""
+    return _format(rate, EXCHANGE_DECIMALS)
 
 
 def format_amount(micros: int) -> str:

@@ -122,6 +122,7 @@ def _what(subscription: Subscription, catalogue: Catalogue, kind: ChargeKind, st
         "row": subscription.service,
         "buy_plan": None,
         "buy_row": None,
+        "exchange": None,
         "connection_fee": None,
         "per_minute": None,
         "detail": f"{step.quantity} x {subscription.service}, {days}",

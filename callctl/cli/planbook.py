@@ -9,6 +9,7 @@ from callctl.cli.exits import SaidNoError, WrongUseError
 
 if TYPE_CHECKING:
     from callctl.accounts import Account, Directory
+    from callctl.rating.exchange import Exchange
     from callctl.rating.match import Deck
     from callctl.rating.tariff import Plan
 
@@ -75,6 +76,20 @@ class PlanBook:
             return None
         chunks = _unless_missing(self._client.download, f"/v1/plans/{segment(plan_id)}/rows")
         return None if chunks is None else b"".join(chunks).decode()
+
+
+def exchanges_of(client: Client | None) -> "dict[str, Exchange]":
+    """The daemon's exchange rates; without one there are none."""
+    from callctl.money import parse_exchange_rate
+    from callctl.rating.exchange import DatedRate, Exchange
+
+    listed = client.get("/v1/exchange")["exchange"] if client is not None else ()
+    return {
+        each["id"]: Exchange(
+            each["id"], tuple(DatedRate(dated["from"], parse_exchange_rate(dated["rate"])) for dated in each["rates"])
+        )
+        for each in listed
+    }
 
 
 def _unless_missing(ask: Callable[[str], Any], path: str) -> Any:

@@ -103,14 +103,17 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
 
 def _price(client: Client, plan_id: str, number: Any, at_ms: int) -> "LevelPrice":
     """Of the row that prices the call. SaidNoError where there is none."""
+    from callctl.cli.planbook import exchanges_of
     from callctl.rating.match import NoRate, price_levels
     from callctl.rating.tariff import Direction
 
     plan = plan_of(client, plan_id)
     carrier = _deck(client, plan.buy_plan) if plan.buy_plan else None
-    found = price_levels([("", _deck(client, plan_id))], carrier, number, at_ms, Direction.OUTBOUND)
+    decks, exchanges = [("", _deck(client, plan_id))], exchanges_of(client) if carrier is not None else {}
+    found = price_levels(decks, carrier, number, at_ms, Direction.OUTBOUND, exchanges)
     if isinstance(found, NoRate):
-        raise SaidNoError(f"plan {found.plan} has no price for {number.e164}: {found.reason}")
+        why = f"{found.reason}: {found.no_buy}" if found.no_buy else found.reason
+        raise SaidNoError(f"plan {found.plan} has no price for {number.e164}: {why}")
     return found[0]
 
 

@@ -105,7 +105,7 @@ def _moment(option: str, text: str | None) -> int | None:
 
 
 def _trial(arguments: argparse.Namespace, client: Client | None, step: Any) -> "Trial":
-    from callctl.cli.planbook import PlanBook, directory_from
+    from callctl.cli.planbook import PlanBook, directory_from, exchanges_of
     from callctl.rating.lineup import Scope
     from callctl.rating.rerating import Trial
 
@@ -137,7 +137,8 @@ def _trial(arguments: argparse.Namespace, client: Client | None, step: Any) -> "
     scope = Scope(
         frozenset(arguments.accounts or ()), frozenset(arguments.instead_of or ()), everyone=deck is None and not named
     )
-    return Trial(deck, scope, book.deck, directory=directory, carrier=carrier, partial=client is None)
+    partial, exchanges = client is None, exchanges_of(client)
+    return Trial(deck, scope, book.deck, directory=directory, carrier=carrier, partial=partial, exchanges=exchanges)
 
 
 def _deck_option(text: str) -> tuple[str, Path]:

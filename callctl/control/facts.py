@@ -2,20 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from callctl.accounts import Chain, Directory, Trunk
 from callctl.call.admission import Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
-from callctl.clock import Instant
+from callctl.clock import Instant, local_day
 from callctl.control.payer import NO_RULES, find_payer
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, is_emergency, normalise
 from callctl.ports import Tariffs
-from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, carrier_price, price_levels
 from callctl.rating.price import Price, Tier, anchored
 from callctl.rating.tariff import Direction, TrafficClass
 
@@ -50,7 +47,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         trace_id=offered.call.trace_id,
         caller=payer.told_by,
         pbx=payer.pbx,
-        days=tuple([_day(level.timezone, minute) for level in chain]),
+        days=tuple([local_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
         free=isinstance(prices, tuple) and bool(prices) and prices[0].sell is _FREE,
@@ -71,7 +68,7 @@ def _prices(
     root = tariffs.plan(directory.plans[chain[-1].id])
     bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
     carrier = tariffs.deck(bought, now.wall_ms) if bought is not None else None
-    found = price_levels(decks, carrier, number, now.wall_ms, offered.direction)
+    found = price_levels(decks, carrier, number, now.wall_ms, offered.direction, tariffs.exchanges)
     unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
     if unpriced and offered.direction is not Direction.OUTBOUND:  # what no row prices costs nothing
         return _free(chain, directory, offered.direction.value, TrafficClass.INTERNAL)
@@ -89,12 +86,14 @@ def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | 
     if session.attended and not trunk.is_on(session.call.switch):
         return None
     number, deck = normalise(session.b_number, NO_RULES), tariffs.deck(trunk.buy_plan, session.setup.wall_ms)
-    if number is None or deck is None or deck.plan.currency != session.levels[-1].currency:
+    if number is None or deck is None:
         return Purchase(trunk.buy_plan)
-    found = price_levels([("", deck)], None, number, session.setup.wall_ms, Direction.OUTBOUND)
-    if isinstance(found, NoRate):
+    at_ms, currency = session.setup.wall_ms, session.levels[-1].currency
+    found = carrier_price(deck, currency, number, at_ms, Direction.OUTBOUND, tariffs.exchanges)
+    if isinstance(found, str):
         return Purchase(trunk.buy_plan)
-    return Purchase(found[0].plan, found[0].row, anchored(found[0].sell, event.at.wall_ms // 1000))
+    price = anchored(found.level.sell, event.at.wall_ms // 1000)
+    return Purchase(found.level.plan, found.level.row, price, found.conversion)
 
 
 def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, Deck]] | NoRate:
@@ -111,9 +110,3 @@ def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, De
 def _free(chain: Chain, directory: Directory, what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
     plans = directory.plans
     return tuple(LevelPrice(plans[level.id], what, what, "", traffic_class, _FREE, None, None, None) for level in chain)
-
-
-@lru_cache(maxsize=4096)
-def _day(timezone: str, minute: int) -> str:
-    """The local ISO day at a minute since the epoch."""
-    return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(timezone)).date().isoformat()

@@ -10,6 +10,7 @@ from callctl.http.accounts import Accounts, PerformTopUp
 from callctl.http.auth import Tokens
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
+from callctl.http.exchange import ExchangeRoutes
 from callctl.http.fast_path import FastPath
 from callctl.http.links import Links
 from callctl.http.metrics import Metrics
@@ -54,6 +55,7 @@ def make_site(
         *Decisions(calls, tariffs, clock, switches).routes(),
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
         *TariffPlans(definitions, tariffs, clock).routes(),
+        *ExchangeRoutes(definitions, tariffs).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),

@@ -27,9 +27,11 @@ from callctl.clock import format_time, parse_time
 from callctl.http.errors import bad_request
 from callctl.money import (
     format_amount,
+    format_exchange_rate,
     format_percent,
     format_rate,
     parse_amount,
+    parse_exchange_rate,
     parse_percent,
     parse_rate,
 )
@@ -113,6 +115,7 @@ def _zone(name: str) -> str:
 Amount = Annotated[int, *_scaled(_parse_positive, format_amount, "10.00")]
 Shown = Annotated[str, Field(pattern=r"^-?\d+\.\d{4,6}$")]
 PerMinute = Annotated[int, *_scaled(parse_rate, lambda rate: format_rate(rate, 100), "0.0800")]
+ExchangeRate = Annotated[int, *_scaled(parse_exchange_rate, format_exchange_rate, "1.0850")]
 Percent = Annotated[int, *_scaled(parse_percent, format_percent, "10")]
 Time = Annotated[
     int,

@@ -10,7 +10,7 @@ from callctl.call.session import Session
 from callctl.http.errors import HttpError, not_found
 
 Record = dict[str, Any]
-_PURCHASE = ("cost", "margin", "buy_plan", "buy_row")
+_PURCHASE = ("cost", "margin", "buy_plan", "buy_row", "exchange")
 
 
 def may_see(directory: Directory, viewer: str | None, account: str) -> bool:

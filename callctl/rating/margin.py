@@ -57,7 +57,7 @@ def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None)
     """Whether the sale earns what the rule demands, over calls of up to `until_s` (None: of any length)."""
     sell, buy = price.sell, price.buy
     if buy is None:
-        return NO_BUY
+        return _no_buy(price)
     prices = list(_minutes(sell, buy, until_s))
     for sold, bought in prices:
         least = bought + Fraction(rule.min_per_minute or 0, _RATE_DENOMINATOR)
@@ -85,7 +85,7 @@ def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) ->
     """
     sell, buy = price.sell, price.buy
     if buy is None:
-        return NO_BUY
+        return _no_buy(price)
     if rule.connection is not None and buy.connection_fee > rule.connection:
         saw = f"buy {format_amount(buy.connection_fee)} per connection"
         return Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.connection)}")
@@ -100,6 +100,10 @@ def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) ->
             saw = f"buy {format_amount(first)} for the first increment"
             return Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.per_call)} per call")
     return Found(kept=True, saw=saw)
+
+
+def _no_buy(price: LevelPrice) -> Found:
+    return msgspec.structs.replace(NO_BUY, saw=f"{NO_BUY.saw}: {price.no_buy}") if price.no_buy else NO_BUY
 
 
 def _minutes(sell: Price, buy: Price, until_s: int | None) -> Iterator[tuple[Fraction, Fraction]]:

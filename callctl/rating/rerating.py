@@ -14,6 +14,7 @@ from callctl.accounts import Directory
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored, bundled, charge, round_duration
+from callctl.rating.exchange import Exchanges
 from callctl.rating.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.pastcalls import Chain, PastRecord, number_of
@@ -78,7 +79,7 @@ class Trial:
     `find_deck` answers a plan's deck, None where there is none.
     `carrier`: bought by instead of by the plan's own `buy_plan`. `directory`: the accounts, for their rules and for
     the resellers of calls that were not answered; None: they are not known. `partial`: not every plan is at hand,
-    so that one that is not found says nothing.
+    so that one that is not found says nothing. `exchanges`: by which purchases in another currency are converted.
     """
 
     def __init__(
@@ -90,11 +91,13 @@ class Trial:
         directory: Directory | None = None,
         carrier: Deck | None = None,
         partial: bool = False,
+        exchanges: Exchanges | None = None,
     ) -> None:
         self._lineups = Lineups(deck, scope, find_deck, directory, carrier)
         self._find_deck = find_deck
         self._directory = directory
         self._partial = partial
+        self._exchanges = exchanges or {}
         self._correctable: dict[str, Money] = {}
 
     def rate(self, chain: Chain) -> Outcome:
@@ -153,7 +156,7 @@ class Trial:
         at_ms = record.setup_ms
         for run in lineup.runs:
             carrier = run.purchase.deck(at_ms)
-            found = price_levels(run.decks, carrier, number, at_ms, record.direction)
+            found = price_levels(run.decks, carrier, number, at_ms, record.direction, self._exchanges)
             if not isinstance(found, NoRate):
                 prices[run.first : run.first + len(found)] = found
             elif found.reason == NO_ROW:  # who is called, or calls within the house, pays nothing where no row says so

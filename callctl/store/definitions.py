@@ -14,6 +14,7 @@ import msgspec
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock
+from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import keys, moving
 from callctl.store.decks import compile_deck, encode_rows, in_steps, let_go, rows_of
@@ -69,6 +70,12 @@ class RedisDefinitions:
                 if await self._define("trunk", trunk.id, trunk):
                     return self._tariffs.put_trunk(trunk)
 
+    async def put_exchange(self, exchange: Exchange) -> None:
+        async with self._known.turn:
+            while not await self._define("exchange", exchange.id, exchange):
+                await self._known.catch_up()
+            self._tariffs.put_exchange(exchange)
+
     async def put_plan(self, plan: Plan) -> None:
         async with self._known.turn:
             while True:
@@ -121,7 +128,12 @@ class RedisDefinitions:
         return StoredDeck(tuple(chunks))
 
     async def _define(
-        self, kind: str, id: str, value: Account | Group | Trunk | Plan | StoredDeck, *, move: moving.Move | None = None
+        self,
+        kind: str,
+        id: str,
+        value: Account | Group | Trunk | Plan | Exchange | StoredDeck,
+        *,
+        move: moving.Move | None = None,
     ) -> bool:
         """Whether it was written: not when somebody else has written since our revision."""
         new = value.chunks if isinstance(value, StoredDeck) else ()

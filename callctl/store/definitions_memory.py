@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from callctl.accounts import Account, Group, Trunk
 from callctl.ports import Clock
+from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import moving
 from callctl.store.decks import compile_deck, in_steps, let_go, rows_of
@@ -35,6 +36,9 @@ class MemoryDefinitions:
     async def put_trunk(self, trunk: Trunk) -> None:
         self.tariffs.check_trunk(trunk)
         self.tariffs.put_trunk(trunk)
+
+    async def put_exchange(self, exchange: Exchange) -> None:
+        self.tariffs.put_exchange(exchange)
 
     async def put_plan(self, plan: Plan) -> None:
         self.tariffs.check_plan(plan)

@@ -15,6 +15,7 @@ import structlog
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock
+from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import keys
 from callctl.store.decks import compile_deck, decode_rows, let_go
@@ -28,7 +29,7 @@ _AT_ONCE: Final = 500
 _BELL_MS: Final = 1_000  # how long a change stays unseen when its bell was lost
 _RETRY_MS: Final = 200
 
-Definition = TypeVar("Definition", Account, Group, Trunk, Plan)
+Definition = TypeVar("Definition", Account, Group, Trunk, Plan, Exchange)
 
 
 class StoredDeck(msgspec.Struct, frozen=True):
@@ -90,13 +91,15 @@ class Follower:
             self.revision = 0
         if revision == self.revision:
             return
-        ids: dict[str, list[str]] = {"plan": [], "deck": [], "group": [], "account": [], "trunk": []}
+        ids: dict[str, list[str]] = {"plan": [], "exchange": [], "deck": [], "group": [], "account": [], "trunk": []}
         for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
             kind, _, id = written.decode().partition(":")
             ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
         for plan in await self._read("plan", ids["plan"], Plan):
             if plan != self.tariffs.plan(plan.id):
                 _keep("plan", plan.id, self.tariffs.put_plan, plan)
+        for exchange in await self._read("exchange", ids["exchange"], Exchange):
+            self.tariffs.put_exchange(exchange)
         async for id, stored in self._values("deck", ids["deck"]):
             await self._read_deck(id, stored)
         for group in await self._read("group", ids["group"], Group):

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Directory, Group, Kind, Trunk, charged_by
 from callctl.errors import Contradiction
 from callctl.rating.builder import DeckBuilder
+from callctl.rating.exchange import Exchange
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
 
@@ -26,6 +27,7 @@ class Registry:
         self.trunks: dict[str, Trunk] = {}
         self.groups: dict[str, Group] = {}
         self.plans: dict[str, Plan] = {}
+        self.exchanges: dict[str, Exchange] = {}
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._directory = Directory()
@@ -173,7 +175,10 @@ class Registry:
                 del self._claims[claim]
         self._claims.update(dict.fromkeys(claims, owner))
 
-    # ---- Plans and decks
+    # ---- Plans, decks and exchange rates
+
+    def put_exchange(self, exchange: Exchange) -> None:
+        self.exchanges[exchange.id] = exchange
 
     def check_plan(self, plan: Plan) -> None:
         """Everything that a new or changed plan must keep."""

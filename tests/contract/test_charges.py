@@ -207,7 +207,7 @@ async def test_a_record_has_the_shape_of_a_cdr(house: House) -> None:
         "from": "", "to": "", "destination": "SIP trunk", "type": None, "class": None,
         "setup_time": "2026-01-14T23:00:00.000Z", "answer_time": "2026-01-14T23:00:00.000Z",
         "release_time": "2026-01-14T23:00:00.000Z", "ring_s": 0, "duration_ms": 0, "duration_s": 0, "billed_s": 0,
-        "unbilled_s": 0, "plan": "standard", "row": "sip-trunk", "buy_plan": None, "buy_row": None,
+        "unbilled_s": 0, "plan": "standard", "row": "sip-trunk", "buy_plan": None, "buy_row": None, "exchange": None,
         "connection_fee": None, "per_minute": None, "charge": "30.0000", "list_charge": None, "gross": "30.0000",
         "taxes": [], "surcharge": "0.0000", "bundle_s": 0, "cost": "20.0000", "margin": "10.0000", "affiliates": [],
         "exempt": False, "currency": "EUR", "verdict": "allowed", "refusal": None,

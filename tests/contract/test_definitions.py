@@ -13,6 +13,7 @@ from callctl.limits.concurrency import Caps
 from callctl.numbering import Number, NumberType
 from callctl.ports import Definitions
 from callctl.rating.builder import RowConflictError
+from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.tariff import Direction, Plan, Row
 from callctl.store.definitions import RedisDefinitions
 from callctl.store.definitions_memory import MemoryDefinitions
@@ -30,7 +31,7 @@ class House(msgspec.Struct):
     tariffs: Registry
     store: Any
 
-    async def put(self, *definitions: Account | Group | Trunk | Plan) -> None:
+    async def put(self, *definitions: Account | Group | Trunk | Plan | Exchange) -> None:
         for definition in definitions:
             match definition:
                 case Account():
@@ -39,6 +40,8 @@ class House(msgspec.Struct):
                     await self.definitions.put_group(definition)
                 case Trunk():
                     await self.definitions.put_trunk(definition)
+                case Exchange():
+                    await self.definitions.put_exchange(definition)
                 case Plan():
                     await self.definitions.put_plan(definition)
 
@@ -304,6 +307,16 @@ async def test_before_it_is_effective_a_plan_is_what_it_extends(house: House) ->
     assert house.price("lone", NOW) == 8_000_000
     assert house.price("next", NOW - 1) == 8_000_000
     assert house.price("next", NOW) == 7_000_000
+
+
+async def test_exchange_rates_replace_each_other_as_a_whole(house: House) -> None:
+    assert house.tariffs.exchanges == {}
+    dollars = Exchange("USD-EUR", (DatedRate("2026-11-01", 10**12), DatedRate("2026-12-01", 9 * 10**11)))
+    pounds = Exchange("GBP-EUR", (DatedRate("2026-11-01", 12 * 10**11),))
+    await house.put(dollars, pounds)
+    assert house.tariffs.exchanges == {"USD-EUR": dollars, "GBP-EUR": pounds}
+    await house.put(replace(pounds, rates=()))
+    assert house.tariffs.exchanges == {"USD-EUR": dollars, "GBP-EUR": Exchange("GBP-EUR")}
 
 
 async def test_a_deck_in_hand_does_not_change(house: House) -> None:

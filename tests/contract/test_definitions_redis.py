@@ -15,6 +15,7 @@ from callctl.accounts import Account, Group, Kind, Trunk
 from callctl.call.takes import LedgerEntry, TopUp
 from callctl.clock import SystemClock
 from callctl.errors import Contradiction, StoreUnavailable
+from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import decks, keys
 from callctl.store.address import parse_address
@@ -81,10 +82,12 @@ async def test_everybody_follows_every_kind(one: Process, other: Process) -> Non
         await one.definitions.put_plan(Plan("special"))
         await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
         await one.definitions.put_account(account("acme"))
+        await one.definitions.put_exchange(Exchange("USD-EUR", (DatedRate("2026-11-01", 9),)))
         await one.definitions.put_trunk(Trunk("t1", "acme", source_ips=("192.0.2.1",)))
         known = other.follower.tariffs
         await until(lambda: known.directory.by_ip("192.0.2.1") == ("acme", "t1"))
         assert known.plan("special") == Plan("special")
+        assert known.exchanges == {"USD-EUR": Exchange("USD-EUR", (DatedRate("2026-11-01", 9),))}
         assert other.rows("standard") == [Row("31", per_minute=1)]
         await one.definitions.put_rows("standard", [Row("32", per_minute=2)])
         await until(lambda: other.rows("standard") == [Row("32", per_minute=2)])
@@ -280,10 +283,13 @@ async def test_a_broken_trunk_or_plan_does_not_replace_the_good_one(one: Process
     await one.definitions.put_trunk(Trunk("t1", "acme"))
     await write(one.link, "trunk", "t1", b"[]")
     await write(one.link, "plan", "standard", Plan("standard", extends="standard"))
+    await one.definitions.put_exchange(Exchange("USD-EUR"))
+    await write(one.link, "exchange", "USD-EUR", {"id": "USD-EUR", "rates": [{"from_day": "2026-11-01", "rate": 0}]})
     await one.follower.refresh()
     assert one.follower.tariffs.trunks == {"t1": Trunk("t1", "acme")}
     assert one.follower.tariffs.plans == {"standard": Plan("standard")}
-    assert {log["id"] for log in complaints} == {"t1", "standard"}
+    assert one.follower.tariffs.exchanges == {"USD-EUR": Exchange("USD-EUR")}
+    assert {log["id"] for log in complaints} == {"t1", "standard", "USD-EUR"}
 
 
 async def test_a_broken_deck_does_not_replace_the_good_one(one: Process, complaints: list[Any]) -> None:

@@ -317,8 +317,10 @@ def test_a_percentage_without_a_purchase_is_no_rate() -> None:
     empty = deck(plan=Plan("carrier"))
     dollars = deck(row(""), plan=Plan("carrier", currency="USD"))
     missing = NoRate("level-0", "percent", "a percentage of a purchase price that is missing")
-    for carrier in (None, empty, dollars):
+    for carrier in (None, empty):
         assert priced(percent, carrier=carrier) == missing
+    unexchanged = msgspec.structs.replace(missing, no_buy="no exchange rate USD-EUR on 2027-01-15")
+    assert priced(percent, carrier=dollars) == unexchanged
 
 
 def test_a_level_without_a_row_is_named() -> None:
@@ -332,12 +334,12 @@ def test_an_amount_needs_no_purchase() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.integers(0, 10_000), min_size=1, max_size=4) | st.lists(st.integers(0, 10**8), max_size=1),
+    st.lists(st.integers(0, 5_000), min_size=1, max_size=4) | st.lists(st.integers(0, 10**8), max_size=1),
     st.integers(0, 10**4).map(lambda price: price * 10**4),
     st.integers(1, 10_000),
 )
 def test_percentages_are_exact_over_levels(percents: list[int], bought: int, seconds: int) -> None:
-    """Four levels of up to 100.00 %, or one of up to 10,000.0000 %, of a price with four decimals."""
+    """Four levels of up to 50.00 %, or one of up to 10,000.0000 %, of a price with four decimals."""
     scale = 100 if len(percents) > 1 else 1
     carrier = deck(row("", bought), plan=Plan("carrier"))
     levels = prices(*(deck(Row("", percent=percent * scale)) for percent in percents), carrier=carrier)

@@ -14,6 +14,7 @@ from callctl.money import Rounding, format_amount
 from callctl.rating import pastcalls, rerating
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import charge, round_duration
+from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.lineup import Scope
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.match import Deck, NoRate, price_levels
@@ -99,6 +100,18 @@ def test_a_call_on_another_plan() -> None:
 )
 def test_whose_plan_is_replaced(scope: Scope, verdict: Verdict) -> None:
     assert trial(scope=scope).rate((record(),)).verdict is verdict
+
+
+def test_a_purchase_in_another_currency_is_converted_by_the_rate_of_the_calls_day() -> None:
+    carrier = flat("carrier", 2, currency="USD")
+    rates = {"USD-EUR": Exchange("USD-EUR", (DatedRate("2026-11-02", 10**12 // 2), DatedRate("2026-11-03", 10**12)))}
+    tried = trial(decks=DECKS | {"carrier": carrier}, exchanges=rates)
+    outcome = tried.rate((record(),))
+    assert outcome.sales[0].now == Money(12 * CENTS, 1 * CENTS)
+    later = {"setup_time": "2026-11-03T10:00:00Z", "answer_time": "2026-11-03T10:00:05Z"}
+    assert tried.rate((record(**later),)).sales[0].now == Money(12 * CENTS, 2 * CENTS)
+    unknown = trial(decks=DECKS | {"carrier": carrier})
+    assert unknown.rate((record(),)).sales[0].now == Money(12 * CENTS, None)
 
 
 # ---- chains

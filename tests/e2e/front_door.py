@@ -22,6 +22,7 @@ from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
 from callctl.http.errors import Problem
+from callctl.http.exchange import ExchangeRoutes
 from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
@@ -58,6 +59,7 @@ def _routes() -> list[Route]:
         *Decisions(*[nothing] * 3).routes(),
         *Accounts(*[nothing] * 6).routes(),
         *TariffPlans(*[nothing] * 3).routes(),
+        *ExchangeRoutes(*[nothing] * 2).routes(),
         *Cdrs(*[nothing] * 4).routes(),
         *ServiceRoutes(*[nothing] * 4).routes(),
         *Ops(*[nothing] * 7).routes(),

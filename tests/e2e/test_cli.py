@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from callctl import __version__
-from callctl.rating.tariff import Plan
+from callctl.rating.tariff import Plan, Row
 from tests.e2e.command import CALLCTL, Ended, callctl
 from tests.e2e.front_door import NL_MOB, FrontDoor
 from tests.waiting import until
@@ -415,6 +415,16 @@ async def test_rate_of_a_percentage_uses_the_purchase_plan(run: Run, tmp_path: P
     await run("tariff", "import", "retail", "deck.csv")
     done = await run("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "60", "--json")
     assert done.json["charge"] == "0.0300"
+
+
+async def test_rate_converts_a_purchase_in_another_currency(run: Run, door: FrontDoor) -> None:
+    await door.definitions.put_plan(Plan("carrier", currency="USD"))
+    await door.definitions.put_rows("retail", [Row("31", percent=1_500_000)])
+    call = ("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "60", "--at", "2026-11-21T10:00:00Z", "--json")
+    assert "no exchange rate USD-EUR on 2026-11-21" in (await run(*call)).err
+    rates = {"rates": [{"from": "2026-11-21", "rate": "0.9"}]}
+    await door.json("PUT", "/v1/exchange/USD-EUR", json=rates)
+    assert (await run(*call)).json["charge"] == "0.0270"
 
 
 @pytest.mark.parametrize(

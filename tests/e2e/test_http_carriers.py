@@ -69,6 +69,15 @@ async def test_a_carrier_whose_price_nobody_knows_leaves_the_cost_open(
     assert root["charge"] == "0.0400"
 
 
+async def test_a_carrier_in_another_currency_is_paid_by_the_rate_of_the_day(door: FrontDoor) -> None:
+    await door.json("PUT", "/v1/exchange/USD-EUR", json={"rates": [{"from": "2026-11-21", "rate": "0.9"}]})
+    await carrier(door, "odd", Row("31", per_minute=2_500_000), currency="USD")
+    *others, root = await answered_by(door, "odd")
+    assert (root["charge"], *bought(root)) == ("0.0400", "odd-rates", "31", "0.0225", "0.0175")
+    assert root["exchange"] == {"from": "USD", "to": "EUR", "rate": "0.9000", "day": "2026-11-21"}
+    assert [record["exchange"] for record in others] == [None, None]
+
+
 async def test_an_inbound_call_is_answered_by_no_carrier(door: FrontDoor) -> None:
     await door.definitions.put_rows("retail", [Row("31", "Netherlands", per_minute=1_000_000, direction="inbound")])
     await carrier(door, "dear", Row("31", per_minute=3_500_000))
