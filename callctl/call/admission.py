@@ -53,8 +53,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
-    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays. `free`: nobody buys or sells this call
-    (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
+    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays. `free`: nobody
+    buys or sells this call (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
     """
 
     chain: Chain
@@ -148,6 +148,8 @@ def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterato
             yield Finding("exchange", facts.unpriced.no_buy, level=PROVIDER)
     for account, price in zip(facts.chain, facts.prices, strict=False):
         yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
+        for part in price.parts:
+            yield Finding("rate", f"besides {part.plan} {part.row}", level=facts.above(account.id))
         if price.no_buy:
             yield Finding("exchange", price.no_buy, level=PROVIDER)
 

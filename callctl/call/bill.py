@@ -14,7 +14,7 @@ from callctl.rating.tax import Tax, taxes
 
 
 class Bill(msgspec.Struct, frozen=True, gc=False):
-    """`charges`: by the call's own row, then by each further part. `taxes`: by name, of all charges and the surcharge."""
+    """`charges`: by the call's own row, then by each further part. `taxes`: by name, surcharge included."""
 
     charges: tuple[Charge, ...]
     surcharge: int

@@ -72,6 +72,7 @@ def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
         held = slicing.cost(level, session.first_granted_s) if isinstance(answer, Taken) else 0
         least = slicing.first_cost(level)
         limit = f"the first increment costs {format_amount(least or 0)} {level.currency}"
+        limit += " with taxes" if level.taxes else ""
         saw = f"{format_amount(held + left)} {level.currency} available"
         short = least is not None and least > held + left
         refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT

@@ -8,6 +8,7 @@ from callctl.call.admission import Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
 from callctl.clock import Instant, local_day
+from callctl.control.parts import with_parts
 from callctl.control.payer import NO_RULES, find_payer
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, is_emergency, normalise
@@ -15,6 +16,7 @@ from callctl.ports import Tariffs
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, carrier_price, price_levels
 from callctl.rating.price import Price, Tier, anchored
 from callctl.rating.tariff import Direction, TrafficClass
+from callctl.rating.tax import Tax
 
 EXTENSION = re.compile(r"[0-9*#]{1,32}")
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
@@ -32,11 +34,13 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
     minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
     if emergency:
-        prices = _free(chain, directory, "emergency", TrafficClass.EMERGENCY)
+        prices = _free(chain, tariffs, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
-        prices = _prices(offered, chain, trunk, number, tariffs, now)
+        prices = _prices(offered, chain, trunk, number, tariffs)
+        if not isinstance(prices, NoRate):
+            prices = with_parts(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
-        prices = _free(chain, directory, offered.direction.value, TrafficClass.INTERNAL)
+        prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(
         chain=chain,
         trunk=trunk,
@@ -55,23 +59,23 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
 
 
 def _prices(
-    offered: Offered, chain: Chain, trunk: Trunk | None, number: Number, tariffs: Tariffs, now: Instant
+    offered: Offered, chain: Chain, trunk: Trunk | None, number: Number, tariffs: Tariffs
 ) -> tuple[LevelPrice, ...] | NoRate:
-    directory = tariffs.directory
+    at_ms, directory = offered.at.wall_ms, tariffs.directory
     own = tariffs.plan(directory.plans[chain[0].id])
     on_net = offered.direction is Direction.OUTBOUND and directory.by_number(number.e164) is not None
     if on_net and own is not None and not own.bill_on_net:
-        return _free(chain, directory, "on-net", TrafficClass.ONNET)
-    decks = _decks(chain, tariffs, now.wall_ms)
+        return _free(chain, tariffs, "on-net", TrafficClass.ONNET)
+    decks = _decks(chain, tariffs, at_ms)
     if isinstance(decks, NoRate):
         return decks
     root = tariffs.plan(directory.plans[chain[-1].id])
     bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
-    carrier = tariffs.deck(bought, now.wall_ms) if bought is not None else None
-    found = price_levels(decks, carrier, number, now.wall_ms, offered.direction, tariffs.exchanges)
+    carrier = tariffs.deck(bought, at_ms) if bought is not None else None
+    found = price_levels(decks, carrier, number, at_ms, offered.direction, tariffs.exchanges)
     unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
     if unpriced and offered.direction is not Direction.OUTBOUND:  # what no row prices costs nothing
-        return _free(chain, directory, offered.direction.value, TrafficClass.INTERNAL)
+        return _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return found
 
 
@@ -107,6 +111,15 @@ def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, De
     return decks
 
 
-def _free(chain: Chain, directory: Directory, what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
-    plans = directory.plans
-    return tuple(LevelPrice(plans[level.id], what, what, "", traffic_class, _FREE, None, None, None) for level in chain)
+def _free(chain: Chain, tariffs: Tariffs, what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
+    plans = [tariffs.directory.plans[level.id] for level in chain]
+    return tuple(
+        LevelPrice(plan, what, what, "", traffic_class, _FREE, None, None, None, taxes=_taxes(plan, tariffs))
+        for plan in plans
+    )
+
+
+def _taxes(plan_id: str, tariffs: Tariffs) -> tuple[Tax, ...]:
+    """Of what a free call may cost all the same: a surcharge."""
+    plan = tariffs.plan(plan_id)
+    return plan.taxes if plan is not None else ()

@@ -27,6 +27,12 @@ def _micros(amount: str) -> int:
     return parse_amount(amount)
 
 
+class PastPart(msgspec.Struct, frozen=True, gc=False):
+    """What of a charge another plan took."""
+
+    charge: str
+
+
 class PastRecord(msgspec.Struct, frozen=True, gc=False):
     """What rating anew needs of a CDR. ValueError (in decoding, msgspec.ValidationError) for a wrong amount."""
 
@@ -54,6 +60,7 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     bundle_s: Count = 0
     buy_plan: str | None = None
     surcharge: str = "0"
+    parts: tuple[PastPart, ...] = ()
     cost: str | None = None
     exempt: bool = False
     refusal: str | None = None
@@ -64,6 +71,8 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     def __post_init__(self) -> None:
         _micros(self.charge)
         _micros(self.surcharge)
+        for part in self.parts:
+            _micros(part.charge)
         if self.cost is not None:
             _micros(self.cost)
 
@@ -82,8 +91,9 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
         return _micros(self.charge) + _micros(self.surcharge)
 
     @property
-    def surcharged(self) -> int:
-        return _micros(self.surcharge)
+    def besides(self) -> int:
+        """What of the revenue its plan's row did not say: the surcharge, and what other plans took."""
+        return _micros(self.surcharge) + sum(_micros(part.charge) for part in self.parts)
 
     @property
     def paid(self) -> int | None:

@@ -223,12 +223,12 @@ class Trial:
 
     def _now(self, record: PastRecord, whole: Money, then: Money) -> Money:
         if record.corrects is None:
-            return Money(whole.revenue + record.surcharged, whole.cost)
+            return Money(whole.revenue + record.besides, whole.cost)
         before = self._correctable.get(record.corrects)
         if before is None:
             raise UnknownError("it corrects a record that is not among these")
         cost = None if whole.cost is None or before.cost is None else whole.cost - before.cost
-        return Money(whole.revenue - before.revenue + record.surcharged, cost)
+        return Money(whole.revenue - before.revenue + record.besides, cost)
 
     def _remember(self, chain: Chain, wholes: Sequence[Money]) -> None:
         """What a call whose end nobody saw costs anew: a correction states the difference to it."""

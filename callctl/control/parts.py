@@ -1,0 +1,46 @@
+"""What other plans charge for the same call (`Account.also`): airtime beside minutes, say. All of it in memory."""
+
+from msgspec.structs import replace
+
+from callctl.accounts import Account, Chain
+from callctl.numbering import Number
+from callctl.ports import Tariffs
+from callctl.rating.match import NO_ROW, LevelPrice, NoRate, Part, price_levels
+from callctl.rating.tariff import Direction
+
+
+def with_parts(
+    prices: tuple[LevelPrice, ...], chain: Chain, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
+) -> tuple[LevelPrice, ...] | NoRate:
+    """The prices of a chain's levels, each with its parts. A plan without a row for the call is none of them."""
+    for depth, account in enumerate(chain):
+        if account.also:
+            parts = _parts(account, number, direction, tariffs, at_ms)
+            if isinstance(parts, NoRate):
+                return parts
+            prices = (*prices[:depth], replace(prices[depth], parts=parts), *prices[depth + 1 :])
+    return prices
+
+
+def _parts(
+    account: Account, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
+) -> tuple[Part, ...] | NoRate:
+    on_net = direction is Direction.OUTBOUND and tariffs.directory.by_number(number.e164) is not None
+    parts = []
+    for plan_id in account.also:
+        deck = tariffs.deck(plan_id, at_ms)
+        if deck is None:
+            return NoRate(account.id, plan_id, "the plan has no rows")
+        plan = deck.plan_at(at_ms)
+        if plan.currency != account.currency:
+            return NoRate(account.id, plan_id, f"it is in {plan.currency}, the account in {account.currency}")
+        if on_net and not plan.bill_on_net:
+            continue
+        carrier = tariffs.deck(plan.buy_plan, at_ms) if plan.buy_plan is not None else None
+        priced = price_levels([(account.id, deck)], carrier, number, at_ms, direction, tariffs.exchanges)
+        if not isinstance(priced, NoRate):
+            (price,) = priced
+            parts.append(Part(price.plan, price.row, price.sell, price.taxes))
+        elif priced.reason != NO_ROW:
+            return priced
+    return tuple(parts)
