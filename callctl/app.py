@@ -19,6 +19,7 @@ from callctl.control.charges import Charges
 from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
 from callctl.control.reconciler import Reconciler
+from callctl.control.shares import Shares
 from callctl.errors import CallctlError, ConfigError, StoreUnavailable
 from callctl.http.app import make_site
 from callctl.http.auth import Holder, Scope, Tokens
@@ -70,8 +71,14 @@ class App:
         self.switches = {it.name: _switch(it, self.clock, self._trunks_on(it.name)) for it in settings.switch}
         self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
         self.journal = _journal(settings)
+        self.shares = Shares(takes=self.store, tariffs=self.follower.tariffs, clock=self.clock)
         self.outbox = Outbox(
-            feeds=self.feeds, sinks=self.sinks, archives=(ARCHIVE,), roots=self.roots, clock=self.clock
+            feeds=self.feeds,
+            sinks=self.sinks,
+            archives=(ARCHIVE,),
+            roots=self.roots,
+            clock=self.clock,
+            credit=self.shares.credit,
         )
         self.calls = CallControl(
             clock=self.clock,

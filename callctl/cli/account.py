@@ -112,23 +112,33 @@ def _path(account_id: str) -> str:
 
 
 def _parents_first(file: str) -> dict[str, Json]:
-    """The definitions of a file by id, each behind its parent where that is among them. WrongUseError otherwise."""
+    """The definitions of a file by id, each behind its parent and affiliates that are among them. WrongUseError."""
     bodies: dict[str, Json] = {}
     for definition in definitions(file):
         if definition["id"] in bodies:
             raise WrongUseError(f"{file}: account {definition['id']} is there twice")
         bodies[definition["id"]] = {k: v for k, v in definition.items() if k not in ("id", *_READ_ONLY)}
-    order = TopologicalSorter({each: filter(None, [_parent(bodies, each)]) for each in bodies})
+    order = TopologicalSorter(
+        {each: filter(None, [_parent(bodies, each), *_affiliates(bodies, each)]) for each in bodies}
+    )
     try:
         return {each: bodies[each] for each in order.static_order()}
     except CycleError as loop:
-        raise WrongUseError(f"{file}: accounts that are above themselves: {', '.join(loop.args[1])}") from loop
+        names = ", ".join(loop.args[1])
+        raise WrongUseError(f"{file}: above themselves: {names}; affiliates count as above their customers") from loop
 
 
 def _parent(bodies: dict[str, Json], account_id: str) -> str | None:
     """The account above, where it is among them."""
     parent = bodies[account_id].get("parent")
     return parent if isinstance(parent, str) and parent in bodies else None
+
+
+def _affiliates(bodies: dict[str, Json], account_id: str) -> list[str]:
+    """Its affiliates that are among them."""
+    stated = bodies[account_id].get("affiliates")
+    named = [each.get("account") for each in stated if isinstance(each, dict)] if isinstance(stated, list) else []
+    return [account for account in named if isinstance(account, str) and account in bodies]
 
 
 def _mistakes(client: Client, wanted: dict[str, Json]) -> Iterator[str]:
@@ -139,6 +149,12 @@ def _mistakes(client: Client, wanted: dict[str, Json]) -> Iterator[str]:
             above = parent
             if not trial.get("plan") and not trial.get("group"):  # it is charged by what its parent is charged by
                 trial = {**trial, **{key: wanted[above].get(key) for key in ("plan", "group")}}
+        for affiliate in _affiliates(wanted, account_id):
+            if wanted[affiliate].get("currency", "EUR") != body.get("currency", "EUR"):
+                yield f"{account_id}: currency: its affiliate {affiliate} has another one"
+        if coming := _affiliates(wanted, account_id):
+            known = [each for each in trial["affiliates"] if each.get("account") not in coming]
+            trial = {**trial, "affiliates": known}
         try:
             client.put(_path(account_id), {**trial, "parent": wanted[above].get("parent")}, dry_run="true")
         except SaidNoError as no:

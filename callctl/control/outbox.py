@@ -12,7 +12,7 @@ import structlog
 
 from callctl.clock import Instant
 from callctl.errors import SinkUnavailable, StoreUnavailable
-from callctl.ports import CdrSink, Clock, Feeds, LinkState
+from callctl.ports import CdrSink, Clock, Feeds, Hear, LinkState
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,7 @@ STUCK_MS = 30_000  # a delivery that takes longer is a sink that is down
 class Outbox:
     """Serves one feed per sink, and `archives`: feeds that are only moved on, because they are read, not delivered.
 
+    `credit` hears of every record before the first of these feeds gets it, and may hear of it again.
     `roots`: the root accounts there are now, and that of attempts by nobody we know.
     """
 
@@ -40,12 +41,15 @@ class Outbox:
         archives: Sequence[str],
         roots: Callable[[], Sequence[str]],
         clock: Clock,
+        credit: Hear | None = None,
     ) -> None:
         self._feeds = feeds
         self._roots = roots
         self._clock = clock
         self._lines = [_Line(name, None, clock) for name in archives]
         self._lines += [_Line(sink.name, sink, clock) for sink in sinks]
+        for first in self._lines[:1]:
+            first.credit = credit
 
     def wake(self, root: str) -> None:
         """The outbox of `root` has grown: look at it at once."""
@@ -116,7 +120,7 @@ class Outbox:
                 del line.grown[root]
             moved = 1
             try:
-                moved = await self._feeds.move(line.name, roots, BATCH)
+                moved = await self._feeds.move(line.name, roots, BATCH, line.credit)
             finally:
                 if moved:
                     line.grown.update(dict.fromkeys(roots))
@@ -139,6 +143,7 @@ class _Line:
     def __init__(self, name: str, sink: CdrSink | None, clock: Clock) -> None:
         self.name = name
         self.sink = sink
+        self.credit: Hear | None = None
         self.grown: dict[str, None] = {}  # roots in the order in which they are looked at
         self.woken = asyncio.Event()
         self.delivering: Instant | None = None

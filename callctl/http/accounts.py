@@ -193,6 +193,12 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
     for department in account.departments:
         if department.account != account.id and not seeing.may_see(directory, viewer, department.account):
             raise HttpError(403, "forbidden", f"a department must be {viewer} or an account below it", "departments")
+    before = directory.accounts.get(account.id)
+    for affiliate in account.affiliates:  # a share is money in: nobody gives it to himself
+        agreed = before is not None and affiliate in before.affiliates
+        himself = affiliate.account == viewer and not agreed
+        if himself or not seeing.may_see(directory, viewer, affiliate.account):
+            raise HttpError(403, "forbidden", f"an affiliate must be an account below {viewer}", "affiliates")
 
 
 def _with_hidden(directory: Directory, viewer: str | None, account: Account) -> Account:
@@ -201,12 +207,19 @@ def _with_hidden(directory: Directory, viewer: str | None, account: Account) -> 
     if viewer is None or before is None:
         return account
     departments = [each for each in before.departments if not seeing.may_see(directory, viewer, each.account)]
-    return replace(account, departments=(*departments, *account.departments))
+    affiliates = [each for each in before.affiliates if not seeing.may_see(directory, viewer, each.account)]
+    return replace(
+        account,
+        departments=(*departments, *account.departments),
+        affiliates=(*affiliates, *account.affiliates),
+    )
 
 
 def _shown(directory: Directory, account: Account, viewer: str | None) -> dict[str, Any]:
     departments = [each for each in account.departments if seeing.may_see(directory, viewer, each.account)]
-    shown = schemas.AccountBody.of(replace(account, departments=tuple(departments))).shown()
+    affiliates = [each for each in account.affiliates if seeing.may_see(directory, viewer, each.account)]
+    visible = replace(account, departments=tuple(departments), affiliates=tuple(affiliates))
+    shown = schemas.AccountBody.of(visible).shown()
     if account.id != viewer:
         return shown
     return {key: value for key, value in shown.items() if key not in _SELLERS_OWN}

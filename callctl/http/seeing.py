@@ -45,11 +45,13 @@ def record_seen(directory: Directory, viewer: str | None, record: Record) -> Rec
     """A CDR as the viewer sees it, None when it does not. `chain` (what every level paid) is never shown.
 
     Of itself: without parent, cost and margin. Of those below: `cost` is what the viewer pays for the call; the
-    margin and the purchase row are another reseller's business unless the payer is the viewer's own customer.
+    margin and the purchase row are another reseller's business unless the payer is the viewer's own customer. An
+    affiliate is named to those who see that account.
     """
     shown = {key: value for key, value in record.items() if key != "chain"}
     if viewer is None:
         return shown
+    shown["affiliates"] = [each for each in record["affiliates"] if may_see(directory, viewer, each["account"])]
     payer = record["account"]
     if payer == viewer:
         return _without(shown, "parent", *_PURCHASE)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from callctl.ports import ARCHIVE, FeedPage, FeedRecord
+from callctl.ports import ARCHIVE, FeedPage, FeedRecord, Hear
 from callctl.store import keys
 from callctl.store.link import Argument, Link
 from callctl.store.scripts import MOVE_ON, run
@@ -44,10 +44,12 @@ class RedisFeeds:
         self._link = link
         self._archives = archives
 
-    async def move(self, feed: str, roots: Sequence[str], limit: int) -> int:
+    async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
         moved = 0
         for start in range(0, len(roots), _OUTBOXES_AT_ONCE):
             batches = await self.read(feed, roots[start : start + _OUTBOXES_AT_ONCE], limit - moved)
+            if before is not None:
+                await before([payload for batch in batches for _, _, payload in batch.records])
             moved += await self.commit(feed, batches)
             if moved >= limit:
                 break

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from callctl.call.takes import Record
-from callctl.ports import FeedPage, FeedRecord
+from callctl.ports import FeedPage, FeedRecord, Hear
 from callctl.store.feeds import ARCHIVES
 
 
@@ -41,11 +41,14 @@ class MemoryFeeds:
         self._archives = archives
         self._feeds: dict[str, _Feed] = {}
 
-    async def move(self, feed: str, roots: Sequence[str], limit: int) -> int:
+    async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
         to = self._feed(feed)
         moved = 0
         for root in roots:
-            for number, at_ms, record in self._waiting(to, root)[: limit - moved]:
+            batch = self._waiting(to, root)[: limit - moved]
+            if before is not None:
+                await before([record.payload for _, _, record in batch])
+            for number, at_ms, record in batch:
                 to.sequence += 1
                 to.latest_ms = max(to.latest_ms, at_ms)
                 payload = b'{"sequence":%d,' % to.sequence + record.payload[1:]

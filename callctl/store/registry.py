@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Directory, Group, Kind, Trunk, charged_by
 from callctl.errors import Contradiction
+from callctl.money import MICROS
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.exchange import Exchange
 from callctl.rating.match import Deck
@@ -99,7 +100,22 @@ class Registry:
             raise Contradiction("plan", f"account {account.id}: plan {charged} does not exist")
         if plan.currency != account.currency:
             raise Contradiction("plan", f"{stated}: plan {plan.id} is in {plan.currency}")
+        self._check_affiliates(account)
         self._check_claims(f"account {account.id}", numbers=account.numbers, source_ips=account.source_ips)
+
+    def _check_affiliates(self, account: Account) -> None:
+        for affiliate in account.affiliates:
+            other = self.accounts.get(affiliate.account)
+            if other is None or other.id == account.id:
+                wrong = "itself" if other is not None else f"{affiliate.account}, which does not exist"
+                raise Contradiction("affiliates", f"account {account.id}: its affiliate cannot be {wrong}")
+            if other.currency != account.currency:
+                whose = f"affiliate {other.id} is in {other.currency}"
+                raise Contradiction("affiliates", f"account {account.id} in {account.currency}: {whose}")
+        if len({affiliate.account for affiliate in account.affiliates}) < len(account.affiliates):
+            raise Contradiction("affiliates", f"account {account.id}: an affiliate is there twice")
+        if sum(affiliate.percent for affiliate in account.affiliates) > MICROS:
+            raise Contradiction("affiliates", f"account {account.id}: its affiliates get more than 100 percent")
 
     def put_account(self, account: Account) -> None:
         """ValueError: its parent is missing or below it, its group is missing, or it has no plan."""

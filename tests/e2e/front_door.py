@@ -15,6 +15,7 @@ from callctl.call.takes import LedgerEntry, TopUp
 from callctl.clock import Instant
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
+from callctl.control.shares import Shares
 from callctl.errors import StoreUnavailable
 from callctl.http.accounts import Accounts
 from callctl.http.app import Site, make_site
@@ -48,6 +49,7 @@ BEARERS = {
     "shop": Holder("shop", EVERY_SCOPE, "shop"),
     "acme": Holder("acme", EVERY_SCOPE, "acme"),
     "sales": Holder("sales", EVERY_SCOPE, "sales"),
+    "agent": Holder("agent", EVERY_SCOPE, "agent"),
 }
 NL_MOB = "+31612345678"
 
@@ -225,5 +227,6 @@ class FrontDoor:
         return await self.json("POST", f"/v1/calls/{call_id}/end", bearer, json={"q850": 16, "released_by": "caller"})
 
     async def deliver(self) -> None:
-        """What was written to the outboxes goes into the feed behind GET /v1/cdrs."""
-        await self.feeds.move("api", list(self.store.outbox), 1000)
+        """What was written to the outboxes goes into the feed behind GET /v1/cdrs; affiliates get their shares."""
+        shares = Shares(takes=self.store, tariffs=self.tariffs, clock=self.clock)
+        await self.feeds.move("api", list(self.store.outbox), 1000, shares.credit)

@@ -196,6 +196,25 @@ async def test_accounts_of_a_file_are_put_parents_first(run: Run, door: FrontDoo
     assert [account.id for account in chain] == ["child", "mother", "grandmother", "acme"]
 
 
+async def test_accounts_of_a_file_are_put_behind_their_affiliates(run: Run, door: FrontDoor) -> None:
+    agency = [
+        {"id": "customer", "affiliates": [{"account": "agent", "percent": "10"}], **NEW},
+        {"id": "agent", "kind": "postpaid", "plan": "retail"},
+    ]
+    done = await run("account", "put", "-", stdin=json.dumps(agency))
+    assert (done.status, done.out.splitlines()) == (0, ["put agent", "put customer"]), done.err
+    agency[1]["affiliates"] = [{"account": "customer", "percent": "1"}]
+    looped = await run("account", "put", "-", stdin=json.dumps(agency))
+    assert (looped.status, "affiliates count as above" in looped.err) == (2, True), looped.err
+    abroad = [agency[0] | {"id": "other", "affiliates": [{"account": "abroad", "percent": "1"}]},
+              {"id": "abroad", "kind": "postpaid", "plan": "retail", "currency": "USD"}]  # fmt: skip
+    done = await run("account", "put", "-", stdin=json.dumps(abroad))
+    assert (done.status, "other: currency: its affiliate abroad has another one" in done.err) == (1, True), done.err
+    unknown = [agency[0] | {"affiliates": [{"account": "nobody", "percent": "1"}]}]
+    done = await run("account", "put", "-", stdin=json.dumps(unknown))
+    assert (done.status, "its affiliate cannot be nobody" in done.err) == (1, True), done.err
+
+
 async def test_accounts_of_a_file_may_have_their_plan_from_each_other_and_from_groups(
     run: Run, door: FrontDoor
 ) -> None:

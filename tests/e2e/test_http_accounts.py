@@ -29,6 +29,7 @@ FULL = {
         "changes": [{"from": "2027-02-01", "channels": 8}, {"from": "2027-03-01", "channels": "unlimited"}],
     },
     "departments": [{"match": {"extension": "2xx", "trunk": None, "prefix": None}, "account": "shop"}],
+    "affiliates": [{"account": "shop", "percent": "10"}],
     "ids": {"range": "40.0000", "mode": "hard"},
     "destinations": {"allow": [], "deny": [{"prefix": "882", "type": None, "destination": None}]},
     "margin": {"min_per_minute": "0.0050", "min_percent": "12.5", "min_per_call": "0.0100", "assumed_seconds": 60},

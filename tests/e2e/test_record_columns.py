@@ -6,8 +6,8 @@ from tests.e2e.front_door import FrontDoor
 
 async def test_the_columns_are_those_of_a_record(door: FrontDoor) -> None:
     ended = await door.call("c1")
-    of_charges = {"kind", "service", "quantity"}
-    assert set(ended["cdrs"][0]) | {"sequence"} | of_charges == set(COLUMNS)
+    of_others = {"kind", "service", "quantity", "share"}
+    assert set(ended["cdrs"][0]) | {"sequence"} | of_others == set(COLUMNS)
 
 
 async def test_what_callctl_keeps_for_itself_stays_behind(door: FrontDoor) -> None:
