@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from callctl.accounts import Chain, Directory, Trunk
+from callctl.accounts import Chain, Trunk
 from callctl.call.admission import Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
