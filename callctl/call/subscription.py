@@ -16,6 +16,7 @@ from callctl.clock import format_time
 from callctl.money import format_amount
 from callctl.rating.services import Amount, Catalogue, ChargeKind
 from callctl.rating.subscriptions import Charged, Step, Subscription
+from callctl.rating.tax import Tax, taxes
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Charged).decode
@@ -71,8 +72,12 @@ def book(
     seen: bytes,
     step: Step,
     at_ms: int,
+    levied: tuple[Tax, ...] = (),
 ) -> Booking:
-    """The step of the subscription `name` of the chain's first account. An exempt account is charged nothing."""
+    """The step of the subscription `name` of the chain's first account. An exempt account is charged nothing.
+
+    `levied`: the taxes that the account is liable to, of which the percentages are on its charges too.
+    """
     account = chain[0]
     posts, records = [], []
     for kind, amount in ((ChargeKind.NRC, step.nrc), (ChargeKind.MRC, step.mrc)):
@@ -81,7 +86,9 @@ def book(
         original = f"charge:{account.id}/{name}:{step.charged.from_day}:{kind}"
         id = f"{original}:c{step.charged.corrections}" if step.correction else original
         due = 0 if account.exempt else amount.charge
-        posts.append((id, Post(account.id, "correction" if step.correction else "charge", due)))
+        taxed = {tax.name: of for tax, of in zip(levied, taxes(levied, due, fixed=False), strict=True) if tax.percent}
+        gross = due + sum(taxed.values())
+        posts.append((id, Post(account.id, "correction" if step.correction else "charge", gross)))
         fields = {
             "id": id,
             "corrects": original if step.correction else None,
@@ -91,6 +98,8 @@ def book(
             **_what(subscription, catalogue, kind, step),
             **_when(account, kind, step),
             **_money(account, amount, due),
+            "gross": format_amount(gross),
+            "taxes": [{"name": tax, "amount": format_amount(of)} for tax, of in taxed.items()],
             **NO_CALL,
             "chain": [[account.id, format_amount(due)]],
         }
@@ -148,9 +157,8 @@ def _money(account: Account, amount: Amount, due: int) -> dict[str, Any]:
     return {
         "charge": format_amount(due),
         "list_charge": format_amount(amount.charge) if account.exempt else None,
-        "gross": format_amount(due),
-        "taxes": [],
         "surcharge": format_amount(0),
+        "parts": [],
         "bundle_s": 0,
         "cost": None if amount.cost is None else format_amount(amount.cost),
         "margin": None if amount.cost is None else format_amount(due - amount.cost),

@@ -15,6 +15,7 @@ from callctl.clock import give_way
 from callctl.errors import StoreUnavailable
 from callctl.ports import Charging, Clock, Services, Tariffs
 from callctl.rating.subscriptions import ServiceBook, Subscription, next_step
+from callctl.rating.tax import Tax
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ class Charges:
                 return
             if step is None:
                 return
-            booking = book(chain, known.catalogue, name, subscription, seen, step, now_ms)
+            booking = book(chain, known.catalogue, name, subscription, seen, step, now_ms, self._levied(account))
             match await self._charging.charge(booking):
                 case Booked.DONE:
                     self._charged[account.id][name] = booking.charged
@@ -85,6 +86,10 @@ class Charges:
                         log.warning("charge_waits_for_credit", account=account.id, subscription=name, due=str(step.due))
                     self._waiting.add((account.id, name))
                     return
+
+    def _levied(self, account: Account) -> tuple[Tax, ...]:
+        plan = self._tariffs.plan(self._tariffs.directory.plans[account.id])
+        return account.bears(plan.taxes) if plan is not None else ()
 
     async def _look(self, root: str, account: str) -> None:
         self._charged[account] = await self._charging.charged(root, account)

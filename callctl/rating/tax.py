@@ -16,12 +16,14 @@ class Tax(msgspec.Struct, frozen=True):
 
 
 def taxes(levied: Sequence[Tax], net: int, *, decimals: int = 4, fixed: bool = True) -> tuple[int, ...]:
-    """What each tax takes of a charge (0 or more) that was rounded to `decimals`: half up, to as many decimals.
+    """What each tax takes of a charge that was rounded to `decimals`: half up, to as many decimals.
 
-    `fixed` False: of a surcharge, for the call bears what is fixed but once.
+    Of what is given back (below 0), it gives as much back as it took of as much. `fixed` False: percentages alone.
     """
     if not net:
         return (0,) * len(levied)
+    if net < 0:
+        return tuple(-amount for amount in taxes(levied, -net, decimals=decimals, fixed=fixed))
     quantum: int = 10 ** (6 - decimals)
     return tuple(
         tax.fixed * fixed + round_ratio(net * tax.percent, MICROS * quantum, Rounding.HALF_UP) * quantum

@@ -15,6 +15,7 @@ from callctl.errors import StoreUnavailable
 from callctl.rating.services import Catalogue
 from callctl.rating.subscriptions import ServiceBook, Subscription, Subscriptions
 from callctl.rating.tariff import Plan
+from callctl.rating.tax import Tax
 from callctl.store import keys
 from callctl.store.definitions import RedisDefinitions
 from callctl.store.definitions_memory import MemoryDefinitions
@@ -209,7 +210,7 @@ async def test_a_record_has_the_shape_of_a_cdr(house: House) -> None:
         "release_time": "2026-01-14T23:00:00.000Z", "ring_s": 0, "duration_ms": 0, "duration_s": 0, "billed_s": 0,
         "unbilled_s": 0, "plan": "standard", "row": "sip-trunk", "buy_plan": None, "buy_row": None, "exchange": None,
         "connection_fee": None, "per_minute": None, "charge": "30.0000", "list_charge": None, "gross": "30.0000",
-        "taxes": [], "surcharge": "0.0000", "bundle_s": 0, "cost": "20.0000", "margin": "10.0000", "affiliates": [],
+        "taxes": [], "surcharge": "0.0000", "parts": [], "bundle_s": 0, "cost": "20.0000", "margin": "10.0000", "affiliates": [],
         "exempt": False, "currency": "EUR", "verdict": "allowed", "refusal": None,
         "detail": "2 x sip-trunk, once", "trace": None, "q850": None, "sip_code": None, "released_by": None,
         "estimated": False, "trace_id": "", "kind": "nrc", "service": "sip-trunk", "quantity": 2, "chain": None,
@@ -226,6 +227,29 @@ async def test_an_exempt_account_is_charged_nothing(house: House) -> None:
     assert await house.balance() == 0
     shown = [(it["charge"], it["list_charge"], it["margin"], it["exempt"]) for it in await house.records()]
     assert shown == [("0.0000", "15.0000", "-10.0000", True), ("0.0000", "7.5000", "-5.0000", True)]
+
+
+async def test_the_taxes_of_the_account_s_plan_are_on_its_charges_and_come_back_with_them(house: House) -> None:
+    await house.furnish(kind=Kind.PREPAID, untaxed=("city",))
+    taxes = (Tax("VAT", percent=210_000), Tax("city", percent=50_000), Tax("levy", fixed=10_000))
+    await house.definitions.put_plan(Plan("retail", taxes=taxes))
+    await house.subscribe("net", "flat", "2026-01-01", waive_nrc=True)
+    charges = house.charges()
+    await house.store.top_up(TopUp("acme", "acme", "p1", 37_509_999, 0))
+    await charges.sweep()
+    assert await house.records() == []  # 31.00 and 21 % of it are not there
+    await house.store.top_up(TopUp("acme", "acme", "p2", 1, 0))
+    await charges.sweep()
+    assert await house.balance() == 0
+    (record,) = await house.records()
+    assert (record["charge"], record["gross"]) == ("31.0000", "37.5100")
+    assert record["taxes"] == [{"name": "VAT", "amount": "6.5100"}]
+    await house.subscribe("net", "flat", "2026-01-01", waive_nrc=True, until="2026-01-20")
+    await house.charges().sweep()
+    _, back = await house.records()
+    assert (back["charge"], back["gross"]) == ("-11.0000", "-13.3100")
+    assert back["taxes"] == [{"name": "VAT", "amount": "-2.3100"}]
+    assert await house.balance() == 13_310_000
 
 
 async def test_prepaid_waits_for_its_credit_and_never_falls_below_it(house: House) -> None:
