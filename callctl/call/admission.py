@@ -10,10 +10,11 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.accounts import Account, Chain, Trunk, WarnTo
+from callctl.call import drawing
 from callctl.call.anchor import possible
 from callctl.call.events import Offered
 from callctl.call.session import Level, Session, State
-from callctl.call.takes import Take, TakeLevel
+from callctl.call.takes import Draw, Take, TakeLevel
 from callctl.call.trace import Check, Verdict, encode_trace
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
@@ -322,10 +323,14 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[tuple[
 
 
 def _take_of(level: Level, seconds: int) -> TakeLevel:
+    draws: tuple[Draw, ...] = ()
+    if level.sources:
+        level = drawing.kept(drawing.drawing(level, seconds))
+        draws = tuple([Draw(source.id, source.allowance, source.held) for source in level.sources])
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    return TakeLevel(level.account, level.slots, hold, hold_overflow)
+    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws)
 
 
 def deciding(findings: Iterable[Finding]) -> Finding | None:

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import Raw
 
 from callctl.accounts import WarnTo
+from callctl.call import drawing
 from callctl.call.judgement import whole_trace
 from callctl.call.session import Session
 from callctl.call.trace import visible
@@ -43,7 +44,7 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
         told["hang_up"] = "commanded" if session.attended else "requested"
     if session.levels and not session.emergency:
         level = session.customer
-        told["hold"] = format_amount(slicing.cost(level, granted_s))
+        told["hold"] = format_amount(slicing.cost(drawing.kept(level), granted_s))
         told["rate"] = {
             "plan": level.plan,
             "destination": level.destination,

@@ -9,6 +9,7 @@ import msgspec
 
 from callctl.call.session import Level
 from callctl.money import Rounding, round_ratio
+from callctl.rating.bundles import covered
 from callctl.rating.charge import Charge, Price, charge
 from callctl.rating.tax import Tax, taxes
 
@@ -31,8 +32,11 @@ class Bill(msgspec.Struct, frozen=True, gc=False):
 
 
 def bill(level: Level, seconds: int) -> Bill:
-    """Of a call of `seconds` that is answered when the level says; as if nobody were exempt."""
-    own = charge(level.sell, seconds)
+    """Of a call of `seconds` that is answered when the level says; as if nobody were exempt.
+
+    Seconds that its sources have cost nothing; blocks of money are no part of a bill, but of how it is paid.
+    """
+    own = charge(covered(level.sell, level.sources) if level.sources else level.sell, seconds)
     extra = surcharge(level, own.billed_s)
     levied: Counter[str] = Counter()
     _levy(levied, level.taxes, own.micros, level.sell)

@@ -5,7 +5,7 @@ It is journalled, and taken after all when the store is back. Handlers of `machi
 
 from msgspec.structs import replace
 
-from callctl.call import admission, ending, running
+from callctl.call import admission, drawing, ending, running
 from callctl.call.admission import Policy
 from callctl.call.effects import Advance, JournalNow, TakeNow, deadline_at, forget
 from callctl.call.events import (
@@ -64,7 +64,9 @@ def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advan
     session = replace(session, busy=False, version=session.version + 1)
     state = State.ADMITTED if session.answered is None else State.ANSWERED
     granted_s = session.granted_s
-    session = seen(holding(replace(session, state=state), session.wanted_s, event.overflow), event.available)
+    session = seen(
+        holding(replace(session, state=state), session.wanted_s, event.overflow), event.available, event.left
+    )
     if session.released is not None:
         session, effects = ending.settle(replace(holding(session, session.wanted_s), granted_s=granted_s))
         return session, (JournalNow(session), *effects)
@@ -72,8 +74,10 @@ def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advan
     return session, (JournalNow(session), *asking)
 
 
-def failed(session: Session, _: StoreFailed | TakeRefused, now: Instant, policy: Policy) -> Advance:
+def failed(session: Session, event: StoreFailed | TakeRefused, now: Instant, policy: Policy) -> Advance:
     session = replace(session, busy=False)
+    if isinstance(event, TakeRefused):  # no force takes more of a bundle than there is: the next try knows
+        session = replace(session, levels=drawing.seen(session.levels, event.left))
     if session.released is not None:
         return session, (JournalNow(session), *forget(session))
     return session, (deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),)

@@ -5,13 +5,14 @@ added by each feed. `chain` (what every level was charged) is callctl's own: fro
 that it may see; no view shows it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from callctl.call import affiliates
-from callctl.call.due import Due, duration_ms
+from callctl.call.due import Due, difference, duration_ms
 from callctl.call.session import Level, Session, State
 from callctl.call.takes import Record
 from callctl.call.trace import visible
@@ -73,6 +74,9 @@ def _difference(new: Due, old: Due) -> Due:
         cost=None if new.cost is None or old.cost is None else new.cost - old.cost,
         taxes=tuple((name, amount - was) for (name, amount), (_, was) in zip(new.taxes, old.taxes, strict=True)),
         parts=tuple(Charge(it.billed_s, it.micros - was.micros) for it, was in zip(new.parts, old.parts, strict=True)),
+        used=difference(new.used, old.used),
+        bundle_s=new.bundle_s - old.bundle_s,
+        from_blocks=new.from_blocks - old.from_blocks,
     )
 
 
@@ -97,6 +101,7 @@ def _record(
         **_times(session, due),
         "parts": _parts(session.levels[depth], due) if session.levels else [],
         **_money(due, exempt=bool(session.levels) and session.levels[depth].exempt),
+        "bundles": _bundles(session.levels[depth], due) if session.levels else [],
         "affiliates": [] if depth else affiliates.shown(session, given),
         "verdict": "refused" if session.state is State.REFUSED else "allowed",
         "refusal": session.refusal.value if session.refusal is not None else None,
@@ -187,14 +192,24 @@ def _parts(level: Level, due: Due) -> list[dict[str, Any]]:
     ]
 
 
+def _bundles(level: Level, due: Due) -> list[dict[str, Any]]:
+    """By name, how many of its seconds the call has used."""
+    seconds: Counter[str] = Counter()
+    for source, used in zip(level.sources, due.used, strict=False):
+        if not source.is_money:
+            seconds[source.name] += used
+    return [{"name": name, "seconds": used} for name, used in seconds.items() if used]
+
+
 def _money(due: Due, *, exempt: bool) -> dict[str, Any]:
     return {
         "charge": format_amount(due.charge),
         "list_charge": format_amount(due.list_charge) if exempt else None,
-        "gross": format_amount(due.total),
+        "gross": format_amount(due.gross),
         "taxes": [{"name": name, "amount": format_amount(amount)} for name, amount in due.taxes],
         "surcharge": format_amount(due.surcharge),
-        "bundle_s": 0,
+        "bundle_s": due.bundle_s,
+        "from_blocks": format_amount(due.from_blocks),
         "cost": None if due.cost is None else format_amount(due.cost),
         "margin": None if due.margin is None else format_amount(due.margin),
         "exempt": exempt,

@@ -4,8 +4,11 @@ A prepaid payer is never charged beyond what was granted: later seconds are `unb
 (`docs/rules.md`, Overrun).
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
+from callctl.call import drawing
 from callctl.call.bill import bill
 from callctl.call.session import Level, Session
 from callctl.rating.charge import Charge, charge, round_duration
@@ -14,7 +17,8 @@ from callctl.rating.charge import Charge, charge, round_duration
 class Due(msgspec.Struct, frozen=True, gc=False):
     """One payer's share; micro-units. `charge` is net, without `surcharge`; all is 0 for an exempt account.
 
-    `parts`: of `charge`, what each further plan takes. `taxes`: by name.
+    `parts`: of `charge`, what each further plan takes. `taxes`: by name. `used`: of each source, in their order;
+    `bundle_s` of it are seconds, which cost nothing, and `from_blocks` micro-units, which pay before the balance does.
     `cost`: what the seller of this payer pays, net: the level above, or the carrier; None where nobody knows.
     """
 
@@ -27,6 +31,9 @@ class Due(msgspec.Struct, frozen=True, gc=False):
     cost: int | None = None
     taxes: tuple[tuple[str, int], ...] = ()
     parts: tuple[Charge, ...] = ()
+    used: tuple[int, ...] = ()
+    bundle_s: int = 0
+    from_blocks: int = 0
 
     @property
     def net(self) -> int:
@@ -34,13 +41,22 @@ class Due(msgspec.Struct, frozen=True, gc=False):
         return self.charge + self.surcharge
 
     @property
+    def gross(self) -> int:
+        return self.net + sum(amount for _, amount in self.taxes)
+
+    @property
     def total(self) -> int:
         """What is posted."""
-        return self.net + sum(amount for _, amount in self.taxes)
+        return self.gross - self.from_blocks
 
     @property
     def margin(self) -> int | None:
         return None if self.cost is None else self.net - self.cost
+
+
+def difference(after: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    """By how much each amount has grown."""
+    return tuple(new - old for new, old in zip(after, before, strict=True))
 
 
 def duration_ms(session: Session) -> int:
@@ -68,13 +84,23 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     paid_s = seconds
     if level.prepaid and not session.emergency:
         paid_s = 0 if session.voided else min(seconds, session.granted_s)
+    level = drawing.kept(level)
     billed = bill(level, paid_s)
     own, *parts = billed.charges
     listed = Due(seconds, own.billed_s, seconds - paid_s, billed.charge, 0, 0, cost)
     if level.exempt or session.emergency:
         return listed
-    return msgspec.structs.replace(
+    due = msgspec.structs.replace(
         listed, charge=billed.charge, surcharge=billed.surcharge, taxes=billed.taxes, parts=tuple(parts)
+    )
+    if not level.sources:
+        return due
+    used = drawing.drawing(level, paid_s).sources
+    return msgspec.structs.replace(
+        due,
+        used=tuple([source.held for source in used]),
+        bundle_s=sum([source.held for source in used if not source.is_money]),
+        from_blocks=sum([source.held for source in used if source.is_money]),
     )
 
 

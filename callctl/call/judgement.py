@@ -6,7 +6,7 @@ A call that goes ahead keeps the store's figures; they become text when somebody
 from collections.abc import Iterable, Iterator
 
 from callctl.call.admission import LICENCE, Finding, deciding, traced
-from callctl.call.events import SlotUse, Taken, TakeRefused
+from callctl.call.events import Left, SlotUse, Taken, TakeRefused
 from callctl.call.session import Level, Session
 from callctl.call.trace import encode_trace
 from callctl.causes import Refusal
@@ -16,7 +16,8 @@ from callctl.prepaid import slicing
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
-    return [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
+    found = [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
+    return [*found, *_bundles(session, answer.left)] if answer.left else found
 
 
 def whole_trace(session: Session) -> bytes:
@@ -61,6 +62,13 @@ def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
         refusal = limited if use.full and not session.emergency else None
         limit = str(use.limit) if use.hard_limit == use.limit else f"{use.limit}, with overflow {use.hard_limit}"
         yield Finding("channels", f"{use.slot}: {use.in_use} in use", refusal, f"at most {limit}", above)
+
+
+def _bundles(session: Session, left: Left) -> Iterator[Finding]:
+    for depth, (level, amounts) in enumerate(zip(session.levels, left, strict=True)):
+        for source, amount in zip(level.sources, amounts, strict=True):
+            there = f"{format_amount(amount)} {level.currency}" if source.is_money else f"{amount} s"
+            yield Finding("bundle", f"{source.name}: {there} left", level=level.account if depth else "")
 
 
 def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callctl.call import admission, blind, ending, judgement, running
+from callctl.call import admission, blind, drawing, ending, judgement, running
 from callctl.call.admission import Finding, Policy, Proposal
 from callctl.call.effects import (
     AdmitCall,
@@ -101,7 +101,7 @@ def _go_ahead(session: Session, policy: Policy) -> AdmitCall:
 
 
 def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
-    session = replace(session, busy=False, tries=session.tries + 1)
+    session = replace(session, levels=drawing.seen(session.levels, event.left), busy=False, tries=session.tries + 1)
     findings = judgement.judged(session, event)
     refused = admission.deciding(findings)
     if session.refusal is None and refused is None and session.tries <= running.MOST_TRIES:
@@ -112,11 +112,16 @@ def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Po
 
 
 def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
-    """Only the money fell short: ask again for what it pays; at the last try for the least that can be sold."""
-    over = holding(session, 0, event.overflow)
-    paid_s = slicing.affordable_by_all(over.levels, event.available) or 1
+    """Only money or a bundle fell short: ask again for what they pay; at the last try for the least that can be sold.
+
+    A bundle that falls short is drawn upon for what it has left, and money pays the rest.
+    """
+    over = holding(session, 0, event.overflow, event.left)
+    paid_s = slicing.affordable_by_all(over.levels, event.available)
     least_s = slicing.stretched(over.levels, 1, session.granted_s)
-    wanted_s = least_s if session.tries == running.MOST_TRIES else min(session.granted_s, paid_s)
+    wanted_s = session.granted_s if paid_s is None else min(session.granted_s, max(1, paid_s))
+    if session.tries == running.MOST_TRIES:
+        wanted_s = least_s
     session = replace(over, granted_s=wanted_s, wanted_s=wanted_s, busy=True)
     return session, (TakeNow(admission.take_for(session, now, policy)),)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from callctl.call import ending
+from callctl.call import drawing, ending
 from callctl.call.admission import Policy
 from callctl.call.effects import Advance, ArmCall, Effect, ExtendNow, HangUpCall, SetDeadline, WarnCall, deadline_at
 from callctl.call.events import (
@@ -16,6 +16,7 @@ from callctl.call.events import (
     Extended,
     ExtendRefused,
     HangUpAsked,
+    Left,
     Released,
     SeenAlive,
     StoreFailed,
@@ -37,24 +38,26 @@ MOST_TRIES = 5
 # ---- what a session needs
 
 
-def holding(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> Session:
-    """The session granted `granted_s`, each level holding what that costs, with the overflow the store saw."""
-    return replace(session, levels=_held(session, granted_s, overflow), granted_s=granted_s)
+def holding(session: Session, granted_s: int, overflow: Sequence[bool] = (), left: Left = ()) -> Session:
+    """The session granted `granted_s`, each level holding what that costs, with what the store saw."""
+    return replace(session, levels=drawing.seen(_held(session, granted_s, overflow), left), granted_s=granted_s)
 
 
 def _held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tuple[Level, ...]:
     paid_s = 0 if session.emergency else granted_s
     levels = session.levels
+    if drawing.any_sources(levels):
+        levels = tuple([drawing.drawing(level, paid_s) for level in levels])
     if overflow:
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    return tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
+    return tuple([replace(level, held=slicing.cost(drawing.kept(level), paid_s)) for level in levels])
 
 
 def admitted(session: Session, event: Taken) -> Session:
     """The session when its take went through."""
     granted_s = session.wanted_s
-    levels = _held(session, granted_s, event.overflow)
+    levels = drawing.seen(_held(session, granted_s, event.overflow), event.left)
     affordable_s = _affordable(session, levels, event.available)
     return replace(
         session,
@@ -71,9 +74,10 @@ def admitted(session: Session, event: Taken) -> Session:
     )
 
 
-def seen(session: Session, available: Sequence[int | None]) -> Session:
+def seen(session: Session, available: Sequence[int | None], left: Left = ()) -> Session:
     """The session with what its payers can still afford, as the store has just said; None where nothing limits it."""
-    return replace(session, affordable_s=_affordable(session, session.levels, available))
+    levels = drawing.seen(session.levels, left)
+    return replace(session, levels=levels, affordable_s=_affordable(session, levels, available))
 
 
 def _affordable(session: Session, levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
@@ -208,12 +212,20 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advan
 
     What was granted before is held for in any case.
     """
-    paid_s = 0 if session.emergency else planned_s
-    more = tuple([slicing.cost(level, paid_s) - level.held for level in session.levels])
-    longer = replace(session, granted_s=planned_s)
     force = planned_s <= session.granted_s
+    draws: tuple[tuple[int, ...], ...] = ()
+    if drawing.any_sources(session.levels):
+        if force:
+            session = replace(session, levels=tuple(map(drawing.kept, session.levels)))
+        held = _held(session, planned_s)
+        more = tuple([after.held - level.held for after, level in zip(held, session.levels, strict=True)])
+        draws = drawing.more(session.levels, held)
+    else:
+        paid_s = 0 if session.emergency else planned_s
+        more = tuple([slicing.cost(level, paid_s) - level.held for level in session.levels])
+    longer = replace(session, granted_s=planned_s)
     session = replace(session, wanted_s=planned_s, busy=True)
-    return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force)),)
+    return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force, draws)),)
 
 
 def save(session: Session, now: Instant, policy: Policy) -> Advance:
@@ -237,7 +249,7 @@ def _lease_until(session: Session, now: Instant, policy: Policy) -> int:
 def extended(session: Session, event: Extended, now: Instant, policy: Policy) -> Advance:
     longer = session.wanted_s > session.granted_s
     granted_s = session.wanted_s if longer else session.granted_s
-    levels = _held(session, granted_s)
+    levels = drawing.seen(_held(session, granted_s), event.left)
     session = replace(
         session,
         busy=False,
@@ -260,10 +272,10 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
 
 def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy: Policy) -> Advance:
     """Not enough for the whole slice: take what there is, to the second."""
-    session = seen(replace(session, busy=False, tries=session.tries + 1), event.available)
-    paid_s = min(session.affordable_s or 0, session.ceiling_s)
+    session = seen(replace(session, busy=False, tries=session.tries + 1), event.available, event.left)
+    paid_s = session.wanted_s if session.affordable_s is None else min(session.affordable_s, session.wanted_s)
     if paid_s > session.granted_s and session.tries < MOST_TRIES:
-        return ask(session, min(paid_s, session.wanted_s), now, policy)
+        return ask(session, paid_s, now, policy)
     session, warning = _warn(session, now)
     return session, (*warning, *watch(session, now))
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from callctl.call import cdr
+from callctl.call import cdr, drawing
 from callctl.call.anchor import answered_levels
-from callctl.call.due import Due, dues
-from callctl.call.session import Session, State
+from callctl.call.due import Due, difference, dues
+from callctl.call.session import Level, Session, State
 from callctl.call.takes import Post, Settlement
 
 
@@ -18,13 +18,25 @@ def settle(session: Session) -> Settlement:
     ended = closed(session, owed)
     posts: tuple[Post, ...] = ()
     if session.answered is not None:
-        posts = tuple(Post(level.account, kind, due.total) for level, due in zip(session.levels, owed, strict=True))
+        posts = tuple(
+            Post(level.account, kind, due.total, _used(level, due.used))
+            for level, due in zip(session.levels, owed, strict=True)
+        )
     return Settlement(ended, posts, cdr.records(ended, owed))
 
 
 def closed(session: Session, owed: Sequence[Due]) -> Session:
-    """The session as it is once its payers were charged what they owe."""
-    return replace(session, state=State.ENDED, posted=tuple(due.total for due in owed))
+    """The session as it is once its payers were charged what they owe: of its sources it has what it used."""
+    levels = tuple(
+        drawing.holding(level, due.used) if due.used else level for level, due in zip(session.levels, owed, strict=True)
+    )
+    return replace(session, state=State.ENDED, levels=levels, posted=tuple(due.total for due in owed))
+
+
+def _used(level: Level, amounts: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """What leaves which source."""
+    used = zip(level.sources, amounts, strict=True) if amounts else ()
+    return tuple((source.id, amount) for source, amount in used if amount)
 
 
 def correct(before: Session, after: Session) -> Settlement:
@@ -38,16 +50,10 @@ def correct(before: Session, after: Session) -> Settlement:
     ]
     after = replace(after, levels=answered_levels(after), granted_s=min([after.granted_s, *charged_s]))
     owed = dues(after)
-    ended = replace(
-        after,
-        state=State.ENDED,
-        posted=tuple(due.total for due in owed),
-        corrections=before.corrections + 1,
-        estimated=False,
-    )
+    ended = replace(closed(after, owed), corrections=before.corrections + 1, estimated=False)
     posts = tuple(
-        Post(level.account, "correction", due.total - posted)
-        for level, due, posted in zip(after.levels, owed, before.posted, strict=True)
+        Post(level.account, "correction", due.total - posted, _used(level, difference(due.used, guess.used)))
+        for level, due, guess, posted in zip(after.levels, owed, guessed, before.posted, strict=True)
     )
     answered = before.answered is not None
     return Settlement(ended, posts, cdr.corrections(ended, guessed, owed, was_answered=answered))

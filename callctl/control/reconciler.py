@@ -11,15 +11,17 @@ from msgspec.structs import replace
 
 from callctl.call import settlement
 from callctl.call.admission import Policy, take_for
+from callctl.call.drawing import seen
 from callctl.call.ending import carry_over, knows_better, unseen
-from callctl.call.events import CallKey, Deadline, DeadlineReached
+from callctl.call.events import CallKey, Deadline, DeadlineReached, Taken, TakeRefused
+from callctl.call.running import holding
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.causes import NORMAL_CLEARING
 from callctl.control.calls import LIVE, CallControl
 from callctl.control.journal import Journal
 from callctl.errors import PortError
-from callctl.ports import Clock, Existing, Sessions, Switch, Takes
+from callctl.ports import Clock, Sessions, Switch, Takes
 
 log = structlog.get_logger(__name__)
 
@@ -160,8 +162,13 @@ class Reconciler:
         if ours.state is State.BLIND and (stored is None or stored.state is State.REFUSED):
             take = replace(take_for(ours, now, self._policy), force=True)
             answer = await self._takes.admit(take)
-            if isinstance(answer, Existing):
+            if isinstance(answer, TakeRefused):  # a bundle has less than was thought: now it is known
+                ours = replace(ours, levels=seen(ours.levels, answer.left))
+                take = replace(take_for(ours, now, self._policy), force=True)
+                answer = await self._takes.admit(take)
+            if not isinstance(answer, Taken):
                 return False  # another process was faster; look again at the next sweep
+            ours = holding(ours, ours.granted_s)
             stored = replace(take.session, version=1, levels=ours.levels)
         closing = _closing(ours, stored)
         return closing is None or await self._takes.settle(closing) is None

@@ -128,6 +128,13 @@ class ExchangeShown(
     day: str
 
 
+class BundleShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds of a bundle or block that a call has used."""
+
+    name: str
+    seconds: int
+
+
 class PartShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What of a charge another plan takes."""
 
@@ -203,6 +210,8 @@ class Cdr(
     margin: Money | None = None
     exchange: ExchangeShown | None = None
     parts: tuple[PartShown, ...] = ()
+    bundles: tuple[BundleShown, ...] = ()
+    from_blocks: Money = "0.0000"
     kind: str | None = None
     service: str | None = None
     quantity: int | None = None

@@ -7,9 +7,11 @@ difference, so that fee and rounding happen once.
 
 from collections.abc import Sequence
 
+from callctl.call import drawing
 from callctl.call.anchor import possible, possible_levels
 from callctl.call.bill import bill
 from callctl.call.session import Level
+from callctl.rating.bundles import covered, credit_in
 from callctl.rating.charge import affordable_seconds, charge, first_charged_second, stretch
 from callctl.rating.tax import affordable_net
 
@@ -19,7 +21,8 @@ HORIZON_S = 10**9  # thirty years: what no money ends before this, nothing ends
 def cost(level: Level, seconds: int) -> int:
     """What a call of `seconds` costs this payer in all, taxes included. Micro-units; nothing for an exempt one.
 
-    While a call in bands is set up: as much as the dearest of the answers that it may have.
+    What its sources pay is not in it. While a call in bands is set up: as much as the dearest of the answers that it
+    may have.
     """
     if level.exempt:
         return 0
@@ -27,12 +30,13 @@ def cost(level: Level, seconds: int) -> int:
         return charge(level.sell, seconds).micros
     if level.answer_by_s is not None:
         return max(cost(each, seconds) for each in possible_levels(level))
-    return bill(level, seconds).gross
+    gross = bill(level, seconds).gross
+    return max(0, gross - credit_in(level.sources)) if level.sources else gross
 
 
 def _is_plain(level: Level) -> bool:
     """Whether its price is all that it pays, and known before the answer."""
-    return not (level.overflow or level.taxes or level.parts or level.answer_by_s)
+    return not (level.overflow or level.taxes or level.parts or level.answer_by_s or level.sources)
 
 
 def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
@@ -41,8 +45,11 @@ def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
         return at_most_s
     if level.answer_by_s is not None:
         return min(affordable(each, credit, at_most_s) for each in possible_levels(level))
-    net = affordable_net(level.taxes, credit, decimals=level.sell.decimals) if level.taxes else credit
-    seconds = affordable_seconds(level.sell, net, at_most_s)
+    sell, gross = level.sell, credit
+    if level.sources:
+        sell, gross = covered(sell, level.sources), credit + credit_in(level.sources)
+    net = affordable_net(level.taxes, gross, decimals=sell.decimals) if level.taxes else gross
+    seconds = affordable_seconds(sell, net, at_most_s)
     if not level.overflow and not level.parts:
         return seconds
     shortest, longest = 0, seconds  # with more charges than one there is no closed inverse; the sum still only rises
@@ -65,14 +72,14 @@ def first_cost(level: Level) -> int | None:
     if _is_plain(level):
         first_s = first_charged_second(level.sell)
         return None if first_s is None else charge(level.sell, first_s).micros
-    last_free_s = affordable(level, 0, HORIZON_S)
+    last_free_s = affordable(drawing.alone(level), 0, HORIZON_S)
     return None if last_free_s == HORIZON_S else cost(level, last_free_s + 1)
 
 
 def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
     """The last second that costs every payer the same as `seconds`."""
     last_s = at_most_s
-    for level in levels:
+    for level in map(drawing.alone, levels):  # a bundle is not held at once for all that it covers
         if level.exempt or last_s <= seconds:
             continue
         if _is_plain(level):
@@ -95,5 +102,5 @@ def within_hold(levels: Sequence[Level], seconds: int) -> int:
     """As much of a call of `seconds` as every payer who must pay beforehand holds the cost of."""
     for level in levels:
         if level.prepaid:
-            seconds = affordable(level, level.held, seconds)
+            seconds = affordable(drawing.kept(level), level.held, seconds)
     return seconds

@@ -12,7 +12,6 @@ from functools import lru_cache
 import msgspec
 
 from callctl.numbering import Number
-from callctl.rating.charge import charge
 from callctl.rating.price import Price, bundled
 from callctl.rating.tariff import Bundle, Chosen, Direction
 
@@ -126,9 +125,9 @@ def credit_in(drawn_upon: Iterable[Source]) -> int:
     return sum(source.pool for source in drawn_upon if source.is_money)
 
 
-def draws(sell: Price, drawn_upon: Sources, seconds: int, gross: int) -> tuple[int, ...]:
-    """How much of each source a call of `seconds` uses, which costs `gross` micro-units beyond its bundle seconds."""
-    return tuple(_draws(drawn_upon, charge(sell, seconds).billed_s, gross))
+def draws(drawn_upon: Sources, billed_s: int, gross: int) -> tuple[int, ...]:
+    """How much of each source a call of so many billed seconds uses, whose charge beyond them is `gross`."""
+    return tuple(_draws(drawn_upon, billed_s, gross))
 
 
 def _draws(drawn_upon: Sources, billed_s: int, gross: int) -> Iterator[int]:

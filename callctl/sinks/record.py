@@ -8,7 +8,7 @@ COLUMNS = (
     "sequence", "id", "corrects", "call_id", "switch", "trunk", "account", "parent", "role", "direction",
     "from", "to", "destination", "type", "class", "setup_time", "answer_time", "release_time", "ring_s",
     "duration_ms", "duration_s", "billed_s", "unbilled_s", "plan", "row", "buy_plan", "buy_row",
-    "connection_fee", "per_minute", "charge", "list_charge", "gross", "taxes", "surcharge", "parts", "bundle_s",
+    "connection_fee", "per_minute", "charge", "list_charge", "gross", "taxes", "surcharge", "parts", "bundle_s", "bundles", "from_blocks",
     "cost", "margin", "affiliates", "exempt", "currency", "exchange", "verdict", "refusal", "detail", "trace", "q850",
     "sip_code", "released_by", "estimated", "trace_id", "kind", "service", "quantity",
     "share",
