@@ -119,12 +119,14 @@ def plan_from(stated: Json) -> "Plan":
     from callctl.clock import parse_time
     from callctl.rating.presets import with_preset
     from callctl.rating.tariff import Plan
+    from callctl.rating.tax import tax_from
 
     try:
         fields = with_preset(stated)
         if fields.get("effective") is not None:
             fields["effective_ms"] = parse_time(fields["effective"])
         fields.pop("effective", None)
+        fields["taxes"] = [tax_from(**tax) for tax in fields.get("taxes", ())]
         unknown = sorted(fields.keys() - set(Plan.__struct_fields__))
         if unknown:
             raise ValueError(f"unknown key {', '.join(unknown)}")

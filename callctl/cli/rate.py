@@ -49,6 +49,9 @@ def _rate(arguments: argparse.Namespace) -> int:
     say(f"{rated['charge']} {rated['currency']} for {minutes(rated['billed_s'])}")
     say(f"  {rated['number']}: {rated['destination']} {rated['type']}, row {rated['row']} of {rated['plan']}")
     say(f"  {rated['connection_fee']} + {rated['per_minute']} per minute")
+    if rated["taxes"]:
+        levied = ", ".join(f"{tax['name']} {tax['amount']}" for tax in rated["taxes"])
+        say(f"  {rated['gross']} {rated['currency']} with {levied}")
     return Exit.OK
 
 
@@ -77,6 +80,7 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
     from callctl.money import format_amount
     from callctl.numbering import DialRules, normalise
     from callctl.rating.charge import charge
+    from callctl.rating.tax import taxes
 
     number = normalise(arguments.to, DialRules())
     if number is None:
@@ -87,6 +91,7 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
         raise WrongUseError(f"--at {arguments.at}: RFC 3339 with a zone is expected") from wrong
     price = _price(client, arguments.plan, number, at_ms)
     charged = charge(price.sell, arguments.seconds)
+    levied = taxes(price.taxes, charged.micros, decimals=price.sell.decimals)
     return {
         "plan": price.plan,
         "number": number.e164,
@@ -97,6 +102,10 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
         "per_minute": price.sell.per_minute,
         "billed_s": charged.billed_s,
         "charge": format_amount(charged.micros),
+        "taxes": [
+            {"name": tax.name, "amount": format_amount(of)} for tax, of in zip(price.taxes, levied, strict=True)
+        ],
+        "gross": format_amount(charged.micros + sum(levied)),
         "currency": plan_of(client, price.plan).currency,
     }
 
@@ -119,14 +128,9 @@ def _price(client: Client, plan_id: str, number: Any, at_ms: int) -> "LevelPrice
 
 def plan_of(client: Client, plan_id: str) -> "Plan":
     """A plan as the daemon has it."""
-    import msgspec
+    from callctl.cli.planbook import plan_from
 
-    from callctl.clock import parse_time
-    from callctl.rating.tariff import Plan
-
-    shown = client.get(f"/v1/plans/{segment(plan_id)}")
-    effective = shown.pop("effective", None)
-    return msgspec.convert({**shown, "effective_ms": parse_time(effective) if effective else None}, Plan)
+    return plan_from(client.get(f"/v1/plans/{segment(plan_id)}"))
 
 
 def _deck(client: Client, plan_id: str, younger: int = 0) -> "Deck":

@@ -29,12 +29,8 @@ def _parts(
     parts = []
     for plan_id in account.also:
         deck = tariffs.deck(plan_id, at_ms)
-        if deck is None:
-            return NoRate(account.id, plan_id, "the plan has no rows")
-        plan = deck.plan_at(at_ms)
-        if plan.currency != account.currency:
-            return NoRate(account.id, plan_id, f"it is in {plan.currency}, the account in {account.currency}")
-        if on_net and not plan.bill_on_net:
+        plan = deck.plan_at(at_ms) if deck is not None else None
+        if deck is None or plan is None or (on_net and not plan.bill_on_net):
             continue
         carrier = tariffs.deck(plan.buy_plan, at_ms) if plan.buy_plan is not None else None
         priced = price_levels([(account.id, deck)], carrier, number, at_ms, direction, tariffs.exchanges)

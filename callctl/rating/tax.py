@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from callctl.money import MICROS, Rounding, round_ratio
+from callctl.money import MICROS, Rounding, parse_amount, parse_percent, round_ratio
 
 
 class Tax(msgspec.Struct, frozen=True):
@@ -13,6 +13,11 @@ class Tax(msgspec.Struct, frozen=True):
     name: str
     percent: int = 0
     fixed: int = 0
+
+
+def tax_from(name: str, percent: str = "0", fixed: str = "0") -> Tax:
+    """As a plan states it, in decimal strings. ValueError where they are none."""
+    return Tax(name, parse_percent(percent), parse_amount(fixed))
 
 
 def taxes(levied: Sequence[Tax], net: int, *, decimals: int = 4, fixed: bool = True) -> tuple[int, ...]:

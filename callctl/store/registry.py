@@ -11,6 +11,7 @@ from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Directory, Group, Kind
 from callctl.errors import Contradiction
 from callctl.money import MICROS
 from callctl.rating.builder import DeckBuilder
+from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
@@ -29,6 +30,7 @@ class Registry:
         self.groups: dict[str, Group] = {}
         self.plans: dict[str, Plan] = {}
         self.exchanges: dict[str, Exchange] = {}
+        self.blocks: dict[str, tuple[Block, ...]] = {}
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._directory = Directory()
@@ -94,12 +96,14 @@ class Registry:
         stated = f"account {account.id} in {account.currency}"
         if account.parent is not None and (currency := self.accounts[account.parent].currency) != account.currency:
             raise Contradiction("parent", f"{stated}: its parent's currency is {currency}")
-        charged = self._charged_by(account)
-        plan = self.plans.get(charged)
-        if plan is None:
-            raise Contradiction("plan", f"account {account.id}: plan {charged} does not exist")
-        if plan.currency != account.currency:
-            raise Contradiction("plan", f"{stated}: plan {plan.id} is in {plan.currency}")
+        for key, charged in (("plan", self._charged_by(account)), *(("also", besides) for besides in account.also)):
+            plan = self.plans.get(charged)
+            if plan is None:
+                raise Contradiction(key, f"account {account.id}: plan {charged} does not exist")
+            if plan.currency != account.currency:
+                raise Contradiction(key, f"{stated}: plan {plan.id} is in {plan.currency}")
+        if len(set(account.also)) < len(account.also):
+            raise Contradiction("also", f"account {account.id}: a plan is there twice")
         self._check_affiliates(account)
         self._check_claims(f"account {account.id}", numbers=account.numbers, source_ips=account.source_ips)
 
@@ -191,6 +195,9 @@ class Registry:
                 del self._claims[claim]
         self._claims.update(dict.fromkeys(claims, owner))
 
+    def put_blocks(self, bought: Blocks) -> None:
+        self.blocks[bought.id] = bought.blocks
+
     # ---- Plans, decks and exchange rates
 
     def put_exchange(self, exchange: Exchange) -> None:
@@ -210,7 +217,7 @@ class Registry:
                 )
         charged = self.directory.plans
         for account in self.accounts.values():
-            if charged[account.id] == plan.id and account.currency != plan.currency:
+            if plan.id in (charged[account.id], *account.also) and account.currency != plan.currency:
                 whose = f"account {account.id} is in {account.currency}"
                 raise Contradiction("currency", f"plan {plan.id} in {plan.currency}: {whose}")
 

@@ -429,6 +429,21 @@ async def test_rate_on_a_plan(run: Run) -> None:
     assert shown.out.startswith("0.1200 EUR for 1:30\n")
 
 
+async def test_rate_says_taxes_and_the_price_of_the_band(run: Run, tmp_path: Path) -> None:
+    plan = {"id": "retail", "taxes": [{"name": "VAT", "percent": "21"}, {"name": "levy", "fixed": "0.0100"}]}
+    await run("tariff", "put", "-", stdin=json.dumps(plan))
+    (tmp_path / "deck.csv").write_text("prefix,per_minute,from,to\n31,0.02,18:00,08:00\n31,0.10,08:00,18:00\n")
+    await run("tariff", "import", "retail", "deck.csv")
+    rate = ("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "60")
+    night = await run(*rate, "--at", "2026-11-21T07:59:30Z", "--json")
+    assert (night.json["charge"], night.json["per_minute"]) == ("0.0600", "0.0200")
+    day = await run(*rate, "--at", "2026-11-21T08:00:00Z", "--json")
+    assert (day.json["charge"], day.json["per_minute"], day.json["gross"]) == ("0.1000", "0.1000", "0.1310")
+    assert day.json["taxes"] == [{"name": "VAT", "amount": "0.0210"}, {"name": "levy", "amount": "0.0100"}]
+    shown = await run(*rate, "--at", "2026-11-21T08:00:00Z")
+    assert shown.out.endswith("  0.1310 EUR with VAT 0.0210, levy 0.0100\n")
+
+
 async def test_rate_of_a_percentage_uses_the_purchase_plan(run: Run, tmp_path: Path) -> None:
     (tmp_path / "deck.csv").write_text("prefix,destination,percent\n31,Netherlands,150\n")
     await run("tariff", "import", "retail", "deck.csv")
