@@ -27,6 +27,7 @@ class Connection(asyncio.Protocol):
         self._since_s = self._loop.time()  # that nothing is heard, or that a request is not complete
         self._waiting: asyncio.Future[None] | None = None
         self._ending = False
+        self._all_said = False  # the client has closed its half
         self._full = False  # the client does not take what was written
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,6 +44,12 @@ class Connection(asyncio.Protocol):
         if len(self._unread) > LARGEST:
             self._transport.pause_reading()
         self._wake()
+
+    def eof_received(self) -> bool:
+        """A client that asks, closes its half and listens gets its answers (TLS has no halves)."""
+        self._all_said = True
+        self._wake()
+        return self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         self._full = True
@@ -83,6 +90,8 @@ class Connection(asyncio.Protocol):
                 request = self._fast.read(self._unread)
                 if request is not None:
                     await self._answer(request)
+                elif self._all_said:
+                    break
                 elif self._unread and self._loop.time() - self._since_s > PATIENCE_S:
                     raise NotPlain
                 else:

@@ -1,6 +1,7 @@
 """The listening socket: time-outs for connections that say nothing, and an end to how many there may be."""
 
 import asyncio
+import logging
 import resource
 import ssl
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import cast
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from callctl.clock import give_way
 from callctl.http.app import Site
@@ -18,6 +20,7 @@ _DESCRIPTORS_FOR_THE_REST = 256
 """Of the process: switches, store, sinks, journal."""
 _DESCRIPTORS_WANTED = 65_536
 _LOOK_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -68,7 +71,9 @@ class HttpServer:
             lingering_time=1,
             max_headers=MOST_FIELDS,
             auto_decompress=False,  # A small body must not become a large one.
+            logger=_log,
         )
+        _log.addFilter(_no_fault_of_ours)
 
     async def start(self) -> int:
         """Listen. Answers the port, for whoever asked for port 0; OSError when the address cannot be had."""
@@ -124,6 +129,11 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
+
+
+def _no_fault_of_ours(record: logging.LogRecord) -> bool:
+    """A broken request is answered, not logged: aiohttp would quote it, with the token in it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _descriptors() -> int:

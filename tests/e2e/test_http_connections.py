@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import ssl
+import struct
 from typing import Any
 
 import pytest
@@ -142,6 +143,27 @@ async def test_garbage_is_answered_and_the_server_goes_on(door) -> None:
         writer.close()
 
 
+async def test_a_broken_request_does_not_bring_its_token_into_the_log(door, caplog) -> None:
+    async with Served(door) as served:
+        reader, writer = await served.connect()
+        writer.write(plain("c1").replace(b"\r\n", b"\n"))
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert caplog.text == ""
+
+
+async def test_whoever_closes_its_half_is_answered_first(door) -> None:
+    async with Served(door) as served:
+        reader, writer = await served.connect()
+        writer.write(plain("c1") + plain("c2") + plain("c3")[:-1])
+        writer.write_eof()
+        assert (await answer(reader))["call_id"] == "c1"
+        assert (await answer(reader))["call_id"] == "c2"
+        assert await reader.read() == b""
+        writer.close()
+    assert len(door.calls.live()) == 2
+
+
 async def test_a_connection_may_mix_all_routes(door) -> None:
     async with Served(door) as served:
         reader, writer = await served.connect()
@@ -245,6 +267,8 @@ async def test_a_client_that_goes_away_leaves_its_decision(door, monkeypatch, ca
         _, writer = await served.connect()
         writer.write(plain("c1") + plain("c2"))
         await entered.wait()
+        gone = struct.pack("ii", 1, 0)  # a reset: an end of the stream could be that of a half
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, gone)
         writer.close()
         await writer.wait_closed()
         go_on.set()
