@@ -4,33 +4,30 @@ All checks are evaluated, so that the answer lists every reason; the first in `R
 channels are judged by the store: `propose` says what to take, `findings` reads its verdict.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 from msgspec.structs import replace
 
-from callctl.accounts import Account, Chain, Trunk, WarnTo
+from callctl.accounts import Account, Trunk, WarnTo
 from callctl.call import drawing
 from callctl.call.anchor import possible
+from callctl.call.checks import CHECKS, Called, Facts, Finding
 from callctl.call.events import Offered
-from callctl.call.session import Level, Session, State
+from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Draw, Take, TakeLevel
 from callctl.call.trace import Check, Verdict, encode_trace
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot, slots
 from callctl.limits.destinations import class_of
-from callctl.numbering import Number
 from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_seconds
-from callctl.rating.margin import cost_within, margin_kept
-from callctl.rating.match import LevelPrice, NoRate
+from callctl.rating.match import LevelPrice
 from callctl.rating.tariff import Direction
 
 NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
-PROVIDER = "(provider)"
-"""The level of what is the provider's own business; no account can have this id."""
 LICENCE = "licence"
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
 
@@ -50,128 +47,12 @@ class Policy(msgspec.Struct, frozen=True):
     blind_s: int = 300
 
 
-class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
-
-    `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
-    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays. `free`: nobody
-    buys or sells this call (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
-    """
-
-    chain: Chain
-    trunk: Trunk | None
-    dialled: str
-    a_number: str
-    b_number: Number | None
-    emergency: bool
-    trace_id: str
-    caller: str
-    days: tuple[str, ...] = ()
-    prices: tuple[LevelPrice, ...] = ()
-    unpriced: NoRate | None = None
-    free: bool = False
-    pbx: str = ""
-
-    def above(self, account: str) -> str:
-        """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
-        return account if account != self.chain[0].id else ""
-
-    def seller(self, depth: int) -> str:
-        """Who sells to the account at `depth`: its margin and what it pays are not for the account to see."""
-        return self.chain[depth + 1].id if depth + 1 < len(self.chain) else PROVIDER
-
-
-class Finding(msgspec.Struct, frozen=True, gc=False):
-    """One line of the trace, and the refusal that it means, if any."""
-
-    check: str
-    saw: str
-    refusal: Refusal | None = None
-    limit: str = ""
-    level: str = ""
-
-
 class Proposal(msgspec.Struct, frozen=True, gc=False):
     """A session that waits for the answer to its take, the take, and what the core's checks found against it."""
 
     session: Session
     take: Take
     refused: Finding | None
-
-
-Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]
-"""The last is how long the call can last by what is granted now; None: it can be extended."""
-
-
-def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterator[Finding]:
-    if not facts.chain:
-        yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, "no such account")
-    for account in facts.chain:
-        above = facts.above(account.id)
-        if not account.active:
-            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_SUSPENDED
-            yield Finding("account", account.id, refusal, "suspended", above)
-        elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
-            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_EXPIRED
-            yield Finding("account", account.id, refusal, "expired", above)
-        elif not above:
-            yield Finding("account", facts.caller, level=facts.above(facts.pbx))
-
-
-def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[Finding]:
-    if facts.b_number is not None:
-        yield Finding("number", f"{facts.b_number.e164} {facts.b_number.country} {facts.b_number.type}")
-    elif facts.free:
-        yield Finding("number", f"extension {facts.dialled}")
-    elif facts.chain:
-        yield Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number")
-
-
-def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
-    if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
-        return
-    for depth, account in enumerate(facts.chain):
-        if account.destinations is not None:
-            price = facts.prices[depth] if facts.prices else None
-            name = price.destination if price is not None else ""
-            kind = (price.type if price is not None else "") or facts.b_number.type
-            barred = account.destinations.barred_by(facts.b_number.digits, kind, name)
-            refusal = Refusal.DESTINATION_BARRED if barred else None
-            yield Finding("destination", f"{name} {kind}".strip(), refusal, barred or "", facts.above(account.id))
-
-
-def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
-    if facts.unpriced is not None and facts.b_number is not None:
-        saw = f"{facts.b_number.e164} {facts.b_number.type}"
-        limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
-        yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account))
-        if facts.unpriced.no_buy:
-            yield Finding("exchange", facts.unpriced.no_buy, level=PROVIDER)
-    for account, price in zip(facts.chain, facts.prices, strict=False):
-        yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
-        for part in price.parts:
-            yield Finding("rate", f"besides {part.plan} {part.row}", level=facts.above(account.id))
-        if price.no_buy:
-            yield Finding("exchange", price.no_buy, level=PROVIDER)
-
-
-def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
-    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
-        if account.margin is not None and not facts.free:
-            found = margin_kept(account.margin, price, until_s)
-            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.MARGIN_TOO_LOW
-            yield Finding("margin", found.saw, refusal, found.limit, facts.seller(depth))
-
-
-def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
-    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
-        if account.max_cost is not None and not facts.free:
-            found = cost_within(account.max_cost, price, until_s)
-            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.COST_TOO_HIGH
-            yield Finding("max_cost", found.saw, refusal, found.limit, facts.seller(depth))
-
-
-CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost)
 
 
 def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Proposal:
@@ -184,7 +65,7 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         trace = [Check("emergency", Verdict.PASS, f"{number} is an emergency number")]
         refused = None
     else:
-        rings_s = policy.setup_timeout_s if any(price.in_bands for price in facts.prices) else 0
+        rings_s = policy.setup_timeout_s if any(price.in_bands for _, price in facts.payers) else 0
         until_s = None if offered.can_extend else rings_s + ceiling_s
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now, until_s)]
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found)]
@@ -209,14 +90,16 @@ def traced(finding: Finding) -> Check:
 def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace: bytes, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
     digits = facts.b_number.digits if facts.b_number is not None else ""
-    priced = zip(facts.chain, facts.prices, facts.days, strict=False)
     answer_by_s = _answer_by(offered, policy)
+    priced = enumerate(zip(facts.chain, facts.prices, facts.days, strict=False))
     levels = tuple(
         [
-            _level(each, price, facts, _slots(each, offered.direction, digits, day), answer_by_s)
-            for each, price, day in priced
+            _level(facts, depth, each, price, _slots(each, offered.direction, digits, day), answer_by_s)
+            for depth, (each, price, day) in priced
         ]
     )
+    if facts.called is not None:
+        levels += _called_levels(facts, facts.called, digits, answer_by_s)
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
     granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
     return Session(
@@ -250,7 +133,7 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
 
 def _ceiling(facts: Facts, longest_s: int, answer_by_s: int) -> int:
     """The longest grant that every level's bound on the purchase price of a call allows."""
-    for account, price in zip(facts.chain, facts.prices, strict=False):
+    for account, price in facts.payers:
         bound = account.max_cost.per_call if account.max_cost is not None else None
         if bound is not None and price.buy is not None:
             for buy in possible(price.buy, answer_by_s):
@@ -279,7 +162,20 @@ def _answer_by(offered: Offered, policy: Policy) -> int:
     return offered.at.wall_ms // 1000 + policy.setup_timeout_s
 
 
-def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot, ...], answer_by_s: int) -> Level:
+def _called_levels(facts: Facts, called: Called, digits: str, answer_by_s: int) -> tuple[Level, ...]:
+    """Of the called side: its channels are inbound ones, its money may be under another root."""
+    root, levels = called.chain[-1].id, []
+    for depth, (account, price, day) in enumerate(zip(called.chain, called.prices, called.days, strict=True)):
+        level = _level(facts, depth, account, price, _slots(account, Direction.INBOUND, digits, day), answer_by_s)
+        parent = called.chain[depth + 1].id if depth + 1 < len(called.chain) else None
+        role = Role.RESELLER if depth else Role.CALLED
+        levels.append(replace(level, role=role, parent=parent, root="" if root == facts.chain[-1].id else root))
+    return tuple(levels)
+
+
+def _level(
+    facts: Facts, depth: int, account: Account, price: LevelPrice, taken: tuple[Slot, ...], answer_by_s: int
+) -> Level:
     number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
     if overflow is None and not facts.above(account.id) and facts.trunk is not None and facts.trunk.caps is not None:
         overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
@@ -304,6 +200,8 @@ def _level(account: Account, price: LevelPrice, facts: Facts, taken: tuple[Slot,
         taxes=account.bears(price.taxes),
         parts=tuple([replace(part, taxes=account.bears(part.taxes)) for part in price.parts]),
         answer_by_s=answer_by_s if price.in_bands else None,
+        role=Role.RESELLER if depth else Role.CUSTOMER,
+        parent=facts.chain[depth + 1].id if depth + 1 < len(facts.chain) else None,
     )
 
 
@@ -330,7 +228,7 @@ def _take_of(level: Level, seconds: int) -> TakeLevel:
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws)
+    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root)
 
 
 def deciding(findings: Iterable[Finding]) -> Finding | None:

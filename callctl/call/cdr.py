@@ -1,8 +1,8 @@
 """Call detail records: one per payer and affiliate of an answered call, one for the customer of any other attempt.
 
 Names and shapes are the front door's (`docs/cdr.md`): money as decimal strings, times as RFC 3339. `sequence` is
-added by each feed. `chain` (what every level was charged) is callctl's own: from it a reseller's view gets the cost
-that it may see; no view shows it.
+added by each feed. `chain` (what every level of its side was charged) is callctl's own: from it a reseller's view
+gets the cost that it may see; no view shows it.
 """
 
 from collections import Counter
@@ -13,23 +13,28 @@ import msgspec
 
 from callctl.call import affiliates
 from callctl.call.due import Due, difference, duration_ms
-from callctl.call.session import Level, Session, State
+from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Record
 from callctl.call.trace import visible
 from callctl.clock import Instant, format_time
 from callctl.money import format_amount, format_exchange_rate
 from callctl.rating.charge import Charge
 from callctl.rating.exchange import Conversion
+from callctl.rating.tariff import Direction
 
 _encode = msgspec.json.Encoder().encode
 
 
-def record_id(session: Session, account: str, correction: int = 0) -> str:
-    """The idempotency key of a record: the same for every delivery of it, different for every other one."""
+def record_id(session: Session, account: str, correction: int = 0, *, called: bool = False) -> str:
+    """The idempotency key of a record: the same for every delivery of it, different for every other one.
+
+    `called`: of the called side, for an account may be on both.
+    """
     attempt = f"-{session.setup.wall_ms}" if session.state is State.REFUSED else ""
     number = f":c{correction}" if correction else ""
     call_id = session.call.call_id.replace("%", "%25").replace(":", "%3A")  # a call's name must not imitate the rest
-    return f"{session.call.switch}/{call_id}{attempt}:{account or '-'}{number}"
+    side = ":called" if called else ""
+    return f"{session.call.switch}/{call_id}{attempt}:{account or '-'}{side}{number}"
 
 
 def records(session: Session, owed: Sequence[Due]) -> tuple[Record, ...]:
@@ -83,24 +88,26 @@ def _difference(new: Due, old: Due) -> Due:
 def _record(
     session: Session, depth: int, due: Due, owed: Sequence[Due], correction: int = 0, given: Sequence[int] = ()
 ) -> Record:
-    account = session.levels[depth].account if session.levels else session.account
-    above = session.levels[depth + 1].account if depth + 1 < len(session.levels) else None
+    level = session.levels[depth] if session.levels else None
+    account = level.account if level is not None else session.account
+    called = level is not None and depth >= session.called_from
+    own_side = slice(session.called_from, None) if called else slice(session.called_from)
     fields = {
-        "id": record_id(session, account, correction),
-        "corrects": record_id(session, account) if correction else None,
+        "id": record_id(session, account, correction, called=called),
+        "corrects": record_id(session, account, called=called) if correction else None,
         "call_id": session.call.call_id,
         "switch": session.call.switch,
-        "trunk": session.trunk,
+        "trunk": None if called else session.trunk,
         "account": account or None,
-        "parent": above,
-        "role": "reseller" if depth else "customer",
-        "direction": session.direction.value,
+        "parent": level.parent if level is not None else None,
+        "role": level.role.value if level is not None else Role.CUSTOMER.value,
+        "direction": Direction.INBOUND.value if called else session.direction.value,
         "from": session.a_number,
         "to": session.b_number,
         **_rating(session, depth),
         **_times(session, due),
-        "parts": _parts(session.levels[depth], due) if session.levels else [],
-        **_money(due, exempt=bool(session.levels) and session.levels[depth].exempt),
+        "parts": _parts(level, due) if level is not None else [],
+        **_money(due, exempt=level is not None and level.exempt),
         "bundles": _bundles(session.levels[depth], due) if session.levels else [],
         "affiliates": [] if depth else affiliates.shown(session, given),
         "verdict": "refused" if session.state is State.REFUSED else "allowed",
@@ -113,7 +120,8 @@ def _record(
         "estimated": session.estimated,
         "trace_id": session.trace_id,
         "chain": [
-            [level.account, format_amount(share.net)] for level, share in zip(session.levels, owed, strict=False)
+            [payer.account, format_amount(share.net)]
+            for payer, share in zip(session.levels[own_side], owed[own_side], strict=False)
         ],
     }
     return Record(account, _encode(fields))
@@ -138,7 +146,7 @@ def _rating(session: Session, depth: int) -> dict[str, Any]:
         )
     level, carrier = session.levels[depth], session.purchase
     bought, conversion = (level.buy_plan, level.buy_row), level.conversion
-    if carrier is not None and depth == len(session.levels) - 1:
+    if carrier is not None and depth == session.called_from - 1:
         bought, conversion = (carrier.plan, carrier.row), carrier.conversion
     return {
         "destination": level.destination,

@@ -74,7 +74,7 @@ def dues(session: Session) -> tuple[Due, ...]:
     measured_ms = duration_ms(session)
     found: list[Due] = []
     for level in reversed(session.levels):
-        above = found[-1].net if found else _carrier(session, level, measured_ms)
+        above = found[-1].net if level.parent is not None else _carrier(session, level, measured_ms)
         found.append(_due(session, level, measured_ms, above))
     return tuple(reversed(found))
 
@@ -105,6 +105,7 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
 
 
 def _carrier(session: Session, root: Level, measured_ms: int) -> int | None:
-    """What the carrier is paid: for the whole call, whatever was granted."""
-    buy = root.buy if session.purchase is None else session.purchase.price
+    """What the carrier is paid: for the whole call, whatever was granted. The one that answered is the caller's."""
+    answered = session.purchase if root is session.levels[session.called_from - 1] else None
+    buy = root.buy if answered is None else answered.price
     return None if buy is None else charge(buy, round_duration(buy, measured_ms)).micros

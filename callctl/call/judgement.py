@@ -5,7 +5,8 @@ A call that goes ahead keeps the store's figures; they become text when somebody
 
 from collections.abc import Iterable, Iterator
 
-from callctl.call.admission import LICENCE, Finding, deciding, traced
+from callctl.call.admission import LICENCE, deciding, traced
+from callctl.call.checks import Finding
 from callctl.call.events import Left, SlotUse, Taken, TakeRefused
 from callctl.call.session import Level, Session
 from callctl.call.trace import encode_trace

@@ -15,7 +15,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from callctl.call import admission, blind, drawing, ending, judgement, running
-from callctl.call.admission import Finding, Policy, Proposal
+from callctl.call.admission import Policy, Proposal
+from callctl.call.checks import Finding
 from callctl.call.effects import (
     AdmitCall,
     Advance,

@@ -32,9 +32,19 @@ class State(StrEnum):
     BLIND = "blind"  # admitted without the store (policy, or emergency); journalled
 
 
-class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One payer of the call: the customer first, then each reseller above. Amounts in micro-units.
+class Role(StrEnum):
+    """What a payer is to the call."""
 
+    CUSTOMER = "customer"
+    RESELLER = "reseller"
+    CALLED = "called"
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One payer of the call: the customer first, then each reseller above; then the called party and those above it.
+
+    Amounts in micro-units. `parent`: the account above, None at a root. `root`: where its money is, if it is not where
+    the customer's is.
     `taxes`: those of the plan that it is liable to. `parts`: what other plans charge it for the same call.
     `answer_by_s`: of prices in bands, until the call is answered: the last wall second of its set-up.
     """
@@ -62,6 +72,9 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     parts: tuple[Part, ...] = ()
     answer_by_s: int | None = None
     sources: Sources = ()  # what it draws upon before money
+    role: Role = Role.CUSTOMER
+    parent: str | None = None
+    root: str = ""
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -137,3 +150,11 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def customer(self) -> Level:
         """The payer that the call is made for."""
         return self.levels[0]
+
+    @property
+    def called_from(self) -> int:
+        """Where the levels of the called party begin, behind the caller's."""
+        for at, level in enumerate(self.levels):
+            if level.role is Role.CALLED:
+                return at
+        return len(self.levels)

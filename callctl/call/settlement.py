@@ -19,7 +19,7 @@ def settle(session: Session) -> Settlement:
     posts: tuple[Post, ...] = ()
     if session.answered is not None:
         posts = tuple(
-            Post(level.account, kind, due.total, _used(level, due.used))
+            Post(level.account, kind, due.total, _used(level, due.used), level.root)
             for level, due in zip(session.levels, owed, strict=True)
         )
     return Settlement(ended, posts, cdr.records(ended, owed))
@@ -52,7 +52,9 @@ def correct(before: Session, after: Session) -> Settlement:
     owed = dues(after)
     ended = replace(closed(after, owed), corrections=before.corrections + 1, estimated=False)
     posts = tuple(
-        Post(level.account, "correction", due.total - posted, _used(level, difference(due.used, guess.used)))
+        Post(
+            level.account, "correction", due.total - posted, _used(level, difference(due.used, guess.used)), level.root
+        )
         for level, due, guess, posted in zip(after.levels, owed, guessed, before.posted, strict=True)
     )
     answered = before.answered is not None

@@ -18,13 +18,17 @@ class Draw(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class TakeLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One account's share of a take. `hold` micro-units are held; with overflow `hold_overflow` instead."""
+    """One account's share of a take. `hold` micro-units are held; with overflow `hold_overflow` instead.
+
+    `root`: where its money is; empty: where the customer's is.
+    """
 
     account: str
     slots: tuple[Slot, ...]
     hold: int
     hold_overflow: int
     draws: tuple[Draw, ...] = ()
+    root: str = ""
 
 
 class Take(msgspec.Struct, frozen=True, gc=False):
@@ -65,13 +69,14 @@ class Extension(msgspec.Struct, frozen=True, gc=False):
 class Post(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One ledger movement of a settlement: `amount` micro-units leave the account (negative: come back).
 
-    `used`: (source, how much leaves it), beside the money.
+    `used`: (source, how much leaves it), beside the money. `root`: as in `TakeLevel`.
     """
 
     account: str
     kind: str  # post | estimate | correction
     amount: int
     used: tuple[tuple[str, int], ...] = ()
+    root: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -7,7 +7,8 @@ import structlog
 from msgspec.structs import replace
 
 from callctl.call import machine
-from callctl.call.admission import Finding, Policy, propose
+from callctl.call.admission import Policy, propose
+from callctl.call.checks import Finding
 from callctl.call.effects import AdmitCall, Advance, RejectCall, TakeNow
 from callctl.call.events import (
     Alerting,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from callctl.accounts import Chain, Trunk
-from callctl.call.admission import Facts
+from callctl.call.checks import Called, Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
 from callctl.clock import Instant, local_day
@@ -33,12 +33,14 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
     emergency = outgoing and (offered.emergency or is_emergency(dialled, rules))
     minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
+    called = None
     if emergency:
         prices = _free(chain, tariffs, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
         prices = _prices(offered, chain, trunk, number, tariffs)
         if not isinstance(prices, NoRate):
             prices = with_parts(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
+        called = _called(offered, chain[0].id, number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(
@@ -51,6 +53,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         trace_id=offered.call.trace_id,
         caller=payer.told_by,
         pbx=payer.pbx,
+        called=called,
         days=tuple([local_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
@@ -66,17 +69,37 @@ def _prices(
     on_net = offered.direction is Direction.OUTBOUND and directory.by_number(number.e164) is not None
     if on_net and own is not None and not own.bill_on_net:
         return _free(chain, tariffs, "on-net", TrafficClass.ONNET)
-    decks = _decks(chain, tariffs, at_ms)
-    if isinstance(decks, NoRate):
-        return decks
-    root = tariffs.plan(directory.plans[chain[-1].id])
-    bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
-    carrier = tariffs.deck(bought, at_ms) if bought is not None else None
-    found = price_levels(decks, carrier, number, at_ms, offered.direction, tariffs.exchanges)
+    found = _sold(chain, trunk, number, offered.direction, tariffs, at_ms)
     unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
     if unpriced and offered.direction is not Direction.OUTBOUND:  # what no row prices costs nothing
         return _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return found
+
+
+def _sold(
+    chain: Chain, trunk: Trunk | None, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
+) -> tuple[LevelPrice, ...] | NoRate:
+    decks = _decks(chain, tariffs, at_ms)
+    if isinstance(decks, NoRate):
+        return decks
+    root = tariffs.plan(tariffs.directory.plans[chain[-1].id])
+    bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
+    carrier = tariffs.deck(bought, at_ms) if bought is not None else None
+    return price_levels(decks, carrier, number, at_ms, direction, tariffs.exchanges)
+
+
+def _called(offered: Offered, payer: str, number: Number, tariffs: Tariffs, minute: int) -> Called | None:
+    """The account whose number is called, where its plan and those above have an inbound row for it."""
+    owner = tariffs.directory.by_number(number.e164)
+    if owner is None or owner == payer or offered.direction is Direction.INTERNAL:
+        return None
+    chain, at_ms = tariffs.directory.chain(owner), offered.at.wall_ms
+    prices = _sold(chain, None, number, Direction.INBOUND, tariffs, at_ms)
+    if not isinstance(prices, NoRate):
+        prices = with_parts(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
+    if isinstance(prices, NoRate):
+        return None
+    return Called(chain, prices, tuple([local_day(level.timezone, minute) for level in chain]))
 
 
 def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | None:
@@ -92,7 +115,7 @@ def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | 
     number, deck = normalise(session.b_number, NO_RULES), tariffs.deck(trunk.buy_plan, session.setup.wall_ms)
     if number is None or deck is None:
         return Purchase(trunk.buy_plan)
-    at_ms, currency = session.setup.wall_ms, session.levels[-1].currency
+    at_ms, currency = session.setup.wall_ms, session.levels[session.called_from - 1].currency
     found = carrier_price(deck, currency, number, at_ms, Direction.OUTBOUND, tariffs.exchanges)
     if isinstance(found, str):
         return Purchase(trunk.buy_plan)

@@ -35,8 +35,11 @@ def writable_account(directory: Directory, viewer: str | None, account_id: str) 
 
 
 def sees_call(directory: Directory, viewer: str | None, session: Session) -> bool:
-    """Whether the viewer is one of the call's payers, or was above the account that was refused."""
-    if viewer is None or any(level.account == viewer for level in session.levels):
+    """Whether the viewer is one of the caller's payers, or was above the account that was refused.
+
+    To the called party the call is its own record: what the caller pays is not for it to see.
+    """
+    if viewer is None or any(level.account == viewer for level in session.levels[: session.called_from]):
         return True
     return bool(session.account) and may_see(directory, viewer, session.account)
 

@@ -11,6 +11,7 @@ cluster and one script can take all of it.
     {root}:s:<id>:run      string  the same while it runs: what has changed since
     {root}:live            zset    trace ids of calls that hold something, by the end of their lease (wall ms)
     {root}:c:<account>     hash    by subscription: how far it is charged (`call/subscription.py`)
+    {root}:guests          set     keys of the records of other roots' calls that hold something of an account here
     {root}:outbox          stream  CDRs on their way to the feeds: account, payload
     {root}:op:<digest>     string  the first answer to a top-up
     {root}:cps:<name>:<s>  string  call attempts in that second
@@ -102,6 +103,10 @@ def remembered(root: str, trace_id: str) -> tuple[str, str]:
 @lru_cache(maxsize=65_536)
 def live(root: str) -> str:
     return f"{tag(root)}:live"
+
+
+def guests(root: str) -> str:
+    return f"{tag(root)}:guests"
 
 
 def outbox(root: str) -> str:

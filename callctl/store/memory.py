@@ -15,46 +15,16 @@ from callctl.call.purchase import Buying, Stock, Stocks
 from callctl.call.running import admitted
 from callctl.call.session import Session, State
 from callctl.call.subscription import Booked, Booking
-from callctl.call.takes import Balance, Draw, Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
-from callctl.rating.bundles import Block, Source
+from callctl.rating.bundles import Block
 from callctl.store import records
+from callctl.store.accounts_memory import MemoryAccount, all_afford, covers, move, sums_by_account
 from callctl.store.feeds_memory import Outbox
 from callctl.store.moving import CLOSED
-
-
-class _Stock(msgspec.Struct):
-    """A source: what was bought less what was used, and what running calls hold."""
-
-    balance: int = 0
-    held: int = 0
-
-
-class _Account(msgspec.Struct):
-    """`floor`: how far below zero the balance may go, None for any amount. Who was never put may owe nothing."""
-
-    balance: int = 0
-    held: int = 0
-    floor: int | None = 0
-    in_use: Counter[str] = msgspec.field(default_factory=Counter)
-    ledger: list[LedgerEntry] = msgspec.field(default_factory=list)
-    stocks: defaultdict[str, _Stock] = msgspec.field(default_factory=lambda: defaultdict(_Stock))
-    blocks: dict[str, Block] = {}
-
-    def left(self, sources: Iterable[Source | Draw]) -> tuple[int, ...]:
-        """What is left of each source."""
-        return tuple([_left(self.stocks[_name(source)], source.allowance) for source in sources])
-
-    @property
-    def available(self) -> int | None:
-        return None if self.floor is None else self.balance - self.held + self.floor
-
-    def affords(self, amount: int) -> bool:
-        """Nothing is always affordable: a free call needs no credit, and a record is saved without any."""
-        return self.available is None or amount <= 0 or amount <= self.available
 
 
 class _Call(msgspec.Struct):
@@ -71,7 +41,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.outbox: dict[str, Outbox] = defaultdict(Outbox)
-        self._accounts: dict[tuple[str, str], _Account] = defaultdict(_Account)
+        self._accounts: dict[tuple[str, str], MemoryAccount] = defaultdict(MemoryAccount)
         self._trunks: dict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
         self._attempts: Counter[tuple[str, str, int]] = Counter()
         self._calls: dict[str, _Call] = {}
@@ -86,10 +56,14 @@ class MemoryStore:
         if known is not None and known.session.state is not State.REFUSED:
             return Existing(known.session)
 
-        accounts = [self._accounts[root, level.account] for level in take.levels]
+        accounts = [self._accounts[level.root or root, level.account] for level in take.levels]
         trunk = self._trunks[root, session.trunk]
         trunk_uses = _uses(len(accounts), take.trunk_slots, trunk)
-        uses = [_uses(depth, level.slots, accounts[depth].in_use) for depth, level in enumerate(take.levels)]
+        uses = []
+        for depth, level in enumerate(take.levels):
+            both = zip(accounts[:depth], take.levels, strict=False)  # an account may be there twice
+            own = [slot.name for it, other in both if it is accounts[depth] for slot in other.slots]
+            uses.append(_uses(depth, level.slots, accounts[depth].in_use + Counter(own)))
         over = [any(use.over for use in at_level) for at_level in uses]
         over[:1] = [o or any(use.over for use in trunk_uses) for o in over[:1]]  # a trunk is its account's
         holds = [lv.hold_overflow if o else lv.hold for lv, o in zip(take.levels, over, strict=True)]
@@ -98,14 +72,18 @@ class MemoryStore:
 
         seen = tuple(over), tuple(use for at_level in [*uses, trunk_uses] for use in at_level)
         full = any(use.full for use in seen[1])
-        poor = not all(account.affords(hold) for account, hold in zip(accounts, holds, strict=True))
+        poor = not all_afford(accounts, holds)
         draws = [[draw.amount for draw in level.draws] for level in take.levels]
         left = [account.left(level.draws) for account, level in zip(accounts, take.levels, strict=True)]
-        covered = all(map(_covers, left, draws))
+        covered = all(map(covers, left, draws))
         if not covered or (not take.force and (full or poor or exceeded is not None)):
             return TakeRefused(session.call, tuple(available), *seen, exceeded, _any(left))
 
-        after = tuple(None if a is None else a - hold for a, hold in zip(available, holds, strict=True))
+        together = sums_by_account(accounts, holds)
+        after = tuple(
+            None if left is None else left - together[id(account)]
+            for left, account in zip(available, accounts, strict=True)
+        )
         left = [tuple(map(sub, *each)) for each in zip(left, draws, strict=True)]
         taken = Taken(session.call, after, *seen, _any(left))
         if not take.probe and not take.dry:
@@ -142,11 +120,11 @@ class MemoryStore:
         if known.session.version != session.version or not known.live:
             return Existing(known.session)
 
-        accounts = [self._accounts[session.root, level.account] for level in known.session.levels]
+        accounts = [self._accounts[level.root or session.root, level.account] for level in known.session.levels]
         levels, draws = known.session.levels, extension.draws or [()] * len(accounts)
-        rich = all(account.affords(amount) for account, amount in zip(accounts, more, strict=True))
+        rich = all_afford(accounts, more)
         left = [account.left(level.sources) for account, level in zip(accounts, levels, strict=True)]
-        covered = all(map(_covers, left, draws))
+        covered = all(map(covers, left, draws))
         if not covered or (not rich and not extension.force):
             return ExtendRefused(session.call, tuple(account.available for account in accounts), _any(left))
         held = [level.held + amount for level, amount in zip(levels, more, strict=True)]
@@ -179,14 +157,15 @@ class MemoryStore:
                 for in_use, names in known.slots:
                     in_use.subtract(names)
                 for level in known.session.levels:
-                    self._accounts[root, level.account].held -= level.held
+                    account = self._accounts[level.root or root, level.account]
+                    account.held -= level.held
                     for source in level.sources:
-                        self._accounts[root, level.account].stocks[source.id].held -= source.held
+                        account.stocks[source.id].held -= source.held
 
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             at_ms, call = records.posted_ms(session), str(session.call)
-            account = self._accounts[root, post.account]
-            _move(account, id, post.kind, -post.amount, at_ms, call=call)
+            account = self._accounts[post.root or root, post.account]
+            move(account, id, post.kind, -post.amount, at_ms, call=call)
             for name, used in post.used:
                 account.stocks[name].balance -= used
         for record in settlement.records:
@@ -200,7 +179,7 @@ class MemoryStore:
             account = self._accounts[top_up.root, top_up.account]
             if abs(account.balance + top_up.amount) > MAX_MICROS:
                 raise ValueError(f"the balance of {top_up.account} would be more than can be counted")
-            first = _move(account, top_up.id, top_up.cause, top_up.amount, top_up.at_ms, note=top_up.note)
+            first = move(account, top_up.id, top_up.cause, top_up.amount, top_up.at_ms, note=top_up.note)
             self._top_ups[top_up.root, top_up.account, top_up.id] = first
         elif (first.amount, first.kind) != (top_up.amount, top_up.cause):
             raise CallConflict(f"{top_up.id} was another movement of {top_up.account}")
@@ -214,7 +193,7 @@ class MemoryStore:
         if account.floor == CLOSED or not (booking.force or account.affords(booking.amount)):
             return Booked.NO_CREDIT
         for id, post in booking.posts:
-            _move(account, id, post.kind, -post.amount, booking.at_ms, note=booking.subscription)
+            move(account, id, post.kind, -post.amount, booking.at_ms, note=booking.subscription)
         for record in booking.records:
             self.outbox[booking.root].add(record, booking.at_ms)
         charged[booking.subscription] = booking.charged
@@ -237,7 +216,7 @@ class MemoryStore:
             return None
         account.blocks[block.source] = block
         account.stocks[block.source].balance = block.seconds or block.amount
-        _move(account, buying.id, buying.post.kind, -price, block.bought_ms, note=block.name)
+        move(account, buying.id, buying.post.kind, -price, block.bought_ms, note=block.name)
         self.outbox[buying.root].add(buying.record, block.bought_ms)
         return block
 
@@ -302,18 +281,6 @@ def _uses(depth: int, slots: Sequence[Slot], in_use: Counter[str]) -> list[SlotU
     return [SlotUse(depth, slot.name, in_use[slot.name], slot.limit, slot.hard_limit) for slot in slots]
 
 
-def _name(source: Source | Draw) -> str:
-    return source.id if isinstance(source, Source) else source.source
-
-
-def _left(stock: _Stock, allowance: int) -> int:
-    return stock.balance - stock.held + allowance
-
-
-def _covers(left: Sequence[int], more: Sequence[int]) -> bool:
-    return all(amount <= 0 or amount <= there for there, amount in zip(left, more, strict=True))
-
-
 def _any(left: Sequence[tuple[int, ...]]) -> Left:
     return tuple(left) if any(left) else ()
 
@@ -328,12 +295,3 @@ def _holding(
         sources = tuple(replace(source, held=amount, left=0) for source, amount in pairs)
         levels.append(replace(level, held=held, overflow=over, sources=sources))
     return replace(session, version=session.version + 1, levels=tuple(levels))
-
-
-def _move(
-    account: _Account, id: str, kind: str, amount: int, at_ms: int, *, call: str = "", note: str = ""
-) -> LedgerEntry:
-    account.balance += amount
-    entry = LedgerEntry(f"{len(account.ledger) + 1}-0", id, kind, amount, account.balance, at_ms, call, note)
-    account.ledger.append(entry)
-    return entry

@@ -60,7 +60,7 @@ class RedisStore(RedisCharging):
         """Take all of it or nothing. Existing: the call is known, whatever its state but refused."""
         session = take.session
         root, trace_id = session.root, session.trace_id
-        hashes = [keys.account(root, level.account) for level in take.levels]
+        hashes = [keys.account(level.root or root, level.account) for level in take.levels]
         arguments: list[Argument] = [
             self._nonce(),
             session.version + 1,
@@ -138,7 +138,8 @@ class RedisStore(RedisCharging):
             len(settlement.posts),
         ]
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
-            hashes += (keys.account(root, post.account), keys.ledger(root, post.account))
+            where = post.root or root
+            hashes += (keys.account(where, post.account), keys.ledger(where, post.account))
             arguments += (id, records.kind(post), -post.amount)
         arguments.append(len(settlement.records))
         for record in settlement.records:
@@ -179,7 +180,8 @@ class RedisStore(RedisCharging):
         It stops the server for about 5 us per live call of the root: for `doctor`, not for every minute.
         """
         hashes = [*(keys.account(root, a) for a in accounts), *(keys.trunk(root, t) for t in trunks)]
-        found: Any = await self._run(scripts.RECOUNT, (keys.live(root), *hashes), (keys.session(root, ""),))
+        listed = keys.live(root), keys.guests(root)
+        found: Any = await self._run(scripts.RECOUNT, (*listed, *hashes), (keys.session(root, ""),))
         return [
             Difference(hashes[number - 1], keys.name(field.decode()), int(was), int(counted))
             for number, field, was, counted in found

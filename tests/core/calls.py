@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from callctl.accounts import Account, Chain, Kind, Trunk
 from callctl.call import machine
-from callctl.call.admission import Facts, Policy, propose
+from callctl.call.admission import Policy, propose
+from callctl.call.checks import Facts
 from callctl.call.effects import Effect
 from callctl.call.events import CallEvent, CallKey, Offered
 from callctl.call.session import Session

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from callctl.accounts import Account, Kind
 from callctl.call import machine
-from callctl.call.admission import Facts, propose
+from callctl.call.admission import propose
+from callctl.call.checks import Facts
 from callctl.call.effects import ArmCall, Effect, ExtendNow, SettleNow, TakeNow
 from callctl.call.events import (
     Answered,

@@ -20,6 +20,8 @@ end
 
 local fits = true
 local words, levels, writes, taken, draws = {}, {}, {}, {}, {}
+local mine = {}  -- by hash: what the call takes of it, for an account may be there twice
+local home, abroad = tag(KEYS[1]), {}
 local covered = true
 local at = 9
 local over = false
@@ -32,11 +34,18 @@ for hash = 1, tonumber(ARGV[8]) do
     names = names .. ' ' .. ask[n + 5]
   end
   local seen = redis.call(unpack(ask))
-  local in_use = {}
+  local in_use, took = {}, mine[key] or {}
+  mine[key] = took
+  if string.sub(key, 1, #home) ~= home then abroad[#abroad + 1] = guests(key) end
   for n = 1, counters do
     local limit, hard_limit = tonumber(ARGV[at + 3 * n + 1]), tonumber(ARGV[at + 3 * n + 2])
     in_use[n] = seen[n + 3] or '0'
     local count = tonumber(in_use[n])
+    if took[ask[n + 5]] then
+      count = count + took[ask[n + 5]]
+      in_use[n] = digits(count)
+    end
+    took[ask[n + 5]] = (took[ask[n + 5]] or 0) + 1
     if hard_limit and count >= hard_limit then fits = false end
     if limit and count >= limit then over = true end
     write[2 * n + 1], write[2 * n + 2] = ask[n + 5], digits(count + 1)
@@ -45,12 +54,14 @@ for hash = 1, tonumber(ARGV[8]) do
   if hold ~= '-' then
     if over then hold = hold_overflow end
     local amount, left = tonumber(hold), available(seen[1], seen[2], seen[3])
-    if left and amount > 0 and left < amount then fits = false end
-    levels[#levels + 1] = {word = #words + 1, left = left, hold = amount}
+    local held = took[' '] or 0  -- no counter has this name
+    if left and amount > 0 and left - held < amount then fits = false end
+    took[' '] = held + amount
+    levels[#levels + 1] = {word = #words + 1, left = left, took = took}
     words[#words + 1] = '-'
     words[#words + 1] = overflow
     write[#write + 1] = 'held'
-    write[#write + 1] = digits((tonumber(seen[2]) or 0) + amount)
+    write[#write + 1] = digits((tonumber(seen[2]) or 0) + held + amount)
     over = false  -- the overflow of a trunk stays set until here: its account is the first level
   end
   for n = 1, counters do words[#words + 1] = in_use[n] end
@@ -78,7 +89,7 @@ end
 
 local goes = covered and (force == '1' or (fits and exceeded == 0))
 for _, level in ipairs(levels) do
-  if level.left then words[level.word] = digits(goes and level.left - level.hold or level.left) end
+  if level.left then words[level.word] = digits(goes and level.left - level.took[' '] or level.left) end
 end
 for _, draw in ipairs(draws) do
   words[draw.word] = digits(goes and draw.source.left - draw.source.held or draw.source.left)
@@ -88,6 +99,7 @@ if goes and mode == 'take' then
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
   for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.source.held) end
   redis.call('SET', KEYS[1], record(version, nonce, 'live', answer, table.concat(taken), session))
+  for _, guest in ipairs(abroad) do redis.call('SADD', guest, KEYS[1]) end
   redis.call('DEL', running(KEYS[1]))  -- of a call whose record was lost
   redis.call('ZADD', KEYS[2], lease, trace_id)
 end

@@ -18,6 +18,7 @@ local function extend(call, at)
 
   local fits, covered, level = true, true, 0
   local before, after, writes, taken, draws = {}, {}, {}, {}, {}
+  local mine, levels = {}, {}  -- by hash: how much more the call holds of it, for an account may be there twice
   for hash, held, overflow, counters, sources in lines(known) do
     if held ~= '-' then
       level = level + 1
@@ -25,10 +26,13 @@ local function extend(call, at)
       local more = tonumber(money)
       local seen = redis.call('HMGET', hash, 'bal', 'held', 'floor')
       local left = available(unpack(seen, 1, 3))
-      if left and more > 0 and left < more then fits = false end
+      local so_far = mine[hash] or 0
+      if left and more > 0 and left - so_far < more then fits = false end
+      mine[hash] = so_far + more
       before[#before + 1] = left and digits(left) or '-'
-      after[#after + 1] = left and digits(left - more) or '-'
-      if more ~= 0 then writes[#writes + 1] = {hash, digits((tonumber(seen[2]) or 0) + more)} end
+      after[#after + 1] = '-'
+      if left then levels[#levels + 1] = {word = #after, left = left, hash = hash} end
+      if more ~= 0 then writes[#writes + 1] = {hash, digits((tonumber(seen[2]) or 0) + mine[hash])} end
       held = digits(tonumber(held) + more)
       if sources ~= '' then
         local next_more, kept = string.gmatch(each_more, '%S+'), {}
@@ -47,6 +51,7 @@ local function extend(call, at)
   end
 
   if not covered or (not fits and force == '0') then return 'N ' .. table.concat(before, ' ') end
+  for _, each in ipairs(levels) do after[each.word] = digits(each.left - mine[each.hash]) end
   local answered = 'E ' .. table.concat(after, ' ')
   for _, write in ipairs(writes) do redis.call('HSET', write[1], 'held', write[2]) end
   for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.more) end

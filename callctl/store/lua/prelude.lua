@@ -8,7 +8,8 @@
 --
 -- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. Where the call draws upon bundles or blocks the
 -- line goes on with "|" and <source> <allowance> <held> of each. What is given back is what these lines say, not
--- what a caller remembers. Their hashes share the record's hash tag, and so its slot of a cluster.
+-- what a caller remembers. Their hashes share the record's hash tag, but for those of a called party under another
+-- root. An account that pays on both sides of a call has two lines.
 -- The nonce is that of the request: seeing it again, a script repeats its answer and does nothing.
 --
 -- A call is extended again and again, and most of its session never changes. So extend leaves the record alone and
@@ -56,6 +57,16 @@ end
 
 local function record(version, nonce, state, answer, lines, session)
   return version .. ' ' .. nonce .. ' ' .. state .. '\n' .. answer .. '\n' .. lines .. '\n' .. session
+end
+
+-- The hash tag of a key, with which all that is of one root begins.
+local function tag(key)
+  return string.match(key, '^{[^}]*}')
+end
+
+-- Where a root notes the records of other roots' calls that hold something of an account of its own.
+local function guests(hash)
+  return tag(hash) .. ':guests'
 end
 
 -- The fields `counters` (" a b") names, after those given.

@@ -1,7 +1,7 @@
 -- Count again from the records of live calls what is held and in use, and put right what differs.
 -- It looks at every live call of the root in one go: about 5 us each, in which the server does nothing else.
 --
--- KEYS  live, the hashes to put right
+-- KEYS  live, guests, the hashes to put right
 -- ARGV  what stands before a trace id in the key of a record
 -- Answer  per difference: number of the hash, field, what stood there, what is right
 
@@ -35,6 +35,11 @@ for _, trace_id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   end
 end
 
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local known = read(key)
+  if known and known.state == 'live' then count(known) else redis.call('SREM', KEYS[2], key) end
+end
+
 local differences = {}
 
 -- Put right the fields of a hash that are counted, and all that should be there.
@@ -55,10 +60,10 @@ local function put_right(number, hash, is_counted)
   end
 end
 
-for hash = 2, #KEYS do
-  put_right(hash - 1, KEYS[hash], function(field) return field ~= 'bal' and field ~= 'floor' end)
+for hash = 3, #KEYS do
+  put_right(hash - 2, KEYS[hash], function(field) return field ~= 'bal' and field ~= 'floor' end)
   if stock(KEYS[hash]) ~= KEYS[hash] then
-    put_right(hash - 1, stock(KEYS[hash]), function(field) return string.sub(field, 1, 5) == 'held ' end)
+    put_right(hash - 2, stock(KEYS[hash]), function(field) return string.sub(field, 1, 5) == 'held ' end)
   end
 end
 return differences

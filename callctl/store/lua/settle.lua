@@ -23,6 +23,7 @@ if known then
     end
     redis.call(unpack(back))
     for _, source in ipairs(look(hash, sources)) do draw_more(hash, source, -source.held) end
+    if tag(hash) ~= tag(KEYS[1]) then redis.call('SREM', guests(hash), KEYS[1]) end
   end
 end
 

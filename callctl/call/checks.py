@@ -1,0 +1,168 @@
+"""What the core itself asks of an offered call, from what was looked up for it: one line of the trace per question.
+
+All of it is asked, so that the answer lists every reason.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from callctl.accounts import Account, Chain, Trunk
+from callctl.call.events import Offered
+from callctl.causes import Refusal
+from callctl.clock import Instant
+from callctl.numbering import Number
+from callctl.rating.margin import cost_within, margin_kept
+from callctl.rating.match import LevelPrice, NoRate
+from callctl.rating.tariff import Direction
+
+PROVIDER = "(provider)"
+"""The level of what is the provider's own business; no account can have this id."""
+
+
+class Called(msgspec.Struct, frozen=True, gc=False):
+    """The account that is called and pays for it, and all above it; as the payer's in `Facts`."""
+
+    chain: Chain
+    prices: tuple[LevelPrice, ...]
+    days: tuple[str, ...]
+
+
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
+
+    `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
+    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays. `free`: nobody
+    buys or sells this call (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
+    """
+
+    chain: Chain
+    trunk: Trunk | None
+    dialled: str
+    a_number: str
+    b_number: Number | None
+    emergency: bool
+    trace_id: str
+    caller: str
+    days: tuple[str, ...] = ()
+    prices: tuple[LevelPrice, ...] = ()
+    unpriced: NoRate | None = None
+    free: bool = False
+    pbx: str = ""
+    called: Called | None = None
+
+    @property
+    def payers(self) -> Iterator[tuple[Account, LevelPrice]]:
+        """Every payer and its price: the caller's chain, and then that of the called party."""
+        yield from zip(self.chain, self.prices, strict=False)
+        if self.called is not None:
+            yield from zip(self.called.chain, self.called.prices, strict=True)
+
+    def above(self, account: str) -> str:
+        """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
+        return account if account != self.chain[0].id else ""
+
+    def seller(self, depth: int) -> str:
+        """Who sells to the account at `depth`: its margin and what it pays are not for the account to see."""
+        return self.chain[depth + 1].id if depth + 1 < len(self.chain) else PROVIDER
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False):
+    """One line of the trace, and the refusal that it means, if any."""
+
+    check: str
+    saw: str
+    refusal: Refusal | None = None
+    limit: str = ""
+    level: str = ""
+
+
+Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]
+"""The last is how long the call can last by what is granted now; None: it can be extended."""
+
+
+def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterator[Finding]:
+    if not facts.chain:
+        yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, "no such account")
+    for account in facts.chain:
+        above = facts.above(account.id)
+        if not account.active:
+            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_SUSPENDED
+            yield Finding("account", account.id, refusal, "suspended", above)
+        elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
+            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_EXPIRED
+            yield Finding("account", account.id, refusal, "expired", above)
+        elif not above:
+            yield Finding("account", facts.caller, level=facts.above(facts.pbx))
+
+
+def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[Finding]:
+    if facts.b_number is not None:
+        yield Finding("number", f"{facts.b_number.e164} {facts.b_number.country} {facts.b_number.type}")
+    elif facts.free:
+        yield Finding("number", f"extension {facts.dialled}")
+    elif facts.chain:
+        yield Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number")
+
+
+def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
+    if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
+        return
+    for depth, account in enumerate(facts.chain):
+        if account.destinations is not None:
+            price = facts.prices[depth] if facts.prices else None
+            name = price.destination if price is not None else ""
+            kind = (price.type if price is not None else "") or facts.b_number.type
+            barred = account.destinations.barred_by(facts.b_number.digits, kind, name)
+            refusal = Refusal.DESTINATION_BARRED if barred else None
+            yield Finding("destination", f"{name} {kind}".strip(), refusal, barred or "", facts.above(account.id))
+
+
+def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
+    if facts.unpriced is not None and facts.b_number is not None:
+        saw = f"{facts.b_number.e164} {facts.b_number.type}"
+        limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
+        yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account))
+        if facts.unpriced.no_buy:
+            yield Finding("exchange", facts.unpriced.no_buy, level=PROVIDER)
+    for account, price in zip(facts.chain, facts.prices, strict=False):
+        yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
+        for part in price.parts:
+            yield Finding("rate", f"besides {part.plan} {part.row}", level=facts.above(account.id))
+        if price.no_buy:
+            yield Finding("exchange", price.no_buy, level=PROVIDER)
+
+
+def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
+    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+        if account.margin is not None and not facts.free:
+            found = margin_kept(account.margin, price, until_s)
+            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.MARGIN_TOO_LOW
+            yield Finding("margin", found.saw, refusal, found.limit, facts.seller(depth))
+
+
+def _called(_: Offered, facts: Facts, now: Instant, until_s: int | None) -> Iterator[Finding]:
+    """Whoever is called and pays for it: what limits that side is the provider's business to the caller."""
+    if facts.called is None:
+        return
+    for depth, (account, price) in enumerate(zip(facts.called.chain, facts.called.prices, strict=True)):
+        expired = account.expires_ms is not None and account.expires_ms <= now.wall_ms
+        wrong = "" if account.active and not expired else "expired" if account.active else "suspended"
+        refusal = Refusal.PROVIDER_LIMIT if wrong else None
+        yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
+        seller = facts.called.chain[depth + 1].id if depth + 1 < len(facts.called.chain) else PROVIDER
+        for rule, judge in ((account.margin, margin_kept), (account.max_cost, cost_within)):
+            found = judge(rule, price, until_s) if rule is not None else None
+            if found is not None:
+                yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
+
+
+def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
+    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+        if account.max_cost is not None and not facts.free:
+            found = cost_within(account.max_cost, price, until_s)
+            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.COST_TOO_HIGH
+            yield Finding("max_cost", found.saw, refusal, found.limit, facts.seller(depth))
+
+
+CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost, _called)
