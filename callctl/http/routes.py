@@ -111,7 +111,9 @@ def flag(request: web.Request, name: str) -> bool:
 
 
 def refuse_unknown_queries(request: web.Request, *known: str) -> None:
-    """A misspelt filter would answer everything: HttpError 400 names it."""
+    """A misspelt filter would answer everything, and of two one would not count: HttpError 400 names it."""
     for name in request.query:
         if name not in known:
             raise errors.bad_request(f"unknown parameter {name!r}", name)
+        if len(request.query.getall(name)) > 1:
+            raise errors.bad_request(f"the parameter {name!r} stands there twice", name)

@@ -51,8 +51,8 @@ class ServicePrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def asked(terms: Mapping[str, str]) -> Wanted:
-    """What is asked for, from words: a Subscription where there is a first day (`from`). ValueError otherwise."""
-    kind = Subscription if "from" in terms else Wanted
+    """What is asked for, from words: a Subscription where its days or periods are named. ValueError otherwise."""
+    kind = Wanted if terms.keys() <= set(Wanted.__struct_fields__) else Subscription
     return msgspec.convert(dict(terms), kind, strict=False)
 
 

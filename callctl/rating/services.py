@@ -248,7 +248,7 @@ def _parts(catalogue: Catalogue, wanted: Wanted, kind: ChargeKind) -> list[_Part
         elif buy is not None and percent is not None:
             sell = buy * _percentage("", percent) / _HUNDRED
         else:
-            where = f"price list {wanted.price_list} has" if wanted.price_list else "no price list is named that has"
+            where = f"price list {wanted.price_list} has" if wanted.price_list else "without a price list there is"
             raise ValueError(f"service {wanted.service}: {where} no percentage for category {service.category!r}")
         priced.append(_PartPrice(sell * (_HUNDRED - off) / _HUNDRED if part.licence else sell, buy))
     return priced

@@ -148,15 +148,21 @@ def check_subscription(catalogue: Catalogue, subscription: Subscription) -> None
 
 
 def revise(before: Subscription | None, asked: Subscription, charged: Charged | None, today: date) -> Subscription:
-    """What it becomes. Once it was charged only its end may move, back to within what was charged last. ValueError."""
+    """What it becomes. Once it was charged only its end may move, back to within what was charged last. ValueError.
+
+    `before` None: a new one, whose name may have been charged for another, which is over and settled.
+    """
     if charged is None:
         if asked.from_day < today - timedelta(days=LONGEST_ARREARS_DAYS):
             raise ValueError(f"from is more than {LONGEST_ARREARS_DAYS} days ago")
         return asked
     if before is not None and replace(before, until_day=asked.until_day) != asked:
         raise ValueError("it has been charged: only until can change; end it, and begin another")
-    if asked.until_day is not None and asked.until_day < charged.from_day:
-        raise ValueError(f"it has been charged from {charged.from_day} on: until cannot be before that")
+    if asked.until_day is not None:
+        if before is None and asked.until_day < charged.to_day:
+            raise ValueError(f"under this name all is charged before {charged.to_day}: until cannot be before that")
+        if asked.until_day < charged.from_day:
+            raise ValueError(f"it has been charged from {charged.from_day} on: until cannot be before that")
     return asked
 
 

@@ -68,7 +68,7 @@ def test_a_licence_sold_by_the_year_costs_its_price_a_year() -> None:
     [
         ({"service": "nothing"}, "service nothing does not exist"),
         ({"service": "lines", "quantity": 21}, "at most 20, not 21"),
-        ({"service": "sip-trunk"}, "no price list is named that has no percentage for category 'lines'"),
+        ({"service": "sip-trunk"}, "without a price list there is no percentage for category 'lines'"),
         ({"service": "fax2mail", "price_list": "special"}, "has no percentage for category 'fax'"),
         ({"service": "lines", "price_list": "nothing"}, "price list nothing does not exist"),
         ({"service": "3cx-pro4", "partner": "nobody"}, "partner nobody does not exist"),

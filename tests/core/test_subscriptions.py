@@ -274,6 +274,12 @@ def test_its_end_cannot_be_before_what_was_charged_last() -> None:
         revise(before, replace(before, until_day=date(2026, 2, 28)), MARCH, TODAY)
 
 
+def test_a_name_that_is_used_again_gives_nothing_back_of_what_was_charged_under_it() -> None:
+    assert revise(None, subscription("lines", until=str(MARCH.to_day)), MARCH, TODAY)
+    with pytest.raises(ValueError, match="all is charged before 2026-04-01"):
+        revise(None, subscription("lines", until="2026-03-31"), MARCH, TODAY)
+
+
 def test_a_first_day_that_is_long_ago_is_refused() -> None:
     assert revise(None, subscription(from_day="2025-03-09"), None, TODAY)
     with pytest.raises(ValueError, match="more than 366 days ago"):
@@ -375,6 +381,7 @@ def test_a_quotation_of_words() -> None:
         {"service": "flat", "period": "yearly"},
         {"service": "flat", "from": "2026-01-01", "until": "2025-01-01"},
         {"service": "flat", "from": "yesterday"},
+        {"service": "flat", "waive_nrc": "perhaps", "from": "2026-01-01"},
         {"service": "extension", "from": "2026-01-01", "period": "yearly"},
         {},
     ],
@@ -382,3 +389,9 @@ def test_a_quotation_of_words() -> None:
 def test_what_cannot_be_quoted_is_refused(terms) -> None:
     with pytest.raises(ValueError, match=r"."):
         quote(CATALOGUE, asked(terms))
+
+
+def test_days_or_periods_need_a_first_day() -> None:
+    for term in ({"until": "2026-01-31"}, {"period": "yearly"}, {"waive_nrc": "true"}):
+        with pytest.raises(ValueError, match="missing required field `from`"):
+            asked({"service": "flat", **term})

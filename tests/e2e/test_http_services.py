@@ -99,6 +99,7 @@ async def test_a_price_charge_by_charge(shop) -> None:
         ("flat/price?quantity=0", 400),
         ("flat/price?quantity=many", 400),
         ("flat/price?colour=red", 400),
+        ("flat/price?quantity=1&quantity=2", 400),
         ("flat/price?from=2026-02-30", 400),
         ("flat/price?from=2026-01-01&period=weekly", 400),
         ("flat/price?from=2026-01-01&charges=121", 400),
