@@ -5,6 +5,7 @@ trips (`docs/rules.md`, Slice). Every amount here is the cost of the whole call 
 difference, so that fee and rounding happen once.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from callctl.call import drawing
@@ -62,9 +63,20 @@ def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
 def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
     """The longest call that every payer can pay from what it holds and has besides; None: nothing limits it."""
     seconds = HORIZON_S
+    if len(levels) > 2:
+        available = _shared(levels, available)
     for level, left in zip(levels, available, strict=True):
         seconds = affordable(level, None if left is None else level.held + left, seconds)
     return None if seconds == HORIZON_S else seconds
+
+
+def _shared(levels: Sequence[Level], available: Sequence[int | None]) -> Sequence[int | None]:
+    """What an account has that is on both sides of the call, in equal shares: none of it is counted twice."""
+    count = Counter([(level.root, level.account) for level in levels])
+    if len(count) == len(levels):
+        return available
+    payers = zip(levels, available, strict=True)
+    return [None if left is None else left // count[level.root, level.account] for level, left in payers]
 
 
 def first_cost(level: Level) -> int | None:

@@ -67,7 +67,7 @@ class TakesAgree(RuleBasedStateMachine):
 
     @rule(
         number=numbers,
-        holds=st.tuples(amounts, amounts),
+        holds=st.tuples(amounts, amounts, amounts),
         extra=amounts,
         cap=caps,
         over=st.integers(0, 2),
@@ -97,10 +97,12 @@ class TakesAgree(RuleBasedStateMachine):
             self.saw(replace(call, version=1))
 
     def _payers(self, number: int) -> tuple[str, ...]:
+        if number == 3:
+            return *self.accounts, self.root  # the reseller is on the called side, too
         return self.accounts if number % 2 else self.accounts[1:]
 
-    @rule(number=numbers, more=st.tuples(amounts, amounts), stale=st.booleans(), force=st.booleans())
-    def extend(self, number: int, more: tuple[int, int], stale: bool, force: bool) -> None:
+    @rule(number=numbers, more=st.tuples(amounts, amounts, amounts), stale=st.booleans(), force=st.booleans())
+    def extend(self, number: int, more: tuple[int, ...], stale: bool, force: bool) -> None:
         call = self.call(number)
         call = replace(call, version=call.version - 1) if stale and call.version else call
         more = more[: len(call.levels)]
@@ -108,8 +110,8 @@ class TakesAgree(RuleBasedStateMachine):
         if isinstance(answer, Extended):
             self.saw(replace(call, version=call.version + 1))
 
-    @rule(number=numbers, charges=st.tuples(amounts, amounts), how=st.sampled_from(["end", "refuse", "correct"]))
-    def settle(self, number: int, charges: tuple[int, int], how: str) -> None:
+    @rule(number=numbers, charges=st.tuples(amounts, amounts, amounts), how=st.sampled_from(["end", "refuse", "correct"]))
+    def settle(self, number: int, charges: tuple[int, ...], how: str) -> None:
         call = self.call(number)
         charges = charges[: len(call.levels)]
         if how == "refuse":

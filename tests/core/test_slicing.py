@@ -39,3 +39,15 @@ def test_a_stretched_slice_costs_every_payer_the_same(payers: list[Level], secon
     assert [slicing.cost(each, last_s) for each in payers] == [slicing.cost(each, seconds) for each in payers]
     if last_s < at_most_s:
         assert any(slicing.cost(each, last_s + 1) > slicing.cost(each, seconds) for each in payers)
+
+
+def test_what_an_account_on_both_sides_has_is_not_counted_twice() -> None:
+    """Both sides at 0.001 a second: 1.000 is 500 s of a call that the reseller pays for twice."""
+    second = Price(0, 1, (Tier(0, 60_000, 1),))
+    payers = [
+        Level(name, True, False, "EUR", "standard", "31", "", "MOB", "MOB", second)
+        for name in ("shop", "reseller", "callee", "reseller")
+    ]
+    assert slicing.affordable_by_all(payers, [None, 1_000_000, None, 1_000_000]) == 500
+    assert slicing.affordable_by_all(payers[:3], [None, 1_000_000, None]) == 1_000
+    assert slicing.affordable_by_all(payers, [None] * 4) is None

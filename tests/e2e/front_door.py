@@ -50,6 +50,7 @@ BEARERS = {
     "acme": Holder("acme", EVERY_SCOPE, "acme"),
     "sales": Holder("sales", EVERY_SCOPE, "sales"),
     "agent": Holder("agent", EVERY_SCOPE, "agent"),
+    "callee": Holder("callee", EVERY_SCOPE, "callee"),
 }
 NL_MOB = "+31612345678"
 
