@@ -95,7 +95,8 @@ class Group(msgspec.Struct, frozen=True):
 class Account(msgspec.Struct, frozen=True):
     """One payer. Amounts in micro-units of `currency`; `credit_limit` None: a postpaid account without a limit.
 
-    `plan` None: that of its group, or where it is in none that of its parent (`charged_by`).
+    `plan` None: that of its group, or where it is in none that of its parent (`charged_by`). `plan_since_ms`: since
+    when that is so, as far as the account says it; no bundle is rolled over from before.
     `also`: plans that charge its calls besides, where they have a row for them.
     `untaxed`: names of taxes that it is not liable to; True: to none at all.
     """
@@ -105,6 +106,7 @@ class Account(msgspec.Struct, frozen=True):
     plan: str | None = None
     parent: str | None = None
     group: str | None = None
+    plan_since_ms: int | None = None
     currency: str = "EUR"
     credit_limit: int | None = 0
     timezone: str = "UTC"

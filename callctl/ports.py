@@ -3,7 +3,7 @@
 Every method may raise `errors.PortError`, and what it says besides. Amounts are micro-units, times whole milliseconds.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -24,11 +24,13 @@ from callctl.call.events import (
     Taken,
     TakeRefused,
 )
+from callctl.call.purchase import Buying, Stocks
 from callctl.call.session import Session
 from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.causes import Cause
 from callctl.clock import Instant
+from callctl.rating.bundles import Block
 from callctl.rating.exchange import Exchange, Exchanges
 from callctl.rating.match import Deck
 from callctl.rating.services import Catalogue
@@ -133,6 +135,8 @@ class Tariffs(Protocol):
     def directory(self) -> Directory: ...
     @property
     def exchanges(self) -> Exchanges: ...
+    @property
+    def blocks(self) -> Mapping[str, Sequence[Block]]: ...
     def deck(self, plan: str, at_ms: int) -> Deck | None: ...
     def plan(self, plan: str) -> Plan | None: ...
 
@@ -148,6 +152,7 @@ class Definitions(Protocol):
     async def put_group(self, group: Group) -> None: ...
     async def put_trunk(self, trunk: Trunk) -> None: ...
     async def put_exchange(self, exchange: Exchange) -> None: ...
+    async def put_blocks(self, account: str, change: Callable[[Sequence[Block]], Sequence[Block]]) -> None: ...
     async def put_plan(self, plan: Plan) -> None: ...
     async def put_rows(self, plan: str, rows: Sequence[Row]) -> None: ...
     def rows(self, plan: str) -> AsyncIterator[Row]: ...
@@ -167,11 +172,14 @@ class Services(Protocol):
 class Charging(Protocol):
     """How far subscriptions are charged (by name, as it is kept), and the atomic step that charges them further.
 
-    A step that was given up for lost may be asked for again: it is done once.
+    A step that was given up for lost may be asked for again: it is done once. So it is with a block that is bought:
+    `buy` answers it as it was bought, now or before; None where the account cannot afford it.
     """
 
     async def charged(self, root: str, account: str) -> dict[str, bytes]: ...
     async def charge(self, booking: Booking) -> Booked: ...
+    async def buy(self, buying: Buying) -> Block | None: ...
+    async def stocks(self, root: str, account: str) -> Stocks: ...
 
 
 ARCHIVE: Final = "api"

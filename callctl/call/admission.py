@@ -200,6 +200,7 @@ def _level(
         taxes=account.bears(price.taxes),
         parts=tuple([replace(part, taxes=account.bears(part.taxes)) for part in price.parts]),
         answer_by_s=answer_by_s if price.in_bands else None,
+        sources=price.sources,
         role=Role.RESELLER if depth else Role.CUSTOMER,
         parent=facts.chain[depth + 1].id if depth + 1 < len(facts.chain) else None,
     )

@@ -10,6 +10,7 @@ from callctl.call.session import Purchase, Session
 from callctl.clock import Instant, local_day
 from callctl.control.parts import with_parts
 from callctl.control.payer import NO_RULES, find_payer
+from callctl.control.stock import with_sources
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, is_emergency, normalise
 from callctl.ports import Tariffs
@@ -40,6 +41,8 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         prices = _prices(offered, chain, trunk, number, tariffs)
         if not isinstance(prices, NoRate):
             prices = with_parts(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
+        if not isinstance(prices, NoRate):
+            prices = with_sources(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
         called = _called(offered, chain[0].id, number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
@@ -99,6 +102,7 @@ def _called(offered: Offered, payer: str, number: Number, tariffs: Tariffs, minu
         prices = with_parts(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
     if isinstance(prices, NoRate):
         return None
+    prices = with_sources(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
     return Called(chain, prices, tuple([local_day(level.timezone, minute) for level in chain]))
 
 

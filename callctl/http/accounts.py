@@ -71,7 +71,7 @@ class Accounts:
     async def put_account(self, request: web.Request, holder: Holder) -> web.Response:
         refuse_unknown_queries(request, "dry_run")
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
-        account = asked.becomes(Account, id=new_id(request.match_info["id"]))
+        account = self._since(asked.becomes(Account, id=new_id(request.match_info["id"])))
         _refuse_foreign_ground(self._tariffs.directory, holder.account, account)
         account = _with_hidden(self._tariffs.directory, holder.account, account)
         try:
@@ -81,6 +81,19 @@ class Accounts:
         root = self._tariffs.directory.root(account.parent) if account.parent is not None else account.id
         (balance,) = await self._books.balances(root or account.id, [account.id])
         return json_response(_with_balance(self._tariffs.directory, account, balance, holder.account))
+
+    def _since(self, account: Account) -> Account:
+        """The account with the moment from which on it has its plan."""
+        if account.plan_since_ms is not None:
+            return account
+        before = self._tariffs.directory.accounts.get(account.id)
+        if before is None or (before.plan, before.group, before.parent) != (
+            account.plan,
+            account.group,
+            account.parent,
+        ):
+            return replace(account, plan_since_ms=self._clock.now().wall_ms)
+        return replace(account, plan_since_ms=before.plan_since_ms)
 
     async def show_account(self, request: web.Request, holder: Holder) -> web.Response:
         directory = self._tariffs.directory

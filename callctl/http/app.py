@@ -8,6 +8,7 @@ from aiohttp import web
 from callctl.http import errors, openapi
 from callctl.http.accounts import Accounts, PerformTopUp
 from callctl.http.auth import Tokens
+from callctl.http.bundles import BlockRoutes
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
 from callctl.http.exchange import ExchangeRoutes
@@ -55,6 +56,7 @@ def make_site(
         *Decisions(calls, tariffs, clock, switches).routes(),
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
         *TariffPlans(definitions, tariffs, clock).routes(),
+        *BlockRoutes(definitions, tariffs, charging, clock).routes(),
         *ExchangeRoutes(definitions, tariffs).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),

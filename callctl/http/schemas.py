@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from callctl.accounts import Kind, WarnTo
+from callctl.http.bundles import BundleBody
 from callctl.http.fields import (
     E164,
     Address,
@@ -193,6 +194,7 @@ class AccountBody(Body):
 
     `plan` null: that of its group, or where it is in none that of its parent. `also`: plans that charge its calls
     besides, where they have a row for them. `untaxed`: names of the taxes that it is not liable to; true: to none.
+    `plan_since`: no bundle is rolled over from before; where it is not stated it is kept, and now for another plan.
     """
 
     parent: Id | None = None
@@ -200,6 +202,7 @@ class AccountBody(Body):
     currency: Currency = "EUR"
     plan: Id | None = None
     group: Id | None = None
+    plan_since_ms: Time | None = Field(None, alias="plan_since")
     credit_limit: Amount | None = Field(default_factory=_no_credit_unless_postpaid)
     timezone: Zone = "UTC"
     dial_rules: DialRulesBody = DialRulesBody()
@@ -316,8 +319,9 @@ class PlanBody(Body):
     effective_ms: Time | None = Field(None, alias="effective")
     extends: Id | None = None
     preset: Preset | None = None
+    bundles: tuple[BundleBody, ...] = ()
 
-    @field_validator("taxes", mode="before")
+    @field_validator("taxes", "bundles", mode="before")
     @classmethod
     def _a_list(cls, stated: object) -> object:
         return tuple(stated) if isinstance(stated, list) else stated  # `_of_its_preset` answers Python's, not JSON's
@@ -328,6 +332,13 @@ class PlanBody(Body):
         if len({tax.name for tax in levied}) < len(levied):
             raise ValueError("two taxes of one name")
         return levied
+
+    @field_validator("bundles")
+    @classmethod
+    def _each_bundle_once(cls, bundles: tuple[BundleBody, ...]) -> tuple[BundleBody, ...]:
+        if len({bundle.name for bundle in bundles}) < len(bundles):
+            raise ValueError("two bundles of one name")
+        return bundles
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from callctl.errors import PortError
 from callctl.http import body, schemas
@@ -64,9 +65,20 @@ class TariffPlans:
 
     async def put_plan(self, request: web.Request, _: Holder) -> web.Response:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))
-        plan = asked.becomes(Plan, id=new_id(request.match_info["id"]))
+        plan = self._since(asked.becomes(Plan, id=new_id(request.match_info["id"])))
         await self._definitions.put_plan(plan)
-        return json_response({"id": plan.id, **asked.shown()})
+        return json_response({"id": plan.id, **schemas.PlanBody.of(plan).shown()})
+
+    def _since(self, plan: Plan) -> Plan:
+        """Each bundle since when the plan has had it: nothing is rolled over from before."""
+        before = self._tariffs.plan(plan.id)
+        known = {bundle.name: bundle.since_ms for bundle in before.bundles} if before is not None else {}
+        now_ms = self._clock.now().wall_ms
+        bundles = [
+            bundle if bundle.since_ms is not None else replace(bundle, since_ms=known.get(bundle.name, now_ms))
+            for bundle in plan.bundles
+        ]
+        return replace(plan, bundles=tuple(bundles))
 
     async def show_plan(self, request: web.Request, _: Holder) -> web.Response:
         plan = self._plan(request)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
+from callctl.clock import local_day
 from callctl.numbering import Number
 from callctl.rating.price import Price, bundled
 from callctl.rating.tariff import Bundle, Chosen, Direction
@@ -35,6 +36,13 @@ class Block(Chosen, frozen=True, cache_hash=True, kw_only=True):
     def source(self) -> str:
         """Its name where the store counts."""
         return f"block/{self.id}"
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """What an account may draw upon of what it bought. `id`: the account. The store knows what is left of it."""
+
+    id: str
+    blocks: tuple[Block, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -67,15 +75,15 @@ def sources(
     direction: Direction,
     *,
     at_ms: int,
-    day: str,
-    since_month: str,
+    zone: str,
+    plan_since_ms: int = 0,
 ) -> Sources:
-    """What a call that is set up at `at_ms` draws upon, in order; `day`: ISO, where the account is.
+    """What a call that is set up at `at_ms` draws upon, in order; `zone`: of the account, by which months turn.
 
     First what is left of the last month, then this month, then blocks by `order` and expiry; seconds before money.
-    `since_month` ("2026-11"): the account's first in this plan, "" for ever; no earlier one is rolled over.
+    `plan_since_ms`: since when the account has the plan; what it had not is not rolled over.
     """
-    month = day[:7]
+    month = month_of(zone, at_ms)
     ours = [each for each in bundles if each.takes(number.digits, type, direction)]
     theirs = [
         each
@@ -84,7 +92,9 @@ def sources(
     ]
     theirs.sort(key=lambda block: (bool(block.amount), block.order, block.expires_ms or _NEVER, block.id))
     before = month_before(month)
-    rolled = [each for each in ours if each.rollover and since_month <= before]
+    rolled = [
+        each for each in ours if each.rollover and month_of(zone, max(plan_since_ms, each.since_ms or 0)) <= before
+    ]
     return (
         *(_of_month(each, before) for each in rolled),
         *(_of_month(each, month) for each in ours),
@@ -102,6 +112,11 @@ def month_source(bundle: str, month: str) -> str:
 
 def _of_month(bundle: Bundle, month: str) -> Source:
     return Source(month_source(bundle.name, month), bundle.name, False, bundle.seconds, bundle.seconds)
+
+
+def month_of(zone: str, at_ms: int) -> str:
+    """The local month: "2026-11"."""
+    return local_day(zone, at_ms // 60_000)[:7]
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import msgspec
 
 from callctl.clock import local_day
 from callctl.numbering import Number, NumberType
+from callctl.rating.bundles import Sources
 from callctl.rating.exchange import Conversion, Exchanges, converted, find_conversion
 from callctl.rating.price import Price, anchored
 from callctl.rating.pricing import Minutes, rate_rows
@@ -169,7 +170,7 @@ class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
 
     `buy` None: no purchase price was found; `no_buy` says why where it is for want of an exchange rate.
     `conversion`: of `buy`, where it was bought in another currency. `traffic_class` is empty where the row states none.
-    `taxes`: of its plan, whoever is liable to them.
+    `taxes`: of its plan, whoever is liable to them. `sources`: what the level draws upon before money.
     """
 
     plan: str
@@ -185,6 +186,7 @@ class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     no_buy: str = ""
     taxes: tuple[Tax, ...] = ()
     parts: tuple[Part, ...] = ()
+    sources: Sources = ()
 
     @property
     def in_bands(self) -> bool:

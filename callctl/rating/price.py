@@ -67,6 +67,11 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=T
         return max(self.tiers[0].increment_s, self.minimum_s)
 
     @property
+    def by_the_minute(self) -> bool:
+        """Whether any minute of it costs something."""
+        return self.course is not None or any(tier.per_minute for tier in self.tiers)
+
+    @property
     def per_minute(self) -> str:
         """The first tier's price per minute for people ("0.0800")."""
         return format_rate(self.tiers[0].per_minute, self.denominator)

@@ -6,7 +6,7 @@ So what was checked still holds when it is written, whichever processes write at
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock
+from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import keys, moving
@@ -76,6 +77,15 @@ class RedisDefinitions:
                 await self._known.catch_up()
             self._tariffs.put_exchange(exchange)
 
+    async def put_blocks(self, account: str, change: Callable[[Sequence[Block]], Sequence[Block]]) -> None:
+        """`change`: from what the account is known to have bought to what it then is."""
+        async with self._known.turn:
+            while True:
+                await self._known.catch_up()
+                bought = Blocks(account, tuple(change(self._tariffs.blocks.get(account, ()))))
+                if await self._define("blocks", account, bought):
+                    return self._tariffs.put_blocks(bought)
+
     async def put_plan(self, plan: Plan) -> None:
         async with self._known.turn:
             while True:
@@ -131,7 +141,7 @@ class RedisDefinitions:
         self,
         kind: str,
         id: str,
-        value: Account | Group | Trunk | Plan | Exchange | StoredDeck,
+        value: Account | Group | Trunk | Plan | Exchange | Blocks | StoredDeck,
         *,
         move: moving.Move | None = None,
     ) -> bool:

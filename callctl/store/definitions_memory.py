@@ -1,9 +1,10 @@
 """`definitions` without Redis: the same rules, in one process."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from callctl.accounts import Account, Group, Trunk
 from callctl.ports import Clock
+from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import moving
@@ -39,6 +40,9 @@ class MemoryDefinitions:
 
     async def put_exchange(self, exchange: Exchange) -> None:
         self.tariffs.put_exchange(exchange)
+
+    async def put_blocks(self, account: str, change: Callable[[Sequence[Block]], Sequence[Block]]) -> None:
+        self.tariffs.put_blocks(Blocks(account, tuple(change(self.tariffs.blocks.get(account, ())))))
 
     async def put_plan(self, plan: Plan) -> None:
         self.tariffs.check_plan(plan)

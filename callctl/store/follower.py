@@ -15,6 +15,7 @@ import structlog
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock
+from callctl.rating.bundles import Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import keys
@@ -29,7 +30,7 @@ _AT_ONCE: Final = 500
 _BELL_MS: Final = 1_000  # how long a change stays unseen when its bell was lost
 _RETRY_MS: Final = 200
 
-Definition = TypeVar("Definition", Account, Group, Trunk, Plan, Exchange)
+Definition = TypeVar("Definition", Account, Group, Trunk, Plan, Exchange, Blocks)
 
 
 class StoredDeck(msgspec.Struct, frozen=True):
@@ -91,7 +92,8 @@ class Follower:
             self.revision = 0
         if revision == self.revision:
             return
-        ids: dict[str, list[str]] = {"plan": [], "exchange": [], "deck": [], "group": [], "account": [], "trunk": []}
+        kinds = ("plan", "exchange", "deck", "group", "account", "trunk", "blocks")
+        ids: dict[str, list[str]] = {kind: [] for kind in kinds}
         for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
             kind, _, id = written.decode().partition(":")
             ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
@@ -107,6 +109,8 @@ class Follower:
         self._put_accounts(await self._read("account", ids["account"], Account))
         for trunk in await self._read("trunk", ids["trunk"], Trunk):
             self.tariffs.put_trunk(trunk)
+        for bought in await self._read("blocks", ids["blocks"], Blocks):
+            self.tariffs.put_blocks(bought)
         self.revision = revision
 
     def _put_accounts(self, accounts: Sequence[Account]) -> None:

@@ -24,7 +24,7 @@ A feed has a slot of its own, and so have all definitions together.
     {feed:<feed>}:place              hash    sequence, at_ms, and root:<root> = the last id moved of its outbox
     {definitions}:revision           string  counts every write of a definition
     {definitions}:written            zset    <kind>:<id> by the revision it was last written at
-    {definitions}:<kind>             hash    account, group, trunk, plan, exchange: JSON by id; deck: chunks, by plan
+    {definitions}:<kind>             hash    JSON by id: account, group, trunk, plan, exchange, blocks; deck: chunks
     {definitions}:moves              hash    by account: its money is on the way to another root
     {definitions}:rows:<chunk>       string  2,000 rows of a deck in msgpack
 

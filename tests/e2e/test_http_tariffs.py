@@ -16,6 +16,11 @@ PLAN = {
     "currency": "EUR", "timezone": "Europe/Amsterdam", "buy_plan": "carrier", "round_seconds": 6, "round_decimals": 5,
     "rounding": "up", "duration_rounding": "half_up", "increment_basis": "total", "grace_beats_minimum": False,
     "bill_on_net": True, "effective": "2026-12-01T00:00:00.000Z", "extends": "retail", "preset": "kolmisoft",
+    "taxes": [{"name": "VAT", "percent": "21"}],
+    "bundles": [{
+        "name": "nl-free", "seconds": 6000, "prefixes": ["31"], "types": ["FIX"], "direction": "outbound",
+        "rollover": True, "since": "2026-12-01T00:00:00.000Z",
+    }],
 }  # fmt: skip
 DECK = (
     "prefix;destination;type;connection_fee;per_minute\r\n"
