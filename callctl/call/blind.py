@@ -21,13 +21,14 @@ from callctl.call.events import (
 )
 from callctl.call.running import holding, seen
 from callctl.call.session import Session, State
+from callctl.call.settlement import anchored
 from callctl.clock import Instant
 
 
 def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
     if session.released is not None and session.released.monotonic_ms < event.at.monotonic_ms:
         session = replace(session, released=None)  # it had been given up, and rings no longer
-    session = ending.anchored(replace(session, answered=event.at, answer_stated=event.stated))
+    session = anchored(replace(session, answered=event.at, answer_stated=event.stated))
     rung_out = deadline_at(session, Deadline.SETUP, None)
     return session, (rung_out, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
 

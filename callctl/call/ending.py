@@ -7,13 +7,11 @@ from msgspec.structs import replace
 
 from callctl.call import settlement
 from callctl.call.admission import Policy
-from callctl.call.anchor import answered_levels
 from callctl.call.due import dues
 from callctl.call.effects import Advance, Forget, JournalNow, SettleNow, quiet
 from callctl.call.events import Extended, ExtendRefused, Released, ReleasedBy, Settled, StoreFailed
 from callctl.call.session import Session, State
 from callctl.clock import Instant
-from callctl.prepaid import slicing
 
 
 def released(session: Session, event: Released) -> Session:
@@ -68,20 +66,9 @@ def lost(session: Session, now: Instant) -> Advance:
     return settle(replace(released(session, unseen(session, now)), voided=session.answered is None))
 
 
-def anchored(session: Session) -> Session:
-    """The session as its answer prices it, granted no more than what was held before the answer pays for.
-
-    A prepaid payer would else owe what nobody has held: the bands may cost more together than each of them alone.
-    """
-    levels = answered_levels(session)
-    if levels == session.levels:
-        return session
-    return replace(session, levels=levels, granted_s=slicing.within_hold(levels, session.granted_s))
-
-
 def settle(session: Session) -> Advance:
     """Ask the store to post and record; where a request is under way, when its answer comes."""
-    session = replace(anchored(session), state=State.SETTLING)
+    session = replace(settlement.anchored(session), state=State.SETTLING)
     if session.busy:
         return session, quiet(session)
     return replace(session, busy=True), (*quiet(session), SettleNow(settlement.settle(session)))

@@ -51,7 +51,7 @@ from callctl.call.events import (
 )
 from callctl.call.running import holding
 from callctl.call.session import Session, State
-from callctl.call.settlement import refuse
+from callctl.call.settlement import anchored, refuse
 from callctl.call.trace import Check, Verdict, encode_trace
 from callctl.causes import Cause, Refusal, cause_of
 from callctl.clock import Instant
@@ -254,7 +254,7 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
 
 def resume(session: Session, now: Instant, policy: Policy) -> Advance:
     """Take up a call that the store remembers: after a restart, or from another process."""
-    session = ending.anchored(session)
+    session = anchored(session)
     session = replace(session, busy=False, wanted_s=session.granted_s)
     # Its answer may have come while nobody listened: it is given the time to be seen or reported.
     setup = now.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None

@@ -24,6 +24,7 @@ from callctl.call.events import (
     Taken,
 )
 from callctl.call.session import Level, Session, State
+from callctl.call.settlement import anchored
 from callctl.call.takes import Extension
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
@@ -137,7 +138,7 @@ def alerting(session: Session, event: Alerting, now: Instant, policy: Policy) ->
 
 def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
     session = replace(session, state=State.ANSWERED, answered=event.at, answer_stated=event.stated, cut=False)
-    session = ending.anchored(session)
+    session = anchored(session)
     rung_out = (deadline_at(session, Deadline.SETUP, None), deadline_at(session, Deadline.LOST, None))
     arming = armed(session, now)
     session, saving = save(session, now, policy)

@@ -9,10 +9,23 @@ from callctl.call.anchor import answered_levels
 from callctl.call.due import Due, difference, dues
 from callctl.call.session import Level, Session, State
 from callctl.call.takes import Post, Settlement
+from callctl.prepaid import slicing
+
+
+def anchored(session: Session) -> Session:
+    """The session as its answer prices it, granted no more than what was held before the answer pays for.
+
+    A prepaid payer would else owe what nobody has held: the bands may cost more together than each of them alone.
+    """
+    levels = answered_levels(session)
+    if levels == session.levels:
+        return session
+    return replace(session, levels=levels, granted_s=slicing.within_hold(levels, session.granted_s))
 
 
 def settle(session: Session) -> Settlement:
     """Close an ended call: posts (estimates where nobody saw the end) and one record per payer."""
+    session = anchored(session)
     owed = dues(session)
     kind = "estimate" if session.estimated else "post"
     ended = closed(session, owed)

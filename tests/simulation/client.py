@@ -66,7 +66,7 @@ class Client:
             self._story.tell("client: answered", call.key.call_id)
             said = self._report(call, lambda at: Answered(call.key, at, stated=True), call.answered_ms)
             saying = asyncio.ensure_future(said)
-            await self._talk(call, script.talk_ms)
+            await self._talk(call, script.talk_ms, saying)
         call.ended_ms = self._loop.now_ms
         self._story.tell("client: ended", call.key.call_id)
         answered_ms = call.answered_ms
@@ -107,10 +107,11 @@ class Client:
             return answers[0]
         return None
 
-    async def _talk(self, call: TrueCall, talk_ms: int) -> None:
+    async def _talk(self, call: TrueCall, talk_ms: int, saying: asyncio.Future[None]) -> None:
         """As long as people talk, or as was granted; asks for more where it may."""
         assert call.answered_ms is not None
         over_ms = call.answered_ms + talk_ms
+        await asyncio.wait({saying}, timeout=min(talk_ms, call.granted_s * 1000) / 1000)  # it may be granted less
         while True:
             granted_ms = call.answered_ms + call.granted_s * 1000
             lead_ms = EXTEND_LEAD_MS if call.granted_s > 6 else 500
@@ -147,7 +148,10 @@ class Client:
                 at = self._places(at_ms, wall_ms)
                 assert at is not None
                 said = say(at)
-                return await calls.report(said)
+                session = await calls.report(said)
+                if isinstance(said, Answered):
+                    call.granted_s = session.granted_s
+                return session
 
             try:
                 await self._ask(asking)

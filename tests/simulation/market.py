@@ -7,10 +7,11 @@ from callctl.call.takes import TopUp
 from callctl.limits.concurrency import Caps, Overflow
 from callctl.numbering import DialRules
 from callctl.rating.tariff import Plan
+from callctl.rating.tax import Tax
 from callctl.store.memory import MemoryStore
 from callctl.store.registry import Registry
 from tests.simulation.clock import EPOCH_MS, VirtualLoop
-from tests.simulation.prices import Table, any_table, deck
+from tests.simulation.prices import Table, any_table, any_taxes, deck
 from tests.simulation.store import at_once
 from tests.simulation.story import Story
 
@@ -72,12 +73,13 @@ class Market:
             credit_limit=limit,
             dial_rules=DialRules("NL"),
             exempt=rng.random() < 0.1,
+            untaxed=rng.choice([(), (), (), ("VAT",), True]),
             caps=caps,
             warnings=Warnings(rng.choice([(), (10,), (30, 10)])),
             active=rng.random() < 0.97,
         )
         self.accounts[id] = account
-        self.registry.put_plan(Plan(account.plan))
+        self.registry.put_plan(Plan(account.plan, taxes=any_taxes(rng)))
         self.set_price(account.plan, any_table(rng))
         self.registry.put_account(account)
         root = self.registry.root(account)
@@ -91,6 +93,13 @@ class Market:
         self.tables.setdefault(plan, []).append((self._loop.now_ms, table))
         self.registry.put_deck(deck(self.registry.plans[plan], table))
         self._story.tell("price of", plan, table)
+
+    def taxes(self, account: Account) -> tuple[Tax, ...]:
+        """What the account's charges are taxed by."""
+        if account.exempt or account.untaxed is True:
+            return ()
+        exempted = account.untaxed or ()
+        return tuple(tax for tax in self.registry.plans[account.plan or ""].taxes if tax.name not in exempted)
 
     def pay(self, account: str, micros: int) -> None:
         self._paid += 1

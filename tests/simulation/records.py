@@ -11,7 +11,7 @@ from callctl.call.events import CallKey
 from callctl.call.session import State
 from callctl.ports import FeedRecord
 from tests.simulation.market import Market
-from tests.simulation.prices import Table, charged, surcharged
+from tests.simulation.prices import Table, charged, surcharged, taxed
 from tests.simulation.story import TrueCall
 
 Cdr = dict[str, Any]
@@ -80,7 +80,10 @@ class RecordsAudit:
         """Micro-units per account, by its records."""
         sums: Counter[str] = Counter()
         for cdr in self._cdrs:
-            sums[cdr["account"] or ""] += micros(cdr["charge"]) + micros(cdr["surcharge"])
+            taxes = sum(micros(tax["amount"]) for tax in cdr["taxes"])
+            if micros(cdr["gross"]) != micros(cdr["charge"]) + micros(cdr["surcharge"]) + taxes:
+                self._object(f"{cdr['id']}: its gross is not what it consists of")
+            sums[cdr["account"] or ""] += micros(cdr["gross"])
         return sums
 
     def calls(self) -> None:
@@ -173,12 +176,15 @@ class RecordsAudit:
         surcharging = bool(closed.over) and closed.over[depth]
         net = sum(micros(cdr["charge"]) for cdr in cdrs)
         extra = sum(micros(cdr["surcharge"]) for cdr in cdrs)
+        taxes = sum(micros(tax["amount"]) for cdr in cdrs for tax in cdr["taxes"])
+        levied = () if call.emergency else self._market.taxes(account)
+        answer_s = (wall_ms(last["answer_time"]) or 0) // 1000
         tables = (
             [Table(((0, 0),))] if call.emergency else self._market.prices_at(call.account or "", call.offered_ms)[depth]
         )
         right = []
         for table in tables:
-            billed_s, amount = charged(table, paid_s)
+            billed_s, amount = charged(table, paid_s, answer_s)
             caps = account.caps.overflow if account.caps is not None else None
             more = (
                 surcharged(caps.per_call, caps.per_minute, billed_s)
@@ -186,7 +192,8 @@ class RecordsAudit:
                 else 0
             )
             if closed.forced and not account.exempt:
-                right.append((amount, 0))  # taken when it was over: nobody knows whether it was beyond the cap
-            right.append((0, 0) if account.exempt else (amount, more))
-        if (net, extra) not in right:
-            self._object(f"{call.key}: {account.id} is charged {net} + {extra} for {paid_s} s, not {right}")
+                # taken when it was over: nobody knows whether it was beyond the cap
+                right.append((amount, 0, taxed(levied, amount, 0)))
+            right.append((0, 0, 0) if account.exempt else (amount, more, taxed(levied, amount, more)))
+        if (net, extra, taxes) not in right:
+            self._object(f"{call.key}: {account.id} is charged {net} + {extra} + {taxes} for {paid_s} s, not {right}")

@@ -9,7 +9,7 @@ from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRef
 from callctl.call.session import Session
 from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallctlError, SinkUnavailable, StoreUnavailable
-from callctl.ports import Existing, FeedPage, FeedRecord
+from callctl.ports import Existing, FeedPage, FeedRecord, Hear
 from callctl.store.feeds_memory import MemoryFeeds
 from callctl.store.memory import MemoryStore
 from tests.simulation.clock import VirtualLoop
@@ -159,8 +159,8 @@ class FaultyFeeds:
             raise StoreUnavailable("done, but nobody heard")
         return answer
 
-    async def move(self, feed: str, roots: Sequence[str], limit: int) -> int:
-        return await self._perhaps(self._feeds.move(feed, roots, limit))
+    async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
+        return await self._perhaps(self._feeds.move(feed, roots, limit, before))
 
     async def pending(self, feed: str, after: int, limit: int) -> list[FeedRecord]:
         return await self._perhaps(self._feeds.pending(feed, after, limit))
