@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from callctl.accounts import Account, Kind
-from callctl.call import machine
+from callctl.call import machine, settlement
 from callctl.call.admission import propose
 from callctl.call.checks import Facts
 from callctl.call.effects import ArmCall, Effect, ExtendNow, SettleNow, TakeNow
@@ -291,3 +291,13 @@ def test_unbanded_prices_wait_for_no_answer() -> None:
     call = Played(facts())
     assert call.session.levels[0].answer_by_s is None
     assert slicing.cost(call.session.levels[0], 10) == 10_000
+
+
+def test_what_is_settled_from_the_journal_is_priced_by_its_answer() -> None:
+    """The store never heard of the answer: its session is still that of the set-up."""
+    payer = account(kind=Kind.POSTPAID)
+    purse = Purse(looked_up(EIGHT_S - 60, row(6_000), row(60_000), payer), EIGHT_S - 60, None)
+    answered = purse.now.plus_ms(70_000)
+    over = replace(purse.session, answered=answered, released=answered.plus_ms(60_000), answer_stated=True)
+    (post,) = settlement.settle(over).posts
+    assert post.amount == 60_000

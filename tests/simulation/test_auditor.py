@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from callctl.accounts import Account
 from callctl.call import cdr, ending, running, settlement
 from callctl.call.takes import Settlement
 from callctl.control import facts
@@ -196,3 +197,14 @@ def test_a_call_that_is_never_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(memory.MemoryStore, "settle", never)
     assert objects("still holds")
+
+
+def test_4_a_call_that_is_priced_by_its_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in (running, settlement):
+        monkeypatch.setattr(room, "anchored", lambda session: session)
+    assert objects("is charged")
+
+
+def test_4_taxes_of_who_is_not_liable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "bears", lambda account, levied: levied)
+    assert objects("is charged")
