@@ -20,6 +20,7 @@ from callctl.errors import StoreUnavailable
 from callctl.http.accounts import Accounts
 from callctl.http.app import Site, make_site
 from callctl.http.auth import Holder, Scope, Tokens
+from callctl.http.bundles import BlockRoutes
 from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
 from callctl.http.errors import Problem
@@ -62,6 +63,7 @@ def _routes() -> list[Route]:
         *Decisions(*[nothing] * 3).routes(),
         *Accounts(*[nothing] * 6).routes(),
         *TariffPlans(*[nothing] * 3).routes(),
+        *BlockRoutes(*[nothing] * 4).routes(),
         *ExchangeRoutes(*[nothing] * 2).routes(),
         *Cdrs(*[nothing] * 4).routes(),
         *ServiceRoutes(*[nothing] * 4).routes(),
