@@ -128,6 +128,7 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
         trace=trace,
         busy=True,
         affiliates=payer.affiliates if payer is not None and not facts.emergency else (),
+        within=offered.within,
     )
 
 

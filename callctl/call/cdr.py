@@ -97,6 +97,7 @@ def _record(
         "corrects": record_id(session, account, called=called) if correction else None,
         "call_id": session.call.call_id,
         "switch": session.call.switch,
+        "within": None if called else session.within,
         "trunk": None if called else session.trunk,
         "account": account or None,
         "parent": level.parent if level is not None else None,

@@ -32,8 +32,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
-    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays. `free`: nobody
-    buys or sells this call (on-net; inbound or internal without a row), so that rules on prices have nothing to judge.
+    `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
+    nobody does. `free`: nobody buys or sells this call (on-net; inbound or internal without a row), so that rules on
+    prices have nothing to judge.
     """
 
     chain: Chain
@@ -49,6 +50,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     unpriced: NoRate | None = None
     free: bool = False
     pbx: str = ""
+    unknown: str = "no such account"
     called: Called | None = None
 
     @property
@@ -83,7 +85,7 @@ Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]
 
 def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterator[Finding]:
     if not facts.chain:
-        yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, "no such account")
+        yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, facts.unknown)
     for account in facts.chain:
         above = facts.above(account.id)
         if not account.active:

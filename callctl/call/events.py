@@ -43,7 +43,10 @@ class ReleasedBy(StrEnum):
 
 
 class Offered(msgspec.Struct, frozen=True, gc=False):
-    """A switch asks: may this call go ahead? One of account, trunk, source_ip or a_number tells the payer."""
+    """A switch asks: may this call go ahead? One of account, trunk, source_ip or a_number tells the payer.
+
+    `within`: the id of a call on the same switch, whose payer pays for this one, too.
+    """
 
     call: CallKey
     at: Instant
@@ -58,6 +61,7 @@ class Offered(msgspec.Struct, frozen=True, gc=False):
     """The switch can be reached: callctl extends, warns and cuts by itself. Implies can_extend."""
     emergency: bool = False
     """The switch itself took it for an emergency call, and has let it pass."""
+    within: str | None = None
     fingerprint: str = ""
     """What the request said, so that a repeated call id with another body is seen."""
 

@@ -145,6 +145,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unwanted: bool = False  # an operator has asked for its end
     purchase: Purchase | None = None  # of the carrier that answered, where it is bought by a plan of its own
     affiliates: tuple[Affiliate, ...] = ()  # who gets a share of what the customer is charged
+    within: str | None = None  # the id of the call that pays for it, and that it ends with
 
     @property
     def customer(self) -> Level:

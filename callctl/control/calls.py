@@ -1,7 +1,9 @@
 """All calls of this process: offered, reported, looked up, taken over from the store, lengthened by a top-up."""
 
+import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -31,13 +33,13 @@ from callctl.control.facts import gather, purchase
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
 from callctl.control.performer import Performer
+from callctl.control.within import LIVE, Within, is_up
 from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Tariffs
 
 log = structlog.get_logger(__name__)
 
 DECIDING = frozenset({AdmitCall, RejectCall})
-LIVE = frozenset({State.ADMITTED, State.ANSWERED, State.BLIND})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
 LATE_TRIES = 8  # each after twice the time: four minutes in all
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
@@ -79,6 +81,7 @@ class CallControl:
         )
         self._boxes: dict[CallKey, Mailbox] = {}
         self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
+        self._within = Within()
 
     # ---- from the adapters and the clock: never blocks, never raises
 
@@ -99,6 +102,9 @@ class CallControl:
         if box is not None and box.session.state is State.REFUSED:
             await box.until(lambda it: it.closed)  # its record first, then it may be decided anew
             box = None
+        if box is None and offered.within is not None:
+            await self._take_up_outer(CallKey(offered.call.switch, offered.within))
+            box = self._boxes.get(offered.call)
         if box is None:
             box = self._offer(offered)
         session = await box.until(lambda it: it.decided)
@@ -108,8 +114,12 @@ class CallControl:
 
     async def explain(self, offered: Offered) -> Session:
         now = self._clock.now()
+        outer = None
+        if offered.within is not None:
+            await self._take_up_outer(CallKey(offered.call.switch, offered.within))
+            outer = self._outer(CallKey(offered.call.switch, offered.within))
         offered = replace(offered, call=CallKey(EXPLAINED, offered.call.call_id))
-        proposal = propose(offered, gather(offered, self._tariffs, now), now, self.policy)
+        proposal = propose(offered, gather(offered, self._tariffs, now, outer), now, self.policy)
         session, effects = machine.begin(proposal, now, self.policy)
         while taking := next((effect for effect in effects if isinstance(effect, TakeNow)), None):
             answer = await self._takes.admit(replace(taking.take, probe=True, dry=True))
@@ -157,6 +167,12 @@ class CallControl:
             box.follow(machine.resume(session, now, self.policy))
         return box
 
+    def end_left_within(self) -> None:
+        """After a start: calls whose outer call has ended meanwhile."""
+        for outer in self._within.outers():
+            if self._outer(outer) is None:
+                self._end(self._within.of(outer))
+
     def topped_up(self, account: str) -> None:
         """There is more money: look again at the account's running calls, and at those it pays for below it."""
         for call in tuple(self._by_account.get(account, ())):
@@ -168,13 +184,33 @@ class CallControl:
 
     def _offer(self, offered: Offered) -> Mailbox:
         now = self._clock.now()
-        proposal = propose(offered, gather(offered, self._tariffs, now), now, self.policy)
+        outer = None
+        if offered.within is not None:
+            outer = self._outer(CallKey(offered.call.switch, offered.within))
+        proposal = propose(offered, gather(offered, self._tariffs, now, outer), now, self.policy)
         box = self._register(proposal.session)
         if len(self._boxes) > MOST_CALLS:
             self._observer.overflowed("calls")
             proposal = replace(proposal, refused=Finding("capacity", "too many calls at once", Refusal.OVERLOADED))
         box.follow(machine.begin(proposal, now, self.policy))
         return box
+
+    def _outer(self, call: CallKey) -> Session | None:
+        """The call that others are within; None where it is not up."""
+        box = self._boxes.get(call)
+        return box.session if box is not None and is_up(box.session) else None
+
+    async def _take_up_outer(self, outer: CallKey) -> None:
+        """It may be known to the store alone."""
+        if outer not in self._boxes:
+            with contextlib.suppress(UnknownCall, PortError):  # then it is not up
+                session = await self._remembered(outer)
+                if is_up(session) and outer not in self._boxes:
+                    self.adopt(session)
+
+    def _end(self, calls: Iterable[CallKey]) -> None:
+        for call in calls:
+            self.receive(HangUpAsked(call))
 
     async def _late(self, event: Released) -> None:
         """A call that is over for us has an end after all: what was estimated meanwhile is corrected."""
@@ -219,6 +255,7 @@ class CallControl:
         box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.ways)
         for level in session.levels:
             self._by_account[level.account][session.call] = None
+        self._within.add(session)
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
@@ -228,6 +265,8 @@ class CallControl:
 
     def _decided(self, session: Session) -> None:
         self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
+        if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
+            asyncio.get_running_loop().call_soon(self._end, (session.call,))  # its outer call ended while we asked
 
     def _forget(self, box: Mailbox) -> None:
         call = box.session.call
@@ -238,6 +277,7 @@ class CallControl:
                 calls.pop(call, None)
                 if not calls:
                     del self._by_account[level.account]
+            self._end(self._within.remove(box.session))
 
 
 def _not_ahead(session: Session, now: Instant) -> Session:

@@ -23,10 +23,13 @@ EXTENSION = re.compile(r"[0-9*#]{1,32}")
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 
 
-def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
-    """Everything `admission.propose` asks about. Never raises: what is not found is a fact too."""
+def gather(offered: Offered, tariffs: Tariffs, now: Instant, outer: Session | None = None) -> Facts:
+    """Everything `admission.propose` asks about. Never raises: what is not found is a fact too.
+
+    `outer`: the call that it is within; None where that is not up.
+    """
     directory = tariffs.directory
-    payer = find_payer(offered, directory)
+    payer = find_payer(offered, outer, directory)
     trunk, rules, dialled = payer.trunk, payer.rules, payer.dialled
     chain = directory.chain(payer.account) if payer.account is not None else ()
     number = normalise(dialled, rules)
@@ -56,6 +59,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant) -> Facts:
         trace_id=offered.call.trace_id,
         caller=payer.told_by,
         pbx=payer.pbx,
+        unknown=payer.unknown,
         called=called,
         days=tuple([local_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,

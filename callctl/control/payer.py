@@ -4,6 +4,7 @@ import msgspec
 
 from callctl.accounts import Account, Directory, Trunk
 from callctl.call.events import Offered
+from callctl.call.session import Session
 from callctl.numbering import DialRules, caller, is_emergency
 from callctl.rating.tariff import Direction
 
@@ -14,7 +15,7 @@ class Payer(msgspec.Struct, frozen=True, gc=False):
     """The account that pays, the trunk whose channels the call takes, and in words what told them.
 
     `rules`: by which its numbers are read. `dialled`: without a department's code. `pbx`: the account that was told,
-    where it is a department of it that pays.
+    where it is a department of it that pays. `unknown`: why nobody pays.
     """
 
     account: str | None
@@ -23,15 +24,31 @@ class Payer(msgspec.Struct, frozen=True, gc=False):
     rules: DialRules
     dialled: str
     pbx: str = ""
+    unknown: str = "no such account"
 
 
-def find_payer(offered: Offered, directory: Directory) -> Payer:
-    """The account that the call is told by, or its department that the call is of."""
+def find_payer(offered: Offered, outer: Session | None, directory: Directory) -> Payer:
+    """The account that the call is told by, or its department that the call is of.
+
+    Of a call within another, `outer`, that one's payer.
+    """
+    if offered.within is not None:
+        return _within(offered, outer, directory)
     account, trunk, told_by = _told(offered, directory)
     found = directory.accounts.get(account) if account is not None else None
     if found is not None and found.departments:
         return _department(offered, found, trunk, told_by, directory)
     return Payer(account, trunk, told_by, NO_RULES if found is None else found.dial_rules, offered.b_number)
+
+
+def _within(offered: Offered, outer: Session | None, directory: Directory) -> Payer:
+    """`outer` None: it is not up."""
+    told_by = f"within call {offered.within}"
+    account = directory.accounts.get(outer.account) if outer is not None else None
+    if account is None:
+        return Payer(None, None, told_by, NO_RULES, offered.b_number, unknown="which is not up")
+    trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
+    return Payer(account.id, _beside(trunk, account.id, directory), told_by, account.dial_rules, offered.b_number)
 
 
 def _department(offered: Offered, pbx: Account, trunk: Trunk | None, told_by: str, directory: Directory) -> Payer:

@@ -18,8 +18,9 @@ from callctl.call.running import holding
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.causes import NORMAL_CLEARING
-from callctl.control.calls import LIVE, CallControl
+from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
+from callctl.control.within import LIVE
 from callctl.errors import PortError
 from callctl.ports import Clock, Sessions, Switch, Takes
 
@@ -61,6 +62,7 @@ class Reconciler:
         for session in await self._sessions.live(self._roots()):
             if self._is_ours(session) and not self._calls.knows(session.call):
                 self._calls.adopt(session)
+        self._calls.end_left_within()
 
     async def run(self) -> None:
         """Sweep for ever: leases every few seconds, channel lists every minute, the journal when it has something."""

@@ -216,6 +216,7 @@ class Cdr(
     service: str | None = None
     quantity: int | None = None
     share: Money | None = None
+    within: str | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

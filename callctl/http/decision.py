@@ -59,7 +59,10 @@ Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
 
 
 class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}):
-    """May this call go ahead? One of account, trunk and source_ip tells the payer; else `from` does."""
+    """May this call go ahead? One of account, trunk, source_ip and within tells the payer; else `from` does.
+
+    `within`: a call of the same switch that is up. Its payer pays, and this call ends with it.
+    """
 
     call_id: CallId
     a_number: PhoneNumber
@@ -72,6 +75,7 @@ class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_numb
     at: Time | None = None
     ring_at: Time | None = None
     can_extend: bool = False
+    within: CallId | None = None
 
 
 class AnswerReport(Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +136,7 @@ class Decisions:
     async def authorize(self, request: Asked, holder: Holder) -> bytes:
         asked = body.decode(_authorize, request.body)
         self._refuse_hearsay(asked.switch)
+        await self._refuse_hidden_outer(asked, holder)
         offered = self._offered(asked, holder)
         rang_at = self._instant(asked.ring_at, "ring_at") if asked.ring_at is not None else None
         session = await self._calls.authorize(offered)
@@ -141,6 +146,7 @@ class Decisions:
 
     async def explain(self, request: Asked, holder: Holder) -> bytes:
         asked = body.decode(_authorize, request.body)
+        await self._refuse_hidden_outer(asked, holder)
         return _decided(await self._calls.explain(self._offered(asked, holder)), holder)
 
     async def answer(self, request: Asked, holder: Holder) -> bytes:
@@ -209,8 +215,21 @@ class Decisions:
             asked.trunk,
             asked.source_ip,
             asked.can_extend,
+            within=asked.within,
             fingerprint=fingerprint(asked),
         )
+
+    async def _refuse_hidden_outer(self, asked: Authorize, holder: Holder) -> None:
+        """A call within another has that one's payer, whom no field may contradict, and a bound token must see it."""
+        if asked.within is None:
+            return
+        for field in ("account", "source_ip"):
+            if getattr(asked, field) is not None:
+                raise bad_request("a call within another one is paid by that one's payer", field)
+        if holder.account is not None:
+            outer = await self._calls.find(CallKey(asked.switch, asked.within))
+            if not seeing.sees_call(self._tariffs.directory, holder.account, outer):
+                raise not_found("call")
 
     def _instant(self, stated: str | None, field: str) -> Instant:
         """The stated moment on our clocks; now where none is stated."""
@@ -279,7 +298,8 @@ def _deciding(
 def fingerprint(asked: Authorize) -> str:
     """What must be the same when a call id comes again: everything but the times."""
     said = (
-        asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend
+        asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend,
+        asked.within,
     )  # fmt: skip
     return hashlib.blake2b(_encode(said), digest_size=8).hexdigest()
 
@@ -295,7 +315,7 @@ def _refuse_other_payers(directory: Directory, viewer: str, asked: Authorize) ->
         payers.append(("trunk", trunk.account if trunk is not None else "", asked.trunk))
     if asked.source_ip is not None:
         payers.append(("source_ip", *(by_ip if by_ip is not None else ("", None))))
-    if not payers:
+    if not payers and asked.within is None:
         raise bad_request("with this token, account, trunk or source_ip is required", "account")
     for field, told, line in payers:
         account = directory.accounts.get(told)

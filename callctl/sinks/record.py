@@ -12,7 +12,7 @@ COLUMNS = (
     "bundles", "from_blocks",
     "cost", "margin", "affiliates", "exempt", "currency", "exchange", "verdict", "refusal", "detail", "trace", "q850",
     "sip_code", "released_by", "estimated", "trace_id", "kind", "service", "quantity",
-    "share",
+    "share", "within",
 )  # fmt: skip
 """What each means stands in `docs/cdr.md`; `list_charge` is what an exempt account would have paid. `kind` to
 `quantity` are of subscriptions (`docs/services.md`), `share` is an affiliate's."""

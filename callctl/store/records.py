@@ -32,7 +32,7 @@ _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _FIXED = {
     *("call", "trace_id", "setup", "direction", "a_number", "b_number", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "ceiling_s"),
-    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken", "affiliates"),
+    *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken", "affiliates", "within"),
     "version",  # stands in the record's first line
 }
 """Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
