@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 _BEGAN_NS = time.time_ns() - time.monotonic_ns()
+_FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Instant(msgspec.Struct, frozen=True, order=False, array_like=True, gc=False):
@@ -69,9 +70,16 @@ def local_day(timezone: str, minute: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Milliseconds since the epoch of an RFC 3339 time. ValueError without a zone."""
+    """Milliseconds since the epoch of an RFC 3339 time. ValueError without a zone, and as `wall_ms`."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
+    return wall_ms(moment)
+
+
+def wall_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch of a moment with a zone. ValueError beyond the years that `format_time` shows."""
+    if not _FIRST <= moment <= _LAST:
+        raise ValueError(f"{moment.isoformat()} is not in the years 1000 to 9999")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000

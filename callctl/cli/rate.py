@@ -13,10 +13,9 @@ from callctl.cli.exits import Exit, SaidNoError, WrongUseError
 from callctl.cli.terminal import minutes, print_json, say
 
 if TYPE_CHECKING:
-    from callctl.rating.match import Deck, LevelPrice
+    from callctl.numbering import Number
+    from callctl.rating.match import LevelPrice
     from callctl.rating.tariff import Plan
-
-_LONGEST_FAMILY = 16  # plans that extend each other
 
 
 def add(commands: Any) -> None:
@@ -102,24 +101,26 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
         "per_minute": price.sell.per_minute,
         "billed_s": charged.billed_s,
         "charge": format_amount(charged.micros),
-        "taxes": [
-            {"name": tax.name, "amount": format_amount(of)} for tax, of in zip(price.taxes, levied, strict=True)
-        ],
+        "taxes": [{"name": tax.name, "amount": format_amount(of)} for tax, of in zip(price.taxes, levied, strict=True)],
         "gross": format_amount(charged.micros + sum(levied)),
         "currency": plan_of(client, price.plan).currency,
     }
 
 
-def _price(client: Client, plan_id: str, number: Any, at_ms: int) -> "LevelPrice":
+def _price(client: Client, plan_id: str, number: "Number", at_ms: int) -> "LevelPrice":
     """Of the row that prices the call. SaidNoError where there is none."""
-    from callctl.cli.planbook import exchanges_of
+    from callctl.cli.planbook import PlanBook, exchanges_of
     from callctl.rating.match import NoRate, price_levels
     from callctl.rating.tariff import Direction
 
-    plan = plan_of(client, plan_id)
-    carrier = _deck(client, plan.buy_plan) if plan.buy_plan else None
-    decks, exchanges = [("", _deck(client, plan_id))], exchanges_of(client) if carrier is not None else {}
-    found = price_levels(decks, carrier, number, at_ms, Direction.OUTBOUND, exchanges)
+    book = PlanBook(client, (), {})
+    deck = book.deck(plan_id)
+    if deck is None:
+        raise SaidNoError(f"no such plan: {plan_id}")
+    buy_plan = deck.plan_at(at_ms).buy_plan
+    carrier = book.deck(buy_plan) if buy_plan is not None else None
+    exchanges = exchanges_of(client) if carrier is not None else {}
+    found = price_levels([("", deck)], carrier, number, at_ms, Direction.OUTBOUND, exchanges)
     if isinstance(found, NoRate):
         why = f"{found.reason}: {found.no_buy}" if found.no_buy else found.reason
         raise SaidNoError(f"plan {found.plan} has no price for {number.e164}: {why}")
@@ -131,19 +132,3 @@ def plan_of(client: Client, plan_id: str) -> "Plan":
     from callctl.cli.planbook import plan_from
 
     return plan_from(client.get(f"/v1/plans/{segment(plan_id)}"))
-
-
-def _deck(client: Client, plan_id: str, younger: int = 0) -> "Deck":
-    """A plan's rows, on top of those of the plan that it extends."""
-    from callctl.rating.builder import DeckBuilder
-    from callctl.rating.deck import import_deck
-
-    if younger > _LONGEST_FAMILY:
-        raise SaidNoError(f"plan {plan_id}: more than {_LONGEST_FAMILY} plans extend each other, or a loop")
-    plan = plan_of(client, plan_id)
-    parent = _deck(client, plan.extends, younger + 1) if plan.extends else None
-    text = b"".join(client.download(f"/v1/plans/{segment(plan_id)}/rows")).decode()
-    builder = DeckBuilder(plan, parent)
-    for row in import_deck(text.splitlines(keepends=True), plan).rows:
-        builder.add(row)
-    return builder.build()

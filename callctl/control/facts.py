@@ -72,9 +72,9 @@ def _prices(
     offered: Offered, chain: Chain, trunk: Trunk | None, number: Number, tariffs: Tariffs
 ) -> tuple[LevelPrice, ...] | NoRate:
     at_ms, directory = offered.at.wall_ms, tariffs.directory
-    own = tariffs.plan(directory.plans[chain[0].id])
     on_net = offered.direction is Direction.OUTBOUND and directory.by_number(number.e164) is not None
-    if on_net and own is not None and not own.bill_on_net:
+    own = tariffs.deck(directory.plans[chain[0].id], at_ms) if on_net else None
+    if own is not None and not own.plan_at(at_ms).bill_on_net:
         return _free(chain, tariffs, "on-net", TrafficClass.ONNET)
     found = _sold(chain, trunk, number, offered.direction, tariffs, at_ms)
     unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
@@ -89,8 +89,8 @@ def _sold(
     decks = _decks(chain, tariffs, at_ms)
     if isinstance(decks, NoRate):
         return decks
-    root = tariffs.plan(tariffs.directory.plans[chain[-1].id])
-    bought = trunk.buy_plan if trunk is not None and trunk.buy_plan else root.buy_plan if root is not None else None
+    _, root = decks[-1]
+    bought = (trunk.buy_plan if trunk is not None else None) or root.plan_at(at_ms).buy_plan
     carrier = tariffs.deck(bought, at_ms) if bought is not None else None
     return price_levels(decks, carrier, number, at_ms, direction, tariffs.exchanges)
 

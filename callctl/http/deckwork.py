@@ -145,7 +145,7 @@ def _done(task: Task, sheet: bytes, source: BinaryIO) -> tuple[Outcome, tuple[Ro
         read = import_deck(decode(sheet, task.layout.encoding), plan, task.layout)
     except DeckError as error:
         read = DeckImport((), (error,))
-    errors = read.errors or tuple(_percentages_of_nothing(read, buy))
+    errors = read.errors or tuple(_percentages_of_nothing(plan.buy_plan, read, buy))
     if errors or read.deck is None:
         return Outcome(b"", errors[0].line, tuple(map(str, errors))), ()
     diff = diff_decks(before, read.rows)
@@ -158,12 +158,12 @@ def _done(task: Task, sheet: bytes, source: BinaryIO) -> tuple[Outcome, tuple[Ro
     return Outcome(answer), () if task.dry_run else read.rows
 
 
-def _percentages_of_nothing(read: DeckImport, buy: Deck | None) -> Iterator[DeckError]:
+def _percentages_of_nothing(buy_plan: str | None, read: DeckImport, buy: Deck | None) -> Iterator[DeckError]:
     """A reseller's plan names no `buy_plan`; where one is named, it must have a price for every percentage."""
-    found = without_purchase(read.rows, buy) if buy is not None else iter(())
-    for _, index in zip(range(_MAX_ERRORS), found, strict=False):
-        reason = f"percent: the buy plan {buy.plan.id if buy is not None else ''} has no price for these numbers"
-        yield DeckError(read.lines[index], reason)
+    if buy_plan is not None:
+        for _, index in zip(range(_MAX_ERRORS), without_purchase(read.rows, buy), strict=False):
+            reason = f"percent: the buy plan {buy_plan} has no price for these numbers"
+            yield DeckError(read.lines[index], reason)
 
 
 def _answer(task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | None) -> RowsAnswer:
@@ -190,6 +190,8 @@ def _answer(task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | N
 
 def _warnings(task: Task, read: DeckImport) -> Iterator[str]:
     plan, buy = task.own[-1], task.buy[-1] if task.buy else None
+    if not read.rows:
+        yield "no rows: the plan has no price of its own for any number"
     if buy is None and any(row.percent is not None for row in read.rows):
         yield "percentages, and the plan has no buy_plan: only calls with a trunk's or a parent's have a price"
     if task.dry_run and buy is not None and buy.currency != plan.currency:

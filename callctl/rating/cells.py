@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from callctl.clock import wall_ms
 from callctl.money import MICROS, parse_amount, parse_percent, parse_rate
 from callctl.numbering import NumberType
 from callctl.rating.notation import DateOrder, Notation, iso_date, plain_number
@@ -25,7 +26,6 @@ DATE_COLUMNS = ("valid_from", "valid_until")
 MISREAD = re.compile(rf"'*(?:[=+\-@\t\r]|{ASIDE})", re.IGNORECASE)
 """How a name begins that a spreadsheet would calculate or we would pass over, but for a quote in front of it."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INCREMENTS = re.compile(r"(\d+)\s*[/+]\s*(\d+)", re.ASCII)
 _BREAK = re.compile(r"[^\S ]+")  # line breaks, tabs, blanks that do not break
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -136,6 +136,4 @@ def _moment(zone: ZoneInfo, order: DateOrder | None, text: str) -> int:
         moment = datetime.fromisoformat(iso)
     except ValueError:
         raise ValueError(f"{text[:40]!r} is neither a date nor a time") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return wall_ms(moment if moment.tzinfo is not None else moment.replace(tzinfo=zone))

@@ -92,7 +92,8 @@ def _notation(text: str, form: Form, layout: Layout) -> Notation:
                     texts.add(cells[at])
     except DeckError:
         pass  # told when the rows are read
-    shown = notation_of(*({text.strip().removesuffix("%").rstrip() for text in texts} for texts in (numbers, dates)))
+    stated = ({text.strip().removesuffix("%").rstrip() for text in texts} for texts in (numbers, dates))
+    shown = notation_of(*stated, our_form=not layout.headings and not layout.columns)
     return Notation(layout.decimal or shown.decimal, layout.dates or shown.dates)
 
 

@@ -69,10 +69,11 @@ def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int) -> DeckMargi
     return DeckMargin(tuple(short), tuple(row for key, row in asked.items() if key not in has_purchase))
 
 
-def without_purchase(rows: Sequence[Row], buy: Deck) -> Iterator[int]:
-    """The indices of percentages of nothing: the buy plan has no row for any number of theirs."""
+def without_purchase(rows: Sequence[Row], buy: Deck | None) -> Iterator[int]:
+    """The indices of percentages of nothing: the buy plan has no amount for any number of theirs, or does not exist."""
     directions = {row.direction for row in rows if row.percent is not None}
-    priced = {way: {row.prefix for row in _all_rows(buy) if row.direction is way} for way in directions}
+    bought = [row for row in _all_rows(buy) if row.percent is None] if directions else []
+    priced = {way: {row.prefix for row in bought if row.direction is way} for way in directions}
     above: dict[Direction, set[str]] = {}
     for index, row in enumerate(rows):
         if row.percent is None or any(row.prefix[:end] in priced[row.direction] for end in range(len(row.prefix) + 1)):

@@ -50,14 +50,17 @@ _MONTH_NAMED = re.compile(r"(\d{1,2})[ -]([A-Za-z]{3})[a-z]*[ -](\d{4})", re.ASC
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
-def notation_of(numbers: Collection[str], dates: Collection[str]) -> Notation:
+def notation_of(numbers: Collection[str], dates: Collection[str], *, our_form: bool) -> Notation:
     """What the numbers and dates of a sheet show: nothing where they do not agree.
 
-    Where no number has a comma, a point stands before decimals: that is how this system itself writes them.
+    Where no number has a comma, a point stands before decimals: that is how this system itself writes them. Under
+    headings of our own, which know no thousands, a comma does where no number has a point.
     """
     signs = {_sign_shown(_unmarked(text)[0]) for text in numbers} - {None}
     if not signs and not any("," in text for text in numbers):
         signs.add(DecimalSign.POINT)
+    elif not signs and our_form and not any("." in text for text in numbers):
+        signs.add(DecimalSign.COMMA)
     orders = {_order_shown(text) for text in dates if "." not in text} - {None}
     return Notation(signs.pop() if len(signs) == 1 else None, orders.pop() if len(orders) == 1 else None)
 

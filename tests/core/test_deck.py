@@ -170,6 +170,8 @@ def test_what_is_not_stated() -> None:
         ("valid_from", "01/02/2026", "'01/02/2026' could be two dates"),
         ("valid_from", "31/12/26", "neither a date nor a time"),
         ("valid_from", "31.02.2026", "neither a date nor a time"),
+        ("valid_from", "0001-01-01", "is not in the years 1000 to 9999"),
+        ("valid_until", "9999-12-31T23:59:59-05:00", "is not in the years 1000 to 9999"),
         ("increments", "60", "increments: '60' is not the initial and the subsequent increment"),
         ("increments", "60/0", "increments: must be at least 1"),
         ("days", "8", "days: '8' is no day"),

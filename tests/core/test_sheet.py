@@ -149,6 +149,13 @@ def test_a_point_is_a_decimal_point_where_no_number_has_a_comma() -> None:
     assert errors("prefix;per_minute\n31;1.234\n32;2,000\n")[0].startswith("line 2: per_minute: '1.234' could be")
 
 
+def test_a_comma_is_a_decimal_comma_under_headings_of_our_own_where_no_number_has_a_point() -> None:
+    assert prices("prefix;per_minute\n31;1,234\n33;7\n") == {"31": 123_400_000, "33": 7 * 10**8}
+    assert errors("Code;per_minute\n31;1,234\n", headings={"prefix": "Code"})[0].startswith(
+        "line 2: per_minute: '1,234' c"
+    )
+
+
 def test_where_the_sheet_is_of_two_minds_it_must_be_said() -> None:
     text = "prefix;per_minute\n31;1.234\n32;0.5\n33;0,5\n"
     assert errors(text) == [

@@ -18,7 +18,7 @@ import pytest
 from callctl import __version__
 from callctl.rating.tariff import Plan, Row
 from tests.e2e.command import CALLCTL, Ended, callctl
-from tests.e2e.front_door import NL_MOB, FrontDoor
+from tests.e2e.front_door import NL_MOB, NOW, FrontDoor
 from tests.waiting import until
 
 Run = Callable[..., Awaitable[Ended]]
@@ -349,13 +349,13 @@ async def test_a_deck_is_compared_imported_and_exported(run: Run, tmp_path: Path
 
 
 async def test_a_deck_with_headings_of_its_own(run: Run, tmp_path: Path) -> None:
-    sheet = "Country;Code;Rate (EUR);Since;Status\nNetherlands;31, 32;1.234;01/02/2026;new\n# old;;;;\n"
+    sheet = "Country;Code;Rate (EUR);Since;Status\nNetherlands;31, 32;1,234;01/02/2026;new\n# old;;;;\n"
     (tmp_path / "deck.csv").write_bytes(sheet.encode("utf-16"))
     said = ("--map", 'prefix=Code,per_minute="Rate (EUR)",destination=Country,valid_from=Since')
     done = await run("tariff", "import", "retail", "deck.csv", *said)
     assert done.status == 1
-    assert "line 2: per_minute: '1.234' could be 1234 or 1.234" in done.err
-    done = await run("tariff", "import", "retail", "deck.csv", *said, "--decimal", "point", "--dates", "dmy")
+    assert "line 2: per_minute: '1,234' could be 1234 or 1.234" in done.err
+    done = await run("tariff", "import", "retail", "deck.csv", *said, "--decimal", "comma", "--dates", "dmy")
     assert (done.status, done.err) == (0, "")
     assert "passed over: line 3 (comments and totals)\npassed over: columns Status\n" in done.out
     exported = (await run("tariff", "export", "retail")).out.splitlines()
@@ -449,6 +449,16 @@ async def test_rate_of_a_percentage_uses_the_purchase_plan(run: Run, tmp_path: P
     await run("tariff", "import", "retail", "deck.csv")
     done = await run("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "60", "--json")
     assert done.json["charge"] == "0.0300"
+
+
+async def test_rate_buys_by_the_plan_that_is_effective(run: Run, door: FrontDoor) -> None:
+    await door.definitions.put_plan(Plan("dear"))
+    await door.definitions.put_rows("dear", [Row("31", per_minute=20_000_000)])
+    await door.definitions.put_rows("retail", [Row("31", percent=2_000_000)])
+    await door.definitions.put_plan(Plan("next", buy_plan="dear", extends="retail", effective_ms=NOW.wall_ms))
+    call = ("rate", "--plan", "next", "--to", NL_MOB, "--seconds", "60", "--json", "--at")
+    before, after = [await run(*call, at) for at in ("2026-11-21T09:59:59Z", "2026-11-21T10:00:00Z")]
+    assert (before.json["charge"], after.json["charge"]) == ("0.0400", "0.4000")
 
 
 async def test_rate_converts_a_purchase_in_another_currency(run: Run, door: FrontDoor) -> None:

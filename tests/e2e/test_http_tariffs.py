@@ -10,7 +10,7 @@ from callctl.http import body as bodies
 from callctl.http import deckwork
 from callctl.http.tariffs import UPLOADS_AT_ONCE
 from callctl.rating.deck import import_deck
-from callctl.rating.tariff import Plan, Row
+from callctl.rating.tariff import PERCENT, Plan, Row
 
 PLAN = {
     "currency": "EUR", "timezone": "Europe/Amsterdam", "buy_plan": "carrier", "round_seconds": 6, "round_decimals": 5,
@@ -50,6 +50,7 @@ async def test_a_plan_is_read_as_it_was_put(door) -> None:
         ({"bill_on_net": 1}, 400, "bill_on_net"),
         ({"effective_ms": 1}, 400, "effective_ms"),
         ({"effective": "2026-12-01"}, 422, "effective"),
+        ({"effective": "0001-01-01T00:00:00+02:00"}, 422, "effective"),
         ({"preset": "abacus"}, 400, "preset"),
         ({"timezone": "Amsterdam"}, 422, "timezone"),
         ({"extends": "nothing"}, 422, "extends"),
@@ -59,6 +60,29 @@ async def test_a_wrong_plan_changes_nothing(door, change, status, field) -> None
     error = await door.refused(status, "PUT", "/v1/plans/new", json={**PLAN, **change})
     assert error.get("field") == field
     await door.refused(404, "GET", "/v1/plans/new")
+
+
+async def test_until_a_plan_is_effective_the_one_that_it_extends_says_what_is_bought_and_billed(door) -> None:
+    for carrier, per_minute in (("dear", 20), ("cheap", 10)):
+        await door.definitions.put_plan(Plan(carrier))
+        await door.definitions.put_rows(carrier, [Row("31", per_minute=per_minute * 1_000_000)])
+    await door.definitions.put_plan(Plan("now", buy_plan="cheap"))
+    await door.definitions.put_rows("now", [Row("31", percent=200 * PERCENT)])
+    effective_ms = door.clock.instant.wall_ms + 60_000
+    await door.definitions.put_plan(
+        Plan("next", buy_plan="dear", extends="now", effective_ms=effective_ms, bill_on_net=True)
+    )
+    await door.json("PUT", "/v1/accounts/acme", json={"kind": "prepaid", "plan": "next", "numbers": ["+31207654321"]})
+
+    async def per_minute(to: str) -> str:
+        decision = await door.json(
+            "POST", "/v1/explain", json={"call_id": "c", "from": "", "to": to, "account": "acme"}
+        )
+        return decision["rate"]["per_minute"]
+
+    assert [await per_minute(to) for to in ("+31612345678", "+31207654321")] == ["0.2000", "0.0000"]
+    door.clock.pass_s(60)
+    assert [await per_minute(to) for to in ("+31612345678", "+31207654321")] == ["0.4000", "0.4000"]
 
 
 async def test_a_preset_states_what_the_plan_does_not(door) -> None:
@@ -281,7 +305,18 @@ async def test_a_percentage_needs_a_purchase_where_the_plan_names_one(door) -> N
     for dry_run in ("", "?dry_run=true"):
         error = await door.refused(422, "PUT", f"/v1/plans/shop/rows{dry_run}", data=deck, headers=CSV)
         assert error["details"] == ["line 4: percent: the buy plan wholesale has no price for these numbers"]
+    await door.json("PUT", "/v1/plans/wholesale/rows", data="prefix;percent\n31;110\n", headers=CSV)
+    for buy_plan in ("wholesale", "nothing"):  # that has percentages alone; that does not exist
+        await door.json("PUT", "/v1/plans/shop", json={"buy_plan": buy_plan})
+        error = await door.refused(422, "PUT", "/v1/plans/shop/rows", data="prefix;percent\n31;120\n", headers=CSV)
+        assert error["field"] == "line 2"
     assert [row async for row in door.definitions.rows("shop")] == []
+
+
+async def test_a_deck_without_rows_is_taken_and_said(door) -> None:
+    answer = await put_rows(door, "prefix;per_minute\r\n")
+    assert (answer["rows"], answer["removed"]) == (0, 1)
+    assert answer["warnings"] == ["no rows: the plan has no price of its own for any number"]
 
 
 async def test_a_reader_that_dies_changes_nothing(door, monkeypatch) -> None:
