@@ -212,7 +212,7 @@ def files(tmp_path: Path) -> Path:
         "id": "a", "call_id": "c1", "switch": "http", "account": "acme", "role": "customer", "direction": "outbound",
         "to": "+31612345678", "setup_time": "2026-11-01T10:00:00.000Z", "answer_time": "2026-11-01T10:00:05.250Z",
         "duration_ms": 60_000, "duration_s": 60, "billed_s": 60, "unbilled_s": 0, "plan": "old", "charge": "0.1000",
-        "surcharge": "0.0000", "bundle_s": 0, "cost": "0.0500", "exempt": False, "currency": "EUR",
+        "surcharge": "0.0000", "parts": [], "bundle_s": 0, "cost": "0.0500", "exempt": False, "currency": "EUR",
         "verdict": "allowed", "estimated": False,
     }  # fmt: skip
     later = call | {"id": "b", "call_id": "c2", "setup_time": "2026-11-02T10:00:00.000Z"}
