@@ -34,7 +34,22 @@ _RECORDS = re.compile(r".+\.(jsonl|csv)(\.gz)?")
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what the sink keeps a spreadsheet from calculating
 _FIELDS = PastRecord.__struct_fields__
 _NEEDED = _FIELDS[: -len(PastRecord.__struct_defaults__)]
-_from_json: Decode = msgspec.json.Decoder(PastRecord).decode
+_LISTS = ("parts",)  # JSON in a cell
+_call_of = msgspec.json.Decoder(PastRecord).decode
+
+
+class _Told(msgspec.Struct):
+    """What a record says that it is."""
+
+    role: str | None = None
+    kind: str | None = None
+
+
+_told_by = msgspec.json.Decoder(_Told).decode
+
+
+class NotACallError(Exception):
+    """A whole record, but a subscription's charge or an affiliate's share."""
 
 
 def expand(names: Sequence[str]) -> list[Path]:
@@ -51,7 +66,7 @@ def expand(names: Sequence[str]) -> list[Path]:
         else:
             meant = sorted(path for path in map(Path, glob.glob(name)) if path.is_file())  # noqa: PTH207 - absolute too
         if not meant:
-            raise WrongUseError(f"--cdrs {name}: there is no such file")
+            raise WrongUseError(f"--cdrs {name}: there is no such file, or none that is complete")
         found.update((path.resolve(), path) for path in meant)
     return list(found.values())
 
@@ -59,7 +74,8 @@ def expand(names: Sequence[str]) -> list[Path]:
 class CdrReader:
     """Reads records, and keeps account of what it could not read.
 
-    `broken`: lines that are no records; `named`: the first of them, and why; `torn`: files whose last line is half.
+    `broken`: lines that are no records; `named`: the first of them, and why; `torn`: files whose last line is half;
+    `besides`: records of what is no call.
     """
 
     def __init__(self) -> None:
@@ -67,6 +83,7 @@ class CdrReader:
         self.broken = 0
         self.named: list[str] = []
         self.torn: list[str] = []
+        self.besides = 0
 
     def files(self, paths: Sequence[Path], advance: Advance) -> Iterator[PastRecord]:
         """Every record of every file. `advance` hears how many bytes are behind. WrongUseError for no CDR file."""
@@ -87,7 +104,10 @@ class CdrReader:
             page = client.get("/v1/cdrs", since=since, after=after, limit=1000)
             for shown in page["cdrs"]:
                 try:
+                    _refuse_no_call(shown.get("role"), shown.get("kind"))
                     yield msgspec.convert(shown, PastRecord)
+                except NotACallError:
+                    self.besides += 1
                 except msgspec.ValidationError as wrong:
                     self._broken("feed", shown.get("sequence"), str(wrong))
                 else:
@@ -99,7 +119,7 @@ class CdrReader:
 
     def _file(self, path: Path, file: BinaryIO, advance: Advance) -> Iterator[PastRecord]:
         number = 0
-        decode = _from_json if ".jsonl" in path.name else None
+        decode: Decode | None = _from_json if ".jsonl" in path.name else None
         try:
             for number, line in enumerate(_lines(_unpacked(file)), 1):
                 if decode is None:
@@ -110,6 +130,9 @@ class CdrReader:
                     advance(file.tell())
                 try:
                     record = decode(line)
+                except NotACallError:
+                    self.besides += 1
+                    continue
                 except (ValueError, csv.Error) as wrong:  # msgspec's errors are ValueErrors
                     self._unread(path, number, line, wrong)
                     continue
@@ -151,19 +174,41 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield line if rest is line else line + b"\n"
 
 
+def _refuse_no_call(role: str | None, kind: str | None) -> None:
+    if role == "affiliate" or kind:
+        raise NotACallError
+
+
+def _from_json(line: bytes) -> PastRecord:
+    try:
+        return _call_of(line)
+    except msgspec.ValidationError:  # seldom: who reads only calls, reads each line once
+        told = _told_by(line)
+        _refuse_no_call(told.role, told.kind)
+        raise
+
+
 def _from_csv(path: Path, header: bytes) -> Decode:
-    columns = _cells(header) if header.strip() else []
+    try:
+        columns = _cells(header) if header.strip() else []
+    except (ValueError, csv.Error):
+        columns = []
     missing = [name for name in _NEEDED if name not in columns]
     if missing:
         raise WrongUseError(f"{path}: neither JSON lines nor a CSV of CDRs: no column {', '.join(missing)}")
     places = [(name, columns.index(name)) for name in _FIELDS if name in columns]
+    role, kind = columns.index("role"), columns.index("kind") if "kind" in columns else None
     count = len(columns)
 
     def decode(line: bytes) -> PastRecord:
         cells = _cells(line)
         if len(cells) != count:
             raise ValueError(f"{len(cells)} cells, but {count} columns")
+        _refuse_no_call(cells[role], cells[kind] if kind is not None else None)
         fields: dict[str, Any] = {name: _value(cells[place]) for name, place in places}
+        for name in _LISTS:
+            if fields.get(name):
+                fields[name] = msgspec.json.decode(fields[name])
         return msgspec.convert(
             {k: v for k, v in fields.items() if v is not None or k in _NEEDED}, PastRecord, strict=False
         )

@@ -207,6 +207,7 @@ def _reading(reader: "CdrReader") -> dict[str, Any]:
         "broken_lines": reader.broken,
         "first_broken": reader.named,
         "half_lines": reader.torn,
+        "no_calls": reader.besides,
     }
 
 
@@ -293,6 +294,8 @@ def _tell(reader: "CdrReader", found: "WhatIf") -> None:
         notices.append(f"{uncosted} sales without a known cost are in the revenue, not in cost and margin")
     if found.estimated:
         notices.append(f"{found.estimated} sales are of calls whose end nobody saw; a correction may follow")
+    if reader.besides:
+        notices.append(f"{reader.besides} records are of no call: charges of subscriptions, shares of affiliates")
     notices += reader.torn
     if reader.broken:
         notices.append(f"{reader.broken} lines could not be read, and are in no figure:")

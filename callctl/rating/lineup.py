@@ -104,8 +104,6 @@ class Lineups:
         key = _key(chain[0]) if len(chain) == 1 else tuple([_key(record) for record in chain])
         lineup = self._known.get(key)
         if lineup is None:
-            if chain[0].role == "affiliate":
-                raise UnknownError("an affiliate's share")
             levels = [self._level(each.account or "", each.parent, each.plan, each.buy_plan) for each in chain]
             lineup = self._known[key] = self._lineup(levels)
         return lineup

@@ -34,7 +34,7 @@ class PastPart(msgspec.Struct, frozen=True, gc=False):
 
 
 class PastRecord(msgspec.Struct, frozen=True, gc=False):
-    """What rating anew needs of a CDR. ValueError (in decoding, msgspec.ValidationError) for a wrong amount."""
+    """What rating anew needs of a CDR. ValueError (in decoding, msgspec.ValidationError) for what is none."""
 
     id: str
     call_id: str
@@ -60,7 +60,7 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     bundle_s: Count = 0
     buy_plan: str | None = None
     surcharge: str = "0"
-    parts: tuple[PastPart, ...] = ()
+    parts: tuple[PastPart, ...] | None = None
     cost: str | None = None
     exempt: bool = False
     refusal: str | None = None
@@ -69,9 +69,11 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     estimated: bool = False
 
     def __post_init__(self) -> None:
+        if self.role == "affiliate":
+            raise ValueError("an affiliate's share is no call")
         _micros(self.charge)
         _micros(self.surcharge)
-        for part in self.parts:
+        for part in self.parts or ():
             _micros(part.charge)
         if self.cost is not None:
             _micros(self.cost)
@@ -93,7 +95,7 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     @property
     def besides(self) -> int:
         """What of the revenue its plan's row did not say: the surcharge, and what other plans took."""
-        return _micros(self.surcharge) + sum(_micros(part.charge) for part in self.parts)
+        return _micros(self.surcharge) + sum(_micros(part.charge) for part in self.parts or ())
 
     @property
     def paid(self) -> int | None:

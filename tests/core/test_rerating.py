@@ -358,10 +358,6 @@ def test_a_short_codes_target_is_a_number() -> None:
     assert number_of("+") is None
 
 
-def test_an_affiliates_share_is_not_rated() -> None:
-    assert trial().rate((record(role="affiliate"),)).why == "an affiliate's share"
-
-
 def test_a_plan_of_its_own_that_is_gone() -> None:
     outcome = trial(None, Scope(everyone=True), decks={}).rate((record(),))
     assert (outcome.verdict, outcome.why) == (Verdict.UNKNOWN, "plan old is not at hand")

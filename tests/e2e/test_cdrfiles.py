@@ -18,6 +18,7 @@ CALL: dict[str, Any] = dict.fromkeys(COLUMNS) | {
     "answer_time": "2026-11-01T10:00:05.250Z", "duration_ms": 59_001, "duration_s": 60, "billed_s": 60, "unbilled_s": 0,
     "plan": "retail", "charge": "0.1450", "gross": "0.1450", "surcharge": "0.0000", "bundle_s": 0, "cost": None,
     "exempt": False, "currency": "EUR", "verdict": "allowed", "estimated": False, "taxes": [], "affiliates": [],
+    "parts": [{"name": "airtime", "plan": "sim", "row": "31", "charge": "0.0600"}],
 }  # fmt: skip
 GOOD = JsonLines().line(CALL)
 
@@ -41,7 +42,18 @@ def test_lines_and_csv_tell_the_same(tmp_path: Path, zipped: bool) -> None:
         145_000,
         None,
     )
+    assert first.besides == 60_000
     assert (reader.records, reader.broken) == (2, 0)
+
+
+@pytest.mark.parametrize("form", [JsonLines(), Csv()])
+def test_charges_and_shares_are_no_calls(tmp_path: Path, form: Any) -> None:
+    file = tmp_path / f"a{form.suffix}"
+    charge = CALL | {"direction": "charge", "kind": "mrc"}
+    share = CALL | {"role": "affiliate", "call_id": "", "parts": None, "share": "0.0145"}
+    file.write_bytes(form.header + b"".join(map(form.line, (CALL, charge, share))))
+    reader, found = read(file)
+    assert (len(found), reader.records, reader.broken, reader.besides) == (1, 1, 0, 2)
 
 
 def test_a_name_that_a_spreadsheet_would_calculate(tmp_path: Path) -> None:
@@ -106,9 +118,10 @@ def test_many_broken_lines_are_all_counted(tmp_path: Path) -> None:
 
 def test_what_is_no_cdr_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
-    file.write_text("prefix,per_minute\n31,0.05\n")
-    with pytest.raises(WrongUseError, match="no column id, call_id"):
-        read(file)
+    for head in (b"prefix,per_minute", Csv().header.decode().encode("utf-16"), b'"id,call_id'):
+        file.write_bytes(head + b"\n31,0.05\n")
+        with pytest.raises(WrongUseError, match="no column id, call_id"):
+            read(file)
 
 
 def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
