@@ -223,6 +223,76 @@ class TrunkAnswer(TrunkBody):
     id: Id
 
 
+class TaxBody(Body):
+    """On the net of every charge: a percentage of it, or so much once per call that costs something."""
+
+    name: Annotated[Text, Field(min_length=1)]
+    percent: Annotated[Percent, Field(le=1_000 * PERCENT)] = 0
+    fixed: Annotated[Amount, Field(le=1_000 * MICROS)] = 0
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if not self.model_fields_set & {"percent", "fixed"} or (self.percent and self.fixed):
+            raise ValueError("one of percent and fixed is expected")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_stated(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = handler(self)
+        del shown["percent" if self.fixed else "fixed"]
+        return shown
+
+
+class PlanBody(Body):
+    """What holds for all rows of a tariff plan. Where it states no convention of its own, its preset's holds."""
+
+    currency: Currency = "EUR"
+    timezone: Zone = "UTC"
+    buy_plan: Id | None = None
+    round_seconds: Annotated[int, Field(ge=1, le=86_400)] = 1
+    round_decimals: Annotated[int, Field(ge=0, le=6)] = 4
+    rounding: Rounding = Rounding.HALF_UP
+    duration_rounding: Rounding = Rounding.UP
+    increment_basis: IncrementBasis = IncrementBasis.AFTER_INITIAL
+    grace_beats_minimum: bool = True
+    bill_on_net: bool = False
+    taxes: tuple[TaxBody, ...] = ()
+    effective_ms: Time | None = Field(None, alias="effective")
+    extends: Id | None = None
+    preset: Preset | None = None
+    bundles: tuple[BundleBody, ...] = ()
+
+    @field_validator("taxes", "bundles", mode="before")
+    @classmethod
+    def _a_list(cls, stated: object) -> object:
+        return tuple(stated) if isinstance(stated, list) else stated  # `_of_its_preset` answers Python's, not JSON's
+
+    @field_validator("taxes")
+    @classmethod
+    def _each_once(cls, levied: tuple[TaxBody, ...]) -> tuple[TaxBody, ...]:
+        if len({tax.name for tax in levied}) < len(levied):
+            raise ValueError("two taxes of one name")
+        return levied
+
+    @field_validator("bundles")
+    @classmethod
+    def _each_bundle_once(cls, bundles: tuple[BundleBody, ...]) -> tuple[BundleBody, ...]:
+        if len({bundle.name for bundle in bundles}) < len(bundles):
+            raise ValueError("two bundles of one name")
+        return bundles
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_preset(cls, stated: object) -> object:
+        return with_preset(stated) if isinstance(stated, dict) else stated
+
+
+class PlanAnswer(PlanBody):
+    """A plan as it is."""
+
+    id: Id
+
+
 class TopUpBody(Body):
     """Money into an account, once per id."""
 
