@@ -4,6 +4,7 @@ All of it is asked, so that the answer lists every reason.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 
@@ -54,11 +55,12 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     called: Called | None = None
 
     @property
-    def payers(self) -> Iterator[tuple[Account, LevelPrice]]:
+    def payers(self) -> Iterable[tuple[Account, LevelPrice]]:
         """Every payer and its price: the caller's chain, and then that of the called party."""
-        yield from zip(self.chain, self.prices, strict=False)
-        if self.called is not None:
-            yield from zip(self.called.chain, self.called.prices, strict=True)
+        callers = zip(self.chain, self.prices, strict=False)
+        if self.called is None:
+            return callers
+        return chain(callers, zip(self.called.chain, self.called.prices, strict=True))
 
     def above(self, account: str) -> str:
         """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""

@@ -46,7 +46,9 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, outer: Session | No
             prices = with_parts(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
         if not isinstance(prices, NoRate):
             prices = with_sources(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
-        called = _called(offered, chain[0].id, number, tariffs, minute)
+        owner = directory.by_number(number.e164)
+        if owner is not None and owner != chain[0].id and offered.direction is not Direction.INTERNAL:
+            called = _called(offered, directory.chain(owner), number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(
@@ -95,12 +97,9 @@ def _sold(
     return price_levels(decks, carrier, number, at_ms, direction, tariffs.exchanges)
 
 
-def _called(offered: Offered, payer: str, number: Number, tariffs: Tariffs, minute: int) -> Called | None:
+def _called(offered: Offered, chain: Chain, number: Number, tariffs: Tariffs, minute: int) -> Called | None:
     """The account whose number is called, where its plan and those above have an inbound row for it."""
-    owner = tariffs.directory.by_number(number.e164)
-    if owner is None or owner == payer or offered.direction is Direction.INTERNAL:
-        return None
-    chain, at_ms = tariffs.directory.chain(owner), offered.at.wall_ms
+    at_ms = offered.at.wall_ms
     prices = _sold(chain, None, number, Direction.INBOUND, tariffs, at_ms)
     if not isinstance(prices, NoRate):
         prices = with_parts(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
