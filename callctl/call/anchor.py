@@ -3,21 +3,23 @@
 The levels of an answered call are priced from its answer on, by the switch's clock where it states the time.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
+from operator import itemgetter
 
 from msgspec.structs import replace
 
 from callctl.call.session import Level, Session
-from callctl.rating.price import Price, anchored
+from callctl.rating.price import Course, Price, anchored
 
 
 def possible(price: Price, answer_by_s: int | None) -> Iterator[Price]:
     """The price of an answer at once, then at every turn up to the wall second `answer_by_s`."""
     yield price
     if price.course is not None and answer_by_s is not None:
-        for at_s, _ in price.course.turns:
-            if price.course.answer_s < at_s <= answer_by_s:
-                yield anchored(price, at_s)
+        for at_s in _turning(price.course, answer_by_s):
+            yield anchored(price, at_s)
 
 
 def possible_levels(level: Level) -> tuple[Level, ...]:
@@ -25,9 +27,16 @@ def possible_levels(level: Level) -> tuple[Level, ...]:
     if level.answer_by_s is None:
         return (level,)
     courses = [price.course for price in (level.sell, *(part.sell for part in level.parts)) if price.course is not None]
-    moments = {course.answer_s for course in courses}
-    moments |= {at_s for course in courses for at_s, _ in course.turns if course.answer_s < at_s <= level.answer_by_s}
+    moments = {at_s for course in courses for at_s in (course.answer_s, *_turning(course, level.answer_by_s))}
     return tuple(answered_level(level, at_s) for at_s in sorted(moments)) or (replace(level, answer_by_s=None),)
+
+
+def _turning(course: Course, answer_by_s: int) -> Iterator[int]:
+    """When it turns after the moment that it is priced from, up to `answer_by_s`."""
+    for at_s, _ in islice(course.turns, bisect_right(course.turns, course.answer_s, key=itemgetter(0)), None):
+        if at_s > answer_by_s:
+            return
+        yield at_s
 
 
 def answered_level(level: Level, answer_s: int) -> Level:

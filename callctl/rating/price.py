@@ -134,6 +134,12 @@ def anchored(price: Price, answer_s: int) -> Price:
 
     A price without bands is the same at any time. Bundle seconds stay.
     """
+    return price if price.course is None else _anchored(price, answer_s)
+
+
+@lru_cache(maxsize=8_192)
+def _anchored(price: Price, answer_s: int) -> Price:
+    """Calls of one second that cost the same have one value: what it charges is worked out once."""
     if price.course is None or price.course.answer_s == answer_s:
         return price
     course = msgspec.structs.replace(price.course, answer_s=answer_s)
