@@ -121,8 +121,12 @@ class ServiceBook(msgspec.Struct, frozen=True):
 def check_book(book: ServiceBook, catalogue: Catalogue) -> None:
     """ValueError where a new catalogue cannot be read, or would leave a subscription without its price."""
     check_catalogue(catalogue)
+    good: set[Wanted] = set()  # many thousands subscribe to the same
     for own in book.subscriptions.values():
         for name, subscription in own.by_name.items():
+            terms = replace(subscription, from_day=date.min, until_day=None)
+            if terms in good:
+                continue
             place = f"subscription {name} of {own.id}"
             if catalogue.currency != book.catalogue.currency:
                 raise ValueError(f"{place} is in {book.catalogue.currency}, not in {catalogue.currency}")
@@ -130,6 +134,7 @@ def check_book(book: ServiceBook, catalogue: Catalogue) -> None:
                 check_subscription(catalogue, subscription)
             except ValueError as wrong:
                 raise ValueError(f"{place}: {wrong}") from None
+            good.add(terms)
 
 
 def check_subscription(catalogue: Catalogue, subscription: Subscription) -> None:

@@ -18,9 +18,11 @@ from callctl.rating.subscriptions import (
     Align,
     Charged,
     Period,
+    ServiceBook,
     Step,
     Subscription,
     Subscriptions,
+    check_book,
     check_subscription,
     count,
     end,
@@ -339,6 +341,19 @@ def test_a_count_after_the_end_is_refused() -> None:
     own = replace(PBX, by_name={"pbx": replace(PBX.by_name["pbx"], until_day=date(2026, 2, 1))})
     with pytest.raises(ValueError, match="2026-03 is not subscribed to"):
         count(CATALOGUE, own, "pbx", "2026-03", 1, None, TODAY)
+
+
+def test_every_subscription_must_keep_its_price_and_the_same_terms_are_priced_once(monkeypatch) -> None:
+    asked_of = []
+    monkeypatch.setattr("callctl.rating.subscriptions.check_subscription", lambda _, of: asked_of.append(of.quantity))
+    many = {f"s{n}": subscription(from_day=f"2026-01-{n + 1:02}", quantity=1 + n % 2) for n in range(20)}
+    check_book(ServiceBook(CATALOGUE, {"acme": Subscriptions("acme", many)}), CATALOGUE)
+    assert asked_of == [1, 2]
+    monkeypatch.undo()
+    lost = {"flat": subscription(), "gold": subscription(partner="gold")}
+    book = ServiceBook(CATALOGUE, {"acme": Subscriptions("acme", lost)})
+    with pytest.raises(ValueError, match="subscription gold of acme: partner gold does not exist"):
+        check_book(book, replace(CATALOGUE, partners={}))
 
 
 def test_a_count_beyond_the_quota_is_refused() -> None:
