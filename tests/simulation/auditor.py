@@ -34,6 +34,7 @@ class Open:
     over: list[bool]
     slots: list[tuple[str, str]]  # (account, or "trunk:" and its id; counter)
     forced: bool
+    draws: list[list[tuple[str, int]]]  # at each level: (source, how much of it)
 
 
 @dataclass
@@ -145,12 +146,18 @@ class Auditor:
                 self.object(f"{call.key}: more calls than {level.account} may have")
             slots += [(name, slot.name) for name, slot in wanted]
         accounts = [level.account for level in take.levels]
-        self.open[call.key] = Open(take.session.root, accounts, holds, over, slots, take.force)
+        draws = [[(draw.source, draw.amount) for draw in level.draws] for level in take.levels]
+        self.open[call.key] = Open(take.session.root, accounts, holds, over, slots, take.force, draws)
         call.granted_until(take.session.granted_s)
 
     def _extended(self, call: TrueCall, extension: Extension) -> None:
         held = self.open[call.key]
         held.held = [have + more for have, more in zip(held.held, extension.more, strict=True)]
+        if extension.draws:
+            held.draws = [
+                [(source, have + more) for (source, have), more in zip(had, each, strict=True)]
+                for had, each in zip(held.draws, extension.draws, strict=True)
+            ]
         held.forced |= extension.force and any(extension.more)
         call.granted_until(extension.session.granted_s)
 
@@ -169,6 +176,11 @@ class Auditor:
             account = self._market.accounts[post.account]
             if account.kind == "prepaid" and first and closed is not None and post.amount > closed.held[depth]:
                 self.object(f"{call.key}: {post.account} is charged {post.amount}, held were {closed.held[depth]}")
+            if first and closed is not None:
+                drawn = dict(closed.draws[depth])
+                for source, used in post.used:
+                    if not 0 <= used <= drawn.get(source, 0):
+                        self.object(f"{call.key}: uses {used} of {source}, held were {drawn.get(source, 0)}")
 
     def _justified(self, call: TrueCall, session: Session) -> None:
         """Promise 7: a call that talks is closed for a reason: its time is over. Silence is none."""
@@ -181,6 +193,20 @@ class Auditor:
                 self.object(f"{call.key} is closed as {session.state} while it talks")
 
     # ---- money and channels after each write
+
+    def _stocks(self, root: str, name: str) -> None:
+        """No more is used and held of a bundle or block than there was; what is held is what calls hold."""
+        held: Counter[str] = Counter()
+        for each in self.open.values():
+            for account, draws in zip(each.accounts, each.draws, strict=True):
+                held.update(dict(draws) if account == name and each.root == root else {})
+        had = self._market.had(name)
+        for source, stock in at_once(self._store.stocks(root, name)).by_source.items():
+            if stock.held != held[source]:
+                self.object(f"{name} shows {stock.held} held of {source}, its calls hold {held[source]}")
+            bought = had[source] if source.startswith("block/") else 0
+            if not 0 <= stock.held <= had[source] - bought + stock.balance:
+                self.object(f"{name} has {had[source]} of {source}, and shows {stock}")
 
     def _in_use(self, root: str) -> Counter[tuple[str, str]]:
         return Counter(slot for held in self.open.values() if held.root == root for slot in held.slots)
@@ -200,6 +226,7 @@ class Auditor:
             counted = {slot: n for (who, slot), n in in_use.items() if who == name}
             if shown.held != held:
                 self.object(f"{name} shows {shown.held} held, its calls hold {held}")
+            self._stocks(root, name)
             if shown.slots != counted:
                 self.object(f"{name} shows channels {shown.slots}, its calls use {counted}")
             account = self._market.accounts[name]
@@ -245,6 +272,7 @@ class Auditor:
             root = self._market.registry.root(account)
             (shown,) = at_once(self._store.balances(root, [account.id]))
             entries = at_once(self._store.ledger(root, account.id, "", 1_000_000))
+            records.used(account.id, at_once(self._store.stocks(root, account.id)).by_source)
             posted = -sum(entry.amount for entry in entries if entry.call)
             if posted != charged[account.id]:
                 self.object(f"{account.id}: CDRs charge {charged[account.id]}, posts are {posted}")

@@ -3,10 +3,12 @@
 from random import Random
 
 from callctl.accounts import Account, Kind, Trunk, Warnings
+from callctl.call.purchase import buy
 from callctl.call.takes import TopUp
 from callctl.limits.concurrency import Caps, Overflow
 from callctl.numbering import DialRules
-from callctl.rating.tariff import Plan
+from callctl.rating.bundles import Block, Blocks, month_before, month_of
+from callctl.rating.tariff import Bundle, Plan
 from callctl.rating.tax import Tax
 from callctl.store.memory import MemoryStore
 from callctl.store.registry import Registry
@@ -79,14 +81,42 @@ class Market:
             active=rng.random() < 0.97,
         )
         self.accounts[id] = account
-        self.registry.put_plan(Plan(account.plan, taxes=any_taxes(rng)))
+        self.registry.put_plan(Plan(account.plan, taxes=any_taxes(rng), bundles=self._bundles()))
         self.set_price(account.plan, any_table(rng))
         self.registry.put_account(account)
         root = self.registry.root(account)
         at_once(self._store.set_limit(root, id, account.credit_limit))
         most = 2_000_000 if not small else rng.choice([0, 5_000, 60_000, 400_000, 2_000_000])
         self.pay(id, rng.randint(0, most // 100) * 100)
+        self._sell_blocks(id)
         return id
+
+    def _bundles(self) -> tuple[Bundle, ...]:
+        """Small ones, so that parallel calls use them up."""
+        rng = self._rng
+        if rng.random() < 0.6:
+            return ()
+        first = Bundle(name="free", seconds=rng.randint(5, 200), rollover=rng.random() < 0.3)
+        return (first, Bundle(name="more", seconds=rng.randint(1, 50)))[: rng.randint(1, 2)]
+
+    def _sell_blocks(self, account: str) -> None:
+        rng, blocks = self._rng, []
+        if rng.random() < 0.2:
+            blocks.append(Block(id="minutes", name="minutes", seconds=rng.randint(5, 300)))
+        if rng.random() < 0.2:
+            blocks.append(Block(id="money", name="money", amount=rng.randint(1, 400_000)))
+        chain = self.registry.directory.chain(account)
+        for block in blocks:
+            assert at_once(self._store.buy(buy(chain, block))) == block
+        self.registry.put_blocks(Blocks(account, tuple(blocks)))
+
+    def had(self, account: str) -> dict[str, int]:
+        """By source: how much of it there was to use at all, in what people use while a run lasts."""
+        bundles = self.registry.plans[self.accounts[account].plan or ""].bundles
+        month, before = month_of("UTC", EPOCH_MS), month_before(month_of("UTC", EPOCH_MS))
+        monthly = {f"{each}/{bundle.name}": bundle.seconds for bundle in bundles for each in (month, before)}
+        bought = {block.source: block.seconds or block.amount for block in self.registry.blocks[account]}
+        return monthly | bought
 
     def set_price(self, plan: str, table: Table) -> None:
         """From now on, for calls that begin from now on."""

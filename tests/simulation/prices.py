@@ -38,8 +38,11 @@ class Table:
         return self.later if self.later is not None and wall_s % 86_400 >= self.turn_min * 60 else self
 
 
-def charged(prices: Table, seconds: int, answer_s: int) -> tuple[int, int]:
-    """Billed seconds and micro-units of a call that is answered at a wall second: half up to four decimals, once."""
+def charged(prices: Table, seconds: int, answer_s: int, covered_s: int = 0) -> tuple[int, int]:
+    """Billed seconds and micro-units of a call that is answered at a wall second: half up to four decimals, once.
+
+    The first `covered_s` billed seconds are paid by a bundle.
+    """
     table = prices.at(answer_s)
     if seconds <= 0 or seconds <= table.grace_s or seconds <= table.free_s:
         return 0, 0
@@ -48,7 +51,7 @@ def charged(prices: Table, seconds: int, answer_s: int) -> tuple[int, int]:
         now = prices.at(answer_s + table.free_s + at_s)
         block_s = now.increment_s if at_s else table.initial_s
         per_minute = [price for from_s, price in now.steps if from_s <= at_s][-1]
-        total += Fraction(per_minute * block_s, 60)
+        total += Fraction(per_minute * (block_s - min(block_s, max(0, covered_s - at_s))), 60)
         at_s += block_s
     total = max(total, Fraction(table.least))
     if table.most is not None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from callctl.call.events import CallKey
+from callctl.call.purchase import Stock
 from callctl.call.session import State
 from callctl.ports import FeedRecord
 from tests.simulation.market import Market
@@ -63,7 +64,8 @@ class RecordsAudit:
                 self._object(f"record {record.sequence} came again as another")
         if sorted(seen) != list(range(1, len(seen) + 1)):
             self._object(f"the sequence has gaps: {sorted(seen)}")
-        self._cdrs = [msgspec.json.decode(seen[number]) for number in sorted(seen)]
+        records = [msgspec.json.decode(seen[number]) for number in sorted(seen)]
+        self._cdrs = [record for record in records if record.get("kind") is None]  # of calls, not of blocks bought
         for id in sorted(written - {cdr["id"] for cdr in self._cdrs}):
             self._object(f"record {id} was written and not delivered")
         for id, count in Counter(cdr["id"] for cdr in self._cdrs).items():
@@ -83,8 +85,25 @@ class RecordsAudit:
             taxes = sum(micros(tax["amount"]) for tax in cdr["taxes"])
             if micros(cdr["gross"]) != micros(cdr["charge"]) + micros(cdr["surcharge"]) + taxes:
                 self._object(f"{cdr['id']}: its gross is not what it consists of")
-            sums[cdr["account"] or ""] += micros(cdr["gross"])
+            sums[cdr["account"] or ""] += micros(cdr["gross"]) - micros(cdr["from_blocks"])
         return sums
+
+    def used(self, account: str, stocks: Mapping[str, Stock]) -> None:
+        """What its records say of bundles and blocks is what is gone of them."""
+        had = self._market.had(account)
+        gone: Counter[str] = Counter()
+        for source, stock in stocks.items():
+            name = "from_blocks" if source == "block/money" else source.partition("/")[2]
+            gone[name] += had[source] - stock.balance if source.startswith("block/") else -stock.balance
+        told: Counter[str] = Counter()
+        for cdr in self._cdrs:
+            if cdr["account"] == account:
+                told.update({bundle["name"]: bundle["seconds"] for bundle in cdr["bundles"]})
+                told["from_blocks"] += micros(cdr["from_blocks"])
+                if cdr["bundle_s"] != sum(bundle["seconds"] for bundle in cdr["bundles"]):
+                    self._object(f"{cdr['id']}: its bundle seconds are not those of its bundles")
+        if {name: n for name, n in gone.items() if n} != {name: n for name, n in told.items() if n}:
+            self._object(f"{account} has used {dict(gone)}, its records say {dict(told)}")
 
     def calls(self) -> None:
         by_call: defaultdict[CallKey, list[Cdr]] = defaultdict(list)
@@ -182,9 +201,12 @@ class RecordsAudit:
         tables = (
             [Table(((0, 0),))] if call.emergency else self._market.prices_at(call.account or "", call.offered_ms)[depth]
         )
+        covered_s = sum(cdr["bundle_s"] for cdr in cdrs)
+        if not 0 <= covered_s <= last["billed_s"]:
+            self._object(f"{call.key}: {covered_s} of {last['billed_s']} billed seconds of a bundle")
         right = []
         for table in tables:
-            billed_s, amount = charged(table, paid_s, answer_s)
+            billed_s, amount = charged(table, paid_s, answer_s, covered_s)
             caps = account.caps.overflow if account.caps is not None else None
             more = (
                 surcharged(caps.per_call, caps.per_minute, billed_s)

@@ -1,6 +1,6 @@
 """The auditor can object: each promise is broken on purpose, and it says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from callctl.accounts import Account
 from callctl.call import cdr, ending, running, settlement
+from callctl.call.session import Level
 from callctl.call.takes import Settlement
 from callctl.control import facts
 from callctl.errors import StoreUnavailable, SwitchUnavailable
@@ -99,6 +100,22 @@ def test_3_a_record_lost_at_the_sink(keep: Callable[[Any], Any], words: str, mon
 def test_3_and_4_records_that_are_not_one(times: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     records = cdr.records
     monkeypatch.setattr(cdr, "records", lambda session, owed: records(session, owed) * times)
+    assert objects(words)
+
+
+def test_more_of_a_bundle_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "covers", lambda left, more: True)
+    assert objects("and shows Stock")
+
+
+@pytest.mark.parametrize(("times", "words"), [(0, "has used"), (3, "held were")])
+def test_what_is_used_of_a_bundle_is_not_what_is_told(times: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = settlement._used
+
+    def wrong(level: Level, amounts: Sequence[int]) -> tuple[tuple[str, int], ...]:
+        return tuple((source, amount * times) for source, amount in used(level, amounts))
+
+    monkeypatch.setattr(settlement, "_used", wrong)
     assert objects(words)
 
 
