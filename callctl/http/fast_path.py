@@ -8,6 +8,7 @@ same bytes both ways.
 import re
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
@@ -106,8 +107,9 @@ class FastPath:
         return head.encode() + body
 
 
+@lru_cache(maxsize=1_024)
 def _fields(block: bytes) -> tuple[str | None, int]:
-    """Of a head: Authorization, if there is one, and the length of the body."""
+    """Of a head: Authorization, if there is one, and the length of the body. Most clients repeat theirs."""
     pairs = _FIELD.findall(block)
     fields = {name.lower(): value for name, value in pairs}
     length = fields.get(b"content-length", b"0").strip()
