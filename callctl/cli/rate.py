@@ -61,7 +61,7 @@ def _rate_cases(file: Path) -> int:
         cases = json.loads(file.read_bytes())
     except OSError as failed:
         raise WrongUseError(f"{file}: {failed.strerror}") from failed
-    except ValueError as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise WrongUseError(f"{file}: not JSON: {wrong}") from wrong
     if not isinstance(cases, list):
         raise WrongUseError(f"{file}: a list of cases is expected")

@@ -153,7 +153,7 @@ def rate_cases(cases: Iterable[object]) -> Iterator[Result]:
                 "charge": format_amount(round(micros)),
                 "agrees": _agrees(case, billed_s, micros),
             }
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # the calendar ends with the year 9999
             result["error"] = str(error)
         yield result
 
@@ -183,7 +183,10 @@ def _rate(case: Case) -> tuple[int | None, Fraction]:
     if case.kind is CaseKind.COST_ROUNDING:
         if tariff.raw_cost is None:
             raise ValueError("raw_cost: a cost_rounding case needs one")
-        return None, _rounded(_exact_micros(tariff.raw_cost), tariff.rounding)
+        raw_micros = _exact_micros(tariff.raw_cost)
+        if raw_micros < 0:
+            raise ValueError("raw_cost: must not be negative")
+        return None, _rounded(raw_micros, tariff.rounding)
     seconds = _seconds(case)
     price = _in_periods(case, seconds) if tariff.periods else _band_price(tariff, tariff).price
     price = bundled(price, tariff.bundle_s)
@@ -224,8 +227,7 @@ def _in_periods(case: Case, seconds: int) -> Price:
     tariff = case.tariff
     if case.start is None:
         raise ValueError("start: periods need one")
-    stated = {key: value for key, value in msgspec.to_builtins(tariff).items() if key in CaseRate.__struct_fields__}
-    rates = [msgspec.convert(stated | period.rate, CaseRate) for period in tariff.periods]
+    rates = [_rate_of(tariff, period) for period in tariff.periods]
     bands = tuple(_band(period) for period in tariff.periods)
     no_period = Band(weight=-1)  # lighter than any
     if found := flaw((*bands, no_period)):
@@ -238,6 +240,14 @@ def _in_periods(case: Case, seconds: int) -> Price:
             raise ValueError(f"periods: none holds at {format_time(max(at_s, answer_s) * 1000)}")
     prices = [_band_price(tariff, rate) for rate in (*rates, CaseRate())]
     return anchored(in_bands(tuple(prices), going), answer_s)
+
+
+def _rate_of(tariff: CaseTariff, period: CasePeriod) -> CaseRate:
+    """A period's row; a price of its own, flat or in tiers, replaces the tariff's of either form."""
+    stated = {key: value for key, value in msgspec.to_builtins(tariff).items() if key in CaseRate.__struct_fields__}
+    if period.rate.keys() & {"rate_per_min", "tiers"}:
+        del stated["rate_per_min"], stated["tiers"]
+    return msgspec.convert(stated | period.rate, CaseRate)
 
 
 def _band(period: CasePeriod) -> Band:

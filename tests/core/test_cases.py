@@ -198,6 +198,20 @@ def test_a_period_states_what_differs() -> None:
     assert rate(tariff, "61", start="2026-11-22T18:00:00Z", expected_cost="4.5", expected_billed_s=90)["agrees"]
 
 
+def test_a_periods_own_price_replaces_the_tariffs_whether_flat_or_stepped() -> None:
+    start, tiers = "2026-11-22T18:00:00Z", [{"rate_per_min": "3"}, {"from_s": 60, "rate_per_min": "1"}]
+    stepped = {"rate_per_min": "9", "periods": [{"rate": {"tiers": tiers}}]}
+    assert rate(stepped, "120", start=start, expected_cost="4")["agrees"]
+    assert rate({"tiers": tiers, "periods": [{"rate": {"rate_per_min": "2"}}]}, start=start, expected_cost="2")[
+        "agrees"
+    ]
+
+
+def test_a_case_at_the_end_of_the_calendar_is_an_error_of_its_own() -> None:
+    halves = [{"from": "08:00", "to": "20:00", "rate": {}}, {"from": "20:00", "to": "08:00", "rate": {}}]
+    assert "error" in rate({"periods": halves}, start="9999-12-30T12:00:00Z", expected_cost="0")
+
+
 def test_a_bundle_ends_in_the_middle_of_an_increment() -> None:
     tariff = {"connect_fee": "1", "rate_per_min": "60", "increment_s": 20, "bundle_s": 45}
     assert rate(tariff, "41", expected_cost="16", expected_billed_s=60)["agrees"]
@@ -306,6 +320,7 @@ CALL = {"tariff": RATE, "duration_s": "60", "expected_cost": "1"}
         ({**CALL, "duration_s": "-1"}, "duration_s: must not be negative"),
         ({**CALL, "duration_s": "1.2345"}, "more than 3 decimals"),
         ({**CALL, "kind": "cost_rounding"}, "raw_cost: a cost_rounding case needs one"),
+        ({**CALL, "kind": "cost_rounding", "tariff": {"raw_cost": "-1.005"}}, "raw_cost: must not be negative"),
         ({**CALL, "kind": "fax"}, "fax"),
         ({**CALL, "tariff": PEAK}, "start: periods need one"),
         ({**CALL, "start": MONDAY, "tariff": PEAK | {"tz": "Mars"}}, "tz: 'Mars' is not a time zone"),

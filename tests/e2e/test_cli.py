@@ -519,6 +519,7 @@ async def test_cases_that_disagree(tmp_path: Path, cases: list[object]) -> None:
         ("", "not JSON"),
         ("[", "not JSON"),
         ("\xff", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("{}", "a list of cases is expected"),
         ("[]", "no cases, so nothing was verified"),
     ],
