@@ -18,7 +18,7 @@ from callctl.accounts import Account
 from callctl.app import App, running
 from callctl.call.takes import TopUp
 from callctl.http.answers import Allowed, CheckShown, RateShown
-from callctl.http.decision import Authorize
+from callctl.http.asked import Authorize
 from callctl.logs import set_up
 from callctl.rating.tariff import Plan
 from callctl.settings import AsteriskSwitch, Http, Redis, Settings, Token

@@ -4,13 +4,12 @@ The same call id with the same body is answered as before; another body is a 409
 pays for what: a retry may state another `at` or `ring_at`.
 """
 
-import hashlib
 from collections.abc import Collection
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from callctl.accounts import Directory
 from callctl.call.answer import decision
@@ -24,12 +23,19 @@ from callctl.call.events import (
     HangUpAsked,
     Offered,
     Released,
-    ReleasedBy,
 )
 from callctl.call.session import Session, State
 from callctl.clock import Instant, format_time, parse_time
 from callctl.http import body, seeing
 from callctl.http.answers import CallShown, Decision, Ended, LiveCalls
+from callctl.http.asked import (
+    DEFAULT_SWITCH,
+    AnswerReport,
+    Authorize,
+    EndReport,
+    ExtendReport,
+    fingerprint,
+)
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import bad_request, conflict, not_found, unacceptable
 from callctl.http.routes import (
@@ -49,58 +55,6 @@ OLDEST_REPORT_MS = 24 * 3600 * 1000
 FASTEST_CLOCK_MS = 5_000
 CLOCKS_APART_MS = 60_000  # how far a caller's clock may be behind ours within one call
 LISTED_AT_MOST = 1000
-DEFAULT_SWITCH = "http"
-
-CallId = Annotated[str, Meta(min_length=1, max_length=200)]
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-SwitchName = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,64}$")]  # no slash: a record is named switch/call
-PhoneNumber = Annotated[str, Meta(max_length=64)]
-Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
-
-
-class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}):
-    """May this call go ahead? One of account, trunk, source_ip and within tells the payer; else `from` does.
-
-    `within`: a call of the same switch that is up. Its payer pays, and this call ends with it.
-    """
-
-    call_id: CallId
-    a_number: PhoneNumber
-    b_number: PhoneNumber
-    switch: SwitchName = DEFAULT_SWITCH
-    direction: Direction = Direction.OUTBOUND
-    account: Name | None = None
-    trunk: Name | None = None
-    source_ip: Name | None = None
-    at: Time | None = None
-    ring_at: Time | None = None
-    can_extend: bool = False
-    within: CallId | None = None
-
-
-class AnswerReport(Struct, frozen=True, forbid_unknown_fields=True):
-    """The called party answered. `trunk_out`: the carrier trunk that won, where the caller of the API knows."""
-
-    at: Time | None = None
-    switch: Name | None = None
-    trunk_out: Name | None = None
-
-
-class ExtendReport(Struct, frozen=True, forbid_unknown_fields=True):
-    """More time is wanted now."""
-
-    switch: Name | None = None
-
-
-class EndReport(Struct, frozen=True, forbid_unknown_fields=True):
-    """The call is over."""
-
-    at: Time | None = None
-    switch: Name | None = None
-    q850: Annotated[int, Meta(ge=0, le=127)] | None = None
-    sip_code: Annotated[int, Meta(ge=100, le=699)] | None = None
-    released_by: ReleasedBy | None = None
-
 
 Report = TypeVar("Report", bound=Struct)
 
@@ -293,15 +247,6 @@ def _deciding(
 ) -> Route:
     handler = through_aiohttp(decide, *(each.name for each in query))
     return Route("POST", path, handler, Scope.CALL, about, reads, answers, query, codes, decide=decide)
-
-
-def fingerprint(asked: Authorize) -> str:
-    """What must be the same when a call id comes again: everything but the times."""
-    said = (
-        asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend,
-        asked.within,
-    )  # fmt: skip
-    return hashlib.blake2b(_encode(said), digest_size=8).hexdigest()
 
 
 def _refuse_other_payers(directory: Directory, viewer: str, asked: Authorize) -> None:

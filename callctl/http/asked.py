@@ -1,0 +1,74 @@
+"""What is asked and reported of a call over HTTP, as types; and what makes a question the same when it is repeated."""
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from callctl.call.events import ReleasedBy
+from callctl.rating.tariff import Direction
+
+DEFAULT_SWITCH = "http"
+
+CallId = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+SwitchName = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,64}$")]  # no slash: a record is named switch/call
+PhoneNumber = Annotated[str, Meta(max_length=64)]
+Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
+
+
+class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}):
+    """May this call go ahead? One of account, trunk, source_ip and within tells the payer; else `from` does.
+
+    `within`: a call of the same switch that is up. Its payer pays, and this call ends with it.
+    """
+
+    call_id: CallId
+    a_number: PhoneNumber
+    b_number: PhoneNumber
+    switch: SwitchName = DEFAULT_SWITCH
+    direction: Direction = Direction.OUTBOUND
+    account: Name | None = None
+    trunk: Name | None = None
+    source_ip: Name | None = None
+    at: Time | None = None
+    ring_at: Time | None = None
+    can_extend: bool = False
+    within: CallId | None = None
+
+
+class AnswerReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """The called party answered. `trunk_out`: the carrier trunk that won, where the caller of the API knows."""
+
+    at: Time | None = None
+    switch: Name | None = None
+    trunk_out: Name | None = None
+
+
+class ExtendReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """More time is wanted now."""
+
+    switch: Name | None = None
+
+
+class EndReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """The call is over."""
+
+    at: Time | None = None
+    switch: Name | None = None
+    q850: Annotated[int, Meta(ge=0, le=127)] | None = None
+    sip_code: Annotated[int, Meta(ge=100, le=699)] | None = None
+    released_by: ReleasedBy | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def fingerprint(asked: Authorize) -> str:
+    """What must be the same when a call id comes again: everything but the times."""
+    said = (
+        asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend,
+        asked.within,
+    )  # fmt: skip
+    return hashlib.blake2b(_encode(said), digest_size=8).hexdigest()
