@@ -10,10 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, Taken
+from callctl.call.purchase import Stocks
 from callctl.call.session import Session
-from callctl.call.takes import LedgerEntry, TakeLevel
+from callctl.call.takes import Draw, LedgerEntry, TakeLevel
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
+from callctl.rating.bundles import Source
 from callctl.store.address import parse_address
 from callctl.store.link import Link, LinkTimes
 from callctl.store.memory import MemoryStore
@@ -22,6 +24,7 @@ from tests.contract.calls import LEASE_MS, NOW, extension, outbox, refusal, sess
 
 PATIENT = LinkTimes(call_ms=10_000)
 amounts = st.integers(0, 60)
+each_draws = st.tuples(*[st.integers(0, 25)] * 3)
 caps = st.none() | st.integers(0, 3)
 numbers = st.integers(0, 3)
 
@@ -50,9 +53,16 @@ class TakesAgree(RuleBasedStateMachine):
 
     def call(self, number: int) -> Session:
         """The call as its caller saw it last."""
-        call_id = f"{self.root}/{number}"
-        new = session(call_id, self._payers(number), trunk="t1")
-        return self.seen.get(call_id, new)
+        return self.seen.get(f"{self.root}/{number}", self._new(number))
+
+    def _new(self, number: int) -> Session:
+        """Calls 2 and 3 draw upon something at every level."""
+        call = session(f"{self.root}/{number}", self._payers(number), trunk="t1")
+        if number < 2:
+            return call
+        sources = [(Source(f"month/s{depth}", "s", False, 40, 40),) for depth in range(len(call.levels))]
+        levels = zip(call.levels, sources, strict=True)
+        return replace(call, levels=tuple(replace(level, sources=drawn_upon) for level, drawn_upon in levels))
 
     def saw(self, call: Session) -> None:
         self.seen[call.call.call_id] = call
@@ -68,6 +78,7 @@ class TakesAgree(RuleBasedStateMachine):
     @rule(
         number=numbers,
         holds=st.tuples(amounts, amounts, amounts),
+        draws=each_draws,
         extra=amounts,
         cap=caps,
         over=st.integers(0, 2),
@@ -76,8 +87,8 @@ class TakesAgree(RuleBasedStateMachine):
         second=st.integers(0, 1),
         how=st.sampled_from([{}, {}, {}, {"probe": True}, {"dry": True}, {"force": True}]),
     )
-    def admit(self, number, holds, extra, cap, over, trunk_cap, rate, second, how) -> None:
-        call = session(f"{self.root}/{number}", self._payers(number), trunk="t1")
+    def admit(self, number, holds, draws, extra, cap, over, trunk_cap, rate, second, how) -> None:
+        call = self._new(number)
         slots = (Slot("outbound", cap, None if cap is None else cap + over), Slot("total"))
         proposed = take(
             call,
@@ -88,9 +99,14 @@ class TakesAgree(RuleBasedStateMachine):
             lease_until_ms=LEASE_MS + number,
             **how,
         )
-        levels = zip(call.levels, holds, strict=False)
+        drawn = [
+            tuple(Draw(source.id, source.allowance, amount) for source in level.sources)
+            for level, amount in zip(call.levels, draws, strict=False)
+        ]
+        levels = zip(call.levels, holds, drawn, strict=False)
         proposed = replace(
-            proposed, levels=tuple(TakeLevel(level.account, slots, hold, hold + extra) for level, hold in levels)
+            proposed,
+            levels=tuple(TakeLevel(level.account, slots, hold, hold + extra, of) for level, hold, of in levels),
         )
         answer = self.both("admit", proposed)
         if isinstance(answer, Taken) and not proposed.probe and not proposed.dry:
@@ -101,23 +117,38 @@ class TakesAgree(RuleBasedStateMachine):
             return *self.accounts, self.root  # the reseller is on the called side, too
         return self.accounts if number % 2 else self.accounts[1:]
 
-    @rule(number=numbers, more=st.tuples(amounts, amounts, amounts), stale=st.booleans(), force=st.booleans())
-    def extend(self, number: int, more: tuple[int, ...], stale: bool, force: bool) -> None:
+    @rule(
+        number=numbers,
+        more=st.tuples(amounts, amounts, amounts),
+        draws=each_draws,
+        stale=st.booleans(),
+        force=st.booleans(),
+    )
+    def extend(self, number: int, more: tuple[int, ...], draws: tuple[int, ...], stale: bool, force: bool) -> None:
         call = self.call(number)
         call = replace(call, version=call.version - 1) if stale and call.version else call
         more = more[: len(call.levels)]
-        answer = self.both("extend", extension(call, *more, force=force, lease_until_ms=LEASE_MS - number))
+        drawn = tuple((amount,) for amount, _ in zip(draws, call.levels, strict=False)) if number > 1 else ()
+        asked = extension(call, *more, force=force, lease_until_ms=LEASE_MS - number, draws=drawn)
+        answer = self.both("extend", asked)
         if isinstance(answer, Extended):
             self.saw(replace(call, version=call.version + 1))
 
-    @rule(number=numbers, charges=st.tuples(amounts, amounts, amounts), how=st.sampled_from(["end", "refuse", "correct"]))
+    @rule(
+        number=numbers, charges=st.tuples(amounts, amounts, amounts), how=st.sampled_from(["end", "refuse", "correct"])
+    )
     def settle(self, number: int, charges: tuple[int, ...], how: str) -> None:
         call = self.call(number)
         charges = charges[: len(call.levels)]
         if how == "refuse":
             answer = self.both("settle", refusal(call))
         else:
-            answer = self.both("settle", settlement(call, *charges, kind="correction" if how == "correct" else "post"))
+            closing = settlement(call, *charges, kind="correction" if how == "correct" else "post")
+            posts = [
+                replace(post, used=tuple((source.id, post.amount % 5) for source in level.sources))
+                for post, level in zip(closing.posts, call.levels, strict=True)
+            ]
+            answer = self.both("settle", replace(closing, posts=tuple(posts)))
         if answer is None:
             self.saw(replace(call, version=0 if how == "refuse" else call.version + 1))
 
@@ -130,6 +161,10 @@ class TakesAgree(RuleBasedStateMachine):
             held = [lv.held for call in live for lv in call.levels if lv.account == balance.account]
             assert sum(held) == balance.held
             assert balance.slots.get("total", 0) == len(held)
+            stocks = self.both("stocks", self.root, balance.account)
+            for source, stock in stocks.by_source.items():
+                levels = [lv for call in live for lv in call.levels if lv.account == balance.account]
+                assert stock.held == sum(it.held for lv in levels for it in lv.sources if it.id == source)
         self.both("lapsed", [self.root], LEASE_MS, 2)
         for number in range(4):
             self.both("find", self.call(number).call)
@@ -142,6 +177,8 @@ async def _outcome(store: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         answer = await getattr(store, method)(*arguments)
     except (CallConflict, UnknownCall, ValueError) as error:
         return type(error)
+    if isinstance(answer, Stocks):  # what was looked at without being drawn upon is nothing yet
+        return replace(answer, by_source={name: it for name, it in answer.by_source.items() if it.held or it.balance})
     entries = answer if isinstance(answer, list) else [answer]
     plain = [replace(entry, cursor="") if isinstance(entry, LedgerEntry) else entry for entry in entries]
     return plain if isinstance(answer, list) else plain[0]
