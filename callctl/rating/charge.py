@@ -13,7 +13,18 @@ from functools import lru_cache
 import msgspec
 
 from callctl.money import largest_rounding_to, round_ratio
-from callctl.rating.price import HORIZONS_S, BandPrice, Course, Price, Tier, anchored, bundled, fold_tiers, unfolded
+from callctl.rating.price import (
+    HORIZONS_S,
+    BandPrice,
+    Course,
+    Price,
+    Tier,
+    anchored,
+    anchored_for,
+    bundled,
+    fold_tiers,
+    unfolded,
+)
 
 __all__ = [
     "FREE",
@@ -24,6 +35,7 @@ __all__ = [
     "Tier",
     "affordable_seconds",
     "anchored",
+    "anchored_for",
     "bundled",
     "charge",
     "exact_charge",

@@ -146,6 +146,18 @@ def _anchored(price: Price, answer_s: int) -> Price:
     return bundled(_answered(course), price.bundle_s)
 
 
+def anchored_for(price: Price, answer_s: int, seconds: int) -> Price:
+    """The same for one call of so many seconds: its band's own price, charged quicker, where no other begins meanwhile."""
+    course = price.course
+    if course is None or price.bundle_s:
+        return anchored(price, answer_s)
+    turn = _turn(course, answer_s)
+    alone = course.bands[course.turns[turn][1]].price
+    over_s = answer_s + alone.free_s + max(seconds, alone.minimum_s)
+    last = turn + 1 == len(course.turns)
+    return alone if last or over_s <= course.turns[turn + 1][0] else anchored(price, answer_s)
+
+
 def bundled(price: Price, bundle_s: int) -> Price:
     """The price of a call for which so many bundle seconds are held: it eats them in the order of its price."""
     return msgspec.structs.replace(price, bundle_s=bundle_s)

@@ -13,7 +13,7 @@ import msgspec
 from callctl.accounts import Directory
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.numbering import Number
-from callctl.rating.charge import Price, anchored, bundled, charge, round_duration
+from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
 from callctl.rating.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
@@ -241,7 +241,7 @@ class Trial:
 
 def _charged(price: Price, record: PastRecord, at_most_s: int | None) -> int:
     """Micro-units of the call, or of its first seconds."""
-    if price.course is not None:
-        price = anchored(price, record.answer_s)
     seconds = round_duration(price, record.duration_ms)
-    return charge(price, seconds if at_most_s is None else min(seconds, at_most_s)).micros
+    if at_most_s is not None:
+        seconds = min(seconds, at_most_s)
+    return charge(anchored_for(price, record.answer_s, seconds), seconds).micros

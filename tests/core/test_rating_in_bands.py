@@ -19,6 +19,7 @@ from callctl.rating.charge import (
     Charge,
     affordable_seconds,
     anchored,
+    anchored_for,
     bundled,
     charge,
     exact_charge,
@@ -270,6 +271,7 @@ def test_charge_is_the_walk(tariff: Tariff, answer_s: int, duration_s: int, ring
     where = deck(*tariff.rows, plan=tariff.plan)
     at_setup = price(where, answer_s - abs(rings_s))
     assert exact_charge(anchored(at_setup, answer_s), duration_s) == walk(tariff, answer_s, duration_s)
+    assert exact_charge(anchored_for(at_setup, answer_s, duration_s), duration_s) == walk(tariff, answer_s, duration_s)
     assert exact_charge(price(where, answer_s), duration_s) == walk(tariff, answer_s, duration_s)
 
 
