@@ -11,6 +11,7 @@ import msgspec
 from callctl.accounts import Affiliate
 from callctl.call.due import Due
 from callctl.call.session import Session
+from callctl.call.subscription import NO_CALL
 from callctl.call.takes import Record
 from callctl.clock import format_time
 from callctl.money import MICROS, format_amount
@@ -58,9 +59,12 @@ def _record(session: Session, account: str, share: int, correction: int) -> Reco
     original = f"share:{session.trace_id}:{account}"
     ended = format_time((session.released or session.setup).wall_ms)
     fields = {
+        **NO_CALL,
+        **_NO_CHARGE,
         "id": f"{original}:c{correction}" if correction else original,
         "corrects": original if correction else None,
         "account": account,
+        "role": ROLE,
         "direction": session.direction.value,
         "share": format_amount(share),
         "setup_time": ended,
@@ -69,26 +73,19 @@ def _record(session: Session, account: str, share: int, correction: int) -> Reco
         "currency": session.customer.currency,
         "estimated": session.estimated,
         "trace_id": session.trace_id,
-        **_NO_CALL,
     }
     return Record(account, _encode(fields))
 
 
 _NOTHING = format_amount(0)
-_NO_CALL: dict[str, Any] = {
+_NO_CHARGE: dict[str, Any] = {
     "call_id": "",
-    "switch": "callctl",
     "parent": None,
-    "role": ROLE,
-    "from": "",
-    "to": "",
-    **dict.fromkeys(("ring_s", "duration_ms", "duration_s", "billed_s", "unbilled_s", "bundle_s"), 0),
-    **dict.fromkeys(("trunk", "destination", "type", "class", "plan", "row", "buy_plan", "buy_row")),
-    **dict.fromkeys(("connection_fee", "per_minute", "list_charge", "cost", "margin")),
+    **dict.fromkeys(("destination", "type", "class", "plan", "row", "buy_plan", "buy_row")),
+    **dict.fromkeys(("connection_fee", "per_minute", "list_charge", "cost", "margin", "detail")),
     **dict.fromkeys(("charge", "gross", "surcharge"), _NOTHING),
     **dict.fromkeys(("taxes", "affiliates"), ()),
+    "bundle_s": 0,
     "exempt": False,
-    "verdict": "allowed",
-    **dict.fromkeys(("refusal", "detail", "trace", "q850", "sip_code", "released_by")),
 }
-"""What a record of a call says, and a share does not."""
+"""What a record of a charge says, and a share does not."""
