@@ -147,7 +147,7 @@ def _anchored(price: Price, answer_s: int) -> Price:
 
 
 def anchored_for(price: Price, answer_s: int, seconds: int) -> Price:
-    """The same for one call of so many seconds: its band's own price, charged quicker, where no other begins meanwhile."""
+    """The same for one call of so many seconds: where no other band begins meanwhile its own price, charged quicker."""
     course = price.course
     if course is None or price.bundle_s:
         return anchored(price, answer_s)

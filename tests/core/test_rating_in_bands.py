@@ -271,7 +271,6 @@ def test_charge_is_the_walk(tariff: Tariff, answer_s: int, duration_s: int, ring
     where = deck(*tariff.rows, plan=tariff.plan)
     at_setup = price(where, answer_s - abs(rings_s))
     assert exact_charge(anchored(at_setup, answer_s), duration_s) == walk(tariff, answer_s, duration_s)
-    assert exact_charge(anchored_for(at_setup, answer_s, duration_s), duration_s) == walk(tariff, answer_s, duration_s)
     assert exact_charge(price(where, answer_s), duration_s) == walk(tariff, answer_s, duration_s)
 
 
@@ -381,6 +380,29 @@ def test_terms_of_the_whole_call_are_those_of_the_answer() -> None:
     assert anchored(after, at("2026-11-23T17:59:55Z")) == before
     assert (before.first_increment_s, after.first_increment_s) == (10, 30)
     assert (before.per_minute, after.per_minute) == ("120.0000", "60.0000")
+
+
+@given(
+    terms=st.fixed_dictionaries(
+        {
+            "free_s": st.sampled_from((0, 20)),
+            "initial_s": st.sampled_from((1, 45)),
+            "increment_s": st.sampled_from((1, 30)),
+            "connection_fee": fees,
+        }
+    ),
+    seconds=st.integers(0, 200),
+    early_s=st.integers(-5, 150),
+)
+def test_a_call_within_one_band_is_charged_by_that_band_alone(
+    terms: dict[str, int], seconds: int, early_s: int
+) -> None:
+    day, night = row(band(from_="08:00", to="18:00"), **terms), row(band(from_="18:00", to="08:00"), 7 * EURO, **terms)
+    answer_s = at("2026-11-23T18:00:00Z") - early_s
+    both = price(deck(day, night), answer_s - 60)
+    alone = anchored_for(both, answer_s, seconds)
+    assert charge(alone, seconds) == charge(anchored(both, answer_s), seconds)
+    assert (alone.course is None) == (terms["free_s"] + seconds <= early_s or early_s <= 0)
 
 
 def test_free_seconds_may_end_in_another_band() -> None:
