@@ -27,7 +27,7 @@ from callctl.call.events import (
 from callctl.call.purchase import Buying, Stocks
 from callctl.call.session import Session
 from callctl.call.subscription import Booked, Booking
-from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.call.takes import Balance, Extension, LedgerEntry, Record, Settlement, Take, TopUp
 from callctl.causes import Cause
 from callctl.clock import Instant
 from callctl.rating.bundles import Block
@@ -89,12 +89,14 @@ class Existing(msgspec.Struct, frozen=True):
 class Calls(Protocol):
     """Call control as the front door uses it. A session says everything: `call.answer` shows it to people.
 
-    Raises UnknownCall, CallConflict (same id, other body). A refusal is a session in state refused.
+    Raises UnknownCall, CallConflict (same id, other body). A refusal is a session in state refused. `end` reports the
+    end of a call and answers its original records, too.
     """
 
     async def authorize(self, offered: Offered) -> Session: ...
     async def explain(self, offered: Offered) -> Session: ...
     async def report(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Session: ...
+    async def end(self, event: Released) -> tuple[Session, Sequence[Record]]: ...
     async def find(self, call: CallKey) -> Session: ...
     def live(self) -> list[Session]: ...
 

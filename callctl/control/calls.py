@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from msgspec.structs import replace
 
 from callctl.call import machine
 from callctl.call.admission import Policy, propose
+from callctl.call.cdr import records
 from callctl.call.checks import Finding
+from callctl.call.due import dues
 from callctl.call.effects import AdmitCall, Advance, RejectCall, TakeNow
 from callctl.call.events import (
     Alerting,
@@ -26,6 +28,7 @@ from callctl.call.events import (
 )
 from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
+from callctl.call.takes import Record
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.control.deadlines import Deadlines
@@ -131,13 +134,28 @@ class CallControl:
         return session
 
     async def report(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Session:
+        box = await self._told(event)
+        return await self.find(event.call) if box is None else box.session
+
+    async def end(self, event: Released) -> tuple[Session, Sequence[Record]]:
+        """Of a call that was settled just now, the records as they are written; of any other, made again."""
+        box = await self._told(event)
+        session = await self.find(event.call) if box is None else box.session
+        if session.released is None:
+            return session, ()
+        if box is not None and box.settled is not None and not box.settled.session.corrections:
+            return session, box.settled.records
+        return session, records(session, dues(session))
+
+    async def _told(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Mailbox | None:
+        """The call's mailbox once it has dealt with the event; None for a call that was refused."""
         box = await self._open(event.call)
-        if box is None:
-            return await self.find(event.call)
-        if not box.decided:
-            await box.until(lambda it: it.decided)
-        box.put(event)
-        return await box.until(lambda it: not it.session.busy)
+        if box is not None:
+            if not box.decided:
+                await box.until(lambda it: it.decided)
+            box.put(event)
+            await box.until(lambda it: not it.session.busy)
+        return box
 
     async def find(self, call: CallKey) -> Session:
         box = self._boxes.get(call)

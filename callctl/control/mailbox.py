@@ -7,6 +7,7 @@ from typing import Any
 from callctl.call.effects import Advance, Effect
 from callctl.call.events import CallEvent
 from callctl.call.session import Session
+from callctl.call.takes import Settlement
 
 Ways = Mapping[type[Effect], Callable[["Mailbox", Any], None]]
 """How each kind of effect is done."""
@@ -16,10 +17,11 @@ class Mailbox:
     """Feeds events to the machine, one at a time, and hands its effects on.
 
     Nothing here awaits, so the order of events is the order of `put`; what takes time comes back as an event.
-    `decided` once the switch is told yes or no, `closed` once nothing more is done for the call.
+    `decided` once the switch is told yes or no, `closed` once nothing more is done for the call; `settled`: the
+    settlement that the store has carried out last, if it was asked for here.
     """
 
-    __slots__ = ("_step", "_waiting", "_ways", "closed", "decided", "session")
+    __slots__ = ("_step", "_waiting", "_ways", "closed", "decided", "session", "settled")
 
     def __init__(
         self,
@@ -30,6 +32,7 @@ class Mailbox:
         self.session = session
         self.decided = False
         self.closed = False
+        self.settled: Settlement | None = None
         self._step = step
         self._ways = ways
         self._waiting: list[Future[None]] | None = None  # nobody waits for most events

@@ -4,7 +4,7 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from types import CoroutineType
 from typing import Any
@@ -27,7 +27,7 @@ from callctl.call.effects import (
 )
 from callctl.call.events import CallEvent, CallKey, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
 from callctl.call.session import Session
-from callctl.call.takes import Post
+from callctl.call.takes import Settlement
 from callctl.control.deadlines import Deadlines
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox, Ways
@@ -67,7 +67,7 @@ class Performer:
         self.ways: Ways = {
             TakeNow: lambda box, effect: self._ask(box, takes.admit(effect.take)),
             ExtendNow: lambda box, effect: self._ask(box, takes.extend(effect.extension)),
-            SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement.posts),
+            SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement),
             SetDeadline: lambda _, effect: deadlines.set(effect.call, effect.deadline, effect.at),
             JournalNow: lambda _, effect: journal.append(effect.session),
             Forget: self._close,
@@ -105,16 +105,18 @@ class Performer:
         self._observer.unexpected(effect.state, effect.event)
         log.info("unexpected_event", call_id=str(effect.call), state=effect.state, event_type=effect.event)
 
-    def _ask(self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], posts: Sequence[Post] = ()) -> None:
-        """Put the store's answer into the mailbox when it comes. `posts`: what a settlement says was charged."""
+    def _ask(
+        self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], settlement: Settlement | None = None
+    ) -> None:
+        """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
         if isinstance(asked, CoroutineType):  # as most are; `ensure_future` takes 2 us to find that out
             asked = asyncio.get_running_loop().create_task(asked)
         answer = asyncio.ensure_future(asked)
         self._under_way.add(answer)
-        answer.add_done_callback(partial(self._answered, box, posts))
+        answer.add_done_callback(partial(self._answered, box, settlement))
 
     def _answered(
-        self, box: Mailbox, posts: Sequence[Post], asked: "asyncio.Future[CallEvent | Existing | None]"
+        self, box: Mailbox, settlement: Settlement | None, asked: "asyncio.Future[CallEvent | Existing | None]"
     ) -> None:
         self._under_way.discard(asked)
         if asked.cancelled():  # with the whole process
@@ -125,8 +127,9 @@ class Performer:
             return
         answer = asked.result()
         if answer is None:
-            if posts:
-                self._observer.settled(box.session.customer.currency, posts[0].amount)
+            box.settled = settlement
+            if settlement is not None and settlement.posts:
+                self._observer.settled(box.session.customer.currency, settlement.posts[0].amount)
             self._settled(box.session.root)
             answer = Settled(call)
         box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)

@@ -4,7 +4,7 @@ The same call id with the same body is answered as before; another body is a 409
 pays for what: a retry may state another `at` or `ring_at`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,8 +13,6 @@ from msgspec import Struct
 
 from callctl.accounts import Directory
 from callctl.call.answer import decision
-from callctl.call.cdr import records
-from callctl.call.due import dues
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -25,6 +23,7 @@ from callctl.call.events import (
     Released,
 )
 from callctl.call.session import Session, State
+from callctl.call.takes import Record
 from callctl.clock import Instant, format_time, parse_time
 from callctl.http import body, seeing
 from callctl.http.answers import CallShown, Decision, Ended, LiveCalls
@@ -127,8 +126,8 @@ class Decisions:
         self._refuse_hearsay(call.switch)
         at = self._instant(said.at, "at")
         event = Released(call, at, said.at is not None, said.q850, said.sip_code, released_by=said.released_by)
-        session = await self._calls.report(event)
-        cdrs = self._records(session, holder) if session.released is not None else []
+        session, records = await self._calls.end(event)
+        cdrs = self._seen(records, holder)
         return _encode({"call_id": call.call_id, "state": session.state.value, "cdrs": cdrs})
 
     async def hang_up(self, request: web.Request, holder: Holder) -> web.Response:
@@ -217,9 +216,9 @@ class Decisions:
                 raise not_found("call")
         return call
 
-    def _records(self, session: Session, holder: Holder) -> list[seeing.Record]:
+    def _seen(self, records: Sequence[Record], holder: Holder) -> list[seeing.Record]:
         directory, cdrs = self._tariffs.directory, []
-        for record in records(session, dues(session)):
+        for record in records:
             seen = seeing.record_seen(directory, holder.account, msgspec.json.decode(record.payload))
             if seen is not None:
                 cdrs.append(seen)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from callctl.accounts import Kind
@@ -98,6 +99,29 @@ async def test_the_true_end_of_a_call_that_is_long_closed_corrects_its_estimate(
     assert (correction["corrects"], correction["charge"], correction["duration_s"]) == (original["id"], "-0.0030", 5)
     assert (await room.balance()).balance == 10 * EURO - 5_000
     assert not room.calls.knows(CALL)
+
+
+async def test_whoever_ends_a_call_is_told_the_records_that_are_written(room: ControlRoom, switch: Obedient) -> None:
+    await room.furnish()
+    await room.start(switch)
+    end = Released(CALL, (await answered(room, switch)).plus_ms(8_000))
+    session, told = await room.calls.end(end)
+    assert (session.state, [msgspec.json.decode(record.payload) for record in told]) == (State.ENDED, room.cdrs())
+    assert room.cdrs()[0]["charge"] == "0.0080"
+    assert (await room.calls.end(end))[1] == told  # it is long closed: they are made again
+
+
+async def test_whoever_states_the_true_end_of_an_estimated_call_is_told_what_it_costs_in_all(
+    room: ControlRoom, switch: Obedient
+) -> None:
+    await room.furnish()
+    await room.start(switch)
+    begun = await answered(room, switch)
+    room.calls.receive(Released(CALL, begun.plus_ms(8_000), estimated=True))
+    await until(lambda: not room.calls.knows(CALL))
+    _, (told,) = await room.calls.end(Released(CALL, begun.plus_ms(5_000)))
+    assert msgspec.json.decode(told.payload)["charge"] == "0.0050"
+    assert [record["charge"] for record in room.cdrs()] == ["0.0080", "-0.0030"]
 
 
 async def test_a_call_that_was_given_up_and_is_up_after_all_is_hung_up(room: ControlRoom, switch: Obedient) -> None:
