@@ -127,12 +127,21 @@ def plan_from(stated: Json) -> "Plan":
             fields["effective_ms"] = parse_time(fields["effective"])
         fields.pop("effective", None)
         fields["taxes"] = [tax_from(**tax) for tax in fields.get("taxes", ())]
+        fields["bundles"] = [_bundle(**bundle) for bundle in fields.get("bundles", ())]
         unknown = sorted(fields.keys() - set(Plan.__struct_fields__))
         if unknown:
             raise ValueError(f"unknown key {', '.join(unknown)}")
         return msgspec.convert(fields, Plan)
     except (ValueError, TypeError) as wrong:
         raise WrongUseError(f"plan {stated.get('id')}: {wrong}") from wrong
+
+
+def _bundle(*, minutes: int | None = None, since: str | None = None, **stated: Any) -> Json:
+    """What `Bundle` is made of."""
+    from callctl.clock import parse_time
+
+    size = {} if minutes is None else {"seconds": minutes * 60}
+    return stated | size | {"since_ms": None if since is None else parse_time(since)}
 
 
 def directory_from(shown: Iterable[Json]) -> "Directory":

@@ -24,6 +24,7 @@ from tests.contract.calls import (
     top_up,
 )
 from tests.contract.links import linked, served
+from tests.contract.test_takes_draws import drawing, ended, left, longer
 
 TIMES = LinkTimes(call_ms=2_000, retry_first_ms=1)
 
@@ -113,6 +114,20 @@ async def test_a_lost_answer_to_a_settlement(redis_store, robbed, thief, how):
     assert thief.steal == 0
     assert await figures(redis_store) == (80 if how == "ended" else 100, 0, {})
     assert len(await outbox(redis_store)) == 1
+
+
+async def test_lost_answers_draw_upon_a_bundle_once(redis_store, robbed, thief):
+    thief.steal = 1
+    taken = await robbed.admit(drawing("c1", 70, 30))
+    assert taken.left == ((530, 470),)
+    call = await redis_store.find(taken.call)
+    thief.steal = 1
+    assert await robbed.extend(longer(call, 0, 10, 0)) == Extended(call.call, (0,), ((520, 470),))
+    call = await redis_store.find(taken.call)
+    thief.steal = 1
+    assert await robbed.settle(ended(call, 0, 50, 20)) is None
+    assert thief.steal == 0
+    assert await left(redis_store) == (550, 480)
 
 
 async def test_a_lost_answer_to_a_refused_attempt(redis_store, robbed, thief):

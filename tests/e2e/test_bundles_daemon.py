@@ -1,6 +1,7 @@
 """Bundles and blocks of a daemon that is killed, and of two daemons on one Redis: nothing double, nothing lost."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,22 @@ async def test_killed_with_calls_up_the_bundle_adds_up(tmp_path: Path) -> None:
         assert (there, held) == (600 - sum(record["bundle_s"] for record in records), 0)
         assert {record["charge"] for record in records} == {"0.0000"}
         await reconciled(daemon)
+
+
+async def test_a_published_example_of_free_time(tmp_path: Path) -> None:
+    """sipwise: 650 s of a bundle, then 21 s as two increments of 20 s at 3 cents a second."""
+    async with Provider(tmp_path) as daemon:
+        await daemon.furnish("10.00")
+        await daemon.good("PUT", "/v1/plans/standard", {"bundles": [{"name": "free", "seconds": 650}]})
+        await daemon.good("PUT", "/v1/plans/standard/rows", "prefix,per_minute,initial_s,increment_s\n31,1.80,50,20\n")
+        began = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=900)
+        answered, over = began.isoformat(), (began + timedelta(seconds=671)).isoformat()
+        decision = await daemon.good("POST", "/v1/calls", _call("c1", at=answered, can_extend=False))
+        assert decision["max_seconds"] == 650 + 320  # 10.00 buys 16 increments of 0.60
+        await daemon.good("POST", "/v1/calls/c1/answer", {"at": answered})
+        (record,) = (await daemon.good("POST", "/v1/calls/c1/end", {"at": over}))["cdrs"]
+        assert [record[name] for name in ("billed_s", "bundle_s", "charge", "gross")] == [690, 650, "1.2000", "1.2000"]
+        assert (await daemon.account())["balance"] == "8.8000"
 
 
 async def test_killed_while_it_is_bought_a_block_is_paid_once(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from callctl.cli.exits import WrongUseError
+from callctl.cli.planbook import plan_from
 from callctl.clock import parse_time
 from tests.e2e.front_door import NL_MOB, FrontDoor
 
@@ -304,3 +306,14 @@ async def test_every_level_has_its_own(door: FrontDoor) -> None:
         (0, "0.0400"),
     ]
     assert shop["margin"] == "-0.0600"
+
+
+async def test_the_command_line_reads_bundles_as_they_are_shown(door: FrontDoor) -> None:
+    await plan(
+        door, bundles=[NL | {"rollover": True}, {"name": "since", "seconds": 5, "since": "2026-01-01T00:00:00Z"}]
+    )
+    shown = await door.json("GET", "/v1/plans/retail")
+    assert plan_from(shown) == door.tariffs.plan("retail")
+    assert plan_from({"id": "p", "bundles": [NL]}).bundles[0].seconds == 60
+    with pytest.raises(WrongUseError, match="seconds"):
+        plan_from({"id": "p", "bundles": [{"name": "x"}]})
