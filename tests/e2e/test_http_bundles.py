@@ -117,6 +117,44 @@ async def test_a_call_that_costs_nothing_leaves_the_bundle_alone(door: FrontDoor
     assert await left(door) == [("2026-11", 60)]
 
 
+async def test_a_bundle_ends_in_the_next_band(door: FrontDoor) -> None:
+    """11:00 in Amsterdam; a minute later it costs twice as much, and the bundle pays half of that minute, too."""
+    await door.json(
+        "PUT", "/v1/plans/retail", json={"timezone": "Europe/Amsterdam", "bundles": [NL | {"minutes": 1.5}]}, status=400
+    )
+    await plan(door, bundles=[{"name": "free", "seconds": 90}])
+    rows = "prefix;per_minute;from;to\n31;0,06;00:00;11:01\n31;0,12;11:01;24:00\n"
+    await door.json("PUT", "/v1/plans/retail/rows", data=rows, headers={"Content-Type": "text/csv"})
+    assert told(await ended(door, "c1", seconds=120)) == (120, 90, "0.0600", "0.0000")
+    await reconciled(door)
+
+
+async def test_an_inbound_bundle_is_for_inbound_calls(door: FrontDoor) -> None:
+    await plan(door, bundles=[{"name": "in", "minutes": 1, "direction": "inbound"}])
+    rows = "prefix;per_minute;direction\n31;0,06;outbound\n31;0,03;inbound\n"
+    await door.json("PUT", "/v1/plans/retail/rows", data=rows, headers={"Content-Type": "text/csv"})
+    await asked(door, "c1", direction="inbound")
+    await door.json("POST", "/v1/calls/c1/answer")
+    door.clock.pass_s(80)
+    (record,) = (await door.json("POST", "/v1/calls/c1/end"))["cdrs"]
+    assert told(record) == (80, 60, "0.0100", "0.0000")
+    assert told(await ended(door, "c2", seconds=10)) == (10, 0, "0.0100", "0.0000")
+
+
+async def test_margins_are_judged_before_bundles(door: FrontDoor) -> None:
+    await plan(door, "31;Netherlands;0,06;0;1;1", buy_plan="carrier")
+    await account(door, margin={"min_per_minute": "0.03"})
+    record = await ended(door, "c1", seconds=60)
+    assert (told(record), record["cost"], record["margin"]) == ((60, 60, "0.0000", "0.0000"), "0.0200", "-0.0200")
+
+
+async def test_the_trace_says_what_is_left(door: FrontDoor) -> None:
+    await plan(door)
+    await door.json("POST", BLOCKS, json={"id": "money", "name": "gift", "amount": "1.00"})
+    lines = [line["saw"] for line in (await asked(door, can_extend=True))["trace"] if line["check"] == "bundle"]
+    assert lines == ["nl-free: 50 s left", "gift: 1.0000 EUR left"]
+
+
 async def test_parallel_calls_share_one_bundle(door: FrontDoor) -> None:
     await plan(door, bundles=[NL | {"minutes": 10}])
     decisions = [await asked(door, f"c{n}", can_extend=True) for n in range(3)]

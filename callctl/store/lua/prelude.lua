@@ -94,8 +94,11 @@ local function stock(hash)
   return (string.gsub(hash, '}:a:', '}:b:', 1))
 end
 
+local NONE = {}
+
 -- Each of `sources` ("<source> <allowance> <held> ...") as it is, and what is left of it.
 local function look(hash, sources)
+  if sources == '' then return NONE end
   local found = {}
   for name, allowance, held in string.gmatch(sources, '(%S+) (%S+) (%S+)') do
     local bal, all = unpack(redis.call('HMGET', stock(hash), 'bal ' .. name, 'held ' .. name), 1, 2)
