@@ -1,6 +1,6 @@
 """Bundles as a plan states them, and blocks: minutes and money that an account buys ahead, and what is left of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Self, TypeVar
 
 import msgspec
@@ -146,12 +146,13 @@ class BlockRoutes:
         sizes = {"seconds": asked.seconds or 0, "amount": asked.amount or 0, "name": asked.name or asked.id}
         block = asked.model_copy(update=sizes).becomes(Block, bought_ms=now_ms)
         chain = self._tariffs.directory.chain(account.id)
-        known = {each.id: each for each in (await self._charging.stocks(chain[-1].id, account.id)).blocks}
+        stocks = await self._charging.stocks(chain[-1].id, account.id)
+        known = {each.id: each for each in stocks.blocks}
         if block.id in known:
             return await self._bought(account, block, known[block.id])
         if block.expires_ms is not None and block.expires_ms <= now_ms:
             raise unacceptable("it is over already", "expires")
-        await self._know(account, block)
+        await self._know(account, block, _used_up(stocks))
         bought = await self._charging.buy(buy(chain, block))
         if bought is None:
             await self._definitions.put_blocks(account.id, lambda blocks: _without(blocks, block.id))
@@ -165,13 +166,13 @@ class BlockRoutes:
             raise conflict(f"{asked.id} was another block of {account.id}", "id")
         return json_response(_shown(bought))
 
-    async def _know(self, account: Account, block: Block) -> None:
-        """Have every process know the block, and no more those that are over."""
+    async def _know(self, account: Account, block: Block, used_up: Collection[str] = ()) -> None:
+        """Have every process know the block, and no more those that are over or used up."""
         now_ms = self._clock.now().wall_ms
 
         def change(blocks: Sequence[Block]) -> Sequence[Block]:
             live = [it for it in _without(blocks, block.id) if it.expires_ms is None or it.expires_ms > now_ms]
-            return [*live, block]
+            return [*(it for it in live if it.id not in used_up), block]
 
         await self._definitions.put_blocks(account.id, change)
 
@@ -192,6 +193,12 @@ class BlockRoutes:
 
 def _without(blocks: Sequence[Block], id: str) -> list[Block]:
     return [block for block in blocks if block.id != id]
+
+
+def _used_up(stocks: Stocks) -> set[str]:
+    """Blocks that no call draws upon any more."""
+    kept = ((block.id, stocks.by_source.get(block.source, Stock(0, 0))) for block in stocks.blocks)
+    return {id for id, stock in kept if stock.balance <= 0 and not stock.held}
 
 
 def _of_month(bundle: Bundle, month: str, stocks: Stocks) -> Left:

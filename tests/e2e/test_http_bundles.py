@@ -355,3 +355,28 @@ async def test_the_command_line_reads_bundles_as_they_are_shown(door: FrontDoor)
     assert plan_from({"id": "p", "bundles": [NL]}).bundles[0].seconds == 60
     with pytest.raises(WrongUseError, match="seconds"):
         plan_from({"id": "p", "bundles": [{"name": "x"}]})
+
+
+async def test_who_buys_again_asks_no_more_for_what_is_used_up(door: FrontDoor) -> None:
+    await plan(door, bundles=[])
+    await door.json("POST", BLOCKS, json={"id": "small", "seconds": 5})
+    await door.json("POST", BLOCKS, json={"id": "large", "seconds": 50})
+    assert told(await ended(door, "c1", seconds=20))[1] == 20
+    await door.json("POST", BLOCKS, json={"id": "other", "seconds": 1})
+    assert {block.id for block in door.tariffs.blocks["acme"]} == {"small", "large", "other"}
+    assert told(await ended(door, "c2", seconds=60))[1] == 36
+    await door.json("POST", BLOCKS, json={"id": "next", "seconds": 50})
+    assert {block.id for block in door.tariffs.blocks["acme"]} == {"next"}
+    assert told(await ended(door, "c3", seconds=60))[1] == 50
+    await reconciled(door)
+
+
+async def test_what_was_bought_moves_with_its_account(door: FrontDoor) -> None:
+    await plan(door)
+    await door.json("POST", BLOCKS, json=BLOCK)
+    await ended(door, "c1", seconds=70)
+    await account(door, parent="reseller")
+    shown = await door.json("GET", BLOCKS)
+    assert [each["left_seconds"] for each in shown["bundles"] + shown["blocks"]] == [0, 110]
+    assert await door.json("POST", BLOCKS, json=BLOCK) == shown["blocks"][0]["block"]
+    assert told(await ended(door, "c2", seconds=120)) == (120, 110, "0.0100", "0.0000")
