@@ -154,10 +154,11 @@ def check_catalogue(catalogue: Catalogue) -> None:
             _check_special(f"{place}, exception {id}", special, catalogue.service(id))
     for partner, discount in catalogue.partners.items():
         _discount(f"partner {partner}", discount)
-    licences = [_size(licence) for listed in catalogue.vps.values() for licence in listed]
-    for licence in licences:
-        if licences.count(licence) > 1:
+    licences: set[str] = set()
+    for licence in (_size(each) for listed in catalogue.vps.values() for each in listed):
+        if licence in licences:
             raise ValueError(f"vps: {licence} stands in more than one place")
+        licences.add(licence)
 
 
 def _check_service(place: str, service: Service) -> None:
