@@ -1,7 +1,6 @@
 """Tariff plans and their rows: JSON for what holds for the whole plan, CSV for the rows. The provider's alone."""
 
 import asyncio
-import codecs
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
@@ -167,8 +166,8 @@ def _layout(request: web.Request) -> Layout:
     """What the parameters say of the sheet. HttpError 400 where they are wrong."""
     charset = request.charset
     try:
-        codecs.lookup(charset or "utf-8")
-    except LookupError:
+        "a".encode(charset or "utf-8")  # `codecs.lookup` would also find what makes no text
+    except (LookupError, UnicodeError):
         raise bad_request(f"unknown charset {charset!r}", "Content-Type") from None
     return Layout(
         headings=_asked(request, "map", parse_headings) or {},

@@ -138,8 +138,8 @@ def _format_date(number: int) -> str:
 
 def parse_holidays(text: str) -> str:
     """A country of the `holidays` library, or a part of one: "NL", "DE-BY"."""
-    country, dash, part = text.partition("-")
-    code = country.upper() + dash + part
+    country, _, part = text.partition("-")
+    code = f"{country.upper()}-{part}" if part else country.upper()
     holidays_in(code, _LEAP_YEAR)
     return code
 
@@ -154,7 +154,7 @@ def holidays_in(code: str, year: int) -> frozenset[date]:
         warnings.simplefilter("ignore")  # that moon-sighted feasts are known for some decades only
         try:
             return frozenset(holidays.country_holidays(country, subdiv=part or None, years=year, expand=False))
-        except NotImplementedError:
+        except (NotImplementedError, TypeError):  # the latter for other names that the library has, such as SUN
             raise ValueError(f"{code[:40]!r} is no country or part of one whose holidays are known") from None
 
 

@@ -85,6 +85,8 @@ def decode(raw: bytes, encoding: str | None = None) -> str:
     except UnicodeDecodeError as wrong:
         line = raw.count(b"\n", 0, wrong.start) + 1
         raise DeckError(line, f"is not {wrong.encoding}: name its encoding") from None
+    except UnicodeError as wrong:  # of codecs that do not say where
+        raise DeckError(1, f"is not {encoding}: {wrong}") from None
 
 
 def _encoding_of(raw: bytes) -> str:
@@ -220,4 +222,6 @@ def _without_headings(text: str, layout: Layout) -> Form:
     delimiter = layout.delimiter or max(_DELIMITERS, key=fitting)
     if not set(layout.columns) & set(KEYS):
         raise DeckError(1, f"the columns have no {' or '.join(KEYS)}")
+    if twice := [column for at, column in enumerate(layout.columns) if column and column in layout.columns[:at]]:
+        raise DeckError(1, f"column {twice[0]!r} is there twice")
     return Form(delimiter, layout.columns)

@@ -71,6 +71,7 @@ def test_a_row_that_states_no_band_has_none() -> None:
         ({"dates": "2026-12-26/2026-12-24"}, "ends before it begins"),
         ({"holidays": "XX"}, "holidays: 'XX' is no country"),
         ({"holidays": "DE-XX"}, "holidays: 'DE-XX' is no country"),
+        ({"holidays": "SUN"}, "holidays: 'SUN' is no country"),
         ({"weight": "-1"}, "weight: '-1' is not a whole number"),
         ({"weight": "1000001"}, "weight: '1000001' is not a whole number"),
     ],

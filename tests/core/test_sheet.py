@@ -87,6 +87,7 @@ def test_a_sheet_without_headings() -> None:
     assert errors("31;0,05\n", columns=("destination", "per_minute")) == [
         "line 1: the columns have no prefix or country_code"
     ]
+    assert errors("31;1;32\n", columns=("prefix", "per_minute", "prefix")) == ["line 1: column 'prefix' is there twice"]
     assert errors("31;1\n", columns=("prefix", "price"))[0].startswith("line 1: unknown column 'price'")
     assert errors("31;1;2\n", columns=("prefix", "per_minute"), delimiter=";")[0].startswith("line 1: 3 cells")
 
@@ -192,6 +193,8 @@ def test_an_encoding_is_taken_at_its_word() -> None:
         decode(b"a\n\xe9", "ascii")
     with pytest.raises(LookupError):
         decode(b"a", "x-klingon")
+    with pytest.raises(DeckError, match="line 1: is not punycode"):
+        decode(b"a;b", "punycode")
 
 
 def test_two_encodings_at_once_are_refused() -> None:

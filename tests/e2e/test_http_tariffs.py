@@ -131,9 +131,10 @@ async def test_a_deck_with_broken_rows_is_refused_whole_and_line_by_line(door) -
 async def test_rows_are_csv(door) -> None:
     await door.refused(415, "PUT", "/v1/plans/retail/rows", json={"prefix": "31"})
     await door.refused(422, "PUT", "/v1/plans/retail/rows", data=b"prefix\n\xff", headers=CSV)
-    strange = {"Content-Type": "text/csv; charset=x-klingon"}
-    error = await door.refused(400, "PUT", "/v1/plans/retail/rows", data=DECK, headers=strange)
-    assert error["field"] == "Content-Type"
+    for charset in ("x-klingon", "hex", "undefined"):
+        strange = {"Content-Type": f"text/csv; charset={charset}"}
+        error = await door.refused(400, "PUT", "/v1/plans/retail/rows", data=DECK, headers=strange)
+        assert error["field"] == "Content-Type"
     await door.refused(422, "PUT", "/v1/plans/retail/rows", data=b"", headers=CSV)
     await door.refused(404, "PUT", "/v1/plans/nothing/rows", data=DECK, headers=CSV)
     await door.refused(404, "GET", "/v1/plans/nothing/rows")
