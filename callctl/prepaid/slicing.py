@@ -104,7 +104,7 @@ def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
 def first_slice(levels: Sequence[Level], least_s: int) -> int:
     """Length of the first slice: `least_s`, or the longest first increment of a payer."""
     for level in levels:
-        for price in (level.sell, *(part.sell for part in level.parts)):
+        for price in (level.sell, *[part.sell for part in level.parts]):
             for each in possible(price, level.answer_by_s):
                 least_s = max(least_s, each.first_increment_s + each.free_s)
     return least_s

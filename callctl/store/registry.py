@@ -38,6 +38,11 @@ class Registry:
 
     @property
     def directory(self) -> Directory:
+        if self._changes:
+            self._follow()
+        return self._directory
+
+    def _follow(self) -> None:
         if len(self._changes) > _MANY:
             self._directory = Directory(self.accounts.values(), self.trunks.values(), self.groups.values())
             self._changes.clear()
@@ -50,7 +55,6 @@ class Registry:
                 case Group():
                     self._directory = self._directory.with_group(change)
         self._changes.clear()
-        return self._directory
 
     def plan(self, plan: str) -> Plan | None:
         return self.plans.get(plan)
