@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any, TypeVar
 
 import msgspec
@@ -77,8 +78,7 @@ def _refuse_repeated_keys(body: bytes) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> None:
     if len(dict(pairs)) == len(pairs):
         return
-    keys = [key for key, _ in pairs]
-    twice = next(key for key in keys if keys.count(key) > 1)
+    twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
     raise bad_request(f"the key {twice!r} stands there twice", twice)
 
 
