@@ -121,8 +121,10 @@ def _take_less(session: Session, event: TakeRefused, now: Instant, policy: Polic
     paid_s = slicing.affordable_by_all(over.levels, event.available)
     least_s = slicing.stretched(over.levels, 1, session.granted_s)
     wanted_s = session.granted_s if paid_s is None else min(session.granted_s, max(1, paid_s))
-    if session.tries == running.MOST_TRIES:
+    if session.tries == running.MOST_TRIES and paid_s is not None:
         wanted_s = least_s
+    elif session.tries == running.MOST_TRIES:  # others are faster, and money there is
+        over = replace(over, levels=tuple(map(drawing.kept, over.levels)))
     session = replace(over, granted_s=wanted_s, wanted_s=wanted_s, busy=True)
     return session, (TakeNow(admission.take_for(session, now, policy)),)
 

@@ -281,6 +281,16 @@ def test_a_payer_without_limit_is_not_cut_short_by_an_empty_bundle() -> None:
     assert (drawn(take), call.session.granted_s) == ([0], 10)
 
 
+def test_who_always_comes_too_late_pays_with_money() -> None:
+    call = played(seconds(600))
+    for left in (8, 6, 4, 2):
+        call.put(TakeRefused(CALL, (None,), (False,), (), left=((left,),)))
+        assert drawn(call.wanted(TakeNow)) == [left]
+    call.put(TakeRefused(CALL, (None,), (False,), (), left=((1,),)))
+    take = call.wanted(TakeNow)
+    assert (drawn(take), take.take.levels[0].hold, call.session.granted_s) == ([0], 10_000, 10)
+
+
 def test_nothing_left_and_no_money_is_no_credit() -> None:
     call = played(seconds(600))
     call.put(TakeRefused(CALL, (0,), (False,), (), left=((0,),)))
