@@ -63,9 +63,10 @@ def corrections(
     others = session.corrections if was_answered else 0
     whole = zip(affiliates.shares(session, after[0]), affiliates.shares(session, before[0]), strict=True)
     given = tuple([new - old for new, old in whole])
+    changed = tuple(_difference(new, old) for new, old in zip(after, before, strict=True))
     payers = (
-        _record(session, depth, _difference(new, old), after, others if depth else session.corrections, given)
-        for depth, (new, old) in enumerate(zip(after, before, strict=True))
+        _record(session, depth, due, changed, others if depth else session.corrections, given)
+        for depth, due in enumerate(changed)
     )
     return (*payers, *affiliates.records(session, given, others))
 

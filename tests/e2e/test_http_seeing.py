@@ -3,8 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
+from callctl.call.events import CallKey, Released
+from callctl.clock import format_time
 from callctl.limits.concurrency import Caps
 from tests.e2e.front_door import NL_MOB
+from tests.waiting import until
 
 LEAST = {"kind": "prepaid", "plan": "retail"}
 
@@ -202,3 +205,24 @@ async def test_what_a_seller_pays_is_in_no_trace_of_its_customer(door, least) ->
     await door.json("POST", "/v1/calls/c9/end")
     await door.deliver()
     assert " buy " not in str(await door.json("GET", "/v1/cdrs", "acme"))
+
+
+async def test_a_correction_tells_a_reseller_by_how_much_less_it_pays_itself(door) -> None:
+    """What it sees of original and correction together is what it paid, of those below as of itself."""
+    await door.json("POST", "/v1/calls", json=ask("shop"))
+    await door.json("POST", "/v1/calls/c1/answer")
+    answered = door.clock.now()
+    door.clock.pass_s(60)
+    door.calls.receive(Released(CallKey("http", "c1"), door.clock.now(), estimated=True))
+    await until(lambda: not door.calls.knows(CallKey("http", "c1")))
+    at = format_time(answered.plus_ms(30_000).wall_ms)
+    await door.json("POST", "/v1/calls/c1/end", json={"at": at})
+    await door.deliver()
+    cdrs = (await door.json("GET", "/v1/cdrs", "middle"))["cdrs"]
+    told = [(cdr["account"], cdr["charge"], cdr.get("cost"), cdr["corrects"] is None) for cdr in cdrs]
+    assert told == [
+        ("shop", "0.0800", "0.0600", True),
+        ("middle", "0.0600", None, True),
+        ("shop", "-0.0400", "-0.0300", False),
+        ("middle", "-0.0300", None, False),
+    ]
