@@ -343,6 +343,8 @@ async def test_a_deck_is_compared_imported_and_exported(run: Run, tmp_path: Path
     assert (await run("tariff", "diff", "retail", "deck.csv")).status == 0
     exported = (await run("tariff", "export", "retail")).out
     assert (await run("tariff", "export", "retail", "out.csv")).status == 0
+    for nowhere in ("out.csv/under.csv", "none/out.csv"):
+        assert (await run("tariff", "export", "retail", nowhere)).status == 2
     assert (tmp_path / "out.csv").read_bytes() == exported.encode()
     assert not (tmp_path / "out.csv.part").exists()
     assert (await run("tariff", "diff", "retail", "out.csv")).status == 0
@@ -379,9 +381,15 @@ async def test_a_diff_shows_what_is_earned_and_all_of_it_as_csv(run: Run, tmp_pa
         "tariff", "diff", "retail", "deck.csv", "--min-per-minute", "0.1", "--min-percent", "10", "--json"
     )
     assert strict.json["margin"]["first_short"][0]["short"] == "0.1500"
-    lines = (await run("tariff", "diff", "retail", "deck.csv", "--csv")).out.splitlines()
+    table = await run("tariff", "diff", "retail", "deck.csv", "--csv")
+    lines = table.out.splitlines()
     assert lines[0].startswith("change,prefix,destination,type,")
     assert [line.split(",")[0] for line in lines[1:]] == ["added", "dearer", "below_margin", "without_purchase"]
+    assert table.status == 1
+    await run("tariff", "import", "retail", "deck.csv")
+    same = await run("tariff", "diff", "retail", "deck.csv", "--csv")
+    assert [line.split(",")[0] for line in same.out.splitlines()[1:]] == ["below_margin", "without_purchase"]
+    assert same.status == 0
 
 
 async def test_every_mistake_of_a_deck_is_told_by_its_line(run: Run, tmp_path: Path) -> None:
