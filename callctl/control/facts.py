@@ -9,7 +9,7 @@ from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
 from callctl.clock import Instant, local_day
 from callctl.control.parts import with_parts
-from callctl.control.payer import NO_RULES, find_payer
+from callctl.control.payer import NO_RULES, find_called, find_payer
 from callctl.control.stock import with_sources
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, is_emergency, normalise
@@ -46,9 +46,9 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, outer: Session | No
             prices = with_parts(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
         if not isinstance(prices, NoRate):
             prices = with_sources(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
-        owner = directory.by_number(number.e164)
-        if owner is not None and owner != chain[0].id and offered.direction is not Direction.INTERNAL:
-            called = _called(offered, directory.chain(owner), number, tariffs, minute)
+        other_side = find_called(offered, payer, number, directory)
+        if other_side is not None:
+            called = _called(offered, directory.chain(other_side), number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(

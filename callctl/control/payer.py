@@ -5,7 +5,7 @@ import msgspec
 from callctl.accounts import Account, Directory, Trunk
 from callctl.call.events import Offered
 from callctl.call.session import Session
-from callctl.numbering import DialRules, caller, is_emergency
+from callctl.numbering import DialRules, Number, caller, is_emergency
 from callctl.rating.tariff import Direction
 
 NO_RULES = DialRules()
@@ -39,6 +39,19 @@ def find_payer(offered: Offered, outer: Session | None, directory: Directory) ->
     if found is not None and found.departments:
         return _department(offered, found, trunk, told_by, directory)
     return Payer(account, trunk, told_by, NO_RULES if found is None else found.dial_rules, offered.b_number)
+
+
+def find_called(offered: Offered, payer: Payer, number: Number, directory: Directory) -> str | None:
+    """The account whose number is called, or its department of that extension; None where that one is the payer."""
+    owner = directory.by_number(number.e164)
+    if owner is None or owner == payer.account or offered.direction is Direction.INTERNAL:
+        return None
+    if owner == payer.pbx and offered.direction is Direction.INBOUND:
+        return None  # a department of whom is called pays for this very call
+    found = directory.accounts[owner].department("", number.e164, None, inbound=True)
+    if found is not None and found[0].account in directory.accounts:
+        owner = found[0].account
+    return owner if owner != payer.account else None
 
 
 def _within(offered: Offered, outer: Session | None, directory: Directory) -> Payer:

@@ -169,3 +169,30 @@ async def test_a_departments_own_departments_are_not_asked(pbx) -> None:
     )
     await pbx.definitions.put_account(sales)
     assert (await decided(pbx, **{"to": "0612345678", "trunk": "t1"}))["account"] == "sales"
+
+
+DID = "+31201234567"
+BOTH_WAYS = "prefix,direction,per_minute\n31,,0.0800\n31,inbound,0.0300\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "payers"),
+    [
+        ({"account": "acme", "direction": "inbound"}, [("sales", "customer"), ("acme", "reseller")]),
+        ({"account": "sales", "direction": "inbound"}, [("sales", "customer"), ("acme", "reseller")]),
+        ({"account": "fleet"}, [("fleet", "customer"), ("sales", "called"), ("acme", "reseller")]),
+        ({"trunk": "t1", "direction": "inbound"}, [("fleet", "customer")]),
+        ({"account": "fleet", "to": "+31209998877"}, [("fleet", "customer"), ("acme", "called")]),
+        ({"account": "fleet", "to": "+31209998866"}, [("fleet", "customer"), ("acme", "called")]),
+    ],
+)
+async def test_a_department_that_is_called_pays_instead_of_the_pbx_and_nobody_twice(pbx, call, payers) -> None:
+    await pbx.json("PUT", "/v1/plans/retail/rows", data=BOTH_WAYS, headers={"Content-Type": "text/csv"})
+    told = [*DEPARTMENTS, {"match": {"extension": "31209998866"}, "account": "nobody"}]
+    numbers = [DID, "+31209998877", "+31209998866"]
+    await pbx.json("PUT", "/v1/accounts/acme", json=PBX | {"numbers": numbers, "departments": told})
+    body = {"call_id": "c1", "from": NL_MOB, "to": DID} | call
+    assert (await pbx.json("POST", "/v1/calls", json=body))["verdict"] == "allowed"
+    await pbx.json("POST", "/v1/calls/c1/answer")
+    cdrs = (await pbx.json("POST", "/v1/calls/c1/end"))["cdrs"]
+    assert [(cdr["account"], cdr["role"]) for cdr in cdrs] == payers
