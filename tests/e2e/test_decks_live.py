@@ -15,7 +15,7 @@ BAD = {
     "no price": "31;NL;;;;;\n",
     "percentage of what is not bought": "31;NL;1;;;;\n33;F;;120;;;\n",
     "an unclosed quote at the end": '31;NL;1;;;;\n32;"B;1;;;;\n',
-    "a price of two meanings": "31;NL;1.234;;;;\n",
+    "a price of two meanings": "31;NL;1.234;;;;\n32;B;2,000;;;;\n",
     "no increment": "31;NL;1;;0;;\n",
     "a range backwards": "4484-4479;UK;1;;;;\n",
     "no time of the day": "31;NL;1;;;8;9\n",
