@@ -53,30 +53,45 @@ def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
     seconds = affordable_seconds(sell, net, at_most_s)
     if not level.overflow and not level.parts:
         return seconds
-    shortest, longest = 0, seconds  # with more charges than one there is no closed inverse; the sum still only rises
-    while shortest < longest:
-        middle = (shortest + longest + 1) // 2
-        shortest, longest = (middle, longest) if cost(level, middle) <= credit else (shortest, middle - 1)
-    return shortest
+    return _longest((level,), credit, seconds)
 
 
 def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
     """The longest call that every payer can pay from what it holds and has besides; None: nothing limits it."""
     seconds = HORIZON_S
-    if len(levels) > 2:
-        available = _shared(levels, available)
     for level, left in zip(levels, available, strict=True):
         seconds = affordable(level, None if left is None else level.held + left, seconds)
+    if len(levels) > 2:
+        seconds = _of_both_sides(levels, available, seconds)
     return None if seconds == HORIZON_S else seconds
 
 
-def _shared(levels: Sequence[Level], available: Sequence[int | None]) -> Sequence[int | None]:
-    """What an account has that is on both sides of the call, in equal shares: none of it is counted twice."""
+def _of_both_sides(levels: Sequence[Level], available: Sequence[int | None], seconds: int) -> int:
+    """As much of a call of `seconds` as an account that is on both sides of it can pay of its one balance."""
     count = Counter([(level.root, level.account) for level in levels])
     if len(count) == len(levels):
-        return available
-    payers = zip(levels, available, strict=True)
-    return [None if left is None else left // count[level.root, level.account] for level, left in payers]
+        return seconds
+    left_of = {(level.root, level.account): left for level, left in zip(levels, available, strict=True)}
+    for payer, left in left_of.items():
+        if count[payer] > 1 and left is not None:
+            sides = [level for level in levels if (level.root, level.account) == payer]
+            seconds = _longest(sides, left + sum(side.held for side in sides), seconds)
+    return seconds
+
+
+def _longest(levels: Sequence[Level], credit: int, at_most_s: int) -> int:
+    """The longest call that costs these levels together no more than `credit`.
+
+    With more charges than one there is no closed inverse; their sum still only rises.
+    """
+    shortest_s = 0
+    while shortest_s < at_most_s:
+        middle_s = (shortest_s + at_most_s + 1) // 2
+        if sum(cost(level, middle_s) for level in levels) <= credit:
+            shortest_s = middle_s
+        else:
+            at_most_s = middle_s - 1
+    return shortest_s
 
 
 def first_cost(level: Level) -> int | None:

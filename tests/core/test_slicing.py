@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from callctl.call.session import Level
 from callctl.prepaid import slicing
@@ -51,3 +52,7 @@ def test_what_an_account_on_both_sides_has_is_not_counted_twice() -> None:
     assert slicing.affordable_by_all(payers, [None, 1_000_000, None, 1_000_000]) == 500
     assert slicing.affordable_by_all(payers[:3], [None, 1_000_000, None]) == 1_000
     assert slicing.affordable_by_all(payers, [None] * 4) is None
+    dearer = [*payers[:3], replace(payers[3], sell=Price(0, 1, (Tier(0, 540_000, 1),)))]
+    assert slicing.affordable_by_all(dearer, [None, 1_000_000, None, 1_000_000]) == 100
+    held = [replace(each, held=slicing.cost(each, 10)) for each in dearer]
+    assert slicing.affordable_by_all(held, [None, 900_000, None, 900_000]) == 100
