@@ -198,11 +198,11 @@ class Link:
         await self.ready(self.times.connect_ms)
 
     async def close(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
-            self._keeper = None
+                await keeper
 
     async def ready(self, timeout_ms: int) -> None:
         """Wait for the connection. StoreUnavailable when it does not come in time."""
@@ -290,7 +290,7 @@ class Link:
             self._down(connection.reason)
 
     def _down(self, reason: str) -> None:
-        if reason != self._state.detail:  # said once, not at every try
+        if reason != self._state.detail and self._keeper is not None:  # said once, not at every try nor when we close
             log.warning("redis_down", place=str(self.address), reason=reason)
         since_ms = self._clock.now().wall_ms if self._state.up else self._state.since_ms
         self._state = LinkState("redis", up=False, since_ms=since_ms, detail=reason)

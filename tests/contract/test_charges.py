@@ -210,8 +210,8 @@ async def test_a_record_has_the_shape_of_a_cdr(house: House) -> None:
         "release_time": "2026-01-14T23:00:00.000Z", "ring_s": 0, "duration_ms": 0, "duration_s": 0, "billed_s": 0,
         "unbilled_s": 0, "plan": "standard", "row": "sip-trunk", "buy_plan": None, "buy_row": None, "exchange": None,
         "connection_fee": None, "per_minute": None, "charge": "30.0000", "list_charge": None, "gross": "30.0000",
-        "taxes": [], "surcharge": "0.0000", "parts": [], "bundle_s": 0, "cost": "20.0000", "margin": "10.0000", "affiliates": [],
-        "exempt": False, "currency": "EUR", "verdict": "allowed", "refusal": None,
+        "taxes": [], "surcharge": "0.0000", "parts": [], "bundle_s": 0, "cost": "20.0000", "margin": "10.0000",
+        "affiliates": [], "exempt": False, "currency": "EUR", "verdict": "allowed", "refusal": None,
         "detail": "2 x sip-trunk, once", "trace": None, "q850": None, "sip_code": None, "released_by": None,
         "estimated": False, "trace_id": "", "kind": "nrc", "service": "sip-trunk", "quantity": 2, "chain": None,
     }  # fmt: skip

@@ -80,7 +80,7 @@ async def test_an_exempt_account_pays_no_tax(door: FrontDoor) -> None:
 
 async def test_what_the_balance_affords_is_with_taxes(door: FrontDoor) -> None:
     await put_plan(door, "retail", buy_plan="carrier", taxes=[VAT, LEVY], round_decimals=6)
-    quote = await door.json("GET", f"/v1/accounts/acme/quote?to=%2B31612345678")
+    quote = await door.json("GET", "/v1/accounts/acme/quote?to=%2B31612345678")
     assert quote["max_seconds"] == 6192  # (10.00 - 0.01) / 1.21 at 0.08 a minute
     await door.json("PUT", "/v1/accounts/poor", json={"kind": "prepaid", "plan": "retail"})
     refused = await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c1", "account": "poor"})
@@ -161,7 +161,7 @@ async def test_a_quote_is_at_the_price_of_now(door: FrontDoor) -> None:
     await put_plan(door, "retail", DECK)
     for time, per_minute in (("2026-11-22T06:00:00Z", "0.0200"), ("2026-11-22T08:00:00Z", "0.6000")):
         set_clock(door, time)
-        quote = await door.json("GET", f"/v1/accounts/acme/quote?to=%2B31612345678")
+        quote = await door.json("GET", "/v1/accounts/acme/quote?to=%2B31612345678")
         assert quote["rate"]["per_minute"] == per_minute
 
 
