@@ -3,9 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
+from callctl.accounts import Trunk
 from callctl.call.events import CallKey, Released
 from callctl.clock import format_time
 from callctl.limits.concurrency import Caps
+from callctl.rating.tariff import Plan
 from tests.e2e.front_door import NL_MOB
 from tests.waiting import until
 
@@ -226,3 +228,27 @@ async def test_a_correction_tells_a_reseller_by_how_much_less_it_pays_itself(doo
         ("shop", "-0.0400", "-0.0300", False),
         ("middle", "-0.0300", None, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("plan", {"plan": "carrier"}),
+        ("plan", {"plan": "wholesale"}),
+        ("plan", {"plan": "lines"}),
+        ("also", {"also": ["carrier"]}),
+        ("group", {"plan": None, "group": "dear"}),
+    ],
+)
+async def test_nobody_is_put_on_the_plan_that_its_seller_buys_by(door, field, change) -> None:
+    """With the prices of that plan a quote for a customer of its own would tell what the seller pays."""
+    await door.definitions.put_plan(Plan("lines"))
+    await door.definitions.put_trunk(Trunk("carrier-a", "acme", buy_plan="lines"))
+    await door.definitions.put_plan(Plan("new"))
+    await door.json("PUT", "/v1/groups/dear", json={"plan": "carrier"})
+    kid = LEAST | {"parent": "middle"}
+    assert (await door.refused(403, "PUT", "/v1/accounts/kid", "middle", json=kid | change))["field"] == field
+    for plan in ("new", "middleman", "retail"):
+        await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"plan": plan})
+    await door.json("PUT", "/v1/accounts/kid", json=kid | change)
+    await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"status": "suspended"} | change)
