@@ -86,10 +86,14 @@ class Affiliate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Customers with one plan: those of its accounts that state none of their own are charged by it."""
+    """Customers with one plan: those of its accounts that state none of their own are charged by it.
+
+    `plan_since_ms`: since when it is this plan, as of an account.
+    """
 
     id: str
     plan: str
+    plan_since_ms: int | None = None
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -262,6 +266,17 @@ class Directory:
         if plan is None:
             raise ValueError(f"account {chain[0].id}: {NO_PLAN}")
         return plan
+
+    def plan_since_ms(self, account_id: str) -> int:
+        """Since when an account is charged by its plan, wherever that is stated: nothing is known from before."""
+        since_ms = 0
+        for account in self._chains[account_id]:
+            since_ms = max(since_ms, account.plan_since_ms or 0)
+            if account.plan is not None:
+                break
+            if account.group is not None:
+                return max(since_ms, self.groups[account.group].plan_since_ms or 0)
+        return since_ms
 
     def _climb(self, account_id: str) -> Chain:
         chain: list[Account] = []

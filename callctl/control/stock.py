@@ -28,6 +28,6 @@ def _with_sources(
     bundles = plan.bundles if plan is not None else ()
     if not (bundles or blocks) or account.exempt or not price.sell.by_the_minute:
         return price  # nothing is used by a call that costs nothing by the minute
-    since_ms, zone = account.plan_since_ms or 0, account.timezone
+    since_ms, zone = tariffs.directory.plan_since_ms(account.id), account.timezone
     told = sources(bundles, blocks, number, price.type, direction, at_ms=at_ms, zone=zone, plan_since_ms=since_ms)
     return replace(price, sources=told) if told else price

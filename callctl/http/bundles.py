@@ -19,7 +19,7 @@ from callctl.http.routes import Route, json_response, refuse_unknown_queries
 from callctl.money import format_amount
 from callctl.numbering import NumberType
 from callctl.ports import Charging, Clock, Definitions, Tariffs
-from callctl.rating.bundles import Block, month_before, month_of, month_source
+from callctl.rating.bundles import Block, month_before, month_of, month_source, rolls_over
 from callctl.rating.tariff import Bundle, Direction
 
 MOST_SECONDS = 10**9
@@ -185,7 +185,8 @@ class BlockRoutes:
         month = month_of(account.timezone, self._clock.now().wall_ms)
         bundles: list[Left] = []
         for bundle in plan.bundles if plan is not None else ():
-            months = (month_before(month), month) if bundle.rollover else (month,)
+            rolled = rolls_over(bundle, month_before(month), account.timezone, directory.plan_since_ms(account.id))
+            months = (month_before(month), month) if rolled else (month,)
             bundles += (_of_month(bundle, each, stocks) for each in months)
         blocks = sorted(stocks.blocks, key=lambda block: (block.bought_ms, block.id))
         return json_response(StockShown(account.id, tuple(bundles), tuple(_of_block(each, stocks) for each in blocks)))

@@ -92,14 +92,17 @@ def sources(
     ]
     theirs.sort(key=lambda block: (bool(block.amount), block.order, block.expires_ms or _NEVER, block.id))
     before = month_before(month)
-    rolled = [
-        each for each in ours if each.rollover and month_of(zone, max(plan_since_ms, each.since_ms or 0)) <= before
-    ]
+    rolled = [each for each in ours if rolls_over(each, before, zone, plan_since_ms)]
     return (
         *(_of_month(each, before) for each in rolled),
         *(_of_month(each, month) for each in ours),
         *(Source(b.source, b.name, bool(b.amount), 0, b.amount or b.seconds) for b in theirs),
     )
+
+
+def rolls_over(bundle: Bundle, month: str, zone: str, plan_since_ms: int) -> bool:
+    """Whether an account may use in the next month what is left of this one: it must have had the bundle in it."""
+    return bundle.rollover and month_of(zone, max(plan_since_ms, bundle.since_ms or 0)) <= month
 
 
 _NEVER = 1 << 62

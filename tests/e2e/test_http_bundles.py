@@ -223,6 +223,27 @@ async def test_nothing_is_rolled_over_from_before_the_account_had_the_plan(door:
     assert told(await ended(door, "c2", seconds=100))[1] == 60
 
 
+@pytest.mark.parametrize("through", ["group", "parent"])
+async def test_nothing_is_rolled_over_from_before_the_group_or_parent_had_the_plan(
+    door: FrontDoor, through: str
+) -> None:
+    await plan(door, bundles=[NL | {"rollover": True, "since": "2026-01-01T00:00:00Z"}])
+    long_ago = {"plan_since": "2026-01-01T00:00:00Z"}
+    above = "/v1/groups/above" if through == "group" else "/v1/accounts/above"
+    kind = {} if through == "group" else {"kind": "postpaid"}
+    await door.json("PUT", above, json=kind | {"plan": "wholesale"})
+    await door.json("PUT", "/v1/accounts/new", json={"kind": "postpaid", through: "above"} | long_ago)
+    await door.json("PUT", above, json=kind | {"plan": "retail"})
+    await door.json("PUT", above, json=kind | {"plan": "retail"})
+    shown = (await door.json("GET", "/v1/accounts/new/blocks"))["bundles"]
+    assert [(each["month"], each["left_seconds"]) for each in shown] == [("2026-11", 60)]
+    assert (await ended(door, "c1", seconds=100, account="new"))["bundle_s"] == 60
+    door.clock.instant = door.clock.instant.at_wall(parse_time("2026-12-24T12:00:00Z"))
+    await door.json("PUT", above, json=kind | {"plan": "retail"})
+    shown = (await door.json("GET", "/v1/accounts/new/blocks"))["bundles"]
+    assert [each["month"] for each in shown] == ["2026-11", "2026-12"]
+
+
 # ---- blocks
 
 
