@@ -225,7 +225,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[tuple[
 def _take_of(level: Level, seconds: int) -> TakeLevel:
     draws: tuple[Draw, ...] = ()
     if level.sources:
-        level = drawing.kept(drawing.drawing(level, seconds))
+        level = drawing.kept(drawing.proposed(level, seconds))
         draws = tuple([Draw(source.id, source.allowance, source.held) for source in level.sources])
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:

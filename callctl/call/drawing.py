@@ -47,6 +47,13 @@ def drawing(level: Level, seconds: int) -> Level:
     return holding(level, draws(level.sources, billed_s, gross))
 
 
+def proposed(level: Level, seconds: int) -> Level:
+    """The same before the store has said whether the call is over a cap: enough for the surcharge, too."""
+    if not level.sources or not (level.surcharge_call or level.surcharge_minute):
+        return drawing(level, seconds)
+    return replace(drawing(replace(level, overflow=True), seconds), overflow=level.overflow)
+
+
 def holding(level: Level, amounts: Sequence[int]) -> Level:
     """The level holding these amounts of its sources, in their order."""
     held = [

@@ -48,7 +48,8 @@ def _held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tu
     paid_s = 0 if session.emergency else granted_s
     levels = session.levels
     if drawing.any_sources(levels):
-        levels = tuple([drawing.drawing(level, paid_s) for level in levels])
+        draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
+        levels = tuple([draw(level, paid_s) for level in levels])
     if overflow:
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])

@@ -1,5 +1,6 @@
 """Bundles and blocks through the front door: stated, bought, drawn upon, renewed, and reconciled."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -302,6 +303,25 @@ async def test_blocks_are_used_in_their_order_after_bundles_and_minutes_before_m
     ]
     record = await ended(door, "c2", seconds=30)
     assert told(record) == (30, 15, "0.0150", "0.0150")
+    await reconciled(door)
+
+
+@pytest.mark.parametrize(("full", "charged"), [(True, "0.1100"), (False, "0.0100")])
+@pytest.mark.parametrize("can_extend", [False, True])
+async def test_a_block_of_money_pays_what_is_over_the_cap(
+    door: FrontDoor, full: bool, charged: str, can_extend: bool
+) -> None:
+    await plan(door, bundles=[])
+    caps = {"outbound": 0 if full else 1, "overflow": {"at_most": 1, "per_call": "0.1000"}}
+    await account(door, caps=caps)
+    await door.json("POST", BLOCKS, json={"id": "gift", "amount": "5.00"})
+    assert (await asked(door, "c1", can_extend=can_extend))["hold"] == "0.0000"
+    await door.json("POST", "/v1/calls/c1/answer")
+    door.clock.pass_s(10)
+    (record,) = (await door.json("POST", "/v1/calls/c1/end"))["cdrs"]
+    assert (record["gross"], record["from_blocks"]) == (charged, charged)
+    (shown,) = (await door.json("GET", BLOCKS))["blocks"]
+    assert (shown["left_amount"], shown["held"]) == (f"{Decimal(5) - Decimal(charged)}", "0.0000")
     await reconciled(door)
 
 
