@@ -213,6 +213,8 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
         if department.account != account.id and not seeing.may_see(directory, viewer, department.account):
             raise HttpError(403, "forbidden", f"a department must be {viewer} or an account below it", "departments")
     before = directory.accounts.get(account.id)
+    if not set(account.numbers) <= set(before.numbers if before is not None else ()):  # what is called there is on-net
+        raise HttpError(403, "forbidden", "numbers are given by the provider", "numbers")
     for affiliate in account.affiliates:  # a share is money in: nobody gives it to himself
         agreed = before is not None and affiliate in before.affiliates
         himself = affiliate.account == viewer and not agreed

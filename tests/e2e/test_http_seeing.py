@@ -11,6 +11,7 @@ from callctl.rating.tariff import Plan
 from tests.e2e.front_door import NL_MOB
 from tests.waiting import until
 
+DID = "+31201112233"
 LEAST = {"kind": "prepaid", "plan": "retail"}
 
 
@@ -252,3 +253,15 @@ async def test_nobody_is_put_on_the_plan_that_its_seller_buys_by(door, field, ch
         await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"plan": plan})
     await door.json("PUT", "/v1/accounts/kid", json=kid | change)
     await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"status": "suspended"} | change)
+
+
+async def test_numbers_are_given_by_the_provider(door) -> None:
+    """To a number of some account calls are on-net, and so mostly free: nobody makes a destination of his so."""
+    kid = LEAST | {"parent": "middle"}
+    for held in ([], [DID]):
+        await door.json("PUT", "/v1/accounts/kid", json=kid | {"numbers": held})
+        error = await door.refused(403, "PUT", "/v1/accounts/kid", "middle", json=kid | {"numbers": [*held, NL_MOB]})
+        assert error["field"] == "numbers"
+    shown = await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"numbers": [DID]})
+    assert shown["numbers"] == [DID]
+    await door.json("PUT", "/v1/accounts/kid", "middle", json=kid)
