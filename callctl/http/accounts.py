@@ -160,18 +160,17 @@ class Accounts:
         asked = body.parse(schemas.CustomerGroupBody, await body.read(request, body.JSON_LIMIT))
         group = asked.becomes(Group, id=new_id(request.match_info["id"]))
         before = self._tariffs.directory.groups.get(group.id)
-        if before is not None and before.plan == group.plan:
-            since_ms = before.plan_since_ms
-        else:
-            since_ms = self._clock.now().wall_ms
-        await self._definitions.put_group(replace(group, plan_since_ms=since_ms))
-        return json_response({"id": group.id, **asked.shown()})
+        if group.plan_since_ms is None:
+            kept = before is not None and before.plan == group.plan
+            group = replace(group, plan_since_ms=before.plan_since_ms if before and kept else self._clock.now().wall_ms)
+        await self._definitions.put_group(group)
+        return json_response({"id": group.id, **schemas.CustomerGroupBody.of(group).shown()})
 
     async def show_group(self, request: web.Request, _: Holder) -> web.Response:
         group = self._tariffs.directory.groups.get(request.match_info["id"])
         if group is None:
             raise not_found("group")
-        return json_response({"id": group.id, "plan": group.plan})
+        return json_response({"id": group.id, **schemas.CustomerGroupBody.of(group).shown()})
 
     async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))

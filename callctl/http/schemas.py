@@ -195,9 +195,13 @@ class AccountPage(Body):
 
 
 class CustomerGroupBody(Body):
-    """Accounts that state no plan of their own and name this group are charged by its plan."""
+    """Accounts that state no plan of their own and name this group are charged by its plan.
+
+    `plan_since`: as of an account.
+    """
 
     plan: Id
+    plan_since_ms: Time | None = Field(None, alias="plan_since")
 
 
 class CustomerGroupAnswer(CustomerGroupBody):

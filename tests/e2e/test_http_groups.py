@@ -12,7 +12,12 @@ async def per_minute(door, account: str) -> str:
 
 async def test_a_group_is_read_as_it_was_put(door) -> None:
     put = await door.json("PUT", "/v1/groups/gold", json={"plan": "retail"})
-    assert put == await door.json("GET", "/v1/groups/gold") == {"id": "gold", "plan": "retail"}
+    shown = {"id": "gold", "plan": "retail", "plan_since": "2026-11-21T10:00:00.000Z"}
+    assert put == await door.json("GET", "/v1/groups/gold") == shown
+    door.clock.pass_s(60)
+    assert await door.json("PUT", "/v1/groups/gold", json={"plan": "retail"}) == shown
+    stated = {"plan": "retail", "plan_since": "2026-01-01T00:00:00.000Z"}
+    assert await door.json("PUT", "/v1/groups/gold", json=stated) == shown | stated
     await door.refused(404, "GET", "/v1/groups/silver")
 
 
