@@ -62,19 +62,19 @@ def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None)
     for sold, bought in prices:
         least = bought + Fraction(rule.min_per_minute or 0, _RATE_DENOMINATOR)
         if rule.min_per_minute is not None and sold < least:
-            return _short(sold, bought, least, f"{_shown(least - bought)} per minute more than the purchase")
+            return _short(price, sold, bought, least, f"{_shown(least - bought)} per minute more than the purchase")
         share = bought + bought * (rule.min_percent or 0) / MICROS
         if rule.min_percent is not None and sold < share:
-            return _short(sold, bought, share, f"{format_percent(rule.min_percent)} % more than the purchase")
+            return _short(price, sold, bought, share, f"{format_percent(rule.min_percent)} % more than the purchase")
     if rule.min_per_call is not None:
         seconds = rule.assumed_seconds
         sold_micros, bought_micros = charge(sell, seconds).micros, charge(buy, seconds).micros
         short = bought_micros + rule.min_per_call - sold_micros
         if short > 0:
-            saw = f"sell {format_amount(sold_micros)}, buy {format_amount(bought_micros)} for {seconds} s"
+            saw = f"{_pair(price, format_amount(sold_micros), format_amount(bought_micros))} for {seconds} s"
             limit = f"at least {format_amount(rule.min_per_call)} per call, {format_amount(short)} short"
             return Found(kept=False, saw=saw, limit=limit)
-    return Found(kept=True, saw=_pair(*prices[0]))
+    return Found(kept=True, saw=_per_minute(price, *prices[0]))
 
 
 @lru_cache(maxsize=8_192)
@@ -121,12 +121,18 @@ def _minute_price(price: Price, second: int) -> Fraction:
     return Fraction(per_minute, price.denominator)
 
 
-def _short(sold: Fraction, bought: Fraction, least: Fraction, demand: str) -> Found:
-    return Found(kept=False, saw=_pair(sold, bought), limit=f"at least {demand}, {_shown(least - sold)} short")
+def _short(price: LevelPrice, sold: Fraction, bought: Fraction, least: Fraction, demand: str) -> Found:
+    limit = f"at least {demand}, {_shown(least - sold)} short"
+    return Found(kept=False, saw=_per_minute(price, sold, bought), limit=limit)
 
 
-def _pair(sold: Fraction, bought: Fraction) -> str:
-    return f"sell {_shown(sold)}, buy {_shown(bought)} per minute"
+def _per_minute(price: LevelPrice, sold: Fraction, bought: Fraction) -> str:
+    return f"{_pair(price, _shown(sold), _shown(bought))} per minute"
+
+
+def _pair(price: LevelPrice, sold: str, bought: str) -> str:
+    """Both prices, each with its plan and row."""
+    return f"sell {sold} ({price.plan} {price.row}), buy {bought} ({price.buy_plan} {price.buy_row})"
 
 
 def _shown(per_minute: Fraction) -> str:

@@ -316,7 +316,7 @@ def _price_rows(
     level = LevelPrice(
         plan=plan.id,
         row=rows[0].name,
-        destination=rows[0].destination,
+        destination=rows[0].destination or (bought.destination if bought is not None else ""),
         type=type,
         traffic_class=rows[0].traffic_class or "",
         sell=sell,

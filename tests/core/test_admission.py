@@ -1,10 +1,12 @@
 """Rules on prices hold for every band and tier that the grant can reach, and not beyond it (`rules.md`, Margin)."""
 
 import pytest
+from msgspec.structs import replace
 
 from callctl.accounts import Chain
 from callctl.call.admission import propose
 from callctl.causes import Refusal
+from callctl.numbering import DialRules
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.price import Price, Tier
 from tests.core.calls import POLICY, START, account, facts, offered, price
@@ -59,3 +61,11 @@ def test_a_grant_that_max_cost_shortens_reaches_no_further() -> None:
     chain = (account(max_cost=MaxCost(per_minute=3_000_000, per_call=30_000)),)
     assert refusal_of(chain, price(), stepped(30_000, 40_000, 60), can_extend=False) is None
     assert refusal_of(chain, price(), stepped(30_000, 40_000, 58), can_extend=False) is Refusal.COST_TOO_HIGH
+
+
+def test_what_no_row_names_is_the_country_and_its_class_seen_from_the_customer() -> None:
+    chain = (account(), account("reseller", dial_rules=DialRules("DE")))
+    told = facts(chain)
+    told = replace(told, prices=tuple(replace(each, destination="", traffic_class="") for each in told.prices))
+    levels = propose(offered(), told, START, POLICY).session.levels
+    assert [(level.destination, level.traffic_class) for level in levels] == [("NL", "MOB"), ("NL", "MOB")]

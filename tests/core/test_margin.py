@@ -42,7 +42,7 @@ def test_margins_per_minute_are_judged_together(rule: MarginRule, sell: int, buy
 
 def test_a_shortfall_names_both_prices() -> None:
     found = margin_kept(MarginRule(min_per_minute=5 * CENT), sale(price(12), price(10)))
-    assert found.saw == "sell 0.1200, buy 0.1000 per minute"
+    assert found.saw == "sell 0.1200 (plan 31), buy 0.1000 (carrier 31) per minute"
     assert found.limit == "at least 0.0500 per minute more than the purchase, 0.0300 short"
     found = margin_kept(MarginRule(min_percent=255_000), sale(price(12), price(10)))
     assert found.limit == "at least 25.5 % more than the purchase, 0.0055 short"
@@ -50,7 +50,8 @@ def test_a_shortfall_names_both_prices() -> None:
 
 def test_a_margin_that_holds_shows_the_prices() -> None:
     assert (
-        margin_kept(MarginRule(min_percent=0), sale(price(12), price(10))).saw == "sell 0.1200, buy 0.1000 per minute"
+        margin_kept(MarginRule(min_percent=0), sale(price(12), price(10))).saw
+        == "sell 0.1200 (plan 31), buy 0.1000 (carrier 31) per minute"
     )
 
 
@@ -88,7 +89,7 @@ def test_a_margin_per_call_has_fees_and_increments_in_it(least: int, kept: bool)
 def test_a_shortfall_per_call_names_both_charges() -> None:
     sold = sale(price(12, fee=50_000, increment_s=60), price(10, fee=10_000))
     found = margin_kept(MarginRule(min_per_call=200_000, assumed_seconds=61), sold)
-    assert found.saw == "sell 0.2900, buy 0.1117 for 61 s"
+    assert found.saw == "sell 0.2900 (plan 31), buy 0.1117 (carrier 31) for 61 s"
     assert found.limit == "at least 0.2000 per call, 0.0217 short"
 
 

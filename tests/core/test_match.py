@@ -294,6 +294,13 @@ def test_where_the_minimum_beats_grace(terms: dict[str, int], frees: bool) -> No
     assert (charge(level.sell, 3).billed_s == 0) is frees
 
 
+def test_a_row_without_a_destination_has_that_of_its_purchase() -> None:
+    named, nameless = deck(row("31", destination="Netherlands")), deck(row("31"))
+    assert [level.destination for level in prices(nameless, named)] == ["Netherlands", "Netherlands"]
+    assert [level.destination for level in prices(nameless, carrier=named)] == ["Netherlands"]
+    assert [level.destination for level in prices(nameless)] == [""]
+
+
 def test_the_class_is_the_rows_or_empty() -> None:
     [level] = prices(deck(row("31", traffic_class=TrafficClass.PREMIUM)))
     assert level.traffic_class == "PREMIUM"
