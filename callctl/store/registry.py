@@ -100,13 +100,14 @@ class Registry:
         stated = f"account {account.id} in {account.currency}"
         if account.parent is not None and (currency := self.accounts[account.parent].currency) != account.currency:
             raise Contradiction("parent", f"{stated}: its parent's currency is {currency}")
-        for key, charged in (("plan", self._charged_by(account)), *(("also", besides) for besides in account.also)):
+        by = self._charged_by(account)
+        for key, charged in (("plan", by), *(("also", besides) for besides in account.also)):
             plan = self.plans.get(charged)
             if plan is None:
                 raise Contradiction(key, f"account {account.id}: plan {charged} does not exist")
             if plan.currency != account.currency:
                 raise Contradiction(key, f"{stated}: plan {plan.id} is in {plan.currency}")
-        if len(set(account.also)) < len(account.also):
+        if len({by, *account.also}) <= len(account.also):
             raise Contradiction("also", f"account {account.id}: a plan is there twice")
         self._check_affiliates(account)
         self._check_claims(f"account {account.id}", numbers=account.numbers, source_ips=account.source_ips)

@@ -36,7 +36,7 @@ FULL = {
     "max_cost": {"per_minute": "0.5000", "connection": "0.2000", "per_call": "25.0000"},
     "warnings": {"seconds": [60, 30, 10], "to": "caller"},
     "status": "suspended", "expires": "2027-01-01T00:00:00.000Z", "attributes": {"crm": "4711"},
-    "also": ["retail"], "untaxed": ["VAT"], "plan_since": "2026-11-01T00:00:00.000Z",
+    "also": ["carrier"], "untaxed": ["VAT"], "plan_since": "2026-11-01T00:00:00.000Z",
 }  # fmt: skip
 LEAST = {"kind": "prepaid", "plan": "retail"}
 

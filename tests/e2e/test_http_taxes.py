@@ -193,7 +193,7 @@ async def test_a_part_without_its_purchase_price_refuses_the_call(door: FrontDoo
 async def test_what_charges_besides_must_be_there_and_in_the_same_currency(door: FrontDoor) -> None:
     await put_plan(door, "dollars", currency="USD")
     account = {"kind": "prepaid", "plan": "retail"}
-    for also in (["nowhere"], ["dollars"], ["carrier", "carrier"]):
+    for also in (["nowhere"], ["dollars"], ["carrier", "carrier"], ["retail"]):
         error = await door.refused(422, "PUT", "/v1/accounts/acme", json={**account, "also": also})
         assert error["field"] == "also"
     await door.json("PUT", "/v1/accounts/acme", json={**account, "also": ["carrier"]})
