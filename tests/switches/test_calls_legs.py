@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 
 from callctl.call.events import HangUpAsked
+from callctl.call.session import State
 from tests.control_room import ControlRoom
 from tests.switches.linked import NUMBER, gone, linked, recorded, session, talking
 from tests.switches.rig.asterisk import AsteriskRig
@@ -129,7 +130,7 @@ async def test_a_restart_of_the_switch_settles_its_calls(
 ) -> None:
     """Killed, it tells nothing: the call is charged for what was held at most."""
     await talking(acme, carrier)
-    await session(room)
+    await until(lambda: [call.state for call in room.calls.live()] == [State.ANSWERED])  # heard of here, too
     asterisk.kill()
     asterisk.start()
     (cdr,) = await recorded(room)
