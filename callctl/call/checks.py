@@ -13,7 +13,7 @@ from callctl.call.events import Offered
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.numbering import Number
-from callctl.rating.margin import cost_within, margin_kept
+from callctl.rating.margin import Found, cost_within, margin_kept
 from callctl.rating.match import LevelPrice, NoRate
 from callctl.rating.tariff import Direction
 
@@ -141,8 +141,19 @@ def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Itera
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.margin is not None and not facts.free:
             found = margin_kept(account.margin, price, until_s)
-            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.MARGIN_TOO_LOW
-            yield Finding("margin", found.saw, refusal, found.limit, facts.seller(depth))
+            yield _ruled("margin", found, Refusal.MARGIN_TOO_LOW, facts.seller(depth))
+
+
+def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
+    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+        if account.max_cost is not None and not facts.free:
+            found = cost_within(account.max_cost, price, until_s)
+            yield _ruled("max_cost", found, Refusal.COST_TOO_HIGH, facts.seller(depth))
+
+
+def _ruled(check: str, found: Found, broken: Refusal, seller: str) -> Finding:
+    refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else broken
+    return Finding(check, found.saw, refusal, found.limit, seller)
 
 
 def _called(_: Offered, facts: Facts, now: Instant, until_s: int | None) -> Iterator[Finding]:
@@ -159,14 +170,6 @@ def _called(_: Offered, facts: Facts, now: Instant, until_s: int | None) -> Iter
             found = judge(rule, price, until_s) if rule is not None else None
             if found is not None:
                 yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
-
-
-def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
-    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
-        if account.max_cost is not None and not facts.free:
-            found = cost_within(account.max_cost, price, until_s)
-            refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else Refusal.COST_TOO_HIGH
-            yield Finding("max_cost", found.saw, refusal, found.limit, facts.seller(depth))
 
 
 CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost, _called)

@@ -85,7 +85,7 @@ class Outbox:
                 pass  # told where the store is watched
             except SinkUnavailable as failed:
                 line.down(str(failed))
-            except Exception as broken:
+            except Exception as broken:  # our fault, and this feed's alone: the others go on
                 log.exception("feed_broken", feed=line.name)
                 line.down(f"{type(broken).__name__}: {broken}")
             else:

@@ -91,7 +91,7 @@ class FastPath:
         try:
             holder = self._tokens.holder(request.authorization, peer, request.scope)
             return self._response(200, errors.JSON_HEADERS, await request.decide(request.asked, holder))
-        except Exception as exc:
+        except Exception as exc:  # whatever it was, the client is answered; ours is logged there
             said = errors.answer(exc)
             return self._response(said.status, said.headers, said.body)
 

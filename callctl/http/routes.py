@@ -86,7 +86,7 @@ def endpoint(route: Route, tokens: Tokens) -> OpenHandler:
                 if provider and holder.account is not None:
                     raise errors.HttpError(403, "forbidden", "this belongs to the provider")
             return await handler(request, holder)
-        except Exception as exc:
+        except Exception as exc:  # whatever it was, the client is answered; ours is logged there
             return errors.respond(exc)
 
     return serve

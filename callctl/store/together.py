@@ -57,7 +57,7 @@ class Together(Generic[Request, Result]):
         for request, result in waiting:
             try:
                 its_keys, its_arguments = self._share(request)
-            except Exception as error:
+            except Exception as error:  # this request's alone
                 _fail(result, error)
             else:
                 keys += its_keys
@@ -72,7 +72,7 @@ class Together(Generic[Request, Result]):
         for (request, result), answer in zip(asked, answers, strict=True):
             try:
                 understood = self._understand(request, answer)
-            except Exception as error:
+            except Exception as error:  # this answer's alone
                 _fail(result, error)
             else:
                 if not result.done():  # its caller may have given up
