@@ -3,11 +3,14 @@
 import asyncio
 import json
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from redis import Redis
 
 from tests.e2e.daemon import TOKEN, Daemon
 
@@ -87,3 +90,16 @@ class Provider(Daemon):
     async def cdrs(self) -> list[Any]:
         found: list[Any] = (await self.good("GET", "/v1/cdrs?limit=1000"))["cdrs"]
         return found
+
+
+@asynccontextmanager
+async def two_providers(home: Path, redis_url: str) -> AsyncIterator[tuple[Provider, Provider]]:
+    """Two daemons on one Redis, which is emptied first."""
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+    homes = home / "one", home / "two"
+    for each in homes:
+        each.mkdir()
+    one, two = (Provider(each, redis_url=redis_url) for each in homes)
+    async with one, two:
+        yield one, two

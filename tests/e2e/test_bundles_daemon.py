@@ -6,9 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from redis import Redis
-
-from tests.e2e.provider import Provider
+from tests.e2e.provider import Provider, two_providers
 
 BLOCKS = "/v1/accounts/acme/blocks"
 BUNDLE = {"name": "nl-free", "seconds": 600, "prefixes": ["31"]}
@@ -92,13 +90,7 @@ async def test_killed_while_it_is_bought_a_block_is_paid_once(tmp_path: Path) ->
 
 
 async def test_two_daemons_share_one_bundle(tmp_path: Path, redis_server: Any) -> None:
-    with Redis.from_url(redis_server.url) as client:
-        client.flushall()
-    homes = [tmp_path / name for name in ("one", "two")]
-    for home in homes:
-        home.mkdir()
-    one, two = (Provider(home, redis_url=redis_server.url) for home in homes)
-    async with one, two:
+    async with two_providers(tmp_path, redis_server.url) as (one, two):
         await furnish(one)
 
         async def knows() -> bool:

@@ -51,11 +51,11 @@ async def reconciled(door: FrontDoor, name: str = "acme") -> None:
     records = (await door.json("GET", f"/v1/cdrs?account={name}"))["cdrs"]
     entries = (await door.json("GET", f"/v1/accounts/{name}/ledger"))["entries"]
     shown = await door.json("GET", f"/v1/accounts/{name}")
-    moved = [round(float(entry["amount"]) * 10**6) for entry in entries]
-    posted = [round((float(it["gross"]) - float(it.get("from_blocks", 0))) * 10**6) for it in records]
-    assert sum(moved) == round(float(shown["balance"]) * 10**6)
+    moved = [Decimal(entry["amount"]) for entry in entries]
+    posted = [Decimal(it["gross"]) - Decimal(it.get("from_blocks", 0)) for it in records]
+    assert sum(moved) == Decimal(shown["balance"])
     assert -sum(amount for amount, it in zip(moved, entries, strict=True) if it["kind"] != "topup") == sum(posted)
-    assert float(shown["held"]) == 0
+    assert Decimal(shown["held"]) == 0
 
 
 # ---- a plan's bundle
@@ -171,7 +171,7 @@ async def test_parallel_calls_share_one_bundle(door: FrontDoor) -> None:
     records = [(await door.json("POST", f"/v1/calls/c{number}/end"))["cdrs"][0] for number in range(3)]
     assert sum(record["bundle_s"] for record in records) <= 600
     for record in records:
-        assert round(float(record["charge"]) * 1000) == record["billed_s"] - record["bundle_s"]
+        assert Decimal(record["charge"]) * 1000 == record["billed_s"] - record["bundle_s"]
     assert (await left(door))[0][1] == 600 - sum(record["bundle_s"] for record in records)
     await reconciled(door)
 

@@ -7,10 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from redis import Redis
-
 from tests.core.catalogue import DOCUMENT
-from tests.e2e.provider import Provider
+from tests.e2e.provider import Provider, two_providers
 
 SUBSCRIPTIONS = 20
 
@@ -52,13 +50,7 @@ async def test_killed_and_started_again_it_has_charged_once(tmp_path: Path) -> N
 
 
 async def test_two_daemons_on_one_redis_charge_once(tmp_path: Path, redis_server: Any) -> None:
-    with Redis.from_url(redis_server.url) as client:
-        client.flushall()
-    homes = [tmp_path / name for name in ("one", "two")]
-    for home in homes:
-        home.mkdir()
-    one, two = (Provider(home, redis_url=redis_server.url) for home in homes)
-    async with one, two:
+    async with two_providers(tmp_path, redis_server.url) as (one, two):
         due = await subscribe(one)
         await asyncio.gather(one.kill(), two.kill())
         await asyncio.gather(one.start(), two.start())
