@@ -4,37 +4,26 @@ import asyncio
 import contextlib
 import gc
 import signal
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 
 import structlog
 from msgspec.structs import asdict
 
-from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
-from callctl.call.admission import NOBODY, Policy
+from callctl.call.admission import NOBODY
 from callctl.clock import SystemClock, give_way
 from callctl.control.calls import CallControl
 from callctl.control.charges import Charges
-from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
 from callctl.control.reconciler import Reconciler
 from callctl.control.shares import Shares
-from callctl.errors import CallctlError, ConfigError, StoreUnavailable
+from callctl.errors import CallctlError, StoreUnavailable
 from callctl.http.app import make_site
-from callctl.http.auth import Holder, Scope, Tokens
 from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
 from callctl.numbering import warm_up
-from callctl.ports import ARCHIVE, CdrSink
-from callctl.settings import AsteriskSwitch as AsteriskSettings
-from callctl.settings import FileSink as FileSettings
-from callctl.settings import MqttSink as MqttSettings
+from callctl.ports import ARCHIVE
 from callctl.settings import Settings
-from callctl.sinks.file import FileSink
-from callctl.sinks.lines import Csv, JsonLines
-from callctl.sinks.mqtt import MqttSink
 from callctl.store.address import parse_address
 from callctl.store.definitions import RedisDefinitions
 from callctl.store.embedded import EmbeddedRedis
@@ -43,6 +32,7 @@ from callctl.store.follower import Follower
 from callctl.store.link import Link, LinkTimes
 from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
+from callctl.wiring import journal_of, policy_of, server_tls, sink_of, switch_of, tokens_of
 
 log = structlog.get_logger(__name__)
 
@@ -68,9 +58,9 @@ class App:
         self.feeds = RedisFeeds(self.link)
         self.services = RedisServices(self.link)
         self.metrics = Metrics()
-        self.switches = {it.name: _switch(it, self.clock, self._trunks_on(it.name)) for it in settings.switch}
-        self.sinks = [_sink(sink, self.clock) for sink in settings.sink]
-        self.journal = _journal(settings)
+        self.switches = {it.name: switch_of(it, self.clock, self._trunks_on(it.name)) for it in settings.switch}
+        self.sinks = [sink_of(sink, self.clock) for sink in settings.sink]
+        self.journal = journal_of(settings)
         self.shares = Shares(takes=self.store, tariffs=self.follower.tariffs, clock=self.clock)
         self.outbox = Outbox(
             feeds=self.feeds,
@@ -88,7 +78,7 @@ class App:
             switches=self.switches,
             journal=self.journal,
             observer=self.metrics,
-            policy=_policy(settings),
+            policy=policy_of(settings),
             wake=self.outbox.wake,
         )
         self.reconciler = Reconciler(
@@ -122,7 +112,7 @@ class App:
                 services=self.services,
                 charging=self.store,
                 top_up=self.store.top_up,
-                tokens=_tokens(self.settings, self.clock),
+                tokens=tokens_of(self.settings, self.clock),
                 links=self.neighbours,
                 metrics=self.metrics,
                 clock=self.clock,
@@ -133,7 +123,7 @@ class App:
             self.settings.http.host,
             self.settings.http.port,
             refused=lambda: self.metrics.overflowed("connections"),
-            tls=_server_tls(self.settings),
+            tls=server_tls(self.settings),
         )
 
     def _trunks_on(self, switch: str) -> Callable[[str], bool]:
@@ -254,97 +244,3 @@ async def _learn_numbers() -> None:
     """Compile the numbering plans of all countries, a few ms at a time, so that no first call waits for its own."""
     for _ in warm_up():
         await give_way()
-
-
-def _policy(settings: Settings) -> Policy:
-    stated = settings.policy
-    return Policy(
-        budget_ms=stated.budget_ms,
-        setup_timeout_s=stated.setup_timeout_s,
-        slice_first_s=stated.slice_first_s,
-        slice_max_s=stated.slice_max_s,
-        longest_unattended_s=stated.longest_unattended_s,
-        lease_grace_s=stated.lease_grace_s,
-        blind_s=stated.blind_s if stated.postpaid == "admit" else 0,
-    )
-
-
-def _switch(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> AsteriskSwitch:
-    return AsteriskSwitch(
-        name=settings.name,
-        host=settings.host,
-        port=settings.port,
-        username=settings.username,
-        secret=settings.secret.get_secret_value(),
-        clock=clock,
-        announcements=settings.announcements,
-        sounds=settings.sounds,
-        is_trunk=is_trunk,
-        contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
-        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
-    )
-
-
-def _sink(settings: FileSettings | MqttSettings, clock: SystemClock) -> CdrSink:
-    if isinstance(settings, FileSettings):
-        return FileSink(
-            settings.name,
-            settings.directory,
-            Csv() if settings.format == "csv" else JsonLines(),
-            rotate_bytes=settings.rotate_mb * 1_000_000,
-            rotate_ms=settings.rotate_s * 1000,
-            clock=clock,
-        )
-    return MqttSink(
-        settings.name,
-        settings.host,
-        settings.port,
-        topic_prefix=settings.topic_prefix,
-        client_id=settings.client_id or f"callctl-{settings.name}",
-        username=settings.username,
-        password=settings.password.get_secret_value() if settings.password is not None else None,
-        tls=_client_tls(f"sink {settings.name}", settings.tls_ca) if settings.tls else None,
-    )
-
-
-def _tokens(settings: Settings, clock: SystemClock) -> Tokens:
-    return Tokens(
-        (
-            (
-                token.token.get_secret_value(),
-                Holder(token.name, frozenset(Scope(scope) for scope in token.scopes), token.account),
-            )
-            for token in settings.http.token
-        ),
-        clock,
-    )
-
-
-def _journal(settings: Settings) -> Journal:
-    try:
-        return Journal(settings.redis.data_dir / "journal")
-    except OSError as failed:
-        raise ConfigError("redis.data_dir", f"the journal cannot be kept: {failed}") from failed
-
-
-def _client_tls(place: str, authorities: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=authorities)
-    except OSError as failed:  # SSLError is one
-        raise ConfigError(f"{place}.tls_ca", f"{authorities}: {_reason(failed)}") from failed
-
-
-def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    certificate, key = settings.http.tls_certificate, settings.http.tls_key
-    if certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as failed:
-        raise ConfigError("http.tls_certificate", f"{certificate} with tls_key {key}: {_reason(failed)}") from failed
-    return context
-
-
-def _reason(failed: OSError) -> str:
-    return "not PEM, or not a pair" if isinstance(failed, ssl.SSLError) else failed.strerror or str(failed)

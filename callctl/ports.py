@@ -58,6 +58,25 @@ Report = Callable[[CallEvent], None]
 """How an adapter hands an event over: never blocks, never raises."""
 
 
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a switch can do for callctl. For what it cannot, `docs/adapters.md` tells what happens instead."""
+
+    gate: bool = True
+    """A call waits for its verdict."""
+    sip_codes: bool = True
+    """The caller sees the SIP status of its refusal."""
+    announcements: bool = True
+    """A refusal can be told by a sound."""
+    timer: bool = True
+    """It ends a call by itself when its grant is over, callctl alive or dead."""
+    extends: bool = True
+    """That timer can be moved while the call is up."""
+    warns: tuple[WarnTo, ...] = tuple(WarnTo)
+    hangs_up: bool = True
+    lists: bool = True
+    """It tells which calls are up."""
+
+
 class Switch(Protocol):
     """One switch. Commands raise SwitchUnavailable when the switch did not confirm them; nothing is re-sent."""
 
@@ -69,6 +88,20 @@ class Switch(Protocol):
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None: ...
     async def hang_up(self, call: CallKey, q850: int) -> None: ...
     async def live_calls(self) -> Sequence[SeenAlive]: ...
+
+
+class SwitchAdapter(Switch, Protocol):
+    """A switch with the life of its link, as `app` sees it. `counts`: what the link has seen, by name, ever growing.
+
+    `run` keeps the link until it is cancelled; `relinked` is called when the link is up and the calls there are known.
+    """
+
+    capabilities: Capabilities
+
+    async def run(self, report: Report, relinked: Callable[[], None]) -> None: ...
+    def state(self) -> LinkState: ...
+    @property
+    def counts(self) -> msgspec.Struct: ...
 
 
 class Observer(Protocol):

@@ -16,7 +16,6 @@ from callctl.errors import ConfigError
 from callctl.settings.mistakes import SECRETS, Place, dotted, translated
 from callctl.settings.sanity import contradictions, warnings
 from callctl.settings.sections import (
-    AsteriskSwitch,
     FileSink,
     Http,
     Log,
@@ -27,6 +26,7 @@ from callctl.settings.sections import (
     Token,
 )
 from callctl.settings.source import overlay, read, read_secrets
+from callctl.settings.switches import AsteriskSwitch, Switch
 
 __all__ = [
     "DEFAULT_FILE",
@@ -38,6 +38,7 @@ __all__ = [
     "Policy",
     "Redis",
     "Settings",
+    "Switch",
     "Token",
     "load",
     "warnings",

@@ -4,18 +4,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from callctl.settings.sections import (
-    AsteriskSwitch,
-    FileSink,
-    Http,
-    Log,
-    MqttSink,
-    Policy,
-    Redis,
-    Section,
-    Settings,
-    Token,
-)
+from callctl.settings.sections import FileSink, Http, Log, MqttSink, Policy, Redis, Settings, Token
+from callctl.settings.switches import SWITCHES
+from callctl.settings.values import Section
 
 SECRETS = ("token", "secret", "password", "url")
 _TABLES: dict[str, tuple[type[Section], ...]] = {
@@ -24,7 +15,7 @@ _TABLES: dict[str, tuple[type[Section], ...]] = {
     "http": (Http,),
     "http.token": (Token,),
     "policy": (Policy,),
-    "switch": (AsteriskSwitch,),
+    "switch": SWITCHES,
     "sink": (FileSink, MqttSink),
     "log": (Log,),
 }

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from callctl.ports import ARCHIVE
 from callctl.settings.mistakes import SECRETS, Mistake, Place
-from callctl.settings.sections import Section, Settings
+from callctl.settings.sections import Settings
+from callctl.settings.values import Section
 
 GUESSABLE = 16  # characters
 

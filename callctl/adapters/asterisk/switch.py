@@ -21,7 +21,7 @@ from callctl.adapters.asterisk.wire import Message
 from callctl.call.events import CallKey, SeenAlive
 from callctl.causes import RECOVERY_ON_TIMER, Cause
 from callctl.errors import SwitchUnavailable
-from callctl.ports import Clock, LinkState, Report
+from callctl.ports import Capabilities, Clock, LinkState, Report
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Contexts(msgspec.Struct, frozen=True):
 
 
 class AsteriskSwitch:
-    """Implements `ports.Switch`.
+    """Implements `ports.SwitchAdapter`.
 
     `announcements`: the sound file for each announcement name of `causes.REFUSALS`; a refusal without one is told by
     its SIP status alone. `sounds`: the sound file that says that so many seconds are left; the nearest is played, and
@@ -73,6 +73,7 @@ class AsteriskSwitch:
         times: LinkTimes = LinkTimes(),  # noqa: B008  frozen
     ) -> None:
         self.name = name
+        self.capabilities = Capabilities()
         self._clock = clock
         self._announcements = announcements or {}
         self._sounds = sounds or {}

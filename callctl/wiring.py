@@ -1,0 +1,114 @@
+"""One thing each, made from its table of the configuration: a switch, a sink, tokens. `app.py` puts them together."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
+from callctl.call.admission import Policy
+from callctl.clock import SystemClock
+from callctl.control.journal import Journal
+from callctl.errors import ConfigError
+from callctl.http.auth import Holder, Scope, Tokens
+from callctl.ports import CdrSink, SwitchAdapter
+from callctl.settings import AsteriskSwitch as AsteriskSettings
+from callctl.settings import FileSink as FileSettings
+from callctl.settings import MqttSink as MqttSettings
+from callctl.settings import Settings
+from callctl.sinks.file import FileSink
+from callctl.sinks.lines import Csv, JsonLines
+from callctl.sinks.mqtt import MqttSink
+
+
+def policy_of(settings: Settings) -> Policy:
+    stated = settings.policy
+    return Policy(
+        budget_ms=stated.budget_ms,
+        setup_timeout_s=stated.setup_timeout_s,
+        slice_first_s=stated.slice_first_s,
+        slice_max_s=stated.slice_max_s,
+        longest_unattended_s=stated.longest_unattended_s,
+        lease_grace_s=stated.lease_grace_s,
+        blind_s=stated.blind_s if stated.postpaid == "admit" else 0,
+    )
+
+
+def switch_of(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
+    return AsteriskSwitch(
+        name=settings.name,
+        host=settings.host,
+        port=settings.port,
+        username=settings.username,
+        secret=settings.secret.get_secret_value(),
+        clock=clock,
+        announcements=settings.announcements,
+        sounds=settings.sounds,
+        is_trunk=is_trunk,
+        contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
+        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
+    )
+
+
+def sink_of(settings: FileSettings | MqttSettings, clock: SystemClock) -> CdrSink:
+    if isinstance(settings, FileSettings):
+        return FileSink(
+            settings.name,
+            settings.directory,
+            Csv() if settings.format == "csv" else JsonLines(),
+            rotate_bytes=settings.rotate_mb * 1_000_000,
+            rotate_ms=settings.rotate_s * 1000,
+            clock=clock,
+        )
+    return MqttSink(
+        settings.name,
+        settings.host,
+        settings.port,
+        topic_prefix=settings.topic_prefix,
+        client_id=settings.client_id or f"callctl-{settings.name}",
+        username=settings.username,
+        password=settings.password.get_secret_value() if settings.password is not None else None,
+        tls=_client_tls(f"sink {settings.name}", settings.tls_ca) if settings.tls else None,
+    )
+
+
+def tokens_of(settings: Settings, clock: SystemClock) -> Tokens:
+    return Tokens(
+        (
+            (
+                token.token.get_secret_value(),
+                Holder(token.name, frozenset(Scope(scope) for scope in token.scopes), token.account),
+            )
+            for token in settings.http.token
+        ),
+        clock,
+    )
+
+
+def journal_of(settings: Settings) -> Journal:
+    try:
+        return Journal(settings.redis.data_dir / "journal")
+    except OSError as failed:
+        raise ConfigError("redis.data_dir", f"the journal cannot be kept: {failed}") from failed
+
+
+def _client_tls(place: str, authorities: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as failed:  # SSLError is one
+        raise ConfigError(f"{place}.tls_ca", f"{authorities}: {_reason(failed)}") from failed
+
+
+def server_tls(settings: Settings) -> ssl.SSLContext | None:
+    certificate, key = settings.http.tls_certificate, settings.http.tls_key
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as failed:
+        raise ConfigError("http.tls_certificate", f"{certificate} with tls_key {key}: {_reason(failed)}") from failed
+    return context
+
+
+def _reason(failed: OSError) -> str:
+    return "not PEM, or not a pair" if isinstance(failed, ssl.SSLError) else failed.strerror or str(failed)
