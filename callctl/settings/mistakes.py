@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from callctl.settings.sections import FileSink, Http, Log, MqttSink, Policy, Redis, Settings, Token
 from callctl.settings.switches import SWITCHES
@@ -46,14 +46,14 @@ def translated(errors: Sequence[Any]) -> list[Mistake]:
 
 def _translate(error: Any) -> Mistake:
     place: Place = error["loc"]
-    if len(place) > 2 and place[0] == "sink":
+    if len(place) > 2 and place[2] in _kinds(place[0]):
         place = (*place[:2], *place[3:])  # without the kind that chose the union's member
     found, kind = error["input"], error["type"]
     if kind.startswith("union_tag"):
         found = found.get("kind") if isinstance(found, dict) else None
-        return Mistake((*place, "kind"), _unknown_kind(found, "file or mqtt"))
+        return Mistake((*place, "kind"), _unknown_kind(found, place[0]))
     if place[-1] == "kind":
-        return Mistake(place, _unknown_kind(None if kind == "missing" else found, "asterisk"))
+        return Mistake(place, _unknown_kind(None if kind == "missing" else found, place[0]))
     if kind == "missing":
         also = f" or {place[-1]}_file" if place[-1] in SECRETS else ""
         return Mistake(place, f"missing; expected {place[-1]}{also}")
@@ -70,7 +70,13 @@ def _translate(error: Any) -> Mistake:
     return Mistake(place, f"{shown}expected {expected}")
 
 
-def _unknown_kind(found: Any, known: str) -> str:
+def _kinds(table: str | int) -> list[str]:
+    kinds = [section.model_fields.get("kind") for section in _TABLES.get(str(table), ())]
+    return [get_args(kind.annotation)[0] for kind in kinds if kind is not None]
+
+
+def _unknown_kind(found: Any, table: str | int) -> str:
+    known = " or ".join(_kinds(table))
     if found is None:
         return f"missing; expected {known}"
     if found in _LATER:
