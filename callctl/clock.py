@@ -7,13 +7,14 @@ one process has stored means the same to the next. All numbers are whole millise
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 _BEGAN_NS = time.time_ns() - time.monotonic_ns()
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -67,6 +68,23 @@ def _to_the_second(seconds: int) -> str:
 def local_day(timezone: str, minute: int) -> str:
     """The local ISO day at a minute since the epoch."""
     return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(timezone)).date().isoformat()
+
+
+@lru_cache(maxsize=4096)
+def local_moment(timezone: str, minute: int) -> tuple[int, int, int]:
+    """At a minute since the epoch: the local day, counted from 1970-01-01; its weekday, Monday is 0; its minute."""
+    there = datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(timezone))
+    return there.toordinal() - _EPOCH_DAY, there.weekday(), there.hour * 60 + there.minute
+
+
+def day_of(iso_day: str) -> int:
+    """An ISO day as `local_moment` counts it. ValueError."""
+    return date.fromisoformat(iso_day).toordinal() - _EPOCH_DAY
+
+
+def iso_day(day: int) -> str:
+    """The ISO day of `local_moment`'s day."""
+    return date.fromordinal(day + _EPOCH_DAY).isoformat()
 
 
 def parse_time(text: str) -> int:
