@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.adapters.asterisk.translate import SwitchTime, Translator, to_ms
+from callctl.adapters.asterisk.translate import Translator
 from callctl.adapters.asterisk.wire import Message
+from callctl.adapters.switch_time import SwitchTime, to_ms
 from callctl.call.events import Alerting, Answered, CallEvent, Offered, Released
 from callctl.clock import Instant
 from tests.control_room import EURO, PER_SECOND, ControlRoom

@@ -16,8 +16,9 @@ import structlog
 
 from callctl.accounts import WarnTo
 from callctl.adapters.asterisk.link import AmiLink, Headers, LinkCounts, LinkEvents, LinkTimes
-from callctl.adapters.asterisk.translate import STATUS_VARIABLES, Legs, SwitchTime, Translator
+from callctl.adapters.asterisk.translate import STATUS_VARIABLES, Legs, Translator
 from callctl.adapters.asterisk.wire import Message
+from callctl.adapters.switch_time import SwitchTime
 from callctl.call.events import CallKey, SeenAlive
 from callctl.causes import RECOVERY_ON_TIMER, Cause
 from callctl.errors import SwitchUnavailable

@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.adapters.asterisk.wire import Message
+from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
@@ -27,8 +28,6 @@ from callctl.rating.tariff import Direction
 STATUS_VARIABLES: Final = "CC_CALL,CC_EMERGENCY,CDR(answer,u)"
 """What `Translator.listed` reads of each channel, beyond the headers of every `Status` event."""
 
-MOST_LATE_MS: Final = 15_000
-"""No event takes so long to reach us: the watch on the link (Ping) would have given it up before."""
 MOST_APART_MS: Final = 2_000
 """How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
 
@@ -65,31 +64,6 @@ class Legs(msgspec.Struct, frozen=True):
             return self.hung_up_by
         timed_out = self.limit is not None and at.monotonic_ms >= self.limit.monotonic_ms
         return ReleasedBy.CALLCTL if timed_out else ReleasedBy.NETWORK
-
-
-class SwitchTime:
-    """Asterisk's clock beside ours.
-
-    Until they are compared, or where an event has no timestamp, what is told has happened when we read it. Comparing
-    errs by the way of an answer at most, and late: an event is never placed before it happened.
-    """
-
-    def __init__(self) -> None:
-        self._ahead_ms: int | None = None
-
-    def compare(self, timestamp: str, now: Instant) -> None:
-        """Asterisk has just said that it is `timestamp`."""
-        wall_ms = to_ms(timestamp)
-        if wall_ms is not None:
-            self._ahead_ms = now.monotonic_ms - wall_ms
-
-    def place(self, timestamp: str, now: Instant) -> tuple[Instant, bool]:
-        """When it happened, at the latest `now`; and whether Asterisk itself said so."""
-        wall_ms = to_ms(timestamp)
-        if wall_ms is None:
-            return now, False
-        monotonic_ms = now.monotonic_ms if self._ahead_ms is None else wall_ms + self._ahead_ms
-        return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms)), True
 
 
 class Translator:
@@ -287,13 +261,6 @@ class Translator:
 
     def _key(self, call_id: str) -> CallKey:
         return CallKey(self._switch, call_id)
-
-
-def to_ms(timestamp: str) -> int | None:
-    """Asterisk's `1795293598.872345`, cut to whole ms since the epoch; None for anything else, and for 0."""
-    seconds, _, fraction = timestamp.partition(".")
-    digits = seconds + fraction[:3].ljust(3, "0")
-    return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) <= 16 else None
 
 
 def _agree(answered: Instant | None, released: Instant) -> bool:

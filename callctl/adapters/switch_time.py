@@ -1,0 +1,40 @@
+"""A switch's clock beside ours."""
+
+from typing import Final
+
+from callctl.clock import Instant
+
+MOST_LATE_MS: Final = 15_000
+"""No event takes so long to reach us: the watch on the link would have given it up before."""
+
+
+class SwitchTime:
+    """A switch's clock beside ours, where it tells the time as `1795293598.872345`: seconds of the Unix epoch.
+
+    Until they are compared, or where an event has no timestamp, what is told has happened when we read it. Comparing
+    errs by the way of an answer at most, and late: an event is never placed before it happened.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_ms: int | None = None
+
+    def compare(self, timestamp: str, now: Instant) -> None:
+        """The switch has just said that it is `timestamp`."""
+        wall_ms = to_ms(timestamp)
+        if wall_ms is not None:
+            self._ahead_ms = now.monotonic_ms - wall_ms
+
+    def place(self, timestamp: str, now: Instant) -> tuple[Instant, bool]:
+        """When it happened, at the latest `now`; and whether the switch itself said so."""
+        wall_ms = to_ms(timestamp)
+        if wall_ms is None:
+            return now, False
+        monotonic_ms = now.monotonic_ms if self._ahead_ms is None else wall_ms + self._ahead_ms
+        return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms)), True
+
+
+def to_ms(timestamp: str) -> int | None:
+    """`1795293598.872345`, cut to whole ms since the epoch; None for anything else, and for 0."""
+    seconds, _, fraction = timestamp.partition(".")
+    digits = seconds + fraction[:3].ljust(3, "0")
+    return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) <= 16 else None
