@@ -320,11 +320,18 @@ def _cut(session: Session, now: Instant, policy: Policy) -> Advance:
 
 
 def hang_up(session: Session, _: HangUpAsked, now: Instant, policy: Policy) -> Advance:
-    """Where the switch cannot be reached the call gets no more time, and whoever reports it is told to end it."""
+    """A call that callctl does not extend gets no more time; its switch, or whoever reports it, is told to end it.
+
+    Nobody waits for that: its grant stands until the end is reported.
+    """
     session = replace(session, unwanted=True)
     if session.attended:
         return _end(session, NORMAL_CLEARING, now, policy)
-    return (session, ()) if session.state is State.BLIND else save(session, now, policy)
+    command = HangUpCall(session.call, NORMAL_CLEARING)
+    if session.state is State.BLIND:
+        return session, (command,)
+    session, saving = save(session, now, policy)
+    return session, (command, *saving)
 
 
 def _end(session: Session, q850: int, now: Instant, policy: Policy) -> Advance:

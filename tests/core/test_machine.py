@@ -487,11 +487,12 @@ def test_an_operators_hang_up_is_recorded_as_ours() -> None:
     assert played.session.released_by is ReleasedBy.CALLCTL
 
 
-def test_a_call_that_cannot_be_hung_up_gets_no_more_time() -> None:
+def test_a_call_that_callctl_does_not_extend_gets_no_more_time_and_its_switch_is_told() -> None:
+    """Where it has one: a call that was asked for over HTTP has none, and is ended by whoever reports it."""
     played = Played(facts(), offered(attended=False, can_extend=True))
     played.put(Taken(CALL, (RICH,), (False,)))
     played.put(HangUpAsked(CALL))
-    assert [type(effect) for effect in played.effects] == [ExtendNow]  # its record says so
+    assert [type(effect) for effect in played.effects] == [HangUpCall, ExtendNow]  # its record says so
     played.put(Extended(CALL, (RICH,)))
     played.put(Answered(CALL, START))
     played.put(Extended(CALL, (RICH,)))
