@@ -9,17 +9,23 @@ import msgspec
 class Verdict(StrEnum):
     PASS = "pass"
     REFUSE = "refuse"
+    WOULD_REFUSE = "would_refuse"  # by a limit that is not enforced
     SKIP = "skip"
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True, rename={"level": "account"}, gc=False):
-    """One line of a trace. `level`: the account it speaks of, where that is not the caller's own."""
+    """One line of a trace. `level`: the account it speaks of, where that is not the caller's own.
+
+    `asked` and `since`: as of a `checks.Finding`.
+    """
 
     check: str
     verdict: Verdict
     saw: str
     limit: str = ""
     level: str = ""
+    asked: str = ""
+    since: str = ""
 
 
 def visible(trace: bytes, account: str | None) -> msgspec.Raw:

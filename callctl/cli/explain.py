@@ -7,7 +7,7 @@ from callctl.cli.client import Client, Json, client_options
 from callctl.cli.exits import Exit
 from callctl.cli.terminal import cell_text, console, minutes, print_json
 
-_MARKS = {"pass": ("✓", "green"), "refuse": ("✗", "bold red"), "skip": ("·", "dim")}
+_MARKS = {"pass": ("✓", "green"), "refuse": ("✗", "bold red"), "would_refuse": ("!", "yellow"), "skip": ("·", "dim")}
 _CALL = "callctl-explain"
 
 
@@ -63,8 +63,11 @@ def show_decision(decision: Json) -> None:
         mark, style = _MARKS[check["verdict"]]
         line = Text(f"  {mark} {cell_text(check['check']):{width}}  ", style)
         line.append(cell_text(check["saw"]))
+        if check.get("asked"):
+            line.append(f", {cell_text(check['asked'])} asked for")
         if check.get("limit"):
-            line.append(f"  (limit: {cell_text(check['limit'])})")
+            since = f" since {cell_text(check['since'])}" if check.get("since") else ""
+            line.append(f"  (limit: {cell_text(check['limit'])}{since})")
         if check.get("account"):
             line.append(f"  at {cell_text(check['account'])}", "cyan")
         screen.print(line)

@@ -13,6 +13,7 @@ from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
 from callctl.http.exchange import ExchangeRoutes
 from callctl.http.fast_path import FastPath
+from callctl.http.limits import LimitRoutes
 from callctl.http.links import Links
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
@@ -58,6 +59,7 @@ def make_site(
         *TariffPlans(definitions, tariffs, clock).routes(),
         *BlockRoutes(definitions, tariffs, charging, clock).routes(),
         *ExchangeRoutes(definitions, tariffs).routes(),
+        *LimitRoutes(definitions, tariffs, clock).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),

@@ -21,7 +21,8 @@ Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
 class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}):
     """May this call go ahead? One of account, trunk, source_ip and within tells the payer; else `from` does.
 
-    `within`: a call of the same switch that is up. Its payer pays, and this call ends with it.
+    `within`: a call of the same switch that is up. Its payer pays, and this call ends with it. `trunk_out`: the carrier
+    trunk by which it will leave, where the caller of the API knows; its channels are limited by `/v1/limits`.
     """
 
     call_id: CallId
@@ -36,6 +37,7 @@ class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_numb
     ring_at: Time | None = None
     can_extend: bool = False
     within: CallId | None = None
+    trunk_out: Name | None = None
 
 
 class AnswerReport(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +71,6 @@ def fingerprint(asked: Authorize) -> str:
     """What must be the same when a call id comes again: everything but the times."""
     said = (
         asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend,
-        asked.within,
+        asked.within, asked.trunk_out,
     )  # fmt: skip
     return hashlib.blake2b(_encode(said), digest_size=8).hexdigest()

@@ -169,6 +169,7 @@ class Decisions:
             asked.source_ip,
             asked.can_extend,
             within=asked.within,
+            trunk_out=asked.trunk_out,
             fingerprint=fingerprint(asked),
         )
 

@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from callctl.clock import format_time, parse_time
 from callctl.http.errors import bad_request
 from callctl.money import (
+    MICROS,
     format_amount,
     format_exchange_rate,
     format_percent,
@@ -79,6 +80,18 @@ def _parse_positive(text: str) -> int:
     return micros
 
 
+def _parse_kbits(text: str) -> int:
+    """In tenths of a kbit/s."""
+    tenths, finer = divmod(parse_amount(text), MICROS // 10)
+    if tenths <= 0 or finer:
+        raise ValueError(f"{text!r} is not more than 0, or has more than one decimal")
+    return tenths
+
+
+def _format_kbits(tenths: int) -> str:
+    return f"{tenths // 10}.{tenths % 10}"
+
+
 def _read_channels(value: object, info: ValidationInfo) -> object:
     """A number, or the word for no limit, which is None inside."""
     if value == "unlimited" or (info.context == _INSIDE and value is None):
@@ -101,7 +114,10 @@ def _address(text: str) -> str:
 
 
 def _day(text: str) -> str:
-    return date.fromisoformat(text).isoformat()
+    day = date.fromisoformat(text)
+    if day.year == date.max.year:
+        raise ValueError(f"{text!r} has no year behind it")
+    return day.isoformat()
 
 
 def _zone(name: str) -> str:
@@ -126,6 +142,7 @@ Time = Annotated[
 Billing = Annotated[bool, *_choice(normal=False, exempt=True)]
 Status = Annotated[bool, *_choice(active=True, suspended=False)]
 Id = Annotated[str, Field(pattern=_ID.pattern)]
+Kbits = Annotated[int, *_scaled(_parse_kbits, _format_kbits, "87.2")]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 Address = Annotated[str, AfterValidator(_address)]

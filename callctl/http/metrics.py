@@ -38,11 +38,13 @@ class Metrics:
         self._decisions = Histogram(
             "callctl_decision_seconds", "From question to answer", buckets=_DECISION_BUCKETS_S, registry=registry
         )
+        self._emergencies = counter("emergency_calls", "Emergency calls; all are let through")
         authorizations = counter("authorizations", "Decisions on calls", "verdict", "refusal", "blame")
         self._settled = counter("settled", "Charged to customers, in currency units", "currency")
         self._given_back = counter("given_back", "Corrected in customers' favour, in currency units", "currency")
         self._unexpected = counter("unexpected_events", "Events that a call's state has no use for", "state", "event")
         self._overflows = counter("overflows", "Refused because a queue was full", "queue")
+        self._not_enforced = counter("limits_not_enforced", "What would have refused a call, were it enforced", "check")
         self._calls = gauge("active_calls", "Live calls", "switch", "state")
         self._held = gauge("held", "Held of customers, in currency units", "currency")
         self._up = gauge("link_up", "1: the neighbour answers", "kind", "name")
@@ -58,6 +60,8 @@ class Metrics:
     def decided(self, session: Session, took_s: float) -> None:
         """An authorization was answered, on whichever switch."""
         self._verdicts[session.refusal].inc()
+        if session.emergency:
+            self._emergencies.inc()
         self._decisions.observe(took_s)
 
     def settled(self, currency: str, micros: int) -> None:
@@ -71,6 +75,10 @@ class Metrics:
     def overflowed(self, queue: str) -> None:
         """Something was refused because `queue` was full."""
         self._overflows.labels(queue).inc()
+
+    def not_enforced(self, check: str) -> None:
+        """A call went ahead that a limit would have refused, were it enforced."""
+        self._not_enforced.labels(check).inc()
 
     def page(self, live: Iterable[Session], links: Iterable[Neighbour], depths: Depths) -> bytes:
         """The exposition. Takes milliseconds per hundred series: call it off the loop, one at a time."""

@@ -13,6 +13,8 @@ import msgspec
 
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
+from callctl.limits.licence import SwitchLicence
+from callctl.limits.provider import ProviderLimit
 from callctl.ports import Clock
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
@@ -86,6 +88,20 @@ class RedisDefinitions:
                 if await self._define("blocks", account, bought):
                     return self._tariffs.put_blocks(bought)
 
+    async def put_licence(self, licence: SwitchLicence) -> None:
+        async with self._known.turn:
+            while not await self._define("licence", licence.id, licence):
+                await self._known.catch_up()
+            self._tariffs.put_licence(licence)
+
+    async def put_limit(self, limit: ProviderLimit) -> None:
+        async with self._known.turn:
+            while True:
+                await self._known.catch_up()
+                self._tariffs.check_limit(limit)
+                if await self._define("limit", limit.id, limit):
+                    return self._tariffs.put_limit(limit)
+
     async def put_plan(self, plan: Plan) -> None:
         async with self._known.turn:
             while True:
@@ -141,7 +157,7 @@ class RedisDefinitions:
         self,
         kind: str,
         id: str,
-        value: Account | Group | Trunk | Plan | Exchange | Blocks | StoredDeck,
+        value: Account | Group | Trunk | Plan | Exchange | Blocks | SwitchLicence | ProviderLimit | StoredDeck,
         *,
         move: moving.Move | None = None,
     ) -> bool:

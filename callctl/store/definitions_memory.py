@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from callctl.accounts import Account, Group, Trunk
+from callctl.limits.licence import SwitchLicence
+from callctl.limits.provider import ProviderLimit
 from callctl.ports import Clock
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
@@ -43,6 +45,13 @@ class MemoryDefinitions:
 
     async def put_blocks(self, account: str, change: Callable[[Sequence[Block]], Sequence[Block]]) -> None:
         self.tariffs.put_blocks(Blocks(account, tuple(change(self.tariffs.blocks.get(account, ())))))
+
+    async def put_licence(self, licence: SwitchLicence) -> None:
+        self.tariffs.put_licence(licence)
+
+    async def put_limit(self, limit: ProviderLimit) -> None:
+        self.tariffs.check_limit(limit)
+        self.tariffs.put_limit(limit)
 
     async def put_plan(self, plan: Plan) -> None:
         self.tariffs.check_plan(plan)

@@ -14,6 +14,8 @@ import structlog
 
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
+from callctl.limits.licence import SwitchLicence
+from callctl.limits.provider import ProviderLimit
 from callctl.ports import Clock
 from callctl.rating.bundles import Blocks
 from callctl.rating.exchange import Exchange
@@ -30,7 +32,7 @@ _AT_ONCE: Final = 500
 _BELL_MS: Final = 1_000  # how long a change stays unseen when its bell was lost
 _RETRY_MS: Final = 200
 
-Definition = TypeVar("Definition", Account, Group, Trunk, Plan, Exchange, Blocks)
+Definition = TypeVar("Definition", Account, Group, Trunk, Plan, Exchange, Blocks, SwitchLicence, ProviderLimit)
 
 
 class StoredDeck(msgspec.Struct, frozen=True):
@@ -92,7 +94,7 @@ class Follower:
             self.revision = 0
         if revision == self.revision:
             return
-        kinds = ("plan", "exchange", "deck", "group", "account", "trunk", "blocks")
+        kinds = ("plan", "exchange", "deck", "group", "account", "trunk", "blocks", "licence", "limit")
         ids: dict[str, list[str]] = {kind: [] for kind in kinds}
         for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
             kind, _, id = written.decode().partition(":")
@@ -111,6 +113,10 @@ class Follower:
             self.tariffs.put_trunk(trunk)
         for bought in await self._read("blocks", ids["blocks"], Blocks):
             self.tariffs.put_blocks(bought)
+        for licence in await self._read("licence", ids["licence"], SwitchLicence):
+            self.tariffs.put_licence(licence)
+        for limit in await self._read("limit", ids["limit"], ProviderLimit):
+            self.tariffs.put_limit(limit)
         self.revision = revision
 
     def _put_accounts(self, accounts: Sequence[Account]) -> None:

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Directory, Group, Kind, Trunk, charged_by
 from callctl.errors import Contradiction
+from callctl.limits.licence import SwitchLicence
+from callctl.limits.provider import ProviderLimit, ProviderLimits
 from callctl.money import MICROS
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.bundles import Block, Blocks
@@ -31,6 +33,8 @@ class Registry:
         self.plans: dict[str, Plan] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.blocks: dict[str, tuple[Block, ...]] = {}
+        self.licences: dict[str, SwitchLicence] = {}
+        self.limits = ProviderLimits()
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._directory = Directory()
@@ -202,6 +206,17 @@ class Registry:
 
     def put_blocks(self, bought: Blocks) -> None:
         self.blocks[bought.id] = bought.blocks
+
+    def put_licence(self, licence: SwitchLicence) -> None:
+        self.licences[licence.id] = licence
+
+    def check_limit(self, limit: ProviderLimit) -> None:
+        """Everything that a new or changed limit of the provider must keep."""
+        if limit.trunk is not None and limit.trunk not in self.trunks:
+            raise Contradiction("trunk", f"limit {limit.id}: trunk {limit.trunk} does not exist")
+
+    def put_limit(self, limit: ProviderLimit) -> None:
+        self.limits = self.limits.with_limit(limit)
 
     # ---- Plans, decks and exchange rates
 

@@ -1,0 +1,71 @@
+"""Which counters an offered call takes, at its payers, its trunk and the provider, and whose attempts it is one of."""
+
+from collections.abc import Iterator
+
+from callctl.accounts import Account, Trunk
+from callctl.call.checks import Facts
+from callctl.call.events import Offered
+from callctl.clock import Instant
+from callctl.limits.concurrency import Caps, Rate, Slot, group_slots, slots
+from callctl.limits.licence import Licence
+from callctl.rating.tariff import Direction
+
+
+def account_slots(
+    facts: Facts,
+    account: Account,
+    direction: Direction,
+    day: str,
+    number_type: str,
+    traffic_class: str,
+    *,
+    within: bool = False,
+) -> tuple[Slot, ...]:
+    """What the call takes of one account, on its `day`."""
+    if account.caps is None and account.licence is None:
+        return slots(None, None, direction, day)
+    return _slots(facts, account.caps, account.licence, direction, day, number_type, traffic_class, within=within)
+
+
+def trunk_slots(facts: Facts, offered: Offered, number_type: str, traffic_class: str) -> tuple[Slot, ...]:
+    """What the call takes of its trunk, on the day of whose trunk it is."""
+    trunk = facts.trunk
+    if trunk is None or (trunk.caps is None and trunk.licence is None):
+        return ()
+    within, day = offered.within is not None, facts.trunk_day
+    return _slots(facts, trunk.caps, trunk.licence, offered.direction, day, number_type, traffic_class, within=within)
+
+
+def _slots(
+    facts: Facts,
+    caps: Caps | None,
+    licence: Licence | None,
+    direction: Direction,
+    day: str,
+    number_type: str,
+    traffic_class: str,
+    *,
+    within: bool,
+) -> tuple[Slot, ...]:
+    if licence is not None and licence.from_switch is not None:
+        licence = licence.as_told(facts.licences.get(licence.from_switch))
+    taken = slots(caps, licence, direction, day, within=within)
+    number = facts.b_number
+    if not taken or number is None or caps is None or not caps.groups or direction is Direction.INTERNAL:
+        return taken
+    return taken + group_slots(caps, direction, number.digits, number_type or number.type, traffic_class)
+
+
+def rates(facts: Facts, now: Instant) -> tuple[Rate, ...]:
+    """The tokens that this attempt takes: of its trunk, of the account and of every account above it."""
+    return tuple(_rates(facts, now.wall_ms // 1000))
+
+
+def _rates(facts: Facts, second: int) -> Iterator[Rate]:
+    trunk: Trunk | None = facts.trunk
+    if trunk is not None and trunk.calls_per_second is not None:
+        yield Rate(f"trunk {trunk.id}", trunk.calls_per_second, second)
+    for account in facts.chain:
+        if account.calls_per_second is not None:
+            level = facts.above(account.id)
+            yield Rate(f"account {account.id}", account.calls_per_second, second, level)

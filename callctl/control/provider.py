@@ -1,0 +1,51 @@
+"""The provider's own limits around the takes of calls: taken after the account's atomic step, given back at the end.
+
+They bind calls of all customers, so they cannot be in that step. A call that finds them full has taken its account's
+channels and money by then; the record of its refusal gives those back. Only calls that such a limit is about pay for
+the round trip.
+"""
+
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+from msgspec.structs import replace
+
+from callctl.call.events import Extended, ExtendRefused, LimitUse, Taken, TakeRefused
+from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.ports import Existing, ProviderChannels, Takes
+
+
+class LimitedTakes:
+    """`ports.Takes`, with the provider's channels beside what `takes` has."""
+
+    def __init__(self, takes: Takes, channels: ProviderChannels) -> None:
+        self._takes = takes
+        self._channels = channels
+
+    def admit(self, take: Take) -> Coroutine[Any, Any, Taken | TakeRefused | Existing]:
+        return self._admit(take) if take.session.limits else self._takes.admit(take)
+
+    async def _admit(self, take: Take) -> Taken | TakeRefused | Existing:
+        answer = await self._takes.admit(take)
+        if not isinstance(answer, Taken):
+            return answer
+        slots, call, look = take.session.limits, take.session.trace_id, take.probe or take.dry
+        in_use = await self._channels.take(
+            slots, call, take.now_ms, take.lease_until_ms, force=take.force, look=look
+        )
+        return replace(answer, limits=tuple(map(LimitUse, slots, in_use)))
+
+    def extend(self, extension: Extension) -> Awaitable[Extended | ExtendRefused | Existing]:
+        session = extension.session
+        if session.limits:
+            self._channels.renew(session.limits, session.trace_id, extension.lease_until_ms)
+        return self._takes.extend(extension)
+
+    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, Existing | None]:
+        session = settlement.session
+        if session.limits:
+            self._channels.give_back(session.limits, session.trace_id)
+        return self._takes.settle(settlement)
+
+    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+        return await self._takes.top_up(top_up)
