@@ -13,7 +13,9 @@ from callctl.call.admission import NOBODY
 from callctl.clock import SystemClock, give_way
 from callctl.control.calls import CallControl
 from callctl.control.charges import Charges
+from callctl.control.licences import Licences
 from callctl.control.outbox import Outbox
+from callctl.control.provider import LimitedTakes
 from callctl.control.reconciler import Reconciler
 from callctl.control.shares import Shares
 from callctl.errors import CallctlError, StoreUnavailable
@@ -22,7 +24,7 @@ from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
 from callctl.numbering import warm_up
-from callctl.ports import ARCHIVE
+from callctl.ports import ARCHIVE, LicenceSource
 from callctl.settings import Settings
 from callctl.store.address import parse_address
 from callctl.store.definitions import RedisDefinitions
@@ -30,6 +32,7 @@ from callctl.store.embedded import EmbeddedRedis
 from callctl.store.feeds import RedisFeeds
 from callctl.store.follower import Follower
 from callctl.store.link import Link, LinkTimes
+from callctl.store.provider import RedisProviderChannels
 from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
 from callctl.wiring import journal_of, policy_of, server_tls, sink_of, switch_of, tokens_of
@@ -70,10 +73,11 @@ class App:
             clock=self.clock,
             credit=self.shares.credit,
         )
+        self.takes = LimitedTakes(self.store, RedisProviderChannels(self.link))
         self.calls = CallControl(
             clock=self.clock,
             tariffs=self.follower.tariffs,
-            takes=self.store,
+            takes=self.takes,
             sessions=self.store,
             switches=self.switches,
             journal=self.journal,
@@ -85,7 +89,7 @@ class App:
             clock=self.clock,
             calls=self.calls,
             switches=self.switches,
-            takes=self.store,
+            takes=self.takes,
             sessions=self.store,
             journal=self.journal,
             policy=self.calls.policy,
@@ -97,6 +101,12 @@ class App:
             services=self.services,
             charging=self.store,
             wake=self.outbox.wake,
+        )
+        self.licences = Licences(
+            clock=self.clock,
+            sources=[it for it in self.switches.values() if isinstance(it, LicenceSource)],
+            definitions=self.definitions,
+            tariffs=self.follower.tariffs,
         )
         self.http = self._front_door()
 
@@ -173,6 +183,7 @@ class App:
             group.create_task(self.reconciler.run())
             group.create_task(self.outbox.run())
             group.create_task(self.charges.run())
+            group.create_task(self.licences.run())
             for name, switch in self.switches.items():
                 group.create_task(switch.run(self.calls.receive, self._relinked(name, group)))
 
@@ -181,6 +192,7 @@ class App:
 
         def compare() -> None:
             group.create_task(self.reconciler.compare(name))
+            group.create_task(self.licences.ask(name))
 
         return compare
 

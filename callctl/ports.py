@@ -4,7 +4,7 @@ Every method may raise `errors.PortError`, and what it says besides. Amounts are
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -30,6 +30,9 @@ from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Record, Settlement, Take, TopUp
 from callctl.causes import Cause
 from callctl.clock import Instant
+from callctl.limits.concurrency import Slot
+from callctl.limits.licence import LicenceStatus, SwitchLicence
+from callctl.limits.provider import ProviderLimit, ProviderLimits
 from callctl.rating.bundles import Block
 from callctl.rating.exchange import Exchange, Exchanges
 from callctl.rating.match import Deck
@@ -111,6 +114,7 @@ class Observer(Protocol):
     def settled(self, currency: str, micros: int) -> None: ...
     def unexpected(self, state: str, event: str) -> None: ...
     def overflowed(self, queue: str) -> None: ...
+    def not_enforced(self, check: str) -> None: ...
 
 
 class Existing(msgspec.Struct, frozen=True):
@@ -147,6 +151,30 @@ class Takes(Protocol):
     async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
 
 
+class ProviderChannels(Protocol):
+    """The counters of the provider's own limits, as leases that end by themselves: `until_ms` is wall time.
+
+    `take` answers how many others have each of the counters, and takes them where none is full or by `force`; `look`
+    takes nothing. It does both in one atomic script, and repeating it changes nothing. The others wait for nobody: what
+    is lost on the way lapses.
+    """
+
+    async def take(
+        self, slots: Sequence[Slot], call: str, now_ms: int, until_ms: int, *, force: bool = False, look: bool = False
+    ) -> Sequence[int]: ...
+    def renew(self, slots: Sequence[Slot], call: str, until_ms: int) -> None: ...
+    def give_back(self, slots: Sequence[Slot], call: str) -> None: ...
+
+
+@runtime_checkable
+class LicenceSource(Protocol):
+    """A switch that knows its own licence. SwitchUnavailable: it did not say; what it said last still holds."""
+
+    name: str
+
+    async def licence(self) -> LicenceStatus: ...
+
+
 class Sessions(Protocol):
     """What the store remembers of calls: live ones, ended ones for 30 days, refused ones for 7."""
 
@@ -172,6 +200,10 @@ class Tariffs(Protocol):
     def exchanges(self) -> Exchanges: ...
     @property
     def blocks(self) -> Mapping[str, Sequence[Block]]: ...
+    @property
+    def licences(self) -> Mapping[str, SwitchLicence]: ...
+    @property
+    def limits(self) -> ProviderLimits: ...
     def deck(self, plan: str, at_ms: int) -> Deck | None: ...
     def plan(self, plan: str) -> Plan | None: ...
 
@@ -188,6 +220,8 @@ class Definitions(Protocol):
     async def put_trunk(self, trunk: Trunk) -> None: ...
     async def put_exchange(self, exchange: Exchange) -> None: ...
     async def put_blocks(self, account: str, change: Callable[[Sequence[Block]], Sequence[Block]]) -> None: ...
+    async def put_licence(self, licence: SwitchLicence) -> None: ...
+    async def put_limit(self, limit: ProviderLimit) -> None: ...
     async def put_plan(self, plan: Plan) -> None: ...
     async def put_rows(self, plan: str, rows: Sequence[Row]) -> None: ...
     def rows(self, plan: str) -> AsyncIterator[Row]: ...
