@@ -73,7 +73,7 @@ class Accounts:
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
         account = self._since(asked.becomes(Account, id=new_id(request.match_info["id"])))
         _refuse_foreign_ground(self._tariffs.directory, holder.account, account)
-        _refuse_sellers_prices(self._tariffs, holder.account, account)
+        _refuse_foreign_prices(self._tariffs, holder.account, account)
         account = _with_hidden(self._tariffs.directory, holder.account, account)
         try:
             await self._definitions.put_account(account, dry_run=flag(request, "dry_run"))
@@ -221,21 +221,29 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
             raise HttpError(403, "forbidden", f"an affiliate must be an account below {viewer}", "affiliates")
 
 
-def _refuse_sellers_prices(tariffs: Tariffs, viewer: str | None, account: Account) -> None:
-    """Who puts an account on a plan can ask for its prices: what the viewer's sellers pay is not for it to know."""
+def _refuse_foreign_prices(tariffs: Tariffs, viewer: str | None, account: Account) -> None:
+    """Who puts an account on a plan can ask for its prices: what the viewer's sellers pay is not for it to know.
+
+    Nor what other resellers pay, nor what is sold by a plan that an account has for its own customers.
+    """
     if viewer is None:
         return
     directory = tariffs.directory
     charging = {plan: tariffs.plan(plan) for plan in set(directory.plans.values())}
-    secret = {directory.plans[seller.id] for seller in directory.chain(viewer)[1:]}
+    sellers = {each.parent for each in directory.accounts.values() if each.parent is not None}
+    secret = {plan for seller in sellers for plan in (directory.plans[seller], *directory.accounts[seller].also)}
     secret |= {plan.buy_plan for plan in charging.values() if plan is not None and plan.buy_plan is not None}
     secret |= {trunk.buy_plan for trunk in directory.trunks.values() if trunk.buy_plan is not None}
     for each in directory.below(viewer):
         secret -= {directory.plans[each], *directory.accounts[each].also}
     group = directory.groups.get(account.group) if account.group is not None else None
+    before = directory.accounts.get(account.id)
+    kept = () if before is None else (directory.plans[account.id], *before.also)
     stated = (("plan", account.plan), ("group", group and group.plan), *(("also", plan) for plan in account.also))
-    for field, plan in stated:
-        if plan in secret:
+    for field, plan_id in stated:
+        plan = tariffs.plan(plan_id) if plan_id is not None and plan_id not in kept else None
+        foreign = plan is not None and plan.owner is not None and not seeing.may_see(directory, viewer, plan.owner)
+        if plan_id in secret or foreign:
             raise HttpError(403, "forbidden", f"this {field} is not for the customers of {viewer}", field)
 
 

@@ -248,7 +248,10 @@ class TaxBody(Body):
 
 
 class PlanBody(Body):
-    """What holds for all rows of a tariff plan. Where it states no convention of its own, its preset's holds."""
+    """What holds for all rows of a tariff plan. Where it states no convention of its own, its preset's holds.
+
+    `owner`: the account for whose customers it is; null: for everybody's.
+    """
 
     currency: Currency = "EUR"
     timezone: Zone = "UTC"
@@ -265,6 +268,7 @@ class PlanBody(Body):
     extends: Id | None = None
     preset: Preset | None = None
     bundles: tuple[BundleBody, ...] = ()
+    owner: Id | None = None
 
     @field_validator("taxes", "bundles", mode="before")
     @classmethod

@@ -124,6 +124,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     `effective_ms`: before it, the plan is what it `extends`. `extends`: the plan whose rows it inherits.
     `taxes`: on every charge by this plan, of whoever is liable (`Account.bears`).
     `preset`: whose conventions it was given, where it stated none of its own; a charge does not look at it.
+    `owner`: the account for whose customers it is; None: for everybody's.
     """
 
     id: str
@@ -142,6 +143,7 @@ class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     extends: str | None = None
     preset: Preset | None = None
     bundles: tuple[Bundle, ...] = ()
+    owner: str | None = None
 
 
 class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, cache_hash=True):

@@ -265,3 +265,30 @@ async def test_numbers_are_given_by_the_provider(door) -> None:
     shown = await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"numbers": [DID]})
     assert shown["numbers"] == [DID]
     await door.json("PUT", "/v1/accounts/kid", "middle", json=kid)
+
+
+@pytest.mark.parametrize("field", ["plan", "also"])
+async def test_nobody_is_put_on_the_plan_of_another_reseller(door, field) -> None:
+    """Neither on what that one pays, nor on what it sells by: `owner` says whose customers a plan is for."""
+    for plan, owner in (("rival-buys", None), ("rival-sells", "rival"), ("ours", "middle"), ("kids", "kid")):
+        await door.json("PUT", f"/v1/plans/{plan}", json={"owner": owner})
+    rival = {"kind": "postpaid", "plan": "rival-buys"}
+    await door.json("PUT", "/v1/accounts/rival", json=rival)
+    await door.json("PUT", "/v1/accounts/rivals-own", json=LEAST | {"plan": "rival-sells", "parent": "rival"})
+    kid = LEAST | {"parent": "middle"}
+    for plan in ("rival-buys", "rival-sells"):
+        asked = kid | {field: plan if field == "plan" else [plan]}
+        assert (await door.refused(403, "PUT", "/v1/accounts/kid", "middle", json=asked))["field"] == field
+    for plan in ("ours", "kids"):
+        await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {field: plan if field == "plan" else [plan]})
+    own = LEAST | {"parent": "shop", "plan": "ours"}
+    error = await door.refused(403, "PUT", "/v1/accounts/kiosk", "shop", json=own)
+    assert error["message"] == "this plan is not for the customers of shop"
+
+
+async def test_an_account_stays_on_the_plan_that_the_provider_has_put_it_on(door) -> None:
+    await door.json("PUT", "/v1/plans/rival-sells", json={"owner": "reseller"})
+    kid = LEAST | {"parent": "middle", "plan": "rival-sells"}
+    await door.refused(403, "PUT", "/v1/accounts/kid", "middle", json=kid)
+    await door.json("PUT", "/v1/accounts/kid", json=kid)
+    await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"status": "suspended"})

@@ -21,6 +21,7 @@ PLAN = {
         "name": "nl-free", "seconds": 6000, "prefixes": ["31"], "types": ["FIX"], "direction": "outbound",
         "rollover": True, "since": "2026-12-01T00:00:00.000Z",
     }],
+    "owner": "shop",
 }  # fmt: skip
 DECK = (
     "prefix;destination;type;connection_fee;per_minute\r\n"
