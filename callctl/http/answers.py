@@ -14,13 +14,18 @@ HangUp = Literal["commanded", "requested"]
 
 
 class CheckShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of a trace: what was looked at, what it was held against, at which account if not the caller's own."""
+    """A line of a trace: what was looked at, what it was held against, at which account if not the caller's own.
+
+    `asked`: what the call would add to it. `since`: since when that is so. `would_refuse`: by what is not enforced.
+    """
 
     check: str
-    verdict: str
+    verdict: Literal["pass", "refuse", "would_refuse", "skip"]
     saw: str
     limit: str = ""
     account: str = ""
+    asked: str = ""
+    since: str = ""
 
 
 class RateShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

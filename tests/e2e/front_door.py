@@ -15,6 +15,7 @@ from callctl.call.takes import LedgerEntry, TopUp
 from callctl.clock import Instant
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
+from callctl.control.provider import LimitedTakes
 from callctl.control.shares import Shares
 from callctl.errors import StoreUnavailable
 from callctl.http.accounts import Accounts
@@ -25,6 +26,7 @@ from callctl.http.cdrs import Cdrs
 from callctl.http.decision import Decisions
 from callctl.http.errors import Problem
 from callctl.http.exchange import ExchangeRoutes
+from callctl.http.limits import LimitRoutes
 from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
@@ -36,6 +38,7 @@ from callctl.rating.tariff import Plan, Row
 from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.feeds_memory import MemoryFeeds
 from callctl.store.memory import MemoryStore
+from callctl.store.provider import MemoryProviderChannels
 from callctl.store.services_memory import MemoryServices
 
 NOW = Instant(1_795_255_200_000, 5_000)  # 2026-11-21T10:00:00Z
@@ -65,6 +68,7 @@ def _routes() -> list[Route]:
         *TariffPlans(*[nothing] * 3).routes(),
         *BlockRoutes(*[nothing] * 4).routes(),
         *ExchangeRoutes(*[nothing] * 2).routes(),
+        *LimitRoutes(*[nothing] * 3).routes(),
         *Cdrs(*[nothing] * 4).routes(),
         *ServiceRoutes(*[nothing] * 4).routes(),
         *Ops(*[nothing] * 7).routes(),
@@ -141,7 +145,7 @@ class FrontDoor:
         self.calls = CallControl(
             clock=self.clock,
             tariffs=self.tariffs,
-            takes=self.store,
+            takes=LimitedTakes(self.store, MemoryProviderChannels()),
             sessions=self.store,
             switches={},
             journal=journal,
