@@ -13,7 +13,6 @@ from typing import Any, Self
 import msgspec
 
 from callctl.accounts import Account, Kind
-from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.call.admission import NOBODY, Policy
 from callctl.call.session import Session
 from callctl.call.takes import Balance, TopUp
@@ -22,7 +21,7 @@ from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.reconciler import Reconciler
 from callctl.numbering import DialRules
-from callctl.ports import Clock
+from callctl.ports import Clock, SwitchAdapter
 from callctl.rating.tariff import Plan, Row
 from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.memory import MemoryStore
@@ -41,6 +40,7 @@ class Notes:
     def decided(self, session: Session, took_s: float) -> None: ...
     def settled(self, currency: str, micros: int) -> None: ...
     def overflowed(self, queue: str) -> None: ...
+    def not_enforced(self, check: str) -> None: ...
 
     def unexpected(self, state: str, event: str) -> None:
         self.unexpected_events.append((state, event))
@@ -98,7 +98,7 @@ class ControlRoom:
         """What was recorded so far, oldest first."""
         return [msgspec.json.decode(record.payload) for _, _, record in self.store.outbox[account].entries]
 
-    async def start(self, *switches: AsteriskSwitch) -> None:
+    async def start(self, *switches: SwitchAdapter) -> None:
         """A process begins: it takes up what the store remembers, then links to the switches."""
         by_name = {switch.name: switch for switch in switches}
         self._journal = Journal(self._directory / "journal")
