@@ -46,7 +46,7 @@ def takes(defined: MemoryDefinitions, count: int) -> Iterator[Take]:
     clock, policy = SystemClock(), Policy()
     for offered in Callers(seed=time.time_ns()).offers(count, clock):
         now = clock.now()
-        yield propose(offered, gather(offered, defined.tariffs, now), now, policy).take
+        yield propose(offered, gather(offered, defined.tariffs, now, policy.lists), now, policy).take
 
 
 async def fund(server: Redis) -> None:

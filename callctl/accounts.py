@@ -174,6 +174,7 @@ class Trunk(msgspec.Struct, frozen=True):
     source_ips: tuple[str, ...] = ()
     switch: str | None = None
     caps: Caps | None = None
+    destinations: DestinationRules | None = None
     calls_per_second: int | None = None
     buy_plan: str | None = None
 

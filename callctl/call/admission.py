@@ -19,8 +19,8 @@ from callctl.call.takes import Draw, Take, TakeLevel
 from callctl.call.trace import Check, Verdict, encode_trace
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
+from callctl.limits.classes import NumberLists, class_of
 from callctl.limits.concurrency import Slot, slots
-from callctl.limits.destinations import class_of
 from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_seconds
 from callctl.rating.match import LevelPrice
@@ -45,6 +45,7 @@ class Policy(msgspec.Struct, frozen=True):
     longest_unattended_s: int = 3600
     lease_grace_s: int = 30
     blind_s: int = 300
+    lists: NumberLists = NumberLists()
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
@@ -189,7 +190,7 @@ def _level(
         row=price.row,
         destination=price.destination or (number.country if number else ""),
         type=price.type,
-        traffic_class=price.traffic_class or (class_of(number, facts.chain[0].dial_rules.country) if number else ""),
+        traffic_class=price.traffic_class or (class_of(number, facts.home, facts.lists) if number else ""),
         sell=price.sell,
         buy_plan=price.buy_plan,
         buy_row=price.buy_row,

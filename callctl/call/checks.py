@@ -12,9 +12,12 @@ from callctl.accounts import Account, Chain, Trunk
 from callctl.call.events import Offered
 from callctl.causes import Refusal
 from callctl.clock import Instant
+from callctl.limits.classes import NumberLists
+from callctl.limits.destinations import Destination, DestinationRules
 from callctl.numbering import Number
 from callctl.rating.margin import Found, cost_within, margin_kept
 from callctl.rating.match import LevelPrice, NoRate
+from callctl.rating.rules import Dialled
 from callctl.rating.tariff import Direction
 
 PROVIDER = "(provider)"
@@ -35,7 +38,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
     nobody does. `free`: nobody buys or sells this call (on-net; inbound or internal without a row), so that rules on
-    prices have nothing to judge.
+    prices have nothing to judge. `home`: the country from which the call is seen.
     """
 
     chain: Chain
@@ -53,6 +56,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     pbx: str = ""
     unknown: str = "no such account"
     called: Called | None = None
+    home: str = ""
+    lists: NumberLists = NumberLists()
 
     @property
     def payers(self) -> Iterable[tuple[Account, LevelPrice]]:
@@ -112,14 +117,21 @@ def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[
 def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
     if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
         return
+    dialled = Dialled(facts.b_number, offered.at.wall_ms // 1000, facts.home, facts.lists)
     for depth, account in enumerate(facts.chain):
         if account.destinations is not None:
-            price = facts.prices[depth] if facts.prices else None
-            name = price.destination if price is not None else ""
-            kind = (price.type if price is not None else "") or facts.b_number.type
-            barred = account.destinations.barred_by(facts.b_number.digits, kind, name)
-            refusal = Refusal.DESTINATION_BARRED if barred else None
-            yield Finding("destination", f"{name} {kind}".strip(), refusal, barred or "", facts.above(account.id))
+            seen = dialled.seen_by(account, facts.prices[depth] if facts.prices else None)
+            yield _barred(account.destinations, seen, "", facts.above(account.id))
+    trunk = facts.trunk
+    if trunk is not None and trunk.destinations is not None and facts.chain:
+        seen = dialled.seen_by(facts.chain[0], facts.prices[0] if facts.prices else None)
+        yield _barred(trunk.destinations, seen, f"trunk {trunk.id}: ", facts.above(trunk.account))
+
+
+def _barred(rules: DestinationRules, seen: Destination, whose: str, level: str) -> Finding:
+    barred = rules.barred_by(seen)
+    saw = f"{whose}{seen.name} {seen.type}, class {seen.traffic_class}"
+    return Finding("destination", saw, Refusal.DESTINATION_BARRED if barred else None, barred or "", level)
 
 
 def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:

@@ -154,12 +154,19 @@ def directory_from(shown: Iterable[Json]) -> "Directory":
         raise WrongUseError(str(wrong)) from wrong
 
 
+def _rule(shown: Json) -> Json:
+    """A rule on destinations, by the names inside."""
+    inside = {"class": "traffic_class", "from": "from_time", "to": "until_time"}
+    return {inside.get(key, key): value for key, value in shown.items()}
+
+
 def _account(shown: Json) -> "Account":
     import msgspec
 
     from callctl.accounts import Account, Kind
     from callctl.limits.destinations import DestinationRules
     from callctl.money import parse_amount, parse_percent, parse_rate
+    from callctl.numbering import DialRules
     from callctl.rating.margin import MarginRule, MaxCost
 
     parsers: dict[str, Callable[[str], int]] = {
@@ -174,14 +181,19 @@ def _account(shown: Json) -> "Account":
 
     try:
         destinations = shown.get("destinations")
+        if destinations is not None:
+            rules = {key: list(map(_rule, destinations.get(key, ()))) for key in ("allow", "deny")}
+            destinations = msgspec.convert(destinations | rules, DestinationRules)
         return Account(
             id=shown["id"],
             kind=Kind(shown["kind"]),
             plan=shown.get("effective_plan") or shown.get("plan"),
             parent=shown.get("parent"),
             group=shown.get("group"),
+            timezone=shown.get("timezone", "UTC"),
+            dial_rules=msgspec.convert(shown.get("dial_rules", {}), DialRules),
             numbers=tuple(shown.get("numbers", ())),
-            destinations=msgspec.convert(destinations, DestinationRules) if destinations is not None else None,
+            destinations=destinations,
             margin=rule("margin", MarginRule),
             max_cost=rule("max_cost", MaxCost),
         )

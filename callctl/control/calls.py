@@ -122,7 +122,7 @@ class CallControl:
             await self._take_up_outer(CallKey(offered.call.switch, offered.within))
             outer = self._outer(CallKey(offered.call.switch, offered.within))
         offered = replace(offered, call=CallKey(EXPLAINED, offered.call.call_id))
-        proposal = propose(offered, gather(offered, self._tariffs, now, outer), now, self.policy)
+        proposal = propose(offered, gather(offered, self._tariffs, now, self.policy.lists, outer), now, self.policy)
         session, effects = machine.begin(proposal, now, self.policy)
         while taking := next((effect for effect in effects if isinstance(effect, TakeNow)), None):
             answer = await self._takes.admit(replace(taking.take, probe=True, dry=True))
@@ -205,9 +205,9 @@ class CallControl:
         outer = None
         if offered.within is not None:
             outer = self._outer(CallKey(offered.call.switch, offered.within))
-        proposal = propose(offered, gather(offered, self._tariffs, now, outer), now, self.policy)
+        proposal = propose(offered, gather(offered, self._tariffs, now, self.policy.lists, outer), now, self.policy)
         box = self._register(proposal.session)
-        if len(self._boxes) > MOST_CALLS:
+        if len(self._boxes) > MOST_CALLS and not proposal.session.emergency:
             self._observer.overflowed("calls")
             proposal = replace(proposal, refused=Finding("capacity", "too many calls at once", Refusal.OVERLOADED))
         box.follow(machine.begin(proposal, now, self.policy))
@@ -283,6 +283,8 @@ class CallControl:
 
     def _decided(self, session: Session) -> None:
         self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
+        if session.emergency:
+            _tell_ops(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
             asyncio.get_running_loop().call_soon(self._end, (session.call,))  # its outer call ended while we asked
 
@@ -296,6 +298,17 @@ class CallControl:
                 if not calls:
                     del self._by_account[level.account]
             self._end(self._within.remove(box.session))
+
+
+def _tell_ops(session: Session) -> None:
+    """Somebody needs help: whoever is on call may want to know."""
+    log.warning(
+        "emergency_call",
+        call_id=str(session.call),
+        account=session.account or None,
+        caller=session.a_number,
+        number=session.b_number,
+    )
 
 
 def _not_ahead(session: Session, now: Instant) -> Session:

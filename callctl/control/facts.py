@@ -11,11 +11,13 @@ from callctl.clock import Instant, local_day
 from callctl.control.parts import with_parts
 from callctl.control.payer import NO_RULES, find_called, find_payer
 from callctl.control.stock import with_sources
+from callctl.limits.classes import NumberLists
 from callctl.money import Rounding
-from callctl.numbering import Number, caller, is_emergency, normalise
+from callctl.numbering import Number, caller, emergency_number, normalise
 from callctl.ports import Tariffs
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, carrier_price, price_levels
 from callctl.rating.price import Price, Tier, anchored
+from callctl.rating.rules import home_of
 from callctl.rating.tariff import Direction, TrafficClass
 from callctl.rating.tax import Tax
 
@@ -23,18 +25,19 @@ EXTENSION = re.compile(r"[0-9*#]{1,32}")
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 
 
-def gather(offered: Offered, tariffs: Tariffs, now: Instant, outer: Session | None = None) -> Facts:
+def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists, outer: Session | None = None) -> Facts:
     """Everything `admission.propose` asks about. Never raises: what is not found is a fact too.
 
     `outer`: the call that it is within; None where that is not up.
     """
     directory = tariffs.directory
-    payer = find_payer(offered, outer, directory)
+    payer = find_payer(offered, outer, directory, lists)
     trunk, rules, dialled = payer.trunk, payer.rules, payer.dialled
     chain = directory.chain(payer.account) if payer.account is not None else ()
-    number = normalise(dialled, rules)
     outgoing = offered.direction is not Direction.INBOUND
-    emergency = outgoing and (offered.emergency or is_emergency(dialled, rules))
+    helpline = emergency_number(dialled, rules, lists.emergency) if outgoing else None
+    emergency = helpline is not None or (outgoing and offered.emergency)
+    number = normalise(dialled, rules) if helpline is None else None  # a short code of these digits leads elsewhere
     minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
     called = None
@@ -54,7 +57,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, outer: Session | No
     return Facts(
         chain=chain,
         trunk=trunk,
-        dialled=dialled,
+        dialled=helpline or dialled,
         a_number=caller(offered.a_number, rules),
         b_number=number,
         emergency=emergency,
@@ -63,6 +66,8 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, outer: Session | No
         pbx=payer.pbx,
         unknown=payer.unknown,
         called=called,
+        home=rules.country or home_of(chain),
+        lists=lists,
         days=tuple([local_day(level.timezone, minute) for level in chain]),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,

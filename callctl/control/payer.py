@@ -5,7 +5,8 @@ import msgspec
 from callctl.accounts import Account, Directory, Trunk
 from callctl.call.events import Offered
 from callctl.call.session import Session
-from callctl.numbering import DialRules, Number, caller, is_emergency
+from callctl.limits.classes import NumberLists
+from callctl.numbering import DialRules, Number, caller, emergency_number
 from callctl.rating.tariff import Direction
 
 NO_RULES = DialRules()
@@ -27,7 +28,7 @@ class Payer(msgspec.Struct, frozen=True, gc=False):
     unknown: str = "no such account"
 
 
-def find_payer(offered: Offered, outer: Session | None, directory: Directory) -> Payer:
+def find_payer(offered: Offered, outer: Session | None, directory: Directory, lists: NumberLists) -> Payer:
     """The account that the call is told by, or its department that the call is of.
 
     Of a call within another, `outer`, that one's payer.
@@ -37,7 +38,7 @@ def find_payer(offered: Offered, outer: Session | None, directory: Directory) ->
     account, trunk, told_by = _told(offered, directory)
     found = directory.accounts.get(account) if account is not None else None
     if found is not None and found.departments:
-        return _department(offered, found, trunk, told_by, directory)
+        return _department(offered, found, trunk, told_by, directory, lists)
     return Payer(account, trunk, told_by, NO_RULES if found is None else found.dial_rules, offered.b_number)
 
 
@@ -64,7 +65,9 @@ def _within(offered: Offered, outer: Session | None, directory: Directory) -> Pa
     return Payer(account.id, _beside(trunk, account.id, directory), told_by, account.dial_rules, offered.b_number)
 
 
-def _department(offered: Offered, pbx: Account, trunk: Trunk | None, told_by: str, directory: Directory) -> Payer:
+def _department(
+    offered: Offered, pbx: Account, trunk: Trunk | None, told_by: str, directory: Directory, lists: NumberLists
+) -> Payer:
     """Numbers are read by the rules of the PBX, whoever pays. In front of an emergency number no code is looked for."""
     dialled, inbound = offered.b_number, offered.direction is Direction.INBOUND
     line = trunk.id if trunk is not None else offered.trunk
@@ -73,7 +76,7 @@ def _department(offered: Offered, pbx: Account, trunk: Trunk | None, told_by: st
         return Payer(pbx.id, trunk, told_by, pbx.dial_rules, dialled)
     department, told_by = found
     code = department.match.prefix
-    if code is not None and not is_emergency(dialled, pbx.dial_rules):
+    if code is not None and emergency_number(dialled, pbx.dial_rules, lists.emergency) is None:
         dialled = dialled.removeprefix(code)
     told_by = f"{told_by} of {pbx.id}: {department.account}"
     return Payer(

@@ -1,6 +1,7 @@
-"""From what a line dialled to a number, an emergency call, or a CLI."""
+"""From what a line dialled to a number, an emergency number, or a CLI."""
 
 import re
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from msgspec import Struct, field
@@ -8,7 +9,6 @@ from msgspec import Struct, field
 from callctl.numbering.home import home_of, national
 from callctl.numbering.plans import (
     CODE_BY_COUNTRY,
-    INTERNATIONAL_EMERGENCY,
     REGIONS_BY_CODE,
     calling_code_of,
     emergency_numbers,
@@ -79,16 +79,31 @@ def normalise(dialled: str, rules: DialRules) -> Number | None:
     return None
 
 
-def is_emergency(dialled: str, rules: DialRules) -> bool:
-    """Whether exactly an emergency number was dialled, with or without the access prefix."""
+def emergency_number(dialled: str, rules: DialRules, own: Collection[str] = ()) -> str | None:
+    """The emergency number that was dialled, exactly: one of the country, of the rules or of `own`; None for all else.
+
+    With or without the access prefix, and as equipment that makes everything international has it: +31112, 0031112,
+    +112 and 00112 are 112. No number of a plan is lost by that: none is so short.
+    """
     keys = _keys(dialled)
     if keys is None:
-        return False
-    of_country = emergency_numbers(rules.country) if rules.country else INTERNATIONAL_EMERGENCY
+        return None
     for outside in _without_access_prefix(keys, rules):
-        if outside in rules.emergency or of_country.fullmatch(outside):
-            return True
-    return False
+        for number, country in _emergency_readings(outside, rules):
+            if number in rules.emergency or number in own or emergency_numbers(country).fullmatch(number):
+                return number
+    return None
+
+
+def _emergency_readings(keys: str, rules: DialRules) -> Iterator[tuple[str, str]]:
+    """A number as it was dialled, and as it may be meant; with the country whose emergency number it may be."""
+    yield keys, rules.country
+    digits = keys[1:] if keys.startswith("+") else _behind_international_prefix(keys, rules)
+    if digits:
+        yield digits, rules.country
+        code = calling_code_of(digits)
+        if code is not None and code == CODE_BY_COUNTRY.get(rules.country, code):
+            yield digits[len(code) :], rules.country or REGIONS_BY_CODE[code][0]
 
 
 def caller(a_number: str, rules: DialRules) -> str:

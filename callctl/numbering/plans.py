@@ -23,8 +23,8 @@ CODE_BY_COUNTRY: dict[str, str] = {
     for region in regions
     if region != REGION_CODE_FOR_NON_GEO_ENTITY
 }
-# Always emergency calls on a mobile phone (3GPP TS 22.101, 10.1.1): the answer where a country has no data.
-INTERNATIONAL_EMERGENCY = re.compile("112|911")
+# Emergency calls on every mobile phone, wherever it is (3GPP TS 22.101, 10.1.1): whoever is used to them dials them.
+EVERYWHERE_EMERGENCY = "112|911"
 
 
 class Shape(NamedTuple):
@@ -84,10 +84,10 @@ def significant_number(calling_code: str, significant: str) -> Number | None:
 
 @cache
 def emergency_numbers(country: str) -> re.Pattern[str]:
-    """What full matches an emergency number of this country, or of the world where nothing is known of it."""
-    metadata = PhoneMetadata.short_metadata_for_region(country)
+    """What full matches an emergency number of this country ("": of none that is known) or of everywhere."""
+    metadata = PhoneMetadata.short_metadata_for_region(country) if country else None
     pattern = metadata and metadata.emergency and metadata.emergency.national_number_pattern
-    return re.compile(pattern) if pattern else INTERNATIONAL_EMERGENCY
+    return re.compile(f"{pattern}|{EVERYWHERE_EMERGENCY}" if pattern else EVERYWHERE_EMERGENCY)
 
 
 @cache

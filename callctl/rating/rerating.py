@@ -12,14 +12,15 @@ import msgspec
 
 from callctl.accounts import Directory
 from callctl.causes import PRECEDENCE, Refusal
+from callctl.limits.classes import NumberLists
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
 from callctl.rating.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
 from callctl.rating.pastcalls import Chain, PastRecord, number_of
-from callctl.rating.rules import broken_rules
-from callctl.rating.tariff import Direction
+from callctl.rating.rules import Dialled, broken_rules, home_of
+from callctl.rating.tariff import Direction, TrafficClass
 
 CORRECTABLE_AT_MOST = 200_000
 """Calls whose end nobody saw, the newest: what they cost anew is kept until their corrections come."""
@@ -130,14 +131,22 @@ class Trial:
             if record.direction is Direction.INTERNAL:
                 return ()
             raise UnknownError("what was called is not a number")
-        prices = () if self._on_net(record, lineup.levels[0], number) else self._looked_up(record, lineup, number)
+        on_net = self._on_net(record, lineup.levels[0], number)
+        prices = () if on_net else self._looked_up(record, lineup, number)
+        unsold = TrafficClass.ONNET if on_net else TrafficClass.INTERNAL if prices == () else None
+        called = self._called(record, number, unsold) if record.direction is not Direction.INBOUND else None
         broken = [Refusal.NO_RATE] if prices is None else []
         for depth, account in lineup.judges:
             price = prices[depth] if prices else None
-            broken += broken_rules(account, price, number, record.direction, buy_unknown=self._partial)
+            broken += broken_rules(account, price, called, buy_unknown=self._partial)
         if prices is None or broken:
             return min(broken, key=PRECEDENCE.__getitem__)
         return prices
+
+    def _called(self, record: PastRecord, number: Number, unsold: TrafficClass | None) -> Dialled:
+        """As today's accounts have it; which numbers are risky is what callctl says of them by default."""
+        chain = self._directory.chain(record.account or "") if self._directory is not None else ()
+        return Dialled(number, record.setup_ms // 1000, home_of(chain), NumberLists(), unsold)
 
     def _on_net(self, record: PastRecord, payer: Level, number: Number) -> bool:
         """Whether nobody is charged, for the call stays among our customers. The payer's plan decides."""

@@ -1,27 +1,60 @@
-"""The accounts' own rules, held against what a past call would be sold for: barred destinations, margin, cost."""
+"""The accounts' own rules, held against what a call would be sold for: barred destinations, margin, cost."""
 
 from collections.abc import Iterator
 
-from callctl.accounts import Account
+import msgspec
+
+from callctl.accounts import Account, Chain
 from callctl.causes import Refusal
+from callctl.limits.classes import NumberLists, class_of
+from callctl.limits.destinations import Destination
 from callctl.numbering import Number
 from callctl.rating.margin import cost_within, margin_kept
 from callctl.rating.match import LevelPrice
-from callctl.rating.tariff import Direction
+from callctl.rating.tariff import TrafficClass
+
+
+class Dialled(msgspec.Struct, frozen=True, gc=False):
+    """What is called, and when (wall second). `home`: the country of the customer, as far as anybody states one.
+
+    `traffic_class`: of a call that nobody sells; None: its row says it, or its number.
+    """
+
+    number: Number
+    at_s: int
+    home: str
+    lists: NumberLists
+    traffic_class: TrafficClass | None = None
+
+    def seen_by(self, account: Account, price: LevelPrice | None) -> Destination:
+        """As the rules of an account see it: from its own country, where it states one.
+
+        Were it the customer's, who may change the accounts below could make abroad home.
+        """
+        number, home = self.number, account.dial_rules.country or self.home
+        name, kind, stated = (price.destination, price.type, price.traffic_class) if price is not None else ("", "", "")
+        traffic_class = TrafficClass(stated) if stated else self.traffic_class or class_of(number, home, self.lists)
+        return Destination(
+            number, name, kind or number.type, traffic_class, number.country != home, self.at_s, account.timezone
+        )
+
+
+def home_of(chain: Chain) -> str:
+    """The country that a call is made from: that of the customer, or of the next above that states one."""
+    return next((account.dial_rules.country for account in chain if account.dial_rules.country), "")
 
 
 def broken_rules(
-    account: Account, price: LevelPrice | None, number: Number, direction: Direction, *, buy_unknown: bool = False
+    account: Account, price: LevelPrice | None, called: Dialled | None, *, buy_unknown: bool = False
 ) -> Iterator[Refusal]:
     """Why the account's call would be refused, as admission judges it (`call/admission.py`).
 
-    `price` None: nobody sells the call, or no row prices it. `buy_unknown`: a purchase price that is missing is one
-    that we were not told, and says nothing.
+    `price` None: nobody sells the call, or no row prices it. `called` None: an inbound call, whose number is our own.
+    `buy_unknown`: a purchase price that is missing is one that we were not told, and says nothing.
     """
-    if account.destinations is not None and direction is not Direction.INBOUND:
-        name, kind = (price.destination, price.type or number.type) if price is not None else ("", number.type)
-        if account.destinations.barred_by(number.digits, kind, name):
-            yield Refusal.DESTINATION_BARRED
+    rules = account.destinations
+    if rules is not None and called is not None and rules.barred_by(called.seen_by(account, price)) is not None:
+        yield Refusal.DESTINATION_BARRED
     if price is None or (price.buy is None and buy_unknown):
         return
     if account.margin is not None:

@@ -141,6 +141,14 @@ def _spans(bands: tuple[Band, ...], today: Begins, yesterday: Begins) -> tuple[S
     return tuple(spans)
 
 
+def holds(band: Band, timezone: str, at_s: int) -> bool:
+    """Whether a band that stands alone holds at a UTC second."""
+    local = datetime.fromtimestamp(at_s, ZoneInfo(timezone))
+    day, before = local.date(), local.date() - timedelta(days=1)
+    minute = local.hour * 60 + local.minute
+    return _holds(band, minute, began_today=_begins(band, day), began_yesterday=_begins(band, before))
+
+
 def _holds(band: Band, minute: int, *, began_today: bool, began_yesterday: bool) -> bool:
     if band.from_min < band.until_min:
         return began_today and band.from_min <= minute < band.until_min

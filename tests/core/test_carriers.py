@@ -5,6 +5,7 @@ import pytest
 from callctl.accounts import Account, Kind, Trunk
 from callctl.call.events import Offered
 from callctl.control.facts import gather
+from callctl.limits.classes import NumberLists
 from callctl.rating.tariff import Direction, Plan
 from callctl.store.registry import Registry
 from tests.core.calls import CALL, START
@@ -36,7 +37,7 @@ def test_what_a_carrier_brings_is_for_whose_number_is_called(
     known: Registry, called: str, direction: Direction, attended: bool, payer: str
 ) -> None:
     call = Offered(CALL, START, "+31612345678", called, direction, trunk="carrier-a", attended=attended)
-    facts = gather(call, known, START)
+    facts = gather(call, known, START, NumberLists())
     assert facts.chain[0].id == payer
     assert (facts.trunk is None) == (payer == "acme")
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.numbering import DialRules, Number, NumberType, caller, is_emergency, normalise, warm_up
+from callctl.numbering import DialRules, Number, NumberType, caller, emergency_number, normalise, warm_up
 from callctl.numbering.home import home_of, national
-from callctl.numbering.plans import international
+from callctl.numbering.plans import CODE_BY_COUNTRY, international
 
 EU = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 WORLD = DialRules()
@@ -124,7 +124,7 @@ def test_any_text_is_a_number_or_none_and_never_an_error(text: str) -> None:
     for rules in (NL, WORLD, DialRules(country="AR", international_prefix="", access_prefix="0")):
         number = normalise(text, rules)
         assert number is None or number.e164.removeprefix("+").isdigit()
-        is_emergency(text, rules)
+        emergency_number(text, rules)
         shown = caller(text, rules)
         assert len(shown) <= 32
         assert shown.isascii()
@@ -241,30 +241,56 @@ def test_rules_survive_json() -> None:
 
 @pytest.mark.parametrize("country", EU.split())
 def test_112_everywhere_in_the_european_union(country: str) -> None:
-    assert is_emergency("112", DialRules(country=country))
-    assert is_emergency("9112", DialRules(country=country, access_prefix="9"))
-    assert not is_emergency("1120", DialRules(country=country))
+    assert emergency_number("112", DialRules(country=country)) == "112"
+    assert emergency_number("9112", DialRules(country=country, access_prefix="9")) == "112"
+    assert emergency_number("1120", DialRules(country=country)) is None
+
+
+@pytest.mark.parametrize("country", ["", *sorted(CODE_BY_COUNTRY)])
+def test_112_and_911_are_understood_in_every_country(country: str) -> None:
+    rules = DialRules(country=country)
+    assert emergency_number("112", rules) == "112"
+    assert emergency_number("911", rules) == "911"
 
 
 @pytest.mark.parametrize(
-    ("dialled", "rules"),
+    ("dialled", "rules", "number"),
     [
-        ("112", WORLD),
-        ("911", WORLD),
-        ("1-1-2", NL),
-        ("999", DialRules(country="GB")),
-        ("911", DialRules(country="US")),
-        ("911", DialRules(country="US", access_prefix="9")),
-        ("9911", DialRules(country="US", access_prefix="9")),
-        ("15", DialRules(country="FR")),
-        ("144", DialRules(country="NL", emergency=("144",))),
-        ("9144", DialRules(country="NL", emergency=("144",), access_prefix="9")),
-        ("144", DialRules(emergency=("144",))),
-        ("112", DialRules(country="NL", short_codes={"112": "+31612345678"})),
+        ("112", WORLD, "112"),
+        ("911", WORLD, "911"),
+        ("1-1-2", NL, "112"),
+        ("999", DialRules(country="GB"), "999"),
+        ("911", DialRules(country="US"), "911"),
+        ("911", DialRules(country="US", access_prefix="9"), "911"),
+        ("9911", DialRules(country="US", access_prefix="9"), "911"),
+        ("0112", DialRules(country="NL", access_prefix="0"), "112"),
+        ("0 112", DialRules(country="NL", access_prefix="0"), "112"),
+        ("15", DialRules(country="FR"), "15"),
+        ("110", DialRules(country="JP"), "110"),
+        ("144", DialRules(country="NL", emergency=("144",)), "144"),
+        ("9144", DialRules(country="NL", emergency=("144",), access_prefix="9"), "144"),
+        ("144", DialRules(emergency=("144",)), "144"),
+        ("112", DialRules(country="NL", short_codes={"112": "+31612345678"}), "112"),
+        ("+112", NL, "112"),
+        ("+31112", NL, "112"),
+        ("+31 112", NL, "112"),
+        ("0031112", NL, "112"),
+        ("90031112", DialRules(country="NL", access_prefix="9"), "112"),
+        ("+31144", DialRules(country="NL", emergency=("144",)), "144"),
+        ("+44999", DialRules(country="GB"), "999"),
+        ("+1911", DialRules(country="CA"), "911"),
+        ("+44999", WORLD, "999"),
+        ("00112", DialRules(international_prefix="00"), "112"),
     ],
 )
-def test_emergency(dialled: str, rules: DialRules) -> None:
-    assert is_emergency(dialled, rules)
+def test_emergency(dialled: str, rules: DialRules, number: str) -> None:
+    assert emergency_number(dialled, rules) == number
+
+
+def test_a_provider_may_have_emergency_numbers_of_its_own() -> None:
+    assert emergency_number("116117", NL) is None
+    for dialled in ("116117", "+116117", "+31116117"):
+        assert emergency_number(dialled, NL, ("116117",)) == "116117"
 
 
 @pytest.mark.parametrize(
@@ -277,8 +303,12 @@ def test_emergency(dialled: str, rules: DialRules) -> None:
         ("1122", NL),
         ("0112", NL),
         ("112112112", NL),
-        ("+112", NL),
-        ("+31112", NL),
+        ("+44999", NL),
+        ("+49110", NL),
+        ("+31", NL),
+        ("+", NL),
+        ("+999", NL),
+        ("+311120", NL),
         ("112\n", NL),
         ("112a", NL),
         ("١١٢", NL),
@@ -287,12 +317,12 @@ def test_emergency(dialled: str, rules: DialRules) -> None:
         ("9", DialRules(access_prefix="9")),
         ("9112", NL),
         ("99112", DialRules(country="NL", access_prefix="9")),
-        ("911", DialRules(country="FR")),
+        ("999", DialRules(country="FR")),
         ("+19115551234", DialRules(country="US")),
     ],
 )
 def test_no_emergency(dialled: str, rules: DialRules) -> None:
-    assert not is_emergency(dialled, rules)
+    assert emergency_number(dialled, rules) is None
 
 
 @pytest.mark.parametrize(
