@@ -38,6 +38,7 @@ class Call:
         self._answered, self._ended = asyncio.Event(), asyncio.Event()
         self._sequence = 1
         self._local = self._remote = self._target = ""
+        self._route: Headers = ()  # of a dialog through proxies (RFC 3261, 12.1)
         self._invite = Message("", ())
         self._answers: dict[str, list[int]] = {}
 
@@ -134,6 +135,7 @@ class Call:
         self._invite, self.caller = invite, invite["from"]
         self._local, self._remote = f"{invite['to']};tag={secrets.token_hex(4)}", invite["from"]
         self._target = invite.contact
+        self._route = _routes(invite)
         if invite.media:
             self.ear.connect(invite.media)
 
@@ -171,6 +173,7 @@ class Call:
             return
         if status < 300:
             self._remote, self._target = response["to"], response.contact
+            self._route = _routes(response)[::-1]
             self._request("ACK", sequence=int(response["cseq"].split()[0]))
             if self.status is None:
                 self._took(status)
@@ -215,6 +218,7 @@ class Call:
             ("cseq", f"{sequence} {method}"),
             ("contact", self.phone.contact),
             ("max-forwards", "70"),
+            *self._route,
             *extra,
         )
         return self._send(Message(f"{method} {self._target} SIP/2.0", headers), sdp=sdp)
@@ -249,3 +253,7 @@ class Call:
             message = Message(message.first, typed, audio_offer(self.phone.address, self.ear.port))
         self.phone.send(message)
         return message
+
+
+def _routes(message: Message) -> Headers:
+    return tuple(("route", value) for _, value in message.all("record-route"))
