@@ -7,12 +7,13 @@ look-up on the way of a call is a dictionary access.
 from collections.abc import Iterable, Mapping
 from copy import copy
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from callctl.limits.concurrency import Caps
 from callctl.limits.destinations import DestinationRules
+from callctl.limits.ids import Thresholds
 from callctl.limits.licence import Licence
 from callctl.numbering import DialRules
 from callctl.rating.margin import MarginRule, MaxCost
@@ -101,7 +102,8 @@ class Account(msgspec.Struct, frozen=True):
 
     `plan` None: that of its group, or where it is in none that of its parent (`charged_by`). `plan_since_ms`: since
     when that is so, as far as the account says it; no bundle is rolled over from before.
-    `also`: plans that charge its calls besides, where they have a row for them.
+    `also`: plans that charge its calls besides, where they have a row for them. `calls_per_second`: attempts, its own
+    and those of all accounts below it.
     `untaxed`: names of taxes that it is not liable to; True: to none at all.
     """
 
@@ -122,6 +124,7 @@ class Account(msgspec.Struct, frozen=True):
     exempt: bool = False
     caps: Caps | None = None
     licence: Licence | None = None
+    calls_per_second: int | None = None
     destinations: DestinationRules | None = None
     margin: MarginRule | None = None
     max_cost: MaxCost | None = None
@@ -129,15 +132,9 @@ class Account(msgspec.Struct, frozen=True):
     active: bool = True
     expires_ms: int | None = None
     attributes: dict[str, str] = {}
-    ids: dict[str, Any] | None = None
-    """It is kept, and this version does not act upon it; every trace says so."""
+    thresholds: Thresholds | None = None
     departments: tuple[Department, ...] = ()
     affiliates: tuple[Affiliate, ...] = ()
-
-    @property
-    def unenforced(self) -> tuple[str, ...]:
-        """What was agreed with this account and nobody watches yet."""
-        return ("ids",) if self.ids else ()
 
     def department(
         self, a_number: str, b_number: str, trunk: str | None, *, inbound: bool
@@ -166,7 +163,7 @@ class Trunk(msgspec.Struct, frozen=True):
     """A line by which calls arrive, or a carrier by which they leave: recognised by its id or source address.
 
     `switch`: the one whose endpoint of this name it is; None: whichever has one. `buy_plan`: what the calls that
-    arrive by it are bought by, and what a carrier that has answered is paid by.
+    arrive by it are bought by, and what a carrier that has answered is paid by. `licence`: that of the PBX behind it.
     """
 
     id: str
@@ -177,6 +174,7 @@ class Trunk(msgspec.Struct, frozen=True):
     destinations: DestinationRules | None = None
     calls_per_second: int | None = None
     buy_plan: str | None = None
+    licence: Licence | None = None
 
     def is_on(self, switch: str) -> bool:
         """Whether an endpoint of this name on that switch is this trunk."""

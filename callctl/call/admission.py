@@ -9,18 +9,21 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from callctl.accounts import Account, Trunk, WarnTo
+from callctl.accounts import Account, WarnTo
 from callctl.call import drawing
 from callctl.call.anchor import possible
+from callctl.call.channels import account_slots, rates, trunk_slots
 from callctl.call.checks import CHECKS, Called, Facts, Finding
 from callctl.call.events import Offered
 from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Draw, Take, TakeLevel
 from callctl.call.trace import Check, Verdict, encode_trace
+from callctl.call.watched import first_ask, watching
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
 from callctl.limits.classes import NumberLists, class_of
-from callctl.limits.concurrency import Slot, slots
+from callctl.limits.concurrency import Rate
+from callctl.limits.ids import Thresholds
 from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_seconds
 from callctl.rating.match import LevelPrice
@@ -28,14 +31,13 @@ from callctl.rating.tariff import Direction
 
 NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
-LICENCE = "licence"
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
 
 
 class Policy(msgspec.Struct, frozen=True):
     """The house rules of admission; every default stands in the example configuration.
 
-    `blind_s`: how long a postpaid call may last that was admitted without the store; 0 refuses it.
+    `thresholds`: of accounts that state none. `blind_s`: how long a postpaid call may last that was admitted without the store; 0 refuses it.
     """
 
     budget_ms: int = 1500
@@ -46,6 +48,7 @@ class Policy(msgspec.Struct, frozen=True):
     lease_grace_s: int = 30
     blind_s: int = 300
     lists: NumberLists = NumberLists()
+    thresholds: Thresholds | None = None
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
@@ -70,39 +73,35 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         until_s = None if offered.can_extend else rings_s + ceiling_s
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now, until_s)]
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found)]
-        for account in facts.chain:
-            for key in account.unenforced:
-                level = facts.above(account.id)
-                trace.append(Check(key, Verdict.SKIP, "not enforced by this version", level=level))
         refused = deciding(found)
     session = _session(offered, facts, number, ceiling_s, encode_trace(trace), policy)
-    return Proposal(session, take_for(session, now, policy, _rates(facts.trunk)), refused)
-
-
-def _rates(trunk: Trunk | None) -> tuple[tuple[str, int], ...]:
-    return () if trunk is None or trunk.calls_per_second is None else ((trunk.id, trunk.calls_per_second),)
+    return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)
 
 
 def traced(finding: Finding) -> Check:
-    verdict = Verdict.PASS if finding.refusal is None else Verdict.REFUSE
-    return Check(finding.check, verdict, finding.saw, finding.limit, finding.level)
+    verdict = Verdict.PASS
+    if finding.refusal is not None:
+        verdict = Verdict.REFUSE if finding.enforced else Verdict.WOULD_REFUSE
+    return Check(finding.check, verdict, finding.saw, finding.limit, finding.level, finding.asked, finding.since)
 
 
 def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace: bytes, policy: Policy) -> Session:
     payer = facts.chain[0] if facts.chain else None
-    digits = facts.b_number.digits if facts.b_number is not None else ""
     answer_by_s = _answer_by(offered, policy)
     priced = enumerate(zip(facts.chain, facts.prices, facts.days, strict=False))
     levels = tuple(
         [
-            _level(facts, depth, each, price, _slots(each, offered.direction, digits, day), answer_by_s)
+            _level(facts, depth, each, price, offered.direction, day, answer_by_s, within=offered.within is not None)
             for depth, (each, price, day) in priced
         ]
     )
+    if offered.direction is Direction.OUTBOUND and not facts.emergency:
+        levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
     if facts.called is not None:
-        levels += _called_levels(facts, facts.called, digits, answer_by_s)
+        levels += _called_levels(facts, facts.called, answer_by_s)
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
     granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
+    payers_type, payers_class = (levels[0].type, levels[0].traffic_class) if levels else ("", "")
     return Session(
         call=offered.call,
         trace_id=facts.trace_id,
@@ -115,7 +114,7 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
         account=payer.id if payer is not None else "",
         levels=levels,
         trunk=facts.trunk.id if facts.trunk is not None else offered.trunk,
-        trunk_slots=_trunk_slots(facts, offered.direction, digits),
+        trunk_slots=trunk_slots(facts, offered, payers_type, payers_class),
         fingerprint=offered.fingerprint,
         can_extend=offered.can_extend,
         attended=offered.attended,
@@ -130,6 +129,7 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
         busy=True,
         affiliates=payer.affiliates if payer is not None and not facts.emergency else (),
         within=offered.within,
+        limits=facts.limits,
     )
 
 
@@ -143,32 +143,16 @@ def _ceiling(facts: Facts, longest_s: int, answer_by_s: int) -> int:
     return longest_s
 
 
-def _slots(account: Account, direction: Direction, digits: str, day: str) -> tuple[Slot, ...]:
-    taken = slots(account.caps, direction, digits, day)
-    counted = direction is not Direction.INTERNAL or (account.caps is not None and account.caps.count_internal)
-    if account.licence is None or not counted:
-        return taken
-    size = account.licence.on(day)
-    return (*taken, Slot(LICENCE, size, size))
-
-
-def _trunk_slots(facts: Facts, direction: Direction, digits: str) -> tuple[Slot, ...]:
-    """The trunk's own counters, on the day of the account that pays."""
-    if facts.trunk is None or facts.trunk.caps is None:
-        return ()
-    return slots(facts.trunk.caps, direction, digits, facts.days[0] if facts.days else "")
-
-
 def _answer_by(offered: Offered, policy: Policy) -> int:
     """The last wall second at which the call may be answered, if it is set up in time."""
     return offered.at.wall_ms // 1000 + policy.setup_timeout_s
 
 
-def _called_levels(facts: Facts, called: Called, digits: str, answer_by_s: int) -> tuple[Level, ...]:
+def _called_levels(facts: Facts, called: Called, answer_by_s: int) -> tuple[Level, ...]:
     """Of the called side: its channels are inbound ones, its money may be under another root."""
     root, levels = called.chain[-1].id, []
     for depth, (account, price, day) in enumerate(zip(called.chain, called.prices, called.days, strict=True)):
-        level = _level(facts, depth, account, price, _slots(account, Direction.INBOUND, digits, day), answer_by_s)
+        level = _level(facts, depth, account, price, Direction.INBOUND, day, answer_by_s)
         parent = called.chain[depth + 1].id if depth + 1 < len(called.chain) else None
         role = Role.RESELLER if depth else Role.CALLED
         levels.append(replace(level, role=role, parent=parent, root="" if root == facts.chain[-1].id else root))
@@ -176,11 +160,20 @@ def _called_levels(facts: Facts, called: Called, digits: str, answer_by_s: int) 
 
 
 def _level(
-    facts: Facts, depth: int, account: Account, price: LevelPrice, taken: tuple[Slot, ...], answer_by_s: int
+    facts: Facts,
+    depth: int,
+    account: Account,
+    price: LevelPrice,
+    direction: Direction,
+    day: str,
+    answer_by_s: int,
+    *,
+    within: bool = False,
 ) -> Level:
     number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
     if overflow is None and not facts.above(account.id) and facts.trunk is not None and facts.trunk.caps is not None:
         overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
+    traffic_class = price.traffic_class or (class_of(number, facts.home, facts.lists) if number is not None else "")
     return Level(
         account=account.id,
         prepaid=account.prepaid,
@@ -190,13 +183,13 @@ def _level(
         row=price.row,
         destination=price.destination or (number.country if number else ""),
         type=price.type,
-        traffic_class=price.traffic_class or (class_of(number, facts.home, facts.lists) if number else ""),
+        traffic_class=traffic_class,
         sell=price.sell,
         buy_plan=price.buy_plan,
         buy_row=price.buy_row,
         buy=price.buy,
         conversion=price.conversion,
-        slots=taken,
+        slots=account_slots(facts, account, direction, day, price.type, traffic_class, within=within),
         surcharge_call=overflow.per_call if overflow is not None else 0,
         surcharge_minute=overflow.per_minute if overflow is not None else 0,
         taxes=account.bears(price.taxes),
@@ -208,13 +201,13 @@ def _level(
     )
 
 
-def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[tuple[str, int], ...] = ()) -> Take:
+def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, ...] = ()) -> Take:
     """What the store is asked for: the session's slice at every level, its channels, and the tokens of `rates`."""
     if session.state is not State.TAKING:  # admitted without the store; what is being decided becomes so by the answer
         session = replace(session, state=State.ADMITTED, busy=False)
     return Take(
         session=session,
-        levels=tuple([_take_of(level, 0 if session.emergency else session.granted_s) for level in session.levels]),
+        levels=tuple([_take_of(level, 0 if session.emergency else session.granted_s, now) for level in session.levels]),
         trunk_slots=session.trunk_slots,
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
@@ -223,7 +216,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[tuple[
     )
 
 
-def _take_of(level: Level, seconds: int) -> TakeLevel:
+def _take_of(level: Level, seconds: int, now: Instant) -> TakeLevel:
     draws: tuple[Draw, ...] = ()
     if level.sources:
         level = drawing.kept(drawing.proposed(level, seconds))
@@ -231,12 +224,12 @@ def _take_of(level: Level, seconds: int) -> TakeLevel:
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root)
+    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, first_ask(level, seconds, now))
 
 
 def deciding(findings: Iterable[Finding]) -> Finding | None:
     """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
-    refusing = [finding for finding in findings if finding.refusal is not None]
+    refusing = [finding for finding in findings if finding.refusal is not None and finding.enforced]
     return min(refusing, key=_rank) if refusing else None
 
 
@@ -246,6 +239,5 @@ def _rank(finding: Finding) -> tuple[int, bool]:
 
 def refuse(session: Session, finding: Finding) -> Session:
     """The session with the refusal that this finding means, and its words."""
-    detail = f"{finding.saw}, {finding.limit}" if finding.limit else finding.saw
     refusal = finding.refusal or Refusal.PROVIDER_LIMIT
-    return replace(session, refusal=refusal, refused_at=finding.level, detail=detail)
+    return replace(session, refusal=refusal, refused_at=finding.level, detail=str(finding))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from callctl.clock import Instant
+from callctl.limits.concurrency import Rate, Slot
+from callctl.limits.ids import Seen
 from callctl.rating.tariff import Direction
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class ReleasedBy(StrEnum):
 class Offered(msgspec.Struct, frozen=True, gc=False):
     """A switch asks: may this call go ahead? One of account, trunk, source_ip or a_number tells the payer.
 
-    `within`: the id of a call on the same switch, whose payer pays for this one, too.
+    `within`: the id of a call on the same switch, whose payer pays for this one, too. `trunk_out`: the carrier by
+    which it is about to leave, where that is known already.
     """
 
     call: CallKey
@@ -62,6 +65,7 @@ class Offered(msgspec.Struct, frozen=True, gc=False):
     emergency: bool = False
     """The switch itself took it for an emergency call, and has let it pass."""
     within: str | None = None
+    trunk_out: str | None = None
     fingerprint: str = ""
     """What the request said, so that a repeated call id with another body is seen."""
 
@@ -155,6 +159,17 @@ class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.limit is not None and self.in_use >= self.limit
 
 
+class LimitUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A counter of the provider's own as the store saw it, this call not counted."""
+
+    slot: Slot
+    in_use: int
+
+    @property
+    def full(self) -> bool:
+        return self.slot.hard_limit is not None and self.in_use >= self.slot.hard_limit
+
+
 Left = tuple[tuple[int, ...], ...]
 """What is left in each source, level by level."""
 
@@ -163,6 +178,7 @@ class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The take went through. `available[i]`: what level i has left after it, None where nothing limits it.
 
     `left[i]`: what each source of level i has left after it; empty where no level draws upon any.
+    `limits`: the provider's own counters. Where one of them is full the call may not go ahead all the same.
     """
 
     call: CallKey
@@ -170,6 +186,8 @@ class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     overflow: tuple[bool, ...] = ()
     uses: tuple[SlotUse, ...] = ()
     left: Left = ()
+    limits: tuple[LimitUse, ...] = ()
+    watched: tuple[Seen, ...] = ()
 
 
 class TakeRefused(msgspec.Struct, frozen=True, gc=False):
@@ -179,25 +197,28 @@ class TakeRefused(msgspec.Struct, frozen=True, gc=False):
     available: tuple[int | None, ...]
     overflow: tuple[bool, ...]
     uses: tuple[SlotUse, ...]
-    rate_exceeded: str | None = None
+    rate_exceeded: Rate | None = None
     """The first of `Take.rates` that is used up."""
     left: Left = ()
+    watched: tuple[Seen, ...] = ()
 
 
 class Extended(msgspec.Struct, frozen=True, gc=False):
-    """More was held. `available` and `left` as in `Taken`."""
+    """More was held. The other fields as in `Taken`."""
 
     call: CallKey
     available: tuple[int | None, ...]
     left: Left = ()
+    watched: tuple[Seen, ...] = ()
 
 
 class ExtendRefused(msgspec.Struct, frozen=True, gc=False):
-    """Not all levels could hold that much; nothing more was held."""
+    """Not all levels could hold that much, or one may not spend it; nothing more was held."""
 
     call: CallKey
     available: tuple[int | None, ...]
     left: Left = ()
+    watched: tuple[Seen, ...] = ()
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):

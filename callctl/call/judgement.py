@@ -5,20 +5,33 @@ A call that goes ahead keeps the store's figures; they become text when somebody
 
 from collections.abc import Iterable, Iterator
 
-from callctl.call.admission import LICENCE, deciding, traced
-from callctl.call.checks import Finding
-from callctl.call.events import Left, SlotUse, Taken, TakeRefused
+from msgspec.structs import replace
+
+from callctl.call.admission import deciding, traced
+from callctl.call.checks import PROVIDER, Finding
+from callctl.call.events import Left, LimitUse, SlotUse, Taken, TakeRefused
 from callctl.call.session import Level, Session
 from callctl.call.trace import encode_trace
+from callctl.call.watched import findings as watched
 from callctl.causes import Refusal
+from callctl.clock import format_time
+from callctl.limits.concurrency import LICENCE, Bound, Slot
 from callctl.money import format_amount
 from callctl.prepaid import slicing
+
+_ONE = "1 more"
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
     found = [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
-    return [*found, *_bundles(session, answer.left)] if answer.left else found
+    if answer.left:
+        found += _bundles(session, answer.left)
+    if answer.watched:
+        found += watched(session, answer.watched)
+    if isinstance(answer, Taken) and answer.limits:
+        found += _provider(session, answer.limits)
+    return found
 
 
 def whole_trace(session: Session) -> bytes:
@@ -32,10 +45,20 @@ def longer(trace: bytes, findings: Iterable[Finding]) -> bytes:
 
 
 def shortfall(session: Session, answer: Taken) -> Finding | None:
-    """What refuses a call whose take went through: grace or free seconds alone were paid for."""
-    if session.emergency or not any(map(_is_short, session.levels, answer.available)):
+    """What refuses a call whose take went through: grace or free seconds alone are paid for, or a carrier is full."""
+    if session.emergency:
+        return None
+    if not any(use.full for use in answer.limits) and not any(map(_is_short, session.levels, answer.available)):
         return None
     return deciding(judged(session, answer))
+
+
+def not_enforced(session: Session) -> list[Finding]:
+    """What would have refused an admitted call, were it enforced."""
+    counted = (session.trunk_slots, session.limits, *(level.slots for level in session.levels))
+    if session.taken is None or not any(slot.soft is not None for slots in counted for slot in slots):
+        return []
+    return [finding for finding in judged(session, session.taken) if finding.refusal and not finding.enforced]
 
 
 def _is_short(level: Level, left: int | None) -> bool:
@@ -47,22 +70,49 @@ def _is_short(level: Level, left: int | None) -> bool:
 
 
 def _attempts(answer: Taken | TakeRefused) -> Iterator[Finding]:
-    if isinstance(answer, TakeRefused) and answer.rate_exceeded is not None:
-        name = answer.rate_exceeded
-        yield Finding("call_rate", name, Refusal.CALL_RATE_LIMIT, "its call attempts per second are used up")
+    rate = answer.rate_exceeded if isinstance(answer, TakeRefused) else None
+    if rate is not None:
+        refusal = Refusal.PROVIDER_LIMIT if rate.level else Refusal.CALL_RATE_LIMIT
+        since = format_time(rate.second * 1000)
+        limit = f"at most {rate.per_second} a second"
+        yield Finding("call_rate", f"{rate.owner}: {rate.per_second} attempts", refusal, limit, rate.level, _ONE, since)
 
 
 def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
     for use in uses:
-        if use.limit is None:
-            continue
-        account = session.levels[use.level].account if use.level < len(session.levels) else session.trunk or "trunk"
-        above = account if 0 < use.level < len(session.levels) else ""
-        own = Refusal.LICENCE_LIMIT if use.slot == LICENCE else Refusal.CHANNEL_LIMIT
-        limited = Refusal.PROVIDER_LIMIT if above else own
-        refusal = limited if use.full and not session.emergency else None
-        limit = str(use.limit) if use.hard_limit == use.limit else f"{use.limit}, with overflow {use.hard_limit}"
-        yield Finding("channels", f"{use.slot}: {use.in_use} in use", refusal, f"at most {limit}", above)
+        is_trunk = use.level == len(session.levels)
+        slots = session.trunk_slots if is_trunk else session.levels[use.level].slots
+        slot = next((slot for slot in slots if slot.name == use.slot), Slot(use.slot))
+        above = session.levels[use.level].account if use.level and not is_trunk else ""
+        yield from _limits("channels", slot, use.in_use, above, is_free=session.emergency)
+
+
+def _provider(session: Session, limits: Iterable[LimitUse]) -> Iterator[Finding]:
+    for use in limits:
+        yield from _limits("provider", use.slot, use.in_use, PROVIDER, is_free=session.emergency)
+
+
+def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -> Iterator[Finding]:
+    """What limits one counter: what is enforced, and what only would be. `is_free`: nothing limits this call."""
+    if slot.limit is not None and slot.hard_limit is not None:
+        yield _limit(check, slot, _bound_of(slot), in_use, level, is_free=is_free)
+    if slot.soft is not None:
+        soft = _limit(check, slot, slot.soft, in_use, level, is_free=is_free)
+        yield replace(soft, limit=f"{soft.limit}, not enforced", enforced=False)
+
+
+def _bound_of(slot: Slot) -> Bound:
+    at_most, hard = slot.limit or 0, slot.hard_limit or 0
+    return Bound(at_most, hard - at_most, slot.by, slot.since)
+
+
+def _limit(check: str, slot: Slot, bound: Bound, in_use: int, level: str, *, is_free: bool) -> Finding:
+    own = Refusal.LICENCE_LIMIT if bound.by == LICENCE else Refusal.CHANNEL_LIMIT
+    refusal = Refusal.PROVIDER_LIMIT if level else own
+    limit = f"at most {bound.at_most}" + (f", with overflow {bound.hard}" if bound.over else "")
+    full = in_use >= bound.hard and not is_free
+    saw = f"{bound.by or slot.name}: {in_use} in use"
+    return Finding(check, saw, refusal if full else None, limit, level, _ONE, bound.since)
 
 
 def _bundles(session: Session, left: Left) -> Iterator[Finding]:

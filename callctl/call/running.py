@@ -26,8 +26,10 @@ from callctl.call.events import (
 from callctl.call.session import Level, Session, State
 from callctl.call.settlement import anchored
 from callctl.call.takes import Extension
+from callctl.call.watched import exposed, further_asks
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
+from callctl.limits.ids import Ask
 from callctl.prepaid import slicing
 
 EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`docs/rules.md`, Slice)
@@ -53,7 +55,7 @@ def _held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tu
     if overflow:
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    return tuple([replace(level, held=slicing.cost(drawing.kept(level), paid_s)) for level in levels])
+    return tuple([exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels])
 
 
 def admitted(session: Session, event: Taken) -> Session:
@@ -216,18 +218,21 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advan
     """
     force = planned_s <= session.granted_s
     draws: tuple[tuple[int, ...], ...] = ()
+    watch: tuple[Ask | None, ...] = ()
     if drawing.any_sources(session.levels):
         if force:
             session = replace(session, levels=tuple(map(drawing.kept, session.levels)))
         held = _held(session, planned_s)
         more = tuple([after.held - level.held for after, level in zip(held, session.levels, strict=True)])
         draws = drawing.more(session.levels, held)
+        watch = further_asks(session.levels, held, now)
     else:
         paid_s = 0 if session.emergency else planned_s
         more = tuple([slicing.cost(level, paid_s) - level.held for level in session.levels])
+        watch = further_asks(session.levels, [exposed(level, paid_s) for level in session.levels], now)
     longer = replace(session, granted_s=planned_s)
     session = replace(session, wanted_s=planned_s, busy=True)
-    return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force, draws)),)
+    return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force, draws, watch)),)
 
 
 def save(session: Session, now: Instant, policy: Policy) -> Advance:
@@ -273,8 +278,10 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
 
 
 def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy: Policy) -> Advance:
-    """Not enough for the whole slice: take what there is, to the second."""
+    """Not enough for the whole slice: take what there is, to the second. What may not be spent is not cut."""
     session = seen(replace(session, busy=False, tries=session.tries + 1), event.available, event.left)
+    if any(payer.refuses for payer in event.watched):
+        session = replace(session, affordable_s=session.granted_s)
     paid_s = session.wanted_s if session.affordable_s is None else min(session.affordable_s, session.wanted_s)
     if paid_s > session.granted_s and session.tries < MOST_TRIES:
         return ask(session, paid_s, now, policy)

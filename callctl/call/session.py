@@ -12,6 +12,7 @@ from callctl.call.events import CallKey, ReleasedBy, Taken
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
+from callctl.limits.ids import Watch
 from callctl.rating.bundles import Sources
 from callctl.rating.charge import Price
 from callctl.rating.exchange import Conversion
@@ -46,6 +47,7 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Amounts in micro-units. `parent`: the account above, None at a root. `root`: where its money is, if it is not where
     the customer's is.
     `taxes`: those of the plan that it is liable to. `parts`: what other plans charge it for the same call.
+    `watch`: whose thresholds it counts against, `exposed`: what it counts there now.
     `answer_by_s`: of prices in bands, until the call is answered: the last wall second of its set-up.
     """
 
@@ -75,6 +77,8 @@ class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
     role: Role = Role.CUSTOMER
     parent: str | None = None
     root: str = ""
+    watch: Watch | None = None
+    exposed: int = 0
 
 
 class Purchase(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -146,6 +150,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     purchase: Purchase | None = None  # of the carrier that answered, where it is bought by a plan of its own
     affiliates: tuple[Affiliate, ...] = ()  # who gets a share of what the customer is charged
     within: str | None = None  # the id of the call that pays for it, and that it ends with
+    limits: tuple[Slot, ...] = ()  # the provider's own counters that it takes
 
     @property
     def customer(self) -> Level:

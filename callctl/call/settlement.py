@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from callctl.call import cdr, drawing
+from callctl.call import cdr, drawing, watched
 from callctl.call.anchor import answered_levels
 from callctl.call.due import Due, difference, dues
 from callctl.call.session import Level, Session, State
@@ -35,7 +35,7 @@ def settle(session: Session) -> Settlement:
             Post(level.account, kind, due.total, _used(level, due.used), level.root)
             for level, due in zip(session.levels, owed, strict=True)
         )
-    return Settlement(ended, posts, cdr.records(ended, owed))
+    return Settlement(ended, posts, cdr.records(ended, owed), watched.settled(session, owed))
 
 
 def closed(session: Session, owed: Sequence[Due]) -> Session:
@@ -71,7 +71,8 @@ def correct(before: Session, after: Session) -> Settlement:
         for level, due, guess, posted in zip(after.levels, owed, guessed, before.posted, strict=True)
     )
     answered = before.answered is not None
-    return Settlement(ended, posts, cdr.corrections(ended, guessed, owed, was_answered=answered))
+    found = cdr.corrections(ended, guessed, owed, was_answered=answered)
+    return Settlement(ended, posts, found, watched.corrected(before, guessed, after, owed))
 
 
 def refuse(session: Session) -> Settlement:

@@ -6,7 +6,8 @@ Every value names the session's record version it builds on, so that repeating i
 import msgspec
 
 from callctl.call.session import Session
-from callctl.limits.concurrency import Slot
+from callctl.limits.concurrency import Rate, Slot
+from callctl.limits.ids import Ask, Settled
 
 
 class Draw(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -20,7 +21,7 @@ class Draw(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class TakeLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One account's share of a take. `hold` micro-units are held; with overflow `hold_overflow` instead.
 
-    `root`: where its money is; empty: where the customer's is.
+    `root`: where its money is; empty: where the customer's is. `watch`: what it asks of its spend thresholds.
     """
 
     account: str
@@ -29,21 +30,22 @@ class TakeLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     hold_overflow: int
     draws: tuple[Draw, ...] = ()
     root: str = ""
+    watch: Ask | None = None
 
 
 class Take(msgspec.Struct, frozen=True, gc=False):
     """Channels and credit for a call that is about to be admitted, for the payer and every account above it.
 
-    `trunk_slots`: counters of the caller's trunk. `rates`: (name, calls per second) tokens, taken even when the
-    rest is refused. `force`: take without any limit (emergency; a blind admission replayed). `probe`: look at
-    everything, take nothing but the tokens; `dry`: not even those. `lease_until_ms`: wall time at which the take
-    lapses unless it is renewed. `now_ms`: wall time, whose second the tokens are taken from.
+    `trunk_slots`: counters of the caller's trunk. `rates`: whose tokens are taken, even when the rest is refused.
+    `force`: take without any limit (emergency; a blind admission replayed). `probe`: look at everything, take nothing
+    but the tokens; `dry`: not even those. `lease_until_ms`: wall time at which the take lapses unless it is renewed.
+    `now_ms`: wall time of the take.
     """
 
     session: Session
     levels: tuple[TakeLevel, ...]
     trunk_slots: tuple[Slot, ...] = ()
-    rates: tuple[tuple[str, int], ...] = ()
+    rates: tuple[Rate, ...] = ()
     lease_until_ms: int = 0
     now_ms: int = 0
     force: bool = False
@@ -56,7 +58,8 @@ class Extension(msgspec.Struct, frozen=True, gc=False):
 
     Of `session` the store keeps what changes while a call runs; what the levels hold it knows itself.
     `more[i]` micro-units for level i, judged together: all fit, or nothing is held. `force`: held without any limit.
-    `draws[i]`: how much more of each source that level i draws upon; empty where no level does.
+    `draws[i]`: how much more of each source that level i draws upon; empty where no level does. `watch[i]`: what it
+    asks of its spend thresholds; empty where no level asks anything.
     """
 
     session: Session
@@ -64,6 +67,7 @@ class Extension(msgspec.Struct, frozen=True, gc=False):
     lease_until_ms: int
     force: bool = False
     draws: tuple[tuple[int, ...], ...] = ()
+    watch: tuple[Ask | None, ...] = ()
 
 
 class Post(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -89,12 +93,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of a call: posts, CDRs, channels and what is left of the holds given back, in one step.
 
-    `session` is as it shall be remembered (state ended, or refused: then `posts` is empty and nothing was held).
+    `session` is as it shall be remembered (state ended, or refused: then `posts` is empty and nothing was held). `watched`: what it has used of spend thresholds.
     """
 
     session: Session
     posts: tuple[Post, ...]
     records: tuple[Record, ...]
+    watched: tuple[Settled, ...] = ()
 
 
 class TopUp(msgspec.Struct, frozen=True, gc=False):

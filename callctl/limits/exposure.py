@@ -125,36 +125,35 @@ BY_AMOUNT: Final = (Rule.THRESHOLD, Rule.HOUR, Rule.COUNTRY)
 
 
 def judged(level: int, day: Day, ask: Ask, counters: Counters, *, poor: bool = False) -> Seen:
-    """What is to be answered for one payer, as long as nothing else refuses the call. Changes nothing.
+    """What one payer's thresholds say. Changes nothing.
 
     `poor`: money or a bundle falls short of this slice.
     """
     rule, seen, limit = broken(day, ask, counters)
     enforced = ask.watch.thresholds.mode is not Mode.MONITOR and ask.now_ms >= day.free_until_ms
-    decided = rule is not Rule.NONE and not (poor and rule in BY_AMOUNT)
+    refuses = enforced and rule is not Rule.NONE and not (poor and rule in BY_AMOUNT)
     goes = threshold(day, ask.range, ask.ceiling)
-    found = Seen(
-        level, rule, decided and enforced, 0, day.exposure, day.baseline, goes, seen, limit, day.tripped_ms, ask.amount
-    )
-    return replace(found, news=_news(day, found, decided)) if decided or rule is Rule.NONE else found
+    return Seen(level, rule, refuses, 0, day.exposure, day.baseline, goes, seen, limit, day.tripped_ms, ask.amount)
 
 
-def _news(day: Day, seen: Seen, decided: bool) -> int:
-    """Which alerts are due that were not told today."""
-    due = 0
-    alert = _ALERT_OF.get(seen.rule) if decided else None
-    if alert is not None:
-        due |= 1 << ALERTS.index(alert)
-    after = seen.exposure + (0 if seen.refuses else seen.amount)
+def told(day: Day, seen: Seen, *, goes: bool) -> Seen:
+    """With the alerts that are due and were not told today. Only thresholds may refuse the call, or it `goes`."""
+    alert = _ALERT_OF.get(seen.rule)
+    due = 0 if alert is None else 1 << ALERTS.index(alert)
+    after = seen.exposure + (seen.amount if goes else 0)
     if 5 * (after - seen.baseline) >= 4 * (seen.threshold - seen.baseline):
         due |= 1
-    return due & ~day.told
+    return replace(seen, news=due & ~day.told)
 
 
 def noted(day: Day, seen: Seen, ask: Ask) -> None:
-    """What a refusal leaves behind: the alerts that were told, and the trip."""
+    """What a call leaves behind, admitted or not: the alerts that were told, and the threshold it was held against."""
     day.told |= seen.news
     day.cap = _cap(day, ask)
+
+
+def tripped(day: Day, seen: Seen, ask: Ask) -> None:
+    """The first refusal by the threshold is the trip."""
     if seen.refuses and seen.rule is Rule.THRESHOLD and not day.tripped_ms:
         day.tripped_ms = ask.now_ms
 

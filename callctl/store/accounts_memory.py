@@ -7,6 +7,7 @@ import msgspec
 
 from callctl.call.takes import Draw, LedgerEntry
 from callctl.rating.bundles import Block, Source
+from callctl.store.watch_memory import WatchedDays
 
 
 class HeldStock(msgspec.Struct):
@@ -26,6 +27,7 @@ class MemoryAccount(msgspec.Struct):
     ledger: list[LedgerEntry] = msgspec.field(default_factory=list)
     stocks: defaultdict[str, HeldStock] = msgspec.field(default_factory=lambda: defaultdict(HeldStock))
     blocks: dict[str, Block] = {}
+    watched: WatchedDays = msgspec.field(default_factory=WatchedDays)
 
     def left(self, sources: Iterable[Source | Draw]) -> tuple[int, ...]:
         """What is left of each source."""

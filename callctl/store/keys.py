@@ -3,7 +3,11 @@
 What one decision touches carries the hash tag of the root account, `{root}`, so that it shares a slot of a
 cluster and one script can take all of it.
 
-    {root}:a:<account>     hash    bal, held, floor (micro-units), and one field per channel counter
+    {root}:a:<account>     hash    bal, held, floor (micro-units), one field per channel counter, and "ids", a day's
+                                   watched calls (`lua/watch.lua`, as the next three)
+    {root}:i:<account>     hash    days of watched calls before that one, and what else is known of them
+    {root}:w:<account>     list    when watched calls were attempted in the last minute
+    {root}:n:<account>     stream  alerts of spend thresholds, and what operators did
     {root}:b:<account>     hash    per source "bal <source>" and "held <source>"; "block <source>" where it was bought
     {root}:t:<trunk>       hash    one field per channel counter
     {root}:l:<account>     stream  the ledger
@@ -24,9 +28,14 @@ A feed has a slot of its own, and so have all definitions together.
     {feed:<feed>}:place              hash    sequence, at_ms, and root:<root> = the last id moved of its outbox
     {definitions}:revision           string  counts every write of a definition
     {definitions}:written            zset    <kind>:<id> by the revision it was last written at
-    {definitions}:<kind>             hash    JSON by id: account, group, trunk, plan, exchange, blocks; deck: chunks
+    {definitions}:<kind>             hash    JSON by id: account, group, trunk, plan, exchange, blocks,
+                                             licence, limit; deck: chunks
     {definitions}:moves              hash    by account: its money is on the way to another root
     {definitions}:rows:<chunk>       string  2,000 rows of a deck in msgpack
+
+The channels of the provider's own limits have one, too.
+
+    {provider:limits}:<limit>:<counter>  zset    trace ids of calls, by the end of their lease (wall ms)
 
 So have the services, counted and noted in the same way.
 
@@ -142,6 +151,10 @@ MOVES: Final = "{definitions}:moves"
 
 def definitions(kind: str) -> str:
     return f"{{definitions}}:{kind}"
+
+
+def provider(counter: str) -> str:
+    return f"{{provider:limits}}:{word(counter)}"
 
 
 def rows(chunk: str) -> str:

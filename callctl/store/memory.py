@@ -4,7 +4,7 @@ Every method runs without a pause, so that each is atomic. Nothing is ever forgo
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import sub
 
 import msgspec
@@ -16,8 +16,10 @@ from callctl.call.running import admitted
 from callctl.call.session import Session, State
 from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.call.watched import WATCHED_CALLS
 from callctl.errors import CallConflict, UnknownCall
-from callctl.limits.concurrency import Slot
+from callctl.limits.concurrency import Rate, Slot
+from callctl.limits.exposure import Exposure
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
 from callctl.rating.bundles import Block
@@ -25,15 +27,20 @@ from callctl.store import records
 from callctl.store.accounts_memory import MemoryAccount, all_afford, covers, move, sums_by_account
 from callctl.store.feeds_memory import Outbox
 from callctl.store.moving import CLOSED
+from callctl.store.watch_memory import allowed, looks
+from callctl.store.watch_memory import seen as seen_by
 
 
 class _Call(msgspec.Struct):
-    """What is remembered of a call. `slots`: the counters it takes, at each level and at its trunk."""
+    """What is remembered of a call. `slots`: the counters it takes, at each level and at its trunk; `exposures`: what
+    it has of the watched days of a level.
+    """
 
     session: Session
     live: bool
     lease_until_ms: int = 0
     slots: list[tuple[Counter[str], list[str]]] = []
+    exposures: dict[int, Exposure] = {}
 
 
 class MemoryStore:
@@ -76,8 +83,19 @@ class MemoryStore:
         draws = [[draw.amount for draw in level.draws] for level in take.levels]
         left = [account.left(level.draws) for account, level in zip(accounts, take.levels, strict=True)]
         covered = all(map(covers, left, draws))
-        if not covered or (not take.force and (full or poor or exceeded is not None)):
-            return TakeRefused(session.call, tuple(available), *seen, exceeded, _any(left))
+        watched = looks(
+            [account.watched for account in accounts],
+            [level.watch for level in take.levels],
+            [account.in_use[WATCHED_CALLS.name] for account in accounts],
+            counts=not take.dry,
+        )
+        within = allowed(watched, poor=poor or not covered)
+        alone = not (full or poor or not covered or exceeded is not None)
+        goes = covered and (take.force or (alone and within))
+        keeps = not take.probe and not take.dry
+        told = seen_by(watched, goes=goes, alone=alone, keeps=keeps)
+        if not goes:
+            return TakeRefused(session.call, tuple(available), *seen, exceeded, _any(left), told)
 
         together = sums_by_account(accounts, holds)
         after = tuple(
@@ -85,8 +103,8 @@ class MemoryStore:
             for left, account in zip(available, accounts, strict=True)
         )
         left = [tuple(map(sub, *each)) for each in zip(left, draws, strict=True)]
-        taken = Taken(session.call, after, *seen, _any(left))
-        if not take.probe and not take.dry:
+        taken = Taken(session.call, after, *seen, _any(left), watched=told)
+        if keeps:
             slots = [(trunk, [slot.name for slot in take.trunk_slots])]
             for account, level, hold in zip(accounts, take.levels, holds, strict=True):
                 account.held += hold
@@ -97,19 +115,20 @@ class MemoryStore:
                 in_use.update(names)
             if not session.first_granted_s:  # who asks again is told what was told first
                 session = replace(admitted(session, taken), version=session.version)
-            session = _holding(session, holds, over, draws)
-            self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots)
+            exposures = {look.seen.level: look.add(None) for look in watched}
+            session = _holding(session, holds, over, draws, exposures)
+            self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots, exposures)
         return taken
 
-    def _exceeded(self, take: Take) -> str | None:
+    def _exceeded(self, take: Take) -> Rate | None:
         """Count the attempt; the first rate that is used up."""
         exceeded = None
-        for name, per_second in take.rates:
-            window = take.session.root, name, take.now_ms // 1000
+        for rate in take.rates:
+            window = take.session.root, rate.owner, rate.second
             if not take.dry:
                 self._attempts[window] += 1
-            if self._attempts[window] + take.dry > per_second and exceeded is None:
-                exceeded = name
+            if self._attempts[window] + take.dry > rate.per_second and exceeded is None:
+                exceeded = rate
         return exceeded
 
     async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
@@ -125,8 +144,18 @@ class MemoryStore:
         rich = all_afford(accounts, more)
         left = [account.left(level.sources) for account, level in zip(accounts, levels, strict=True)]
         covered = all(map(covers, left, draws))
-        if not covered or (not rich and not extension.force):
-            return ExtendRefused(session.call, tuple(account.available for account in accounts), _any(left))
+        watched = looks(
+            [account.watched for account in accounts],
+            extension.watch or [None] * len(accounts),
+            [None] * len(accounts),
+            counts=False,
+        )
+        within = allowed(watched, poor=not rich or not covered)
+        goes = covered and (extension.force or (rich and within))
+        told = seen_by(watched, goes=goes, alone=rich and covered)
+        if not goes:
+            return ExtendRefused(session.call, tuple(account.available for account in accounts), _any(left), told)
+        known.exposures |= {look.seen.level: look.add(known.exposures.get(look.seen.level)) for look in watched}
         held = [level.held + amount for level, amount in zip(levels, more, strict=True)]
         for account, level, amount, each_more in zip(accounts, levels, more, draws, strict=True):
             account.held += amount
@@ -137,11 +166,15 @@ class MemoryStore:
             for level, each_more in zip(levels, draws, strict=True)
         ]
         known.session = _holding(
-            records.carried_on(known.session, session), held, [level.overflow for level in levels], drawn
+            records.carried_on(known.session, session),
+            held,
+            [level.overflow for level in levels],
+            drawn,
+            known.exposures,
         )
         known.lease_until_ms = extension.lease_until_ms
         left = [account.left(level.sources) for account, level in zip(accounts, levels, strict=True)]
-        return Extended(session.call, tuple(account.available for account in accounts), _any(left))
+        return Extended(session.call, tuple(account.available for account in accounts), _any(left), told)
 
     async def settle(self, settlement: Settlement) -> Existing | None:
         session, root = settlement.session, settlement.session.root
@@ -161,6 +194,7 @@ class MemoryStore:
                     account.held -= level.held
                     for source in level.sources:
                         account.stocks[source.id].held -= source.held
+        self._settle_watched(settlement, known)
 
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             at_ms, call = records.posted_ms(session), str(session.call)
@@ -172,6 +206,19 @@ class MemoryStore:
             self.outbox[root].add(record, records.posted_ms(session))
         self._calls[session.trace_id] = _Call(replace(session, version=session.version + 1), live=False)
         return None
+
+    def _settle_watched(self, settlement: Settlement, known: _Call | None) -> None:
+        root = settlement.session.root
+        told = {(it.root or root, it.account): it for it in settlement.watched}
+        exposures = known.exposures if known is not None and known.live else {}
+        levels = known.session.levels if known is not None else ()
+        for depth, exposure in exposures.items():
+            payer = levels[depth].root or root, levels[depth].account
+            of_payer = told.pop(payer, None)
+            used = 0 if of_payer is None else of_payer.amount
+            self._accounts[payer].watched.over(exposure, used, is_estimate=bool(of_payer and of_payer.estimated))
+        for payer, settled in told.items():
+            self._accounts[payer].watched.corrected(settled)
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         first = self._top_ups.get((top_up.root, top_up.account, top_up.id))
@@ -286,12 +333,17 @@ def _any(left: Sequence[tuple[int, ...]]) -> Left:
 
 
 def _holding(
-    session: Session, holds: Sequence[int], overflow: Sequence[bool], draws: Sequence[Sequence[int]]
+    session: Session,
+    holds: Sequence[int],
+    overflow: Sequence[bool],
+    draws: Sequence[Sequence[int]],
+    exposures: Mapping[int, Exposure],
 ) -> Session:
     """The session as it is remembered: one version on, with what it holds."""
     levels = []
-    for level, held, over, drawn in zip(session.levels, holds, overflow, draws, strict=True):
+    for depth, (level, held, over, drawn) in enumerate(zip(session.levels, holds, overflow, draws, strict=True)):
         pairs = zip(level.sources, drawn, strict=True)
         sources = tuple(replace(source, held=amount, left=0) for source, amount in pairs)
-        levels.append(replace(level, held=held, overflow=over, sources=sources))
+        exposed = sum(exposures[depth].by_day.values()) if depth in exposures else 0
+        levels.append(replace(level, held=held, overflow=over, sources=sources, exposed=exposed))
     return replace(session, version=session.version + 1, levels=tuple(levels))

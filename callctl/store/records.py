@@ -19,6 +19,7 @@ from callctl.call.running import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Balance, Extension, LedgerEntry, Post, Settlement, Take, TakeLevel, TopUp
 from callctl.limits.concurrency import Slot
+from callctl.limits.ids import Ask, Rule, Seen, Settled, Thresholds
 from callctl.rating.bundles import Block, Sources
 from callctl.store import keys
 
@@ -33,6 +34,7 @@ _FIXED = {
     *("call", "trace_id", "setup", "direction", "a_number", "b_number", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "ceiling_s"),
     *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken", "affiliates", "within"),
+    "limits",
     "version",  # stands in the record's first line
 }
 """Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
@@ -69,7 +71,13 @@ def decode_record(record: bytes, running: bytes | None = None) -> Session:
         first, _, taken, body = _parts(running)
         session = carried_on(session, _running.decode(body))
     levels = [
-        replace(level, held=int(words[1]), overflow=words[2] == b"1", sources=_drawn(level.sources, words))
+        replace(
+            level,
+            held=int(words[1]),
+            overflow=words[2] == b"1",
+            sources=_drawn(level.sources, words),
+            exposed=_exposed(words) if level.watch is not None else 0,
+        )
         for level, words in zip(session.levels, (words for words in taken if words[1] != b"-"), strict=False)
     ]
     version = int(first.split(b" ", 1)[0])
@@ -80,8 +88,13 @@ def _drawn(sources: Sources, words: Sequence[bytes]) -> Sources:
     """What the call has of each source. What is left besides nobody knows before the store is asked again."""
     if not sources:
         return ()
-    drawn = words[3].partition(b"|")[2].split()[2::3]
+    drawn = words[3].split(b"|")[1].split()[2::3]
     return tuple([replace(source, held=int(held), left=0) for source, held in zip(sources, drawn, strict=True)])
+
+
+def _exposed(words: Sequence[bytes]) -> int:
+    """What the call counts against spend thresholds: of all its days (`lua/watch.lua`)."""
+    return sum(map(int, words[3].split(b"|")[2].split()[4::2]))
 
 
 def _parts(record: bytes) -> tuple[bytes, bytes, list[list[bytes]], bytes]:
@@ -92,7 +105,7 @@ def _parts(record: bytes) -> tuple[bytes, bytes, list[list[bytes]], bytes]:
 
 
 def _words(line: bytes) -> list[bytes]:
-    """Hash, held, overflow, and the rest: counters, and behind "|" sources."""
+    """Hash, held, overflow, and the rest: counters, behind "|" sources, and behind another what is watched."""
     hash, held, rest = line.split(b" ", 2)
     return [hash, held, rest[:1], rest[1:]]
 
@@ -105,6 +118,7 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
     uses: list[SlotUse] = []
     trunk_uses: list[SlotUse] = []
     left: list[tuple[int, ...]] = []
+    watched: list[Seen] = []
     for _, held, _, rest in taken:
         if held == b"-":
             depth, slots, seen = len(session.levels), session.trunk_slots, trunk_uses
@@ -113,13 +127,16 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
             available.append(_micros(next(words)))
             overflow.append(next(words) == b"1")
         limits = {keys.word(slot.name).encode(): slot for slot in slots}
-        names, _, sources = rest.partition(b"|")
+        names, sources, watch = (*rest.split(b"|"), b"", b"")[:3]
         for name in names.split():
             slot = limits.get(name, Slot(keys.name(name.decode())))
             seen.append(SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit))
         if held != b"-":
             left.append(_left(len(sources.split()) // 3, words))
-    return Taken(session.call, tuple(available), tuple(overflow), tuple(uses + trunk_uses), _any(left))
+        if watch:
+            watched.append(_seen(depth, words, int(watch.split()[2])))
+    seen_so = tuple(available), tuple(overflow), tuple(uses + trunk_uses)
+    return Taken(session.call, *seen_so, _any(left), watched=tuple(watched))
 
 
 @lru_cache(maxsize=8_192)
@@ -137,16 +154,25 @@ def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
     taken = next(words) == b"T"
     rate = int(next(words))
     trunk_uses = _uses(len(take.levels), take.trunk_slots, words)
-    available, overflow, uses, left = [], [], [], []
+    available, overflow, uses, left, watched = [], [], [], [], []
     for depth, level in enumerate(take.levels):
         available.append(_micros(next(words)))
         overflow.append(next(words) == b"1")
         uses += _uses(depth, level.slots, words)
         left.append(_left(len(level.draws), words))
+        if level.watch is not None:
+            watched.append(_seen(depth, words, level.watch.amount))
     seen = tuple(available), tuple(overflow), tuple(uses + trunk_uses)
     if taken:
-        return Taken(take.session.call, *seen, _any(left))
-    return TakeRefused(take.session.call, *seen, take.rates[rate - 1][0] if rate else None, _any(left))
+        return Taken(take.session.call, *seen, _any(left), watched=tuple(watched))
+    return TakeRefused(take.session.call, *seen, take.rates[rate - 1] if rate else None, _any(left), tuple(watched))
+
+
+def _seen(depth: int, words: Iterator[bytes], amount: int) -> Seen:
+    rule, refuses, *figures = itertools.islice(words, 9)
+    news, exposure, baseline, threshold, seen, limit, since_ms = map(int, figures)
+    known = Rule(rule.decode()), refuses == b"1", news
+    return Seen(depth, *known, exposure, baseline, threshold, seen, limit, since_ms, amount)
 
 
 def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[SlotUse]:
@@ -155,14 +181,19 @@ def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[Slo
 
 def decode_extension(extension: Extension, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
     call = extension.session.call
-    left: Left = ()
-    if not extension.draws:
-        available = tuple([_micros(word) for word in words])
-    else:
-        rest = iter(words)
-        seen = [(_micros(next(rest)), _left(len(draws), rest)) for draws in extension.draws]
-        available, left = tuple([money for money, _ in seen]), tuple([each for _, each in seen])
-    return Extended(call, available, left) if verdict == b"E" else ExtendRefused(call, available, left)
+    answered = Extended if verdict == b"E" else ExtendRefused
+    if not extension.draws and not extension.watch:
+        return answered(call, tuple([_micros(word) for word in words]))
+    rest, levels = iter(words), len(extension.more)
+    available, left, watched = [], [], []
+    for depth, draws, ask in zip(
+        range(levels), extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True
+    ):
+        available.append(_micros(next(rest)))
+        left.append(_left(len(draws), rest))
+        if ask is not None:
+            watched.append(_seen(depth, rest, ask.amount))
+    return answered(call, tuple(available), _any(left), tuple(watched))
 
 
 def _left(sources: int, words: Iterator[bytes]) -> tuple[int, ...]:
@@ -174,19 +205,45 @@ def _any(left: Sequence[tuple[int, ...]]) -> Left:
 
 
 def hold(level: TakeLevel) -> str | int:
-    """What is held at a level, as admit.lua is told: of money, and of each source."""
-    if not level.draws:
+    """What is held at a level, as admit.lua is told: of money, of each source, and of what it may spend today."""
+    if not level.draws and level.watch is None:
         return level.hold
     drawn = " ".join(f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws)
-    return f"{level.hold}|{drawn}"
+    return f"{level.hold}|{drawn}{_asked(level.watch)}"
 
 
 def more(extension: Extension) -> Sequence[str | int]:
     """How much more is held at each level, as extend.lua is told."""
-    if not extension.draws:
+    if not extension.draws and not extension.watch:
         return extension.more
-    asked = zip(extension.more, extension.draws, strict=True)
-    return [f"{money}|{' '.join(map(str, draws))}" if draws else money for money, draws in asked]
+    levels = len(extension.more)
+    asked = zip(extension.more, extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True)
+    return [
+        f"{money}|{' '.join(map(str, draws))}{_asked(watch)}" if draws or watch is not None else money
+        for money, draws, watch in asked
+    ]
+
+
+def _asked(ask: Ask | None) -> str:
+    """What `lua/watch.lua` is asked."""
+    if ask is None:
+        return ""
+    country = keys.word(ask.watch.country) or "-"
+    return f"|{ask.amount} {ask.day} {ask.now_ms} {country} {ask.range} {_agreed(ask.watch.thresholds)}"
+
+
+@lru_cache(maxsize=8_192)
+def _agreed(agreed: Thresholds) -> str:
+    optional = ("-" if limit is None else str(limit) for limit in (agreed.new_country, agreed.attempts_per_minute))
+    ceiling = "-" if agreed.ceiling is None else agreed.ceiling
+    return f"{agreed.mode} {agreed.range} {ceiling} {agreed.hourly:d} {agreed.concurrent:d} {' '.join(optional)}"
+
+
+def used(settled: Settled) -> str:
+    """What settle.lua is told of one account's day."""
+    if settled.more:
+        return f"+ {settled.day} {settled.amount} {settled.guessed}"
+    return f"{'-' if settled.amount is None else settled.amount} {settled.day} {settled.estimated:d}"
 
 
 def kind(post: Post) -> str:
@@ -257,7 +314,7 @@ def decode_stocks(flat: Sequence[bytes]) -> Stocks:
 
 
 def decode_balance(account: str, flat: Sequence[bytes]) -> Balance:
-    fields = _fields(flat)
+    fields = {name.decode(): value.decode() for name, value in zip(*[iter(flat)] * 2, strict=True) if name != b"ids"}
     balance, held, floor = (fields.pop(field, "0") for field in ("bal", "held", "floor"))
     return Balance(
         account=account,

@@ -77,9 +77,8 @@ class RedisStore(RedisCharging):
             arguments.append(len(hashes))
         for level in take.levels:
             arguments += (records.hold(level), level.hold_overflow, *records.counters(level.slots))
-        arguments += (len(take.rates), *(per_second for _, per_second in take.rates))
-        second = take.now_ms // 1000
-        attempts = [keys.attempts(root, name, second) for name, _ in take.rates]
+        arguments += (len(take.rates), *(rate.per_second for rate in take.rates))
+        attempts = [keys.attempts(root, rate.owner, rate.second) for rate in take.rates]
         claim = None if take.probe or take.dry else self._link.call(*_remember(session))
         touched = (keys.session(root, trace_id), keys.live(root), *hashes, *attempts)
         answer = await self._run(scripts.ADMIT, touched, arguments)
@@ -144,6 +143,9 @@ class RedisStore(RedisCharging):
         arguments.append(len(settlement.records))
         for record in settlement.records:
             arguments += (record.account, record.payload)
+        arguments.append(len(settlement.watched))
+        for settled in settlement.watched:
+            arguments += (keys.account(settled.root or root, settled.account), records.used(settled))
         answer = await self._run(
             scripts.SETTLE,
             (keys.session(root, session.trace_id), keys.live(root), keys.outbox(root), *hashes),

@@ -20,21 +20,22 @@ class Script(msgspec.Struct, frozen=True):
     sha: str
 
 
-def load(name: str) -> Script:
-    """The script of `lua/<name>.lua`."""
-    source = _PRELUDE + (_LUA / f"{name}.lua").read_text("utf-8")
+def load(*names: str) -> Script:
+    """The script of `lua/<name>.lua`; of several, one behind the other."""
+    source = "".join((_PRELUDE, *((_LUA / f"{name}.lua").read_text("utf-8") for name in names)))
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-ADMIT: Final = load("admit")
-EXTEND: Final = load("extend")
-SETTLE: Final = load("settle")
+ADMIT: Final = load("watch", "admit")
+EXTEND: Final = load("watch", "extend")
+SETTLE: Final = load("watch", "settle")
 TOP_UP: Final = load("top_up")
 RECOUNT: Final = load("recount")
 MOVE_ON: Final = load("move_on")
 DEFINE: Final = load("define")
 CHARGE: Final = load("charge")
 BUY: Final = load("buy")
+PROVIDER: Final = load("provider")
 
 
 async def run(

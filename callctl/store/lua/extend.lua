@@ -3,10 +3,13 @@
 --
 -- KEYS  per call: record, live
 -- ARGV  nonce, then per call: version that the caller saw, force (0 | 1: no limits), lease (ms), trace id, what changes
---       of its session, number of levels, per level: how much more is held; behind "|" the same of each of its sources
+--       of its session, number of levels, per level: how much more is held; behind "|" the same of each of its sources,
+--       then behind "|" what `watch.lua` is asked
 -- Answer  per call: U when there is no such call; what is remembered when it is not what the caller saw; else words:
 --         E (extended) or N (not), per level: available (E: after, N: before; "-": unlimited), left of each source,
---         or X and what went wrong
+--         what `watch.lua` answers, where it was asked; or X and what went wrong
+
+local W  -- what `watch.lua` can do, where it is asked
 
 local function extend(call, at)
   local record_key, nonce = KEYS[2 * call - 1], ARGV[1] .. '.' .. call
@@ -17,14 +20,15 @@ local function extend(call, at)
   if known.version ~= version or known.state ~= 'live' then return remembered(record_key) or 'U' end
 
   local fits, covered, level = true, true, 0
-  local before, after, writes, taken, draws = {}, {}, {}, {}, {}
+  local before, after, writes, taken, draws, looks = {}, {}, {}, {}, {}, {}
   local mine, levels = {}, {}  -- by hash: how much more the call holds of it, for an account may be there twice
-  for hash, held, overflow, counters, sources in lines(known) do
+  for hash, held, overflow, counters, sources, watched in lines(known) do
     if held ~= '-' then
       level = level + 1
-      local money, each_more = parted(ARGV[at + 5 + level])
+      local money, asked = parted(ARGV[at + 5 + level])
+      local each_more, watch = parted(asked)
       local more = tonumber(money)
-      local seen = redis.call('HMGET', hash, 'bal', 'held', 'floor')
+      local seen = redis.call('HMGET', hash, 'bal', 'held', 'floor', 'ids')
       local left = available(unpack(seen, 1, 3))
       local so_far = mine[hash] or 0
       if left and more > 0 and left - so_far < more then fits = false end
@@ -32,7 +36,8 @@ local function extend(call, at)
       before[#before + 1] = left and digits(left) or '-'
       after[#after + 1] = '-'
       if left then levels[#levels + 1] = {word = #after, left = left, hash = hash} end
-      if more ~= 0 then writes[#writes + 1] = {hash, digits((tonumber(seen[2]) or 0) + mine[hash])} end
+      local write = {'HSET', hash, 'held', digits((tonumber(seen[2]) or 0) + mine[hash])}
+      if more ~= 0 or watch ~= '' then writes[#writes + 1] = write end
       held = digits(tonumber(held) + more)
       if sources ~= '' then
         local next_more, kept = string.gmatch(each_more, '%S+'), {}
@@ -46,14 +51,37 @@ local function extend(call, at)
         end
         sources = table.concat(kept, ' ')
       end
+      if watch ~= '' then
+        W = W or watching()
+        local it = W.look(hash, seen[4], watch)
+        it.word, it.write, it.line = #before + 1, write, #taken + 1
+        looks[#looks + 1] = it
+        for n = 0, 8 do before[it.word + n], after[it.word + n] = '-', '-' end
+      end
     end
-    taken[#taken + 1] = line(hash, held, overflow, counters, sources)
+    taken[#taken + 1] = {hash, held, overflow, counters, sources, watched}
   end
 
-  if not covered or (not fits and force == '0') then return 'N ' .. table.concat(before, ' ') end
+  local poor, within = not fits or not covered, true
+  for _, it in ipairs(looks) do
+    if W.refuses(it, poor) and it.ask.amount >= 0 then within = false end
+  end
+  local goes = covered and (force == '1' or (fits and within))
+  for _, it in ipairs(looks) do W.answer(goes and after or before, it.word, it, goes, not poor) end
+  if not goes then
+    for _, it in ipairs(looks) do
+      if it.news > 0 then W.refused(it) end
+    end
+    return 'N ' .. table.concat(before, ' ')
+  end
   for _, each in ipairs(levels) do after[each.word] = digits(each.left - mine[each.hash]) end
   local answered = 'E ' .. table.concat(after, ' ')
-  for _, write in ipairs(writes) do redis.call('HSET', write[1], 'held', write[2]) end
+  for _, it in ipairs(looks) do
+    it.write[5] = 'ids'
+    it.write[6], taken[it.line][6] = W.add(it, taken[it.line][6])
+  end
+  for n, of_level in ipairs(taken) do taken[n] = line(unpack(of_level)) end
+  for _, write in ipairs(writes) do redis.call(unpack(write)) end
   for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.more) end
   local record_now = record(digits(version + 1), nonce, 'live', answered, table.concat(taken), changes)
   redis.call('SET', running(record_key), record_now)

@@ -7,8 +7,8 @@
 --   <hash> <held> <overflow> <counter> ...      one line per account and trunk: what the call has of it there
 --
 -- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. Where the call draws upon bundles or blocks the
--- line goes on with "|" and <source> <allowance> <held> of each. What is given back is what these lines say, not
--- what a caller remembers. Their hashes share the record's hash tag, but for those of a called party under another
+-- line goes on with "|" and <source> <allowance> <held> of each; where it counts against spend thresholds, with one
+-- more "|" and what `watch.lua` says. What is given back is what these lines say, not what a caller remembers. Their hashes share the record's hash tag, but for those of a called party under another
 -- root. An account that pays on both sides of a call has two lines.
 -- The nonce is that of the request: seeing it again, a script repeats its answer and does nothing.
 --
@@ -47,11 +47,15 @@ local function remembered(key)
 end
 
 local function lines(record)
-  return string.gmatch(record.lines, '(%S+) (%S+) (%d)([^|\n]*)|?([^\n]*)\n')
+  return string.gmatch(record.lines, '(%S+) (%S+) (%d)([^|\n]*)|?([^|\n]*)|?([^\n]*)\n')
 end
 
-local function line(hash, held, overflow, counters, sources)
-  if sources and sources ~= '' then counters = counters .. '|' .. sources end
+local function line(hash, held, overflow, counters, sources, watched)
+  if watched ~= '' then
+    counters = counters .. '|' .. sources .. '|' .. watched
+  elseif sources ~= '' then
+    counters = counters .. '|' .. sources
+  end
   return hash .. ' ' .. held .. ' ' .. overflow .. counters .. '\n'
 end
 

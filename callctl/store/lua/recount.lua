@@ -61,7 +61,7 @@ local function put_right(number, hash, is_counted)
 end
 
 for hash = 3, #KEYS do
-  put_right(hash - 2, KEYS[hash], function(field) return field ~= 'bal' and field ~= 'floor' end)
+  put_right(hash - 2, KEYS[hash], function(field) return field ~= 'bal' and field ~= 'floor' and field ~= 'ids' end)
   if stock(KEYS[hash]) ~= KEYS[hash] then
     put_right(hash - 2, stock(KEYS[hash]), function(field) return string.sub(field, 1, 5) == 'held ' end)
   end

@@ -4,19 +4,35 @@
 -- ARGV  nonce, version that the caller saw, state (ended | refused), seconds to remember it, trace id, session,
 --       call, time of the posts (ms), number of posts,
 --       per post: id, kind (behind "|" each source that was used, and how much of it), amount as it moves the balance,
---       number of CDRs, per CDR: account, payload
+--       number of CDRs, per CDR: account, payload,
+--       number of accounts with thresholds, per account: its hash, and "<used | -> <day> <estimate 0 | 1>", or of a
+--       correction "+ <day> <more> <less of it an estimate>"
 -- Answer  S when done; what is remembered when it is not what the caller saw
 
 local nonce, version, state, ttl_s, trace_id, session, call, at_ms = unpack(ARGV, 1, 8)
+local at = 10 + 3 * tonumber(ARGV[9])
+at = at + 1 + 2 * tonumber(ARGV[at])
+local W = tonumber(ARGV[at]) > 0 and watching()
+local used = {}
+for n = at + 1, at + 2 * tonumber(ARGV[at]), 2 do used[ARGV[n]] = ARGV[n + 1] end
+
 local known = read(KEYS[1])  -- a record that was lost does not keep its call from being paid
 if known then
   if known.nonce == nonce then return known.answer end
   local anew = known.state == 'refused' and version == '0'
   local otherwise = known.version ~= version and not anew and remembered(KEYS[1])
   if otherwise then return otherwise end
-  for hash, held, _, counters, sources in lines(known) do
+  for hash, held, _, counters, sources, watched in lines(known) do
     local names = fields(counters, held ~= '-' and 'held' or nil)
     local back = {'HSET', hash}
+    if watched ~= '' then
+      W = W or watching()
+      local amount, _, is_estimate = string.match(used[hash] or '0 0 0', '(%S+) (%S+) (%S+)')
+      local packed = redis.call('HGET', hash, 'ids')
+      local kept = W.over(hash, packed, watched, tonumber(amount), is_estimate == '1')
+      if kept then redis.call('HSET', hash, 'ids', kept) end
+      used[hash] = nil
+    end
     for n, seen in ipairs(redis.call('HMGET', hash, unpack(names))) do
       back[2 * n + 1] = names[n]
       back[2 * n + 2] = digits((tonumber(seen) or 0) - (names[n] == 'held' and tonumber(held) or 1))
@@ -27,7 +43,16 @@ if known then
   end
 end
 
-local at = 10
+for hash, told in pairs(used) do
+  local amount, day, estimate, guessed = string.match(told, '(%S+) (%S+) (%S+) ?(%S*)')
+  if amount == '+' then
+    W.corrected(hash, tonumber(day), tonumber(estimate), tonumber(guessed))
+  elseif amount ~= '-' then  -- of a call whose holds were lost
+    W.corrected(hash, tonumber(day), tonumber(amount), estimate == '1' and -tonumber(amount) or 0)
+  end
+end
+
+at = 10
 for post = 1, tonumber(ARGV[9]) do
   local kind, used = parted(ARGV[at + 1])
   for source, amount in string.gmatch(used, '(%S+) (%S+)') do

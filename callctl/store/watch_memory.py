@@ -1,0 +1,170 @@
+"""Spend thresholds as the memory store keeps them: what `lua/watch.lua` does, by the functions of `limits`."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from callctl.limits.exposure import BURST_MS, DAYS, Counters, Day, Exposure, begun, judged, noted, shares, told, tripped
+from callctl.limits.ids import Ask, Seen, Settled
+
+
+class Country(msgspec.Struct):
+    """A high-risk country: the day it was called last, what was spent there then, and the day it was called before."""
+
+    day: int
+    spent: int = 0
+    before: int | None = None
+
+    @property
+    def is_new(self) -> bool:
+        return self.before is None or self.day - self.before > DAYS
+
+
+class WatchedDays(msgspec.Struct):
+    """Of one account: the day that is kept, those before it, and since when any is."""
+
+    day: Day | None = None
+    past: dict[int, Day] = {}
+    since: int | None = None
+    countries: dict[str, Country] = {}
+    attempts: list[int] = []
+
+    def look(self, level: int, ask: Ask, in_use: int | None, *, counts: bool) -> "Look":
+        """What the thresholds say of a call; of one that is up already `in_use` is None."""
+        day = self._day(ask.day)
+        country = self._country(ask)
+        attempts = None
+        most = ask.watch.thresholds.attempts_per_minute
+        if in_use is not None and most is not None:
+            if counts:
+                self.attempts = [ask.now_ms, *self.attempts][: most + 1]
+            recent = [at for at in self.attempts[: most + 1] if at > ask.now_ms - BURST_MS]
+            attempts = len(recent) + (not counts)
+        spent_there = country.spent if country is not None and country.is_new else None
+        counters = Counters(in_use, spent_there, attempts)
+        return Look(self, ask, day, country, counters, judged(level, day, ask, counters))
+
+    def _day(self, number: int) -> Day:
+        if self.day is not None and self.day.day == number:
+            return self.day
+        if number in self.past:
+            return self.past[number]
+        known = {**self.past, **({self.day.day: self.day} if self.day is not None else {})}
+        since = self.since if self.since is not None else self.day.day if self.day is not None else number
+        day = begun(number, since, known)
+        day.free_until_ms = self.day.free_until_ms if self.day is not None else 0
+        return day
+
+    def _country(self, ask: Ask) -> Country | None:
+        name = ask.watch.country
+        if not name or ask.watch.thresholds.new_country is None:
+            return None
+        known = self.countries.get(name) or Country(ask.day)
+        return known if known.day >= ask.day else Country(ask.day, 0, known.day)
+
+    def keep(self, day: Day) -> None:
+        if self.day is not day:
+            if self.since is None:
+                self.since = self.day.day if self.day is not None else day.day
+            if self.day is not None:
+                self.past[self.day.day] = self.day
+            self.past = {each: past for each, past in self.past.items() if each >= day.day - DAYS - 1}
+            self.day = day
+
+    def over(self, exposure: Exposure, used: int | None, *, is_estimate: bool) -> None:
+        """A call is over: what it held and did not use is given back."""
+        changes = shares(exposure, used)
+        for number, more in changes.items():
+            self._change(number, more, exposure.by_day[number] + more if is_estimate else 0)
+        final = next(reversed(exposure.by_day))
+        day = self.day
+        if day is not None and day.day == final:
+            day.held -= exposure.last
+            if day.hour == exposure.hour:
+                day.in_hour = max(0, day.in_hour + max(changes[final], -exposure.last))
+        country = self.countries.get(exposure.country)
+        if country is not None and country.day == final:
+            country.spent = max(0, country.spent + changes[final])
+
+    def corrected(self, settled: Settled) -> None:
+        """What came to light later, or belongs to a call whose holds were lost."""
+        if settled.more:
+            self._change(settled.day, settled.amount or 0, -settled.guessed)
+        elif settled.amount is not None:
+            self._change(settled.day, settled.amount, settled.amount if settled.estimated else 0)
+
+    def _change(self, number: int, more: int, estimated: int) -> None:
+        if self.day is not None and self.day.day == number:
+            day = self.day
+        elif more or estimated:
+            day = self.past.setdefault(number, Day(number, cap=more))
+        else:
+            return
+        day.spent += more
+        day.estimated = max(0, day.estimated + estimated)
+
+
+class Look(msgspec.Struct):
+    """One payer's thresholds, looked at for one call; `seen` is what is answered."""
+
+    account: WatchedDays
+    ask: Ask
+    day: Day
+    country: Country | None
+    counters: Counters
+    seen: Seen
+
+    def judge(self, *, poor: bool) -> bool:
+        """Whether it refuses the call."""
+        self.seen = judged(self.seen.level, self.day, self.ask, self.counters, poor=poor)
+        return self.seen.refuses
+
+    def told(self, *, goes: bool, alone: bool) -> Seen:
+        if alone:
+            self.seen = told(self.day, self.seen, goes=goes)
+        return self.seen
+
+    def refused(self) -> None:
+        if self.seen.news:
+            tripped(self.day, self.seen, self.ask)
+            noted(self.day, self.seen, self.ask)
+            self.account.keep(self.day)
+
+    def add(self, exposure: Exposure | None) -> Exposure:
+        """Count what is held, with what the call holds already."""
+        exposure = exposure or Exposure(self.ask.watch.country if self.country is not None else "")
+        exposure.add(self.day, self.ask)
+        if self.counters.in_use is not None:
+            self.day.peak = max(self.day.peak, self.counters.in_use + 1)
+        if self.country is not None and self.ask.amount > 0:
+            self.country.spent += self.ask.amount
+            self.account.countries[self.ask.watch.country] = self.country
+        noted(self.day, self.seen, self.ask)
+        self.account.keep(self.day)
+        return exposure
+
+
+def looks(
+    accounts: Sequence[WatchedDays], asks: Sequence[Ask | None], in_use: Sequence[int | None], *, counts: bool
+) -> list[Look]:
+    """A look at each payer whose thresholds are asked; `in_use`: watched calls at once there."""
+    return [
+        account.look(depth, ask, calls, counts=counts)
+        for depth, (account, ask, calls) in enumerate(zip(accounts, asks, in_use, strict=True))
+        if ask is not None
+    ]
+
+
+def allowed(looks: Sequence[Look], *, poor: bool) -> bool:
+    """Whether no threshold refuses the call."""
+    refusing = [look for look in looks if look.judge(poor=poor) and look.ask.amount >= 0]
+    return not refusing
+
+
+def seen(looks: Sequence[Look], *, goes: bool, alone: bool, keeps: bool = True) -> tuple[Seen, ...]:
+    """What is answered. A refusal by thresholds `alone` leaves its trip and its alerts behind, if anything is kept."""
+    found = tuple([look.told(goes=goes, alone=alone) for look in looks])
+    if not goes and keeps:
+        for look in looks:
+            look.refused()
+    return found
