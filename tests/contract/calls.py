@@ -10,7 +10,7 @@ from callctl.call.session import Level, Session, State
 from callctl.call.takes import Extension, Post, Record, Settlement, Take, TakeLevel, TopUp
 from callctl.causes import Refusal
 from callctl.clock import Instant
-from callctl.limits.concurrency import Slot
+from callctl.limits.concurrency import Rate, Slot
 from callctl.rating.charge import Price, Tier
 from callctl.rating.tariff import Direction
 from callctl.store import keys
@@ -50,6 +50,11 @@ def take(call: Session, hold: int = 0, *, slots: Sequence[Slot] = COUNTED, overf
     counted = tuple(replace(level, slots=tuple(slots)) for level in call.levels)
     call = replace(call, levels=counted, trunk_slots=tuple(fields.get("trunk_slots", ())))
     return Take(call, levels, **{"lease_until_ms": LEASE_MS, "now_ms": NOW.wall_ms, **fields})
+
+
+def rate(owner: str, per_second: int, *, after_s: int = 0) -> Rate:
+    """The tokens of the second of `NOW`, or of one after it."""
+    return Rate(owner, per_second, NOW.wall_ms // 1000 + after_s)
 
 
 def extension(call: Session, *more: int, **fields: Any) -> Extension:

@@ -12,11 +12,11 @@ from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
 from tests.contract.calls import (
     COUNTED,
-    NOW,
     ROOT,
     admitted,
     figures,
     outbox,
+    rate,
     refusal,
     session,
     settlement,
@@ -216,7 +216,7 @@ async def test_a_refused_call_may_come_again(store):
 
 async def test_force_knows_no_limit(store):
     full = (Slot("outbound", 0, 0),)
-    answer = await store.admit(take(session(), 700, slots=full, rates=(("t1", 0),), force=True))
+    answer = await store.admit(take(session(), 700, slots=full, rates=(rate("t1", 0),), force=True))
     assert isinstance(answer, Taken)
     assert (answer.available, answer.overflow) == ((-700,), (True,))
     assert await figures(store) == (0, 700, {"outbound": 1})
@@ -235,7 +235,7 @@ async def test_a_probe_answers_as_a_take_would_and_takes_nothing(store):
 
 @pytest.mark.parametrize("force", [False, True])
 async def test_dry_takes_no_token_and_no_money_even_with_force(store, force):
-    rates = (("t1", 1),)
+    rates = (rate("t1", 1),)
     for _ in range(3):
         answer = await store.admit(take(session(), 5, rates=rates, dry=True, force=force))
         assert isinstance(answer, Taken if force else TakeRefused)
@@ -244,24 +244,25 @@ async def test_dry_takes_no_token_and_no_money_even_with_force(store, force):
 
 
 async def test_attempts_per_second(store):
-    rates = (("acme", 3), ("t1", 2))
+    rates = (rate("acme", 3), rate("t1", 2))
     answers = [await store.admit(take(session(f"c{n}"), rates=rates)) for n in range(4)]
-    assert [getattr(answer, "rate_exceeded", "taken") for answer in answers] == ["taken", "taken", "t1", "acme"]
+    exceeded = [getattr(answer, "rate_exceeded", "taken") for answer in answers]
+    assert exceeded == ["taken", "taken", rates[1], rates[0]]
     assert (await figures(store))[2]["outbound"] == 2
-    later = take(session("c5"), rates=rates, now_ms=NOW.wall_ms + 1_000)
+    later = take(session("c5"), rates=(rate("t1", 2, after_s=1),))
     assert isinstance(await store.admit(later), Taken)
 
 
 async def test_a_refused_attempt_uses_its_token_up(store):
-    rates = (("t1", 1),)
+    rates = (rate("t1", 1),)
     refused = await store.admit(take(session("c1"), 5, rates=rates))
     assert (refused.available, refused.rate_exceeded) == ((0,), None)
-    assert (await store.admit(take(session("c2"), rates=rates))).rate_exceeded == "t1"
-    assert (await store.admit(take(session("c3"), rates=rates, dry=True))).rate_exceeded == "t1"
+    assert (await store.admit(take(session("c2"), rates=rates))).rate_exceeded == rates[0]
+    assert (await store.admit(take(session("c3"), rates=rates, dry=True))).rate_exceeded == rates[0]
 
 
 async def test_a_known_call_uses_no_token_up(store):
-    rates = (("t1", 2),)
+    rates = (rate("t1", 2),)
     await admitted(store, take(session("c1"), rates=rates))
     assert isinstance(await store.admit(take(session("c1"), rates=rates)), Existing)
     assert isinstance(await store.admit(take(session("c2"), rates=rates)), Taken)
@@ -281,7 +282,7 @@ async def test_names_may_hold_anything(store):
     await store.top_up(top_up(100, nasty, root=nasty))
     slots = (Slot(f"group:{nasty}:outbound", 5, 5),)
     call = session("c 1\n\n2", (nasty,), trunk=nasty)
-    call = await admitted(store, take(call, 40, slots=slots, trunk_slots=slots, rates=((nasty, 9),)))
+    call = await admitted(store, take(call, 40, slots=slots, trunk_slots=slots, rates=(rate(nasty, 9),)))
     assert await figures(store, nasty, nasty) == (100, 40, {slots[0].name: 1})
     assert (await store.find(call.call)).levels[0].held == 40
     await store.settle(settlement(call, 30))

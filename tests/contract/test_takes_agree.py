@@ -20,7 +20,7 @@ from callctl.store.address import parse_address
 from callctl.store.link import Link, LinkTimes
 from callctl.store.memory import MemoryStore
 from callctl.store.redis import RedisStore
-from tests.contract.calls import LEASE_MS, NOW, extension, outbox, refusal, session, settlement, take, top_up
+from tests.contract.calls import LEASE_MS, NOW, extension, outbox, rate, refusal, session, settlement, take, top_up
 
 PATIENT = LinkTimes(call_ms=10_000)
 amounts = st.integers(0, 60)
@@ -83,18 +83,18 @@ class TakesAgree(RuleBasedStateMachine):
         cap=caps,
         over=st.integers(0, 2),
         trunk_cap=caps,
-        rate=st.none() | st.integers(1, 3),
+        per_second=st.none() | st.integers(1, 3),
         second=st.integers(0, 1),
         how=st.sampled_from([{}, {}, {}, {"probe": True}, {"dry": True}, {"force": True}]),
     )
-    def admit(self, number, holds, draws, extra, cap, over, trunk_cap, rate, second, how) -> None:
+    def admit(self, number, holds, draws, extra, cap, over, trunk_cap, per_second, second, how) -> None:
         call = self._new(number)
         slots = (Slot("outbound", cap, None if cap is None else cap + over), Slot("total"))
         proposed = take(
             call,
             slots=slots,
             trunk_slots=(Slot("outbound", trunk_cap, trunk_cap),),
-            rates=() if rate is None else (("t1", rate),),
+            rates=() if per_second is None else (rate("t1", per_second, after_s=second),),
             now_ms=NOW.wall_ms + 1_000 * second,
             lease_until_ms=LEASE_MS + number,
             **how,

@@ -17,6 +17,7 @@ from tests.contract.calls import (
     extension,
     figures,
     outbox,
+    rate,
     refusal,
     session,
     settlement,
@@ -77,7 +78,7 @@ async def robbed(link, thief) -> AsyncIterator[RedisStore]:
 
 async def test_a_lost_answer_to_an_admission(redis_store, robbed, thief):
     await redis_store.top_up(top_up(100))
-    proposed = take(session(), 30, slots=(Slot("outbound", 0, 1),), overflow=5, rates=(("t1", 9),))
+    proposed = take(session(), 30, slots=(Slot("outbound", 0, 1),), overflow=5, rates=(rate("t1", 9),))
     thief.steal = 1
     answer = await robbed.admit(proposed)
     assert thief.steal == 0

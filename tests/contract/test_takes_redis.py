@@ -20,6 +20,7 @@ from tests.contract.calls import (
     extension,
     figures,
     outbox,
+    rate,
     refusal,
     session,
     settlement,
@@ -197,7 +198,7 @@ async def test_a_record_that_cannot_be_read_keeps_no_other_from_being_read(link,
 
 
 async def test_attempt_counters_do_not_stay(link, redis_store):
-    await redis_store.admit(take(session(), rates=(("t1", 5),)))
+    await redis_store.admit(take(session(), rates=(rate("t1", 5),)))
     (counter,) = await link.call("KEYS", "*:cps:*")
     assert 0 < await link.call("TTL", counter) <= 2
 
@@ -210,7 +211,7 @@ async def test_every_process_hears_of_a_top_up(link, redis_store):
 
 async def test_a_probe_leaves_nothing_behind(link, redis_store):
     before = await link.call("DBSIZE")
-    await redis_store.admit(take(session(), dry=True, rates=(("t1", 5),)))
+    await redis_store.admit(take(session(), dry=True, rates=(rate("t1", 5),)))
     await redis_store.admit(take(session(), probe=True))
     assert await link.call("DBSIZE") == before
 

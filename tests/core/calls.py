@@ -67,6 +67,7 @@ def facts(
         trace_id=CALL.trace_id,
         caller="account acme",
         days=("2027-01-15",) * len(chain),
+        trunk_day="2027-01-15" if trunk is not None else "",
         prices=levels if priced else (),
         unpriced=unpriced,
     )

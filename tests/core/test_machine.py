@@ -4,10 +4,12 @@ import itertools
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from callctl.accounts import Kind, Trunk, Warnings
-from callctl.call import machine
+from callctl.call import judgement, machine
 from callctl.call.answer import decision
+from callctl.call.checks import PROVIDER
 from callctl.call.effects import (
     AdmitCall,
     ArmCall,
@@ -32,6 +34,7 @@ from callctl.call.events import (
     ExtendRefused,
     Forgotten,
     HangUpAsked,
+    LimitUse,
     Recalled,
     Released,
     ReleasedBy,
@@ -45,10 +48,12 @@ from callctl.call.events import (
 )
 from callctl.call.session import State
 from callctl.causes import Refusal
-from callctl.limits.concurrency import Caps, Overflow, Package
+from callctl.limits.concurrency import Caps, Overflow, Package, Rate, Slot
+from callctl.limits.licence import Licence, LicenceChange
 from tests.core.calls import CALL, NUMBER, POLICY, START, Played, account, facts, offered, price
 
 RICH = 10_000_000
+CAPPED = Caps(outbound=4, since_ms=1_796_000_000_000)
 
 
 def due(played: Played, deadline: Deadline) -> int | None:
@@ -127,10 +132,56 @@ def test_a_race_for_the_last_money_ends() -> None:
 
 
 def test_a_full_cap_is_refused_with_the_counter_and_its_limit() -> None:
-    played = Played(facts())
+    played = Played(facts(chain=(account(caps=CAPPED),)))
     played.put(TakeRefused(CALL, (RICH,), (False,), (SlotUse(0, "outbound", 4, 4, 4),)))
     assert refusal_of(played) is Refusal.CHANNEL_LIMIT
-    assert played.session.detail == "outbound: 4 in use, at most 4"
+    since = "2026-11-30T00:53:20.000Z"
+    assert played.session.detail == f"outbound: 4 in use, 1 more asked for, at most 4 since {since}"
+
+
+def test_a_full_licence_is_a_refusal_of_its_own() -> None:
+    pbx = account(licence=Licence(16, changes=(LicenceChange("2027-01-10", 4),)), caps=Caps(total=5))
+    played = Played(facts(chain=(pbx,)))
+    played.put(TakeRefused(CALL, (RICH,), (False,), (SlotUse(0, "total", 4, 4, 4),)))
+    assert refusal_of(played) is Refusal.LICENCE_LIMIT
+    assert played.session.detail == "licence: 4 in use, 1 more asked for, at most 4 since 2027-01-10"
+
+
+def test_a_soft_cap_is_told_and_refuses_nothing() -> None:
+    played = Played(facts(chain=(account(caps=replace(CAPPED, enforce=False)),)))
+    played.put(
+        Taken(CALL, (RICH,), (False,), (SlotUse(0, "outbound", 4, None, None), SlotUse(0, "total", 4, None, None)))
+    )
+    assert played.session.state is State.ADMITTED
+    (finding,) = judgement.not_enforced(played.session)
+    assert (finding.refusal, finding.limit) == (Refusal.CHANNEL_LIMIT, "at most 4, not enforced")
+    assert b'"verdict":"would_refuse"' in judgement.whole_trace(played.session)
+
+
+def test_below_a_soft_cap_there_is_nothing_to_tell() -> None:
+    played = Played(facts(chain=(account(caps=replace(CAPPED, enforce=False)),)))
+    played.put(
+        Taken(CALL, (RICH,), (False,), (SlotUse(0, "outbound", 3, None, None), SlotUse(0, "total", 3, None, None)))
+    )
+    assert judgement.not_enforced(played.session) == []
+
+
+def test_a_full_limit_of_the_provider_gives_back_what_was_taken() -> None:
+    slot = Slot("carrier:outbound", 5, 5, since="2027-01-10")
+    played = Played(replace(facts(), limits=(slot,)))
+    played.put(Taken(CALL, (RICH,), (False,), (), limits=(LimitUse(slot, 5),)))
+    settlement = played.wanted(SettleNow).settlement
+    assert (settlement.session.version, settlement.session.state) == (1, State.REFUSED)
+    assert refusal_of(played) is Refusal.PROVIDER_LIMIT
+    assert played.session.refused_at == PROVIDER
+    assert played.session.detail == "carrier:outbound: 5 in use, 1 more asked for, at most 5 since 2027-01-10"
+
+
+def test_an_emergency_call_passes_a_full_limit_of_the_provider() -> None:
+    slot = Slot("carrier:outbound", 5, 5)
+    played = Played(replace(facts(emergency=True), limits=(slot,)))
+    played.put(Taken(CALL, (RICH,), (False,), (), limits=(LimitUse(slot, 5),)))
+    assert played.session.state is State.ADMITTED
 
 
 def test_a_limit_of_a_level_above_is_the_providers() -> None:
@@ -141,14 +192,27 @@ def test_a_limit_of_a_level_above_is_the_providers() -> None:
 
 
 def test_call_attempts_per_second_are_refused_before_channels() -> None:
-    played = Played(facts())
+    played = Played(facts(chain=(account(caps=CAPPED),)))
     uses = (SlotUse(0, "outbound", 4, 4, 4),)
-    played.put(TakeRefused(CALL, (RICH,), (False,), uses, rate_exceeded="trunk1"))
+    rate = Rate("trunk t1", 5, 1_800_000_000)
+    played.put(TakeRefused(CALL, (RICH,), (False,), uses, rate_exceeded=rate))
     assert refusal_of(played) is Refusal.CALL_RATE_LIMIT
+    since = "2027-01-15T08:00:00.000Z"
+    assert played.session.detail == f"trunk t1: 5 attempts, 1 more asked for, at most 5 a second since {since}"
+
+
+def test_every_account_above_has_its_own_attempts_per_second() -> None:
+    chain = (account(calls_per_second=3), account("middle"), account("top", calls_per_second=9))
+    played = Played(facts(chain=chain, trunk=on_trunk()))
+    second = START.wall_ms // 1000
+    rates = (Rate("trunk t1", 5, second), Rate("account acme", 3, second), Rate("account top", 9, second, "top"))
+    assert played.wanted(TakeNow).take.rates == rates
+    played.put(TakeRefused(CALL, (RICH,) * 3, (False,) * 3, (), rate_exceeded=rates[2]))
+    assert (refusal_of(played), played.session.refused_at) == (Refusal.PROVIDER_LIMIT, "top")
 
 
 def test_what_the_core_refuses_is_only_looked_at_in_the_store() -> None:
-    played = Played(facts(chain=(account(active=False),)))
+    played = Played(facts(chain=(account(active=False, caps=CAPPED),)))
     assert played.wanted(TakeNow).take.probe
     played.put(TakeRefused(CALL, (0,), (False,), (SlotUse(0, "outbound", 4, 4, 4),)))
     record = msgspec.json.decode(played.wanted(SettleNow).settlement.records[0].payload)
@@ -586,7 +650,11 @@ def test_a_take_for_less_money_still_takes_the_trunks_channels_and_no_second_att
     played.put(TakeRefused(CALL, (7_400,), (False,), (SlotUse(1, "outbound", 0, 1, 1),)))
     again = played.wanted(TakeNow).take
     assert [slot.name for slot in again.trunk_slots] == ["outbound", "total"]
-    assert (again.trunk_slots, first.rates, again.rates) == (first.trunk_slots, (("t1", 5),), ())
+    assert (again.trunk_slots, first.rates, again.rates) == (
+        first.trunk_slots,
+        (Rate("trunk t1", 5, START.wall_ms // 1000),),
+        (),
+    )
 
 
 def test_a_blind_call_takes_its_trunks_channels_after_all() -> None:
