@@ -236,10 +236,14 @@ def _refuse_foreign_prices(tariffs: Tariffs, viewer: str | None, account: Accoun
     secret |= {trunk.buy_plan for trunk in directory.trunks.values() if trunk.buy_plan is not None}
     for each in directory.below(viewer):
         secret -= {directory.plans[each], *directory.accounts[each].also}
-    group = directory.groups.get(account.group) if account.group is not None else None
+    group = directory.groups.get(account.group or "")
     before = directory.accounts.get(account.id)
     kept = () if before is None else (directory.plans[account.id], *before.also)
-    stated = (("plan", account.plan), ("group", group and group.plan), *(("also", plan) for plan in account.also))
+    stated = (
+        ("plan", account.plan),
+        ("group", group.plan if group else None),
+        *(("also", plan) for plan in account.also),
+    )
     for field, plan_id in stated:
         plan = tariffs.plan(plan_id) if plan_id is not None and plan_id not in kept else None
         foreign = plan is not None and plan.owner is not None and not seeing.may_see(directory, viewer, plan.owner)

@@ -7,7 +7,8 @@ decks, each ended by an empty frame. It writes the outcome, and where there are 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 import msgspec
@@ -26,7 +27,7 @@ from callctl.http.deckanswer import (
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.deck import DeckImport, import_deck
 from callctl.rating.deckdiff import DeckDiff, Movement, diff_decks
-from callctl.rating.deckmargin import DeckMargin, judge_deck, without_purchase
+from callctl.rating.deckmargin import DeckMargin, all_rows, judge_deck, no_purchase, without_purchase
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck
 from callctl.rating.sheet import Layout, decode
@@ -40,10 +41,20 @@ _rows_encoder = msgspec.msgpack.Encoder()
 _rows_decoder = msgspec.msgpack.Decoder(list[Row])
 
 
+class Seller(msgspec.Struct, frozen=True):
+    """A plan that buys by another one. `sells`, `buys`: whose rows price its calls, and whose its purchases."""
+
+    id: str
+    buy_plan: str
+    sells: tuple[str, ...]
+    buys: tuple[str, ...]
+
+
 class Task(msgspec.Struct, frozen=True):
-    """What is to be made of a sheet. `families`: the plans that it is read under, and that it buys from.
+    """What is to be made of a sheet. `own`, `buy`: the plans that it is read under, and that it buys from.
 
     Each begins with the plan that extends none. `rule`, `at_ms`: the margin of a dry run, from when on.
+    `sellers`: the other plans that sell or buy by its rows; `theirs`: the plans behind them, but for its own.
     """
 
     layout: Layout
@@ -53,6 +64,8 @@ class Task(msgspec.Struct, frozen=True):
     as_csv: bool
     rule: MarginRule
     at_ms: int
+    sellers: tuple[Seller, ...] = ()
+    theirs: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -64,7 +77,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 async def work(task: Task, sheet: bytes, decks: AsyncIterator[list[Row]]) -> tuple[Outcome, list[Row]]:
-    """Have it done. `decks`: the rows of the plan as it is, then of every plan of `own` but the last, and of `buy`.
+    """Have it done. `decks`: the rows of the plan as it is, of every plan of `own` but the last, of `buy` and `theirs`.
 
     They come in steps; an empty one ends each. PortError when the process ends before its work.
     """
@@ -141,11 +154,12 @@ def _done(task: Task, sheet: bytes, source: BinaryIO) -> tuple[Outcome, tuple[Ro
     before = list(_deck_rows(source))
     parent = _family(task.own[:-1], source)
     buy = _family(task.buy, source)
+    theirs = {plan_id: list(_deck_rows(source)) for plan_id in task.theirs}
     try:
         read = import_deck(decode(sheet, task.layout.encoding), plan, task.layout)
     except DeckError as error:
         read = DeckImport((), (error,))
-    errors = read.errors or tuple(_percentages_of_nothing(plan.buy_plan, read, buy))
+    errors = read.errors or tuple(_percentages_of_nothing(task, read, buy))
     if errors or read.deck is None:
         return Outcome(b"", errors[0].line, tuple(map(str, errors))), ()
     diff = diff_decks(before, read.rows)
@@ -154,19 +168,32 @@ def _done(task: Task, sheet: bytes, source: BinaryIO) -> tuple[Outcome, tuple[Ro
         margin = judge_deck(read.deck.under(plan, parent), buy, task.rule, max(task.at_ms, plan.effective_ms or 0))
     if task.as_csv:
         return Outcome(difference_csv(diff, margin)), ()
-    answer = msgspec.json.encode(_answer(task, read, diff, margin))
+    lost = tuple(_lost_purchases(task, {**theirs, plan.id: read.rows}))
+    answer = msgspec.json.encode(_answer(task, read, diff, margin, lost))
     return Outcome(answer), () if task.dry_run else read.rows
 
 
-def _percentages_of_nothing(buy_plan: str | None, read: DeckImport, buy: Deck | None) -> Iterator[DeckError]:
+def _percentages_of_nothing(task: Task, read: DeckImport, buy: Deck | None) -> Iterator[DeckError]:
     """A reseller's plan names no `buy_plan`; where one is named, it must have a price for every percentage."""
+    buy_plan = task.own[-1].buy_plan
     if buy_plan is not None:
-        for _, index in zip(range(_MAX_ERRORS), without_purchase(read.rows, buy), strict=False):
-            reason = f"percent: the buy plan {buy_plan} has no price for these numbers"
-            yield DeckError(read.lines[index], reason)
+        found = without_purchase(read.rows, all_rows(buy), task.at_ms)
+        for index in islice(found, _MAX_ERRORS):
+            yield DeckError(read.lines[index], f"percent: {no_purchase(buy_plan)}")
 
 
-def _answer(task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | None) -> RowsAnswer:
+def _lost_purchases(task: Task, rows_of: dict[str, Sequence[Row]]) -> Iterator[str]:
+    """Of other plans: percentages for which nothing is bought, once the rows of this one are these."""
+    for seller in task.sellers:
+        sold, bought = ([row for plan_id in ids for row in rows_of[plan_id]] for ids in (seller.sells, seller.buys))
+        rows = [sold[index] for index in without_purchase(sold, bought, task.at_ms)]
+        if rows:
+            yield f"plan {seller.id}: {no_purchase(seller.buy_plan, rows)}"
+
+
+def _answer(
+    task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | None, lost: tuple[str, ...]
+) -> RowsAnswer:
     shown: Margin | None = margin_shown(task.buy[-1].id, margin) if margin is not None else None
     return RowsAnswer(
         plan=task.own[-1].id,
@@ -184,7 +211,7 @@ def _answer(task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | N
         margin=shown,
         passed_over_lines=read.asides[:SHOWN_AT_MOST],
         passed_over_headings=read.ignored,
-        warnings=tuple(_warnings(task, read)),
+        warnings=(*_warnings(task, read), *lost),
     )
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from callctl.errors import PortError
-from callctl.http import body, schemas
+from callctl.http import body, purchases, schemas
 from callctl.http.auth import Holder, Scope
 from callctl.http.deckanswer import RowsAnswer
 from callctl.http.deckwork import STEP_ROWS, Task, work
@@ -65,6 +65,8 @@ class TariffPlans:
     async def put_plan(self, request: web.Request, _: Holder) -> web.Response:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))
         plan = self._since(asked.becomes(Plan, id=new_id(request.match_info["id"])))
+        now_ms = self._clock.now().wall_ms
+        await purchases.refuse_without(self._definitions, self._tariffs.plans, plan, now_ms)
         await self._definitions.put_plan(plan)
         return json_response({"id": plan.id, **schemas.PlanBody.of(plan).shown()})
 
@@ -106,12 +108,13 @@ class TariffPlans:
         return web.Response(body=outcome.answer, content_type=content_type, charset="utf-8")
 
     def _task(self, request: web.Request) -> Task:
-        plan, dry_run = self._plan(request), flag(request, "dry_run")
-        buy = self._tariffs.plan(plan.buy_plan) if plan.buy_plan is not None else None
+        plan, dry_run, plans = self._plan(request), flag(request, "dry_run"), self._tariffs.plans
+        sellers = purchases.sellers(plans, plan.id)
+        theirs = {each: None for seller in sellers for each in (*seller.sells, *seller.buys) if each != plan.id}
         return Task(
             layout=_layout(request),
-            own=self._family(plan),
-            buy=self._family(buy) if buy is not None else (),
+            own=self._family(plan.id),
+            buy=self._family(plan.buy_plan),
             dry_run=dry_run,
             as_csv=dry_run and request.headers.get("Accept", "").startswith(CSV),
             rule=MarginRule(
@@ -119,18 +122,19 @@ class TariffPlans:
                 min_percent=_asked(request, "min_percent", parse_percent),
             ),
             at_ms=self._clock.now().wall_ms,
+            sellers=sellers,
+            theirs=tuple(theirs),
         )
 
-    def _family(self, plan: Plan) -> tuple[Plan, ...]:
-        """A plan behind those that it extends, the eldest first."""
-        parent = self._tariffs.plan(plan.extends) if plan.extends is not None else None
-        return (*self._family(parent), plan) if parent is not None else (plan,)
+    def _family(self, plan_id: str | None) -> tuple[Plan, ...]:
+        return tuple(self._tariffs.plans[each] for each in purchases.family(self._tariffs.plans, plan_id))
 
     async def _decks(self, task: Task) -> AsyncIterator[list[Row]]:
         """As `work` wants them."""
-        for plan in (task.own[-1], *task.own[:-1], *task.buy):
+        ids = (plan.id for plan in (task.own[-1], *task.own[:-1], *task.buy))
+        for plan_id in (*ids, *task.theirs):
             step: list[Row] = []
-            async for row in self._definitions.rows(plan.id):
+            async for row in self._definitions.rows(plan_id):
                 step.append(row)
                 if len(step) == STEP_ROWS:
                     yield step

@@ -1,6 +1,6 @@
 """What a deck earns over its buy plan: every row, wherever the purchase price under it changes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ _RATE_DENOMINATOR = 100  # rows and rules count 10^-8 per minute: hundredths of 
 _DAY_MS = 86_400_000
 _NO_COUNTRY = "000"  # the calling code of what is shorter than one: its rows are by type
 _LENGTHS, _DIGITS = range(8, 14), "1520"  # of numbers that are tried, and what they are filled up with
+_NAMED = 5  # rows of a sentence
 _EITHER = (NumberType.FIX, NumberType.MOB)
 
 
@@ -46,7 +47,7 @@ def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int) -> DeckMargi
     """
     own = _by_prefix(sell)
     bought: dict[str, list[Row]] = {}
-    for row in _all_rows(buy):
+    for row in all_rows(buy):
         bought.setdefault(row.prefix, []).append(row)
     mine = {id(row) for rows in own.values() for row in rows}
     asked: dict[int, Row] = {}
@@ -69,11 +70,13 @@ def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int) -> DeckMargi
     return DeckMargin(tuple(short), tuple(row for key, row in asked.items() if key not in has_purchase))
 
 
-def without_purchase(rows: Sequence[Row], buy: Deck | None) -> Iterator[int]:
-    """The indices of percentages of nothing: the buy plan has no amount for any number of theirs, or does not exist."""
+def without_purchase(rows: Sequence[Row], bought: Iterable[Row], at_ms: int) -> Iterator[int]:
+    """The indices of percentages of nothing: no amount is `bought` for any number of theirs, at `at_ms` or later."""
     directions = {row.direction for row in rows if row.percent is not None}
-    bought = [row for row in _all_rows(buy) if row.percent is None] if directions else []
-    priced = {way: {row.prefix for row in bought if row.direction is way} for way in directions}
+    priced: dict[Direction, set[str]] = {way: set() for way in directions}
+    for row in bought if directions else ():
+        if row.percent is None and row.direction in directions and (row.valid_until_ms or at_ms + 1) > at_ms:
+            priced[row.direction].add(row.prefix)
     above: dict[Direction, set[str]] = {}
     for index, row in enumerate(rows):
         if row.percent is None or any(row.prefix[:end] in priced[row.direction] for end in range(len(row.prefix) + 1)):
@@ -84,7 +87,14 @@ def without_purchase(rows: Sequence[Row], buy: Deck | None) -> Iterator[int]:
             yield index
 
 
-def _all_rows(deck: Deck | None) -> Iterator[Row]:
+def no_purchase(buy_plan: str, rows: Sequence[Row] = ()) -> str:
+    """In words, of which rows."""
+    names = f"{', '.join(row.name for row in rows[:_NAMED])}{', ...' if len(rows) > _NAMED else ''}"
+    of = f"{len(rows)} percentages ({names})" if rows else "these numbers"
+    return f"the buy plan {buy_plan} has no price for {of}"
+
+
+def all_rows(deck: Deck | None) -> Iterator[Row]:
     """A plan's rows and those that it inherits."""
     while deck is not None:
         for rows in _by_prefix(deck).values():

@@ -315,6 +315,51 @@ async def test_a_percentage_needs_a_purchase_where_the_plan_names_one(door) -> N
     assert [row async for row in door.definitions.rows("shop")] == []
 
 
+async def _percentages(door) -> None:
+    """shop sells 31 and 44 by percentages of what wholesale has; other buys 31 alone."""
+    for plan, terms, deck in (
+        ("wholesale", {}, "prefix;per_minute\n31;0,10\n44;0,10\n"),
+        ("other", {}, "prefix;per_minute\n31;0,10\n"),
+        ("base", {}, "prefix;percent\n44;120\n"),
+        ("shop", {"buy_plan": "wholesale", "extends": "base"}, "prefix;percent;per_minute\n31;120;\n49;;0,10\n"),
+    ):
+        await door.json("PUT", f"/v1/plans/{plan}", json=terms)
+        await door.json("PUT", f"/v1/plans/{plan}/rows", data=deck, headers=CSV)
+
+
+@pytest.mark.parametrize("buy_plan", ["other", "nothing"])
+async def test_a_plan_does_not_buy_where_its_percentages_have_no_price(door, buy_plan) -> None:
+    await _percentages(door)
+    shop = {"buy_plan": buy_plan, "extends": "base"}
+    error = await door.refused(422, "PUT", "/v1/plans/shop", json=shop)
+    assert (error["code"], error["field"]) == ("percentages_of_nothing", "buy_plan")
+    lost = ["44", "31"] if buy_plan == "nothing" else ["44"]
+    assert error["message"] == f"the buy plan {buy_plan} has no price for {len(lost)} percentages ({', '.join(lost)})"
+    assert len(error["details"]) == len(lost)
+    assert (await door.json("GET", "/v1/plans/shop"))["buy_plan"] == "wholesale"
+    if buy_plan == "other":
+        await door.json("PUT", "/v1/plans/shop", json=shop | {"extends": None})
+    await door.json("PUT", "/v1/plans/shop", json=shop | {"buy_plan": None})
+
+
+async def test_a_deck_tells_whose_percentages_lose_their_purchase(door) -> None:
+    """A carrier's deck is taken as it is: what it has no more, it sells no more."""
+    await _percentages(door)
+    await door.json("PUT", "/v1/plans/heir", json={"extends": "shop", "buy_plan": "wholesale"})
+    deck, path = "prefix;per_minute\n31;0,20\n", "/v1/plans/wholesale/rows"
+    told = [f"plan {plan}: the buy plan wholesale has no price for 1 percentages (44)" for plan in ("shop", "heir")]
+    for query in ("?dry_run=true", ""):
+        assert (await door.json("PUT", path + query, data=deck, headers=CSV))["warnings"] == told
+    whole = await door.json("PUT", path, data="prefix;per_minute\n;0,20\n", headers=CSV)
+    assert whole["warnings"] == []
+
+
+async def test_a_deck_of_percentages_is_held_against_what_its_heirs_buy(door) -> None:
+    await _percentages(door)
+    answer = await door.json("PUT", "/v1/plans/base/rows", data="prefix;percent\n33;120\n", headers=CSV)
+    assert answer["warnings"][1:] == ["plan shop: the buy plan wholesale has no price for 1 percentages (33)"]
+
+
 async def test_a_deck_without_rows_is_taken_and_said(door) -> None:
     answer = await put_rows(door, "prefix;per_minute\r\n")
     assert (answer["rows"], answer["removed"]) == (0, 1)

@@ -1,0 +1,54 @@
+"""What plans buy by: whose percentages a new deck, or another `buy_plan`, would leave without a purchase price."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from itertools import islice
+
+from callctl.http.deckwork import Seller
+from callctl.http.errors import HttpError
+from callctl.ports import Definitions
+from callctl.rating.deckmargin import no_purchase, without_purchase
+from callctl.rating.tariff import Plan, Row
+
+Plans = Mapping[str, Plan]
+
+_TOLD_AT_MOST = 100
+
+
+def family(plans: Plans, plan_id: str | None) -> tuple[str, ...]:
+    """A plan behind those that it extends, the eldest first; nothing where there is no such plan."""
+    found: list[str] = []
+    while plan_id is not None and plan_id in plans and plan_id not in found:
+        found.append(plan_id)
+        plan_id = plans[plan_id].extends
+    return tuple(reversed(found))
+
+
+def sellers(plans: Plans, changed: str) -> tuple[Seller, ...]:
+    """The other plans with a buy plan that sell or buy by the rows of this one."""
+    found = (
+        Seller(plan.id, plan.buy_plan, family(plans, plan.id), family(plans, plan.buy_plan))
+        for plan in plans.values()
+        if plan.buy_plan is not None and plan.id != changed
+    )
+    return tuple(seller for seller in found if changed in (*seller.sells, *seller.buys))
+
+
+async def refuse_without(definitions: Definitions, plans: Plans, plan: Plan, at_ms: int) -> None:
+    """HttpError 422 where a plan as it would be has percentages for which its buy plan has no price."""
+    before = plans.get(plan.id)
+    if plan.buy_plan is None or before is None or (before.buy_plan, before.extends) == (plan.buy_plan, plan.extends):
+        return
+    after = {**plans, plan.id: plan}
+    sold = [row async for row in _rows(definitions, family(after, plan.id)) if row.percent is not None]
+    bought = [row async for row in _rows(definitions, family(after, plan.buy_plan))] if sold else []
+    rows = [sold[index] for index in await asyncio.to_thread(lambda: [*without_purchase(sold, bought, at_ms)])]
+    if rows:
+        details = tuple(f"row {row.name}: {no_purchase(plan.buy_plan)}" for row in islice(rows, _TOLD_AT_MOST))
+        raise HttpError(422, "percentages_of_nothing", no_purchase(plan.buy_plan, rows), "buy_plan", details=details)
+
+
+async def _rows(definitions: Definitions, plan_ids: tuple[str, ...]) -> AsyncIterator[Row]:
+    for plan_id in plan_ids:
+        async for row in definitions.rows(plan_id):
+            yield row
