@@ -1,0 +1,181 @@
+"""A call on a 3CX as we know it, and what its participants say of it: who calls whom, and whether two belong together.
+
+Values and pure decisions on them; `translate.py` keeps the book.
+"""
+
+from collections.abc import Container, Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+SAME_DIGITS: Final = 7
+"""So many last digits tell a number, which a PBX may write as 0049301234567 and as +49301234567."""
+DELIVERING: Final = frozenset({"queue", "ringgroup", "ivr"})
+
+
+class Mode(StrEnum):
+    """How calls come under control (`docs/adapters.md`)."""
+
+    ROUTE_POINT = "route_point"
+    OBSERVE = "observe"
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration tells of a PBX.
+
+    `account` pays for all its calls (None: told by trunk or number). `extensions`: the DNs to look at (empty: all that
+    3CX shows). `numbers`: the number called, by the DN (extension, else trunk) of an inbound call that has none of its
+    own. `routes`: where the route point sends the calls to a number of ours.
+    """
+
+    mode: Mode
+    route_point: str
+    account: str | None = None
+    extensions: frozenset[str] = frozenset()
+    numbers: Mapping[str, str] = {}
+    routes: Mapping[str, str] = {}
+
+    def concerns(self, dn: str) -> bool:
+        if dn == self.route_point:
+            return self.mode is Mode.ROUTE_POINT
+        return not self.extensions or dn in self.extensions
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Who calls whom. `own`: the extension here; `far`: the number of the other side, as the PBX writes it."""
+
+    direction: Direction
+    a_number: str
+    b_number: str
+    own: str
+    far: str
+    trunk: str | None = None
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call. `group`: its `callid`; `legs`: its participants that we are shown; `gate`: the one at the route point.
+
+    `wanted` None: what is wanted at the route point is still being found out. `routing`: 3CX has been asked to connect
+    it and has not answered. `listed`: no participant of it is shown any more, only XAPI tells that it is up.
+    """
+
+    id: str
+    group: str
+    began: Instant
+    legs: frozenset[Key] = frozenset()
+    gate: Key | None = None
+    wanted: Wanted | None = None
+    trunk_out: str | None = None
+    admitted: bool = False
+    answered: Instant | None = None
+    ended: Instant | None = None
+    estimated: bool = False
+    routing: bool = False
+    listed: bool = False
+
+
+class Active(msgspec.Struct, frozen=True):
+    """A call in XAPI's list of active calls: the DN that made it, and since when it is connected (None: it is not)."""
+
+    caller: str
+    established: Instant | None
+
+
+def same_number(one: str, other: str) -> bool:
+    """Whether two writings may be of one number. An unknown number is every number."""
+    digits, others = digits_of(one), digits_of(other)
+    if not digits or not others:
+        return True
+    fewest = min(len(digits), len(others), SAME_DIGITS)
+    return digits == others if fewest < SAME_DIGITS else digits[-fewest:] == others[-fewest:]
+
+
+def digits_of(number: str) -> str:
+    return "".join(sign for sign in number if sign in "0123456789")
+
+
+def is_dialled(leg: Participant, active: Active | None) -> bool:
+    """Whether this side has made the call.
+
+    Of one first seen connected 3CX need not tell (it leaves `originated_by_dn` empty): then who paid for it was
+    most probably this side, for an outbound call can be answered at once, and one that comes in takes somebody to.
+    """
+    if leg.status is not Status.CONNECTED:
+        return leg.status is Status.DIALING
+    if leg.originated_by:
+        return leg.originated_by == leg.dn
+    if active is not None and active.caller:
+        return active.caller == leg.dn
+    return not leg.did and leg.on_behalf_of_type not in DELIVERING
+
+
+def wanted_by(leg: Participant, site: Site, watched: Container[str], active: Active | None) -> Wanted | None:
+    """What the call of an extension is; None where its other side will tell, or the PBX has not said enough yet."""
+    if is_dialled(leg, active):
+        return _outgoing(leg, watched)
+    if leg.is_internal or (not leg.is_external and leg.party in watched):
+        if leg.party in watched:
+            return None  # the caller's own participant tells it
+        caller = leg.party or leg.number
+        return Wanted(Direction.INTERNAL, caller, leg.dn, leg.dn, caller)
+    number = leg.did or site.numbers.get(leg.dn) or site.numbers.get(leg.party) or ""
+    return Wanted(Direction.INBOUND, leg.number, number, leg.dn, leg.number, leg.party or None)
+
+
+def _outgoing(leg: Participant, watched: Container[str]) -> Wanted | None:
+    """Who transferred a call pays for where it went. What is as short as an extension waits until it is routed."""
+    number = leg.number or leg.party
+    if not number:
+        return None
+    own = leg.referred_by or leg.dn
+    if leg.is_internal or (not leg.is_external and number in watched):
+        return Wanted(Direction.INTERNAL, own, number, own, number)
+    if not leg.is_external and len(number) <= len(leg.dn) and leg.status is not Status.CONNECTED:
+        return None
+    return Wanted(Direction.OUTBOUND, own, number, own, number)
+
+
+def continued_from(leg: Participant, call: Call) -> bool:
+    """Whether the participant is of a call to or from outside that the PBX has transferred to it."""
+    wanted = call.wanted
+    if wanted is None or not leg.referred_by or not leg.is_external or not leg.number:
+        return False
+    dns = {dn for dn, _ in call.legs} | {wanted.own}
+    return leg.referred_by in dns and same_number(leg.number, wanted.far)
+
+
+def belongs(leg: Participant, call: Call) -> bool:
+    """Whether the participant is of the call, when both are in one group: any but a leg to another outside number."""
+    wanted = call.wanted
+    if call.gate is not None or call.listed or wanted is None or leg.is_internal:
+        return True
+    if same_number(leg.number, wanted.far):
+        return True
+    return wanted.direction is Direction.INBOUND and leg.status is not Status.DIALING
+
+
+def has_moved(leg: Participant, before: Participant, call: Call) -> bool:
+    """Whether this participant, of that call, now talks to another outside number: a call of its own."""
+    wanted = call.wanted
+    if call.gate is not None or wanted is None or not leg.is_external or not leg.number:
+        return False
+    transferred = before.is_internal or (leg.referred_by != before.referred_by and leg.referred_by)
+    return bool(transferred) and not same_number(leg.number, wanted.far)
+
+
+def answers(leg: Participant, call: Call) -> bool:
+    """Whether this participant proves that the call was answered. Who waits at the route point is connected to it."""
+    if leg.status is not Status.CONNECTED or leg.key == call.gate:
+        return False
+    gate = call.gate
+    return gate is None or (leg.is_external or (leg.is_internal and leg.party != gate[0]))
+
+
+def trunk_of(legs: Iterable[Participant]) -> str | None:
+    """The outside line that a call has taken."""
+    return next((leg.party for leg in legs if leg.is_external and leg.party), None)

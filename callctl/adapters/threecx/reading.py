@@ -1,0 +1,128 @@
+"""Reads participants that have changed: one GET at a time for each, and one more where it changed meanwhile.
+
+3CX says only that something has changed, about every 750 ms while it rings, and has no events to be asked for again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from callctl.adapters.threecx import wire
+from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, Unanswered, path_of
+from callctl.adapters.threecx.wire import Key, Participant
+from callctl.clock import Instant
+from callctl.errors import SwitchUnavailable
+from callctl.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 8
+MOST_WAITING: Final = 10_000
+GONE: Final = 404
+NOT_OURS_TO_SEE: Final = 403
+
+
+class Reader:
+    """`seen` is told what was read and when the PBX told of the change; `gone` what is there no more.
+
+    A GET without an answer is repeated with growing pauses; when all came to nothing, `failed` is told.
+    """
+
+    def __init__(
+        self,
+        link: ThreeCxLink,
+        clock: Clock,
+        times: Times,
+        *,
+        seen: Callable[[Participant, Instant], None],
+        gone: Callable[[Key, Instant], None],
+        failed: Callable[[], None],
+    ) -> None:
+        self._link = link
+        self._clock = clock
+        self._times = times
+        self._seen = seen
+        self._gone = gone
+        self._failed = failed
+        self._changed: dict[Key, Instant] = {}
+        self._reading: dict[Key, asyncio.Task[None]] = {}
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    def changed(self, key: Key, at: Instant) -> None:
+        """It has changed, the PBX says."""
+        if len(self._changed) >= MOST_WAITING:
+            self._failed()
+            return
+        self._changed[key] = at
+        if key not in self._reading:
+            self._reading[key] = asyncio.get_running_loop().create_task(self._read(key))
+
+    def forget(self, key: Key) -> None:
+        """It is gone: what is read of it is of no use any more."""
+        self._changed.pop(key, None)
+        task = self._reading.pop(key, None)
+        if task is not None:
+            task.cancel()
+
+    def clear(self) -> None:
+        for key in tuple(self._reading):
+            self.forget(key)
+
+    async def _read(self, key: Key) -> None:
+        try:
+            while key in self._changed:
+                news = self._changed[key]
+                try:
+                    async with self._free:
+                        participant = await self._patiently(key)
+                except SwitchUnavailable as error:
+                    log.warning("threecx_read_failed", dn=key[0], participant=key[1], error=str(error))
+                    self._changed.pop(key, None)
+                    self._failed()
+                    return
+                latest = self._changed[key]  # the news that what was read is the best answer to
+                if latest is news:
+                    del self._changed[key]
+                if participant is None:
+                    self._gone(key, latest)
+                else:
+                    self._seen(participant, latest)
+        finally:
+            if self._reading.get(key) is asyncio.current_task():
+                del self._reading[key]
+
+    async def _patiently(self, key: Key) -> Participant | None:
+        pause_ms = self._times.again_ms
+        for tried in range(self._times.tries):
+            try:
+                return await self._once(key)
+            except (NotDone, Unanswered) as error:
+                final = isinstance(error, NotDone) and error.status < 500 and error.status != 429
+                if final or tried + 1 == self._times.tries:
+                    raise
+            await self._clock.sleep_ms(pause_ms)
+            pause_ms *= 2
+        raise Unanswered("never tried")
+
+    async def _once(self, key: Key) -> Participant | None:
+        """None: it is gone. What may not be read by itself is found in the list of its DN."""
+        dn, id_ = key
+        try:
+            told = await self._link.get(path_of(dn, "participants", id_))
+        except NotDone as error:
+            if error.status == GONE:
+                return None
+            if error.status != NOT_OURS_TO_SEE:
+                raise
+            try:
+                told = await self._link.get(path_of(dn, "participants"))
+            except NotDone as no:
+                if no.status == GONE:
+                    return None
+                raise
+        found = wire.participants(told, dn)
+        if not found and not isinstance(told, list):
+            raise Unanswered(f"participant {id_} of {dn}: not understood")
+        return next((each for each in found if each.id == id_), None)

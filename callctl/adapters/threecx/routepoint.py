@@ -1,0 +1,258 @@
+"""Calls at our own route point: find out what is wanted, connect what is admitted, tell what is refused.
+
+3CX connects a caller to the route point at once, tells who it is, and has no field for what was dialled beyond it. So
+the number wanted is, in this order: the DID that was called; what the caller's own participant shows, if we are shown
+that; or the keys that the caller presses, ended by # or a pause.
+
+Once a call is connected the route point is out of it. From then on it is followed by the participant of the caller's
+or the called extension, or else by XAPI; a call that nobody could follow is not connected.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Final
+
+import structlog
+
+from callctl.adapters.threecx import wire
+from callctl.adapters.threecx.audio import play
+from callctl.adapters.threecx.calls import Call, Site, Wanted
+from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, Unanswered, path_of
+from callctl.adapters.threecx.translate import Book, Events
+from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.errors import SwitchUnavailable
+from callctl.ports import Clock
+from callctl.rating.tariff import Direction
+
+log = structlog.get_logger(__name__)
+
+MOST_KEYS: Final = 32
+END_KEY: Final = "#"
+GONE: Final = 404
+
+
+class RoutePoint:
+    """`emit` hands events on. `prompt`: the sound that asks for a number. `listed`: XAPI tells which calls are up.
+
+    `prefix`: what the PBX's outbound rules want in front of a country code instead of the plus.
+    """
+
+    def __init__(
+        self,
+        link: ThreeCxLink,
+        book: Book,
+        site: Site,
+        emit: Callable[[Events], None],
+        *,
+        clock: Clock,
+        times: Times,
+        announcements: Mapping[str, bytes],
+        prompt: bytes | None,
+        prefix: str,
+        listed: bool,
+    ) -> None:
+        self._link = link
+        self._book = book
+        self._site = site
+        self._emit = emit
+        self._clock = clock
+        self._times = times
+        self._announcements = announcements
+        self._prompt = prompt
+        self._prefix = prefix
+        self._listed = listed
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._routing: set[asyncio.Task[None]] = set()
+        self._keys: dict[Key, asyncio.Queue[str]] = {}
+
+    def look(self) -> None:
+        """Begin with callers who have come, leave off with those who have gone."""
+        for call_id in [call_id for call_id in self._asking if self._book.call(call_id) is None]:
+            self._asking.pop(call_id).cancel()
+        for call in self._book.calls():
+            if call.gate is not None and call.wanted is None and call.id not in self._asking:
+                self._asking[call.id] = asyncio.get_running_loop().create_task(self._ask(call.id, call.gate))
+
+    def pressed(self, leg: Key, keys: str) -> None:
+        """The caller has pressed keys. Nobody waits for them in most calls."""
+        waiting = self._keys.get(leg)
+        if waiting is not None:
+            for key in keys[:MOST_KEYS]:
+                if not waiting.full():
+                    waiting.put_nowait(key)
+
+    def stop(self) -> None:
+        for task in (*self._asking.values(), *self._routing):
+            task.cancel()
+        self._asking.clear()
+
+    # ---- what is wanted
+
+    async def _ask(self, call_id: str, gate: Key) -> None:
+        leg = self._book.leg(gate)
+        try:
+            wanted = await self._wanted(leg) if leg is not None else None
+        except SwitchUnavailable as error:
+            log.warning("threecx_caller_not_asked", call_id=call_id, error=str(error))
+            wanted = None
+        if wanted is not None:
+            self._emit(self._book.asked(call_id, wanted, self._clock.now()))
+        else:
+            await self._end(gate)
+
+    async def _wanted(self, leg: Participant) -> Wanted | None:
+        """None: the caller has not said it."""
+        own = leg.number if leg.is_external else leg.party or leg.number
+        if leg.is_external and leg.did in self._site.routes:
+            return Wanted(Direction.INBOUND, own, leg.did, self._site.routes[leg.did], own, leg.party or None)
+        number = leg.did or (None if leg.is_external else await self._shown_by(leg)) or await self._pressed(leg)
+        if not number:
+            return None
+        direction = Direction.INTERNAL if self._book.is_watched(number) else Direction.OUTBOUND
+        return Wanted(direction, own, number, own, number, leg.party or None if leg.is_external else None)
+
+    async def _shown_by(self, leg: Participant) -> str | None:
+        """What the participant of the extension that calls shows as its other side."""
+        if not self._book.is_watched(leg.party):
+            return None
+        told = await self._link.get(path_of(leg.party, "participants"))
+        for caller in wire.participants(told, leg.party):
+            self._emit(self._book.seen(caller, self._clock.now()))
+            if caller.call == leg.call and caller.number not in ("", self._site.route_point, leg.number):
+                return caller.number
+        return None
+
+    async def _pressed(self, leg: Participant) -> str:
+        """The keys up to #, or to a pause. A caller who presses none is waited for three times as long."""
+        keys: asyncio.Queue[str] = asyncio.Queue(MOST_KEYS)
+        self._keys[leg.key] = keys
+        prompting = asyncio.get_running_loop().create_task(self._ask_aloud(leg))
+        number = ""
+        try:
+            while len(number) < MOST_KEYS:
+                key = await self._next_key(keys, self._times.key_pause_ms * (1 if number else 3))
+                prompting.cancel()
+                if key in ("", END_KEY):
+                    break
+                number += key
+            return number
+        finally:
+            prompting.cancel()
+            del self._keys[leg.key]
+
+    async def _next_key(self, keys: asyncio.Queue[str], pause_ms: int) -> str:
+        """The next key; "" after the pause."""
+        key = asyncio.ensure_future(keys.get())
+        pause = asyncio.ensure_future(self._clock.sleep_ms(pause_ms))
+        try:
+            await asyncio.wait({key, pause}, return_when=asyncio.FIRST_COMPLETED)
+            return key.result() if key.done() else ""
+        finally:
+            key.cancel()
+            pause.cancel()
+
+    async def _ask_aloud(self, leg: Participant) -> None:
+        try:
+            await self._answer(leg)
+            if self._prompt is not None:
+                await play(self._link, self._clock, leg.key, self._prompt)
+        except SwitchUnavailable as error:
+            log.info("threecx_prompt_not_played", participant=leg.id, error=str(error))
+
+    async def _answer(self, leg: Participant) -> None:
+        """Before sound and keys. 3CX has mostly done so by itself."""
+        if leg.status is Status.RINGING:
+            try:
+                await self._link.post(path_of(*_at(leg.key), "answer"), None)
+            except NotDone as error:
+                log.info("threecx_not_answered", participant=leg.id, error=str(error))
+
+    # ---- yes and no
+
+    def connect(self, call: Call, b_number: str, setup_s: int) -> None:
+        """Have 3CX connect the caller; what becomes of it is reported."""
+        wanted, gate = call.wanted, call.gate
+        if wanted is None or gate is None:
+            return
+        destination = self._destination(wanted, b_number)
+        if not self._can_be_followed(call, destination):
+            log.error("threecx_call_cannot_be_followed", call_id=call.id, caller=wanted.a_number)
+            self._start(self._end(gate))
+            return
+        self._book.routing(call.id)
+        self._start(self._route(call, gate, destination, setup_s))
+
+    def _destination(self, wanted: Wanted, b_number: str) -> str:
+        if wanted.direction is Direction.INBOUND:
+            return self._site.routes[wanted.b_number]
+        return self._prefix + b_number[1:] if b_number.startswith("+") else b_number
+
+    def _can_be_followed(self, call: Call, destination: str) -> bool:
+        leg = self._book.leg(call.gate) if call.gate is not None else None
+        shown = leg is not None and self._book.is_watched(leg.party)
+        return self._listed or shown or self._book.is_watched(destination)
+
+    async def refuse(self, call: Call, announcement: str) -> None:
+        """Tell it by a sound, if there is one, and end it. SwitchUnavailable where it could not be ended."""
+        gate = call.gate
+        if gate is None:
+            return
+        sound, leg = self._announcements.get(announcement), self._book.leg(gate)
+        if sound is not None and leg is not None:
+            try:
+                await self._answer(leg)
+                await play(self._link, self._clock, gate, sound)
+            except SwitchUnavailable as error:
+                log.info("threecx_announcement_not_played", call_id=call.id, error=str(error))
+        await self.drop(gate)
+
+    async def drop(self, leg: Key) -> None:
+        """A participant that is gone is no failure."""
+        try:
+            await self._link.post(path_of(*_at(leg), "drop"), None)
+        except NotDone as error:
+            if error.status != GONE:
+                raise
+
+    async def _route(self, call: Call, gate: Key, destination: str, setup_s: int) -> None:
+        body = {"destination": destination, "timeout": setup_s}
+        timeout_ms = setup_s * 1000 + self._times.handover_grace_ms
+        said = ""
+        try:
+            told = await self._link.post(path_of(*_at(gate), "routeto"), body, timeout_ms=timeout_ms)
+            outcome = wire.outcome(told)
+            connected, said = outcome.succeeded, outcome.said
+        except NotDone as error:
+            connected, said = False, str(error)
+        except SwitchUnavailable as error:
+            connected, said = await self._is_handed_over(call, gate), str(error)
+        if not connected:
+            log.info("threecx_not_connected", call_id=call.id, said=said)
+        self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=self._listed))
+        await self._end(gate)
+
+    async def _is_handed_over(self, call: Call, gate: Key) -> bool:
+        """After an answer was lost: the caller has left the route point, and is somewhere else."""
+        try:
+            await self._link.get(path_of(*_at(gate)))
+        except NotDone as error:
+            return error.status == GONE and bool(self._listed or self._book.beside(call))
+        except Unanswered:
+            return False
+        return False
+
+    async def _end(self, leg: Key) -> None:
+        try:
+            await self.drop(leg)
+        except SwitchUnavailable as error:
+            log.info("threecx_not_dropped", participant=leg[1], error=str(error))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._routing.add(task)
+        task.add_done_callback(self._routing.discard)
+
+
+def _at(leg: Key) -> tuple[str, str, str]:
+    dn, id_ = leg
+    return dn, "participants", id_

@@ -1,0 +1,352 @@
+"""What the participants of a 3CX mean as call events. Values in, events out: no I/O, no clock.
+
+The book groups participants by `callid`, the PBX's counter of calls. It counts from 1 again when the PBX starts, so a
+call's name begins with the moment of the websocket by which it was first seen; a call that was up before (callctl was
+started anew) is found by the rest of its name among those that control still knows.
+
+A call is charged once for each far party outside the PBX: who is transferred to another extension goes on in the same
+call; a leg to another outside number in the same `callid` is a call of its own, paid by whoever made it.
+
+3CX tells no times: a thing has happened when its event arrived (`docs/adapters.md`).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from callctl.adapters.threecx import calls
+from callctl.adapters.threecx.calls import Active, Call, Mode, Site, Wanted
+from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, SeenAlive
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+REMEMBERED_MS: Final = 30_000
+"""For so long a participant that was removed is not believed to be there, and a call that ended can be gone on with."""
+
+Events = tuple[CallEvent, ...]
+
+
+class Book:
+    """The participants and the calls that are up. `known`: the calls of this switch that control has.
+
+    `finished`: calls that have ended; whoever looks at them takes them out.
+    """
+
+    def __init__(
+        self,
+        switch: str,
+        site: Site,
+        *,
+        is_trunk: Callable[[str], bool] = lambda name: False,
+        known: Callable[[], Iterable[CallKey]] = tuple,
+    ) -> None:
+        self.finished: list[Call] = []
+        self.unnumbered = 0
+        self.ungated = 0
+        self._switch = switch
+        self._site = site
+        self._is_trunk = is_trunk
+        self._known = known
+        self._era_ms = 0
+        self._legs: dict[Key, Participant] = {}
+        self._calls: dict[str, Call] = {}
+        self._call_of: dict[Key, str] = {}
+        self._removed: dict[Key, Instant] = {}
+        self._past: list[Call] = []
+        self._active: Mapping[str, Active] = {}
+        self._watched: frozenset[str] = frozenset()
+        self._let_pass: set[Key] = set()
+
+    # ---- what is known
+
+    def call(self, call_id: str) -> Call | None:
+        return self._calls.get(call_id)
+
+    def calls(self) -> tuple[Call, ...]:
+        return tuple(self._calls.values())
+
+    def leg(self, key: Key) -> Participant | None:
+        return self._legs.get(key)
+
+    def keys(self) -> frozenset[Key]:
+        """The participants in the book, to be given to `snapshot` as they were when it was asked for."""
+        return frozenset(self._legs)
+
+    def beside(self, call: Call) -> list[Participant]:
+        """The participants in a call's group, but for that at the route point."""
+        return [leg for leg in self._legs.values() if leg.call == call.group and leg.key != call.gate]
+
+    def is_watched(self, dn: str) -> bool:
+        return dn in self._watched
+
+    def alive(self, at: Instant) -> list[SeenAlive]:
+        up = [call for call in self._calls.values() if call.wanted is not None]
+        return [SeenAlive(self._key(call), at, call.answered if call.admitted else None) for call in up]
+
+    # ---- what is told
+
+    def connected(self, at: Instant) -> None:
+        """A new websocket: after a restart of the PBX all counters count from the beginning."""
+        self._era_ms = at.wall_ms
+        self._removed.clear()
+
+    def active(self, active: Mapping[str, Active]) -> None:
+        """What XAPI's list of active calls shows, by `callid`."""
+        self._active = active
+
+    def seen(self, participant: Participant, at: Instant) -> Events:
+        """A participant as it is now."""
+        key = participant.key
+        if not self._site.concerns(participant.dn) or self._is_gone(key, at):
+            return ()
+        before = self._legs.get(key)
+        if before is not None and before.call != participant.call:  # another run of the PBX has given the id anew
+            gone = self.removed(key, at, estimated=True)
+            del self._removed[key]
+            return (*gone, *self.seen(participant, at))
+        leg = participant if before is None else participant.after(before)
+        self._legs[key] = leg
+        call = self._calls.get(self._call_of.get(key, ""))
+        if call is None:
+            return self._enter(leg, at)
+        if before is not None and calls.has_moved(leg, before, call):
+            return (*self._leave(key, at), *self._enter(leg, at))
+        return self._progress(call, leg, at)
+
+    def removed(self, key: Key, at: Instant, *, estimated: bool = False) -> Events:
+        """It is gone. `estimated`: it was found missing, and nobody saw it go."""
+        self._removed[key] = at
+        self._legs.pop(key, None)
+        self._let_pass.discard(key)
+        return self._leave(key, at, estimated=estimated)
+
+    def snapshot(
+        self, shown: Iterable[Participant], dns: Iterable[str], before: Collection[Key], at: Instant
+    ) -> Events:
+        """All that is shown now. What was in the book `before` we asked and is not shown is gone."""
+        self._watched = frozenset(dn for dn in dns if self._site.concerns(dn))
+        self._removed = {key: gone for key, gone in self._removed.items() if at.since_ms(gone) < REMEMBERED_MS}
+        events: list[CallEvent] = []
+        now = {participant.key: participant for participant in shown}
+        for key in before:
+            if key in self._legs and key not in now:
+                events += self.removed(key, at, estimated=True)
+        for participant in now.values():
+            events += self.seen(participant, at)
+        return tuple(events)
+
+    # ---- what was done
+
+    def asked(self, call_id: str, wanted: Wanted, at: Instant) -> Events:
+        """What is wanted at the route point has been found out."""
+        call = self._calls.get(call_id)
+        if call is None or call.wanted is not None:
+            return ()
+        self._calls[call_id] = replace(call, wanted=wanted)
+        return (self._offered(call, wanted),)
+
+    def admitted(self, call_id: str, at: Instant) -> Events:
+        """Control has let it go on: now it hears what has happened meanwhile."""
+        call = self._calls.get(call_id)
+        if call is None:
+            return ()
+        call = self._calls[call_id] = replace(call, admitted=True)
+        rings = any(self._legs[key].status is Status.RINGING for key in call.legs if key != call.gate)
+        return (*((Alerting(self._key(call), at),) if rings else ()), *self._answer(call))
+
+    def routing(self, call_id: str) -> None:
+        """3CX is being asked to connect it."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            self._calls[call_id] = replace(call, routing=True)
+
+    def routed(self, call_id: str, at: Instant, *, connected: bool, listed: bool) -> Events:
+        """3CX has answered. `listed`: XAPI will tell when the call ends."""
+        call = self._calls.get(call_id)
+        if call is None:
+            return ()
+        if not connected:
+            call = self._calls[call_id] = replace(call, routing=False)
+            return () if call.legs else self._release(call, at)
+        if call.gate is not None:
+            self._forget(call.gate, at)
+        legs = call.legs - {call.gate}
+        talks = not legs or any(self._legs[key].status is Status.CONNECTED for key in legs)
+        answered = call.answered or (at if talks else None)
+        call = replace(call, routing=False, legs=legs, listed=listed and not legs, answered=answered)
+        self._calls[call_id] = call
+        told = self._answer(call)
+        return told if legs or listed else (*told, *self._release(call, at))
+
+    def listed(self, before: Iterable[str], at: Instant) -> Events:
+        """XAPI's list is fresh: of the calls that it alone tells of (`before` we asked), those not in it have ended."""
+        events: list[CallEvent] = []
+        for call_id in before:
+            call = self._calls.get(call_id)
+            if call is not None and call.listed and call.group not in self._active:
+                events += self._release(call, at)
+        return tuple(events)
+
+    def take_up_listed(self) -> None:
+        """After a start: calls of ours without a participant that XAPI shows to be connected."""
+        for key in self._known():
+            group = _group_of(key.call_id)
+            active = self._active.get(group)
+            if key.call_id not in self._calls and active is not None and active.established is not None:
+                wanted = Wanted(Direction.OUTBOUND, active.caller, "", active.caller, "")
+                self._calls[key.call_id] = Call(
+                    id=key.call_id,
+                    group=group,
+                    began=active.established,
+                    wanted=wanted,
+                    admitted=True,
+                    answered=active.established,
+                    listed=True,
+                )
+
+    # ---- participants and calls
+
+    def _is_gone(self, key: Key, at: Instant) -> bool:
+        gone = self._removed.get(key)
+        return gone is not None and at.since_ms(gone) < REMEMBERED_MS
+
+    def _forget(self, key: Key, at: Instant) -> None:
+        self._legs.pop(key, None)
+        self._call_of.pop(key, None)
+        self._removed[key] = at
+
+    def _enter(self, leg: Participant, at: Instant) -> Events:
+        """A participant that belongs to no call: to one that is up, or to one that begins with it, or to none yet."""
+        is_gate = leg.dn == self._site.route_point
+        call = None if is_gate else self._joined(leg)
+        if call is not None:
+            return self._progress(self._join(call, leg), leg, at)
+        wanted = None if is_gate else self._wanted(leg, at)
+        if wanted is None and not is_gate:
+            return ()
+        call = self._resumed(leg, wanted, at)
+        events: Events = ()
+        if call is None:
+            call = Call(id=f"{self._era_ms}-{_plain(leg.call)}-{_plain(leg.id)}-{leg.dn}", group=leg.call, began=at)
+            call = replace(call, wanted=wanted)
+            events = () if wanted is None else (self._offered(call, wanted),)
+        call = self._join(replace(call, gate=leg.key if is_gate else None), leg)
+        events += self._progress(call, leg, at)
+        for other in tuple(self._legs.values()):
+            if other.call == leg.call and other.key not in self._call_of:
+                events += self._enter(other, at)
+        return events
+
+    def _join(self, call: Call, leg: Participant) -> Call:
+        self._call_of[leg.key] = call.id
+        call = self._calls[call.id] = replace(call, legs=call.legs | {leg.key}, listed=False)
+        return call
+
+    def _joined(self, leg: Participant) -> Call | None:
+        for call in self._calls.values():
+            if (call.group == leg.call and calls.belongs(leg, call)) or calls.continued_from(leg, call):
+                return call
+        return None
+
+    def _resumed(self, leg: Participant, wanted: Wanted | None, at: Instant) -> Call | None:
+        """The call that control knows from before our start, if this is it."""
+        unclaimed = [key.call_id for key in self._known() if key.call_id not in self._calls]
+        of_group = [call_id for call_id in unclaimed if _group_of(call_id) == _plain(leg.call)]
+        exact = [call_id for call_id in of_group if call_id.split("-", 2)[2:] == [f"{_plain(leg.id)}-{leg.dn}"]]
+        for call_id in (*exact, *of_group):
+            wanted = wanted or Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
+            return Call(id=call_id, group=leg.call, began=at, wanted=wanted, admitted=True)
+        return None
+
+    def _wanted(self, leg: Participant, at: Instant) -> Wanted | None:
+        """What the call of an extension is; None where it is not to be asked for (yet)."""
+        if self._site.mode is Mode.ROUTE_POINT:
+            if leg.is_external and leg.status is Status.DIALING and leg.key not in self._let_pass:
+                self._let_pass.add(leg.key)
+                self.ungated += 1
+            return None
+        self._past = [call for call in self._past if call.ended and at.since_ms(call.ended) < REMEMBERED_MS]
+        for past in self._past:
+            if past.wanted is not None and calls.continued_from(leg, past):
+                return replace(past.wanted, own=leg.dn)
+        wanted = calls.wanted_by(leg, self._site, self._watched, self._active.get(leg.call))
+        if wanted is not None and wanted.direction is Direction.INBOUND and not wanted.b_number:
+            if leg.key not in self._let_pass:
+                self._let_pass.add(leg.key)
+                self.unnumbered += 1
+            return None
+        return wanted
+
+    def _progress(self, call: Call, leg: Participant, at: Instant) -> Events:
+        """What this news of a participant means for its call."""
+        events: Events = ()
+        if leg.is_external and leg.party and call.trunk_out is None:
+            call = self._calls[call.id] = replace(call, trunk_out=leg.party)
+        if leg.status is Status.RINGING and call.admitted and call.answered is None and leg.key != call.gate:
+            events = (Alerting(self._key(call), at),)
+        if call.answered is None and calls.answers(leg, call):
+            known = self._active.get(call.group)
+            since = known.established if known is not None and known.established is not None else at
+            call = self._calls[call.id] = replace(call, answered=since)
+            events += self._answer(call)
+        return events
+
+    def _answer(self, call: Call) -> Events:
+        """Told once the call is admitted: control does not listen before."""
+        if not call.admitted or call.answered is None or call.wanted is None:
+            return ()
+        outgoing = call.wanted.direction is Direction.OUTBOUND
+        return (Answered(self._key(call), call.answered, trunk_out=call.trunk_out if outgoing else None),)
+
+    def _leave(self, key: Key, at: Instant, *, estimated: bool = False) -> Events:
+        call = self._calls.get(self._call_of.pop(key, ""))
+        if call is None:
+            return ()
+        call = self._calls[call.id] = replace(call, legs=call.legs - {key})
+        if call.legs or call.routing or call.listed:
+            return ()
+        return self._release(call, at, estimated=estimated)
+
+    def _release(self, call: Call, at: Instant, *, estimated: bool = False) -> Events:
+        del self._calls[call.id]
+        if call.wanted is None:
+            return ()
+        ended = replace(call, ended=at, estimated=estimated and call.answered is not None)
+        self._past.append(ended)
+        self.finished.append(ended)
+        return (Released(self._key(call), at, answered_at=call.answered, estimated=ended.estimated),)
+
+    def _offered(self, call: Call, wanted: Wanted) -> Offered:
+        trunk = wanted.trunk if wanted.trunk is not None and self._is_trunk(wanted.trunk) else None
+        return Offered(
+            self._key(call),
+            call.began,
+            a_number=wanted.a_number,
+            b_number=wanted.b_number,
+            direction=wanted.direction,
+            account=self._site.account,
+            trunk=trunk,
+            can_extend=True,
+            attended=True,
+        )
+
+    def _key(self, call: Call) -> CallKey:
+        return CallKey(self._switch, call.id)
+
+
+def _is_same(before: Participant, now: Participant) -> bool:
+    """Whether an id still stands for the same participant, over a time when the PBX may have been started anew."""
+    back = before.status is Status.CONNECTED and now.status in (Status.DIALING, Status.RINGING)
+    return before.call == now.call and not back and calls.same_number(before.number, now.number)
+
+
+def _plain(part: str) -> str:
+    """A part of a call's name, which the hyphens divide."""
+    return part.replace("-", ".")
+
+
+def _group_of(call_id: str) -> str:
+    """The `callid` in a call's name."""
+    return (*call_id.split("-", 2), "", "")[1]
