@@ -1,0 +1,182 @@
+"""What is known of a call's channels, and what a channel's event says of itself."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from callctl.adapters.freeswitch.causes import PAID_TIME_OVER, SIP_STATUS, STATUS_VARIABLE
+from callctl.adapters.freeswitch.times import to_us
+from callctl.adapters.freeswitch.wire import Event
+from callctl.call.events import Released, ReleasedBy
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+CALL: Final = "callctl_call"
+"""The channel variable that names the call of a leg. The legs that a leg dials inherit it."""
+FORMER: Final = "callctl_former"
+"""On the carrier leg of one call that was sent on, and is the ingress leg of another: the first one."""
+PAYER: Final = "callctl_payer"
+DIRECTIONS: Final = {direction.value: direction for direction in Direction}
+UUID_LENGTH: Final = 36
+GATES: Final = frozenset({"park", "socket"})
+
+_OF_A_NUMBER = re.compile(r"[^+*#0-9A-Za-z._-]")
+_MOST_OF_A_NUMBER: Final = 64
+_GIVEN_AWAY: Final = frozenset({"BLIND_TRANSFER", "ATTENDED_TRANSFER"})
+_BY_THE_CALLED: Final = frozenset({480, 486, 600, 603, 607})
+
+
+class Legs(msgspec.Struct, frozen=True):
+    """The channels of one call, by uuid.
+
+    `ingress` asked for the call, `carrier` is the leg that answered it; each with the moment of its own answer.
+    `former`: the call that the ingress leg has answered before, and is the carrier of still. `answered`: when both had.
+    `bridged`: they have talked. `left`: the ingress has ended or gone on to another call, and the carrier leg lives. `ended`: the carrier leg has ended, and the ingress is not known to.
+    """
+
+    call_id: str
+    ingress: str
+    former: str = ""
+    payer: str = ""
+    direction: Direction = Direction.OUTBOUND
+    emergency: bool = False
+    exports: str = ""
+    called: str = ""
+    carrier: str | None = None
+    trunk_out: str | None = None
+    ingress_answered_us: int = 0
+    carrier_answered_us: int = 0
+    answered: Instant | None = None
+    bridged: bool = False
+    left: bool = False
+    ended: Released | None = None
+
+    @property
+    def inbound(self) -> bool:
+        return self.direction is Direction.INBOUND
+
+    @property
+    def both(self) -> list[str]:
+        """The legs that are to be ended when the call is."""
+        legs = [None if self.left else self.ingress, self.carrier]
+        return [leg for leg in legs if leg is not None]
+
+    @property
+    def answered_us(self) -> int:
+        """When the later of the two answered; 0 until then."""
+        both = self.ingress_answered_us and self.carrier_answered_us
+        return max(self.ingress_answered_us, self.carrier_answered_us) if both else 0
+
+
+def begun(call_id: str, event: Event) -> Legs:
+    """A call as its ingress leg tells of it."""
+    return Legs(
+        call_id,
+        uuid_of(event),
+        payer=variable(event, PAYER),
+        direction=DIRECTIONS.get(variable(event, "callctl_direction"), Direction.OUTBOUND),
+        emergency=variable(event, "callctl_emergency") == "yes",
+        exports=variable(event, "export_vars"),
+        called=number_of(event.get("Caller-Destination-Number", "")),
+        ingress_answered_us=answered_us(event),
+    )
+
+
+def uuid_of(event: Event) -> str:
+    return event.get("Unique-ID", "")
+
+
+def variable(event: Event, name: str) -> str:
+    return event.get(f"variable_{name}", "")
+
+
+def number_of(text: str) -> str:
+    """A caller's word for a number: what is not part of one is dropped."""
+    return _OF_A_NUMBER.sub("", text)[:_MOST_OF_A_NUMBER]
+
+
+def answered_us(event: Event, of: str = "Caller") -> int:
+    """When the leg itself (or `Other-Leg`) answered; 0 if it has not."""
+    return to_us(event.get(f"{of}-Channel-Answered-Time", ""))
+
+
+def originator(event: Event) -> str:
+    """The leg that dialled this one. Not `Channel-Call-UUID`: that is the leg's own on some events."""
+    return (
+        variable(event, "originating_leg_uuid") or variable(event, "originator") or event.get("Other-Leg-Unique-ID", "")
+    )
+
+
+def is_at_gate(event: Event) -> bool:
+    """It waits for a verdict. FreeSWITCH parks channels for reasons of its own, too, without that application."""
+    return variable(event, "current_application") in GATES and variable(event, "callctl_gate") != "no"
+
+
+def ingress_of(call_id: str) -> str:
+    """The leg that a call is named after."""
+    return call_id[:UUID_LENGTH]
+
+
+def is_ingress(uuid: str, call_id: str) -> bool:
+    return call_id == uuid or call_id.startswith(f"{uuid}-")
+
+
+def next_call_id(event: Event) -> str:
+    """The name of the call that the channel begins: its uuid; of one that was in a call already, with a number."""
+    uuid, before = uuid_of(event), variable(event, CALL)
+    if not is_ingress(uuid, before):
+        return uuid
+    number = before.removeprefix(f"{uuid}-")
+    return f"{uuid}-{int(number) + 1 if number.isdigit() and len(number) < 9 else 2}"
+
+
+def trunk_of(event: Event) -> str | None:
+    """The gateway that a leg was sent to, or its host."""
+    return variable(event, "sip_gateway_name") or event.get("Channel-Name", "").rpartition("@")[2] or None
+
+
+def gave_away(event: Event) -> bool:
+    """The leg has ended because it transferred the other one: that one lives on."""
+    told = {event.get("Hangup-Cause", ""), variable(event, "endpoint_disposition")}
+    return bool(variable(event, "transfer_to")) or not told.isdisjoint(_GIVEN_AWAY)
+
+
+def was_referred(event: Event) -> bool:
+    """The other side has sent it on, by SIP."""
+    return bool(variable(event, "sip_refer_to") or variable(event, "sip_h_Referred-By"))
+
+
+def end_us(event: Event) -> int:
+    """When the leg ended; 0 if nothing says so."""
+    told = (variable(event, "end_uepoch"), event.get("Caller-Channel-Hangup-Time", ""))
+    return next((us for us in map(to_us, told) if us), to_us(event.get("Event-Date-Timestamp", "")))
+
+
+def q850_of(event: Event) -> int | None:
+    told = variable(event, "hangup_cause_q850")
+    return int(told) or None if told.isascii() and told.isdigit() and len(told) <= 3 else None
+
+
+def sip_code_of(event: Event) -> int | None:
+    """The status that the caller of a call without answer saw. (`sip_term_status` of an answered one is 200.)"""
+    for name in (STATUS_VARIABLE, "sip_invite_failure_status", "sip_term_status"):
+        told = variable(event, name).removeprefix("sip:")
+        if told.isascii() and told.isdigit() and len(told) == 3 and int(told) >= 300:
+            return int(told)
+    return SIP_STATUS.get(event.get("Hangup-Cause", ""))
+
+
+def released_by(event: Event, *, ingress: bool) -> ReleasedBy:
+    """Who ended the leg, and with it the call."""
+    this, other = (ReleasedBy.CALLER, ReleasedBy.CALLEE) if ingress else (ReleasedBy.CALLEE, ReleasedBy.CALLER)
+    disposition, cause = variable(event, "sip_hangup_disposition"), event.get("Hangup-Cause", "")
+    if cause == PAID_TIME_OVER and answered_us(event):  # of a leg that only rang it is the limit of its ringing
+        return ReleasedBy.CALLCTL
+    if disposition in ("recv_bye", "recv_cancel") or cause == "ORIGINATOR_CANCEL":
+        return this
+    if disposition == "send_bye" and cause == "NORMAL_CLEARING":
+        return other
+    if not answered_us(event) and sip_code_of(event) in _BY_THE_CALLED and variable(event, "originate_disposition"):
+        return other
+    return ReleasedBy.NETWORK

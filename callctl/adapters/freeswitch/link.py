@@ -1,0 +1,334 @@
+"""The connection to one FreeSWITCH's event socket. It knows frames and commands, not calls.
+
+`EslLink.run` connects, logs in, subscribes, hands over events, and connects again with growing pauses until it is
+cancelled. Any number of commands may be under way. Replies have no id: they come in the order of the commands, so one
+that is given up for lost keeps its place, and its reply, when it comes, is dropped. **Nothing is ever sent twice**:
+whether a lost command was carried out is unknown, and the caller decides afresh from the channels that there are.
+
+FreeSWITCH does one command of a connection at a time, and tells no event meanwhile: only quick ones are to be asked.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from callctl.adapters.freeswitch.wire import Event, Frame, Reader, encode_command, parse_event
+from callctl.clock import Instant, SystemClock
+from callctl.errors import SwitchUnavailable
+from callctl.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES: Final = 256 * 1024
+WHICH_CORE: Final = "api global_getvar core_uuid"
+REFUSED: Final = "-ERR"
+
+
+class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the link waits, in ms."""
+
+    command_ms: int = 3_000
+    connect_ms: int = 3_000
+    ping_every_ms: int = 5_000
+    ping_answer_ms: int = 3_000
+    retry_first_ms: int = 200
+    retry_longest_ms: int = 10_000
+    refused_ms: int = 60_000  # a wrong password is not cured by trying harder
+    tick_ms: int = 50  # how exactly time-outs are kept
+
+
+class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the link holds at most; beyond it a command is refused or the connection dropped."""
+
+    in_flight: int = 8_192
+    unsent_bytes: int = 1_048_576
+
+
+class LinkCounts(msgspec.Struct):
+    """What has happened since the start."""
+
+    connections: int = 0
+    events: int = 0
+    timeouts: int = 0
+    unasked_replies: int = 0
+    garbled_events: int = 0
+    overflows: int = 0
+    failed_callbacks: int = 0
+
+
+class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom the link tells. Plain functions that only enqueue: they run between two frames.
+
+    `on_event` may raise `asyncio.QueueFull`: the connection is then dropped rather than memory grown. `on_up` comes
+    before the first event, with the core's UUID, which is another one after a restart; `on_down` once per outage with
+    its reason and when something was last heard; `on_refused` once per row of refused logins.
+    """
+
+    on_event: Callable[[Event], None]
+    on_up: Callable[[str], None] = lambda _core: None
+    on_down: Callable[[str, Instant], None] = lambda _reason, _last_heard: None
+    on_refused: Callable[[str], None] = lambda _message: None
+
+
+class LoginRefused(SwitchUnavailable):
+    """FreeSWITCH does not accept our password, address or subscription. Not cured by trying harder."""
+
+
+class _Pending:
+    """A command under way, or one given up for lost whose reply is still to come."""
+
+    __slots__ = ("deadline_ms", "name", "reply")
+
+    def __init__(self, name: str, deadline_ms: int) -> None:
+        self.name = name
+        self.deadline_ms = deadline_ms
+        self.reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+    def fail(self, reason: str) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(SwitchUnavailable(f"{self.name}: {reason}"))
+            self.reply.exception()  # heard of, even if nobody waits for this one any more
+
+
+class EslLink:
+    """One FreeSWITCH, one connection at a time. See the module.
+
+    `user` is that of an `esl-user` in the directory (`meter@example.org`); without it the socket's own password is
+    asked. `subscribed`: the names of events, as the command `event json` takes them.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        secret: str,
+        events: LinkEvents,
+        *,
+        user: str = "",
+        subscribed: str = "HEARTBEAT",
+        clock: Clock | None = None,
+        times: LinkTimes = LinkTimes(),  # noqa: B008  frozen
+        bounds: LinkBounds = LinkBounds(),  # noqa: B008  frozen
+    ) -> None:
+        self.counts = LinkCounts()
+        self.up = False
+        self.detail = "not connected yet"
+        self._address = (host, port)
+        self._login = f"userauth {user}:{secret}" if user else f"auth {secret}"
+        self._subscription = f"event json {subscribed}"
+        self._tell = events
+        self._clock: Clock = clock or SystemClock()
+        self._times = times
+        self._bounds = bounds
+        self._pending: deque[_Pending] = deque()
+        self._early: list[Frame] = []
+        self._transport: asyncio.WriteTransport | None = None
+        self._last_heard = self._clock.now()
+        self._outage_told = self._refusal_told = False
+
+    async def run(self) -> None:
+        """Keep the link until cancelled."""
+        failures = 0
+        while True:
+            began_ms = self._now_ms()
+            longest_ms = self._times.retry_longest_ms
+            try:
+                await self._live()
+            except LoginRefused as error:
+                self._tell_refusal(str(error))
+                pause_ms = self._times.refused_ms
+            except (SwitchUnavailable, OSError) as error:
+                self._tell_outage(str(error) or type(error).__name__)
+                failures = 0 if self._now_ms() - began_ms >= longest_ms else failures + 1
+                pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
+            await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
+
+    def api(self, command: str, *, timeout_ms: int | None = None) -> "asyncio.Future[Frame]":
+        """Asks at once; the answer, `-ERR ...` included, is to be awaited. Unsendable: it would be another command."""
+        if not self.up:
+            raise SwitchUnavailable(f"{_name(command)}: {self.detail}")
+        return self._ask(f"api {command}", timeout_ms)
+
+    def _ask(self, command: str, timeout_ms: int | None = None) -> "asyncio.Future[Frame]":
+        name = _name(command.removeprefix("api "))
+        if len(self._pending) >= self._bounds.in_flight and command != WHICH_CORE:
+            self.counts.overflows += 1
+            raise SwitchUnavailable(f"{name}: {len(self._pending)} commands are unanswered already")
+        data = encode_command(command)
+        self._write(data)
+        pending = _Pending(name, self._now_ms() + (self._times.command_ms if timeout_ms is None else timeout_ms))
+        self._pending.append(pending)
+        return pending.reply
+
+    async def _live(self) -> None:
+        """One connection, from connecting to its end, which is always an exception."""
+        try:
+            async with asyncio.timeout(self._times.connect_ms / 1000) as patience:
+                reader, writer = await asyncio.open_connection(*self._address, limit=READ_BYTES)
+                self._transport = writer.transport
+                async with contextlib.aclosing(self._frames(reader)) as frames:
+                    core = await self._log_in(frames)
+                    patience.reschedule(None)
+                    await self._serve(core, frames)
+        except TimeoutError as error:
+            raise SwitchUnavailable(str(error) or "no answer to connecting or logging in") from None
+        finally:
+            self._drop("the connection is lost")
+
+    async def _log_in(self, frames: AsyncGenerator[Frame, None]) -> str:
+        """The core's UUID. Subscribing comes first: from then on nothing is missed."""
+        self._early = []
+        async for greeting in frames:
+            if greeting.kind == "text/rude-rejection":
+                raise LoginRefused(f"this address is not allowed: {greeting.text}")
+            if greeting.kind != "auth/request":
+                raise SwitchUnavailable(f"not an event socket: {greeting.kind[:40]!r}")
+            break
+        for asked in (self._login, self._subscription):
+            reply = await self._reply_to(asked, frames)
+            if reply.startswith(REFUSED):
+                raise LoginRefused(f"{asked.partition(' ')[0]}: {reply}")
+        core = await self._reply_to(WHICH_CORE, frames)
+        if not core or core.startswith(REFUSED):
+            raise LoginRefused(f"global_getvar: {core or 'no answer'}")
+        return core
+
+    async def _reply_to(self, command: str, frames: AsyncGenerator[Frame, None]) -> str:
+        self._write(encode_command(command))
+        async for frame in frames:
+            if frame.kind in ("command/reply", "api/response"):
+                return frame.text
+            if frame.kind == "text/event-json":
+                self._early.append(frame)
+        raise SwitchUnavailable("FreeSWITCH closed the connection")
+
+    async def _serve(self, core: str, frames: AsyncGenerator[Frame, None]) -> None:
+        self.counts.connections += 1
+        self.up, self.detail = True, "up"
+        self._outage_told = self._refusal_told = False
+        self._guarded(lambda: self._tell.on_up(core))
+        for frame in self._early:
+            self._deliver(frame)
+        watches = [asyncio.create_task(self._keep_deadlines()), asyncio.create_task(self._keep_pinging())]
+        try:
+            async for frame in frames:
+                self._receive(frame)
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    async def _frames(self, reader: asyncio.StreamReader) -> AsyncGenerator[Frame, None]:
+        frames = Reader()
+        while data := await reader.read(READ_BYTES):
+            self._last_heard = self._clock.now()
+            for frame in frames.feed(data):
+                yield frame
+            if frames.fault:
+                self.counts.overflows += 1
+                raise SwitchUnavailable(frames.fault)
+        raise SwitchUnavailable("FreeSWITCH closed the connection" if self._transport else self.detail)
+
+    def _receive(self, frame: Frame) -> None:
+        match frame.kind:
+            case "text/event-json":
+                self._deliver(frame)
+            case "command/reply" | "api/response":
+                if not self._pending:
+                    self.counts.unasked_replies += 1
+                    raise SwitchUnavailable("a reply to nothing: replies are out of step")
+                pending = self._pending.popleft()
+                if not pending.reply.done():
+                    pending.reply.set_result(frame)
+            case "text/disconnect-notice":
+                raise SwitchUnavailable("FreeSWITCH says goodbye")
+
+    def _deliver(self, frame: Frame) -> None:
+        event = parse_event(frame.body)
+        if event is None:
+            self.counts.garbled_events += 1
+            return
+        self.counts.events += 1
+        try:
+            self._tell.on_event(event)
+        except asyncio.QueueFull:
+            self.counts.overflows += 1
+            raise SwitchUnavailable("the queue of events is full") from None
+        except Exception:
+            self._callback_failed()
+
+    def _guarded(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            self._callback_failed()
+
+    def _callback_failed(self) -> None:
+        """A consumer's mistake must not cost the connection."""
+        self.counts.failed_callbacks += 1
+        log.exception("esl_callback_failed", switch=self._address)
+
+    def _tell_outage(self, reason: str) -> None:
+        self.detail = reason
+        if not self._outage_told:
+            self._outage_told = True
+            self._guarded(lambda: self._tell.on_down(reason, self._last_heard))
+
+    def _tell_refusal(self, message: str) -> None:
+        self.detail = f"login refused: {message}"
+        if not self._refusal_told:
+            self._refusal_told = True
+            self._guarded(lambda: self._tell.on_refused(message))
+
+    async def _keep_deadlines(self) -> None:
+        while True:
+            await self._clock.sleep_ms(self._times.tick_ms)
+            now_ms = self._now_ms()
+            for pending in self._pending:
+                if pending.deadline_ms <= now_ms and not pending.reply.done():
+                    self.counts.timeouts += 1
+                    pending.fail("no answer in time; whether it was done is unknown")
+
+    async def _keep_pinging(self) -> None:
+        """A frozen switch keeps its TCP connection open: only an unanswered question tells."""
+        while True:
+            await self._clock.sleep_ms(self._times.ping_every_ms)
+            try:
+                await self._ask(WHICH_CORE, self._times.ping_answer_ms)
+            except SwitchUnavailable:
+                self._drop("no answer to a question")
+                return
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise SwitchUnavailable("the connection is lost")
+        if transport.get_write_buffer_size() > self._bounds.unsent_bytes:
+            self.counts.overflows += 1
+            self._drop("FreeSWITCH does not read")
+            raise SwitchUnavailable(self.detail)
+        transport.write(data)
+
+    def _drop(self, reason: str) -> None:
+        """End the connection and everything that waits for it. The first reason stays."""
+        if self._transport is None:
+            return
+        self._transport.abort()
+        self._transport = None
+        self.up, self.detail = False, reason
+        for pending in self._pending:
+            pending.fail(f"{reason}; whether it was done is unknown")
+        self._pending.clear()
+
+    def _now_ms(self) -> int:
+        return self._clock.now().monotonic_ms
+
+
+def _name(command: str) -> str:
+    """What may stand in a log: no argument, and so no password."""
+    return command.partition(" ")[0]

@@ -1,0 +1,314 @@
+"""A FreeSWITCH as a `ports.Switch`: commands become api calls, its events are handed on as call events.
+
+The api calls of a command are written at once, and FreeSWITCH carries them out in order: so commands to one call are
+carried out in the order in which they were given. A leg that has gone meanwhile is no failure; its end is told.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from callctl.accounts import WarnTo
+from callctl.adapters.freeswitch import listing
+from callctl.adapters.freeswitch.causes import NAMES, PAID_TIME_OVER, ending, refusal
+from callctl.adapters.freeswitch.gate import SocketGate
+from callctl.adapters.freeswitch.legs import CALL, FORMER, PAYER, Legs, ingress_of
+from callctl.adapters.freeswitch.link import EslLink, LinkCounts, LinkEvents, LinkTimes
+from callctl.adapters.freeswitch.timers import Timers, in_seconds
+from callctl.adapters.freeswitch.times import SwitchTime
+from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Told, Translator
+from callctl.adapters.freeswitch.wire import Event, assignments, parse_dump, parse_rows, word
+from callctl.call.events import CallKey, Offered, Released, SeenAlive
+from callctl.causes import Cause
+from callctl.clock import Instant
+from callctl.errors import SwitchUnavailable
+from callctl.ports import Capabilities, Clock, LinkState, Report
+
+log = structlog.get_logger(__name__)
+
+REFUSED: Final = "-ERR"
+GONE: Final = "-ERR No such channel"
+BEEP: Final = "tone_stream://%(200,100,1400);loops=3"
+DUMPS_AT_ONCE: Final = 64
+TAKE_OVER_AGAIN_MS: Final = 1_000
+
+
+class Contexts(msgspec.Struct, frozen=True):
+    """The contexts of docker/freeswitch/dialplan, where an installation names them otherwise."""
+
+    dial: str = "callctl-dial"
+    refuse: str = "callctl-refuse"
+
+
+class FreeSwitch:
+    """Implements `ports.SwitchAdapter`.
+
+    `user`: an `esl-user` of the directory; "": the event socket's own password is used. `listen`: where the dialplan's
+    `socket` application connects to; None: calls are parked. `announcements` and `sounds`: as of an Asterisk; a file,
+    or anything else that FreeSWITCH plays. `is_trunk` says whether a name is that of a trunk that callctl knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        secret: str,
+        clock: Clock,
+        user: str = "",
+        listen: tuple[str, int] | None = None,
+        announcements: Mapping[str, str] | None = None,
+        sounds: Mapping[int, str] | None = None,
+        is_trunk: Callable[[str], bool] = lambda name: False,
+        contexts: Contexts = Contexts(),  # noqa: B008  frozen
+        times: LinkTimes = LinkTimes(),  # noqa: B008  frozen
+    ) -> None:
+        self.name = name
+        self.capabilities = Capabilities()
+        self._clock = clock
+        self._announcements = announcements or {}
+        self._sounds = sounds or {}
+        self._contexts = contexts
+        self._time = SwitchTime()
+        self._calls = Translator(name, self._time, is_trunk)
+        self._timers = Timers(clock.now().wall_ms)
+        self._report: Report = lambda event: None
+        self._connected = asyncio.Event()
+        self._since_ms = clock.now().wall_ms
+        self._core = ""
+        self._listing = asyncio.Lock()
+        self._last_heard = clock.now()
+        self._beside: set[asyncio.Task[None]] = set()
+        events = LinkEvents(
+            on_event=self._on_event, on_up=self._on_up, on_down=self._on_down, on_refused=self._on_refused
+        )
+        self._link = EslLink(host, port, secret, events, user=user, subscribed=SUBSCRIBED, clock=clock, times=times)
+        self._gate = SocketGate(*listen, clock, self._on_call, lambda: self._link.up) if listen else None
+
+    # ---- its life
+
+    async def run(self, report: Report, relinked: Callable[[], None]) -> None:
+        """Keep the link until cancelled. `relinked`: it is up, and we know what legs there are."""
+        self._report = report
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._link.run())
+                group.create_task(self._take_over(relinked))
+                if self._gate is not None:
+                    group.create_task(self._gate.serve())
+        finally:
+            for task in self._beside:
+                task.cancel()
+
+    def state(self) -> LinkState:
+        if self._link.up and self._gate is not None and not self._gate.is_listening:
+            return LinkState(self.name, False, self._since_ms, f"cannot listen on port {self._gate.port}")
+        return LinkState(self.name, self._link.up, self._since_ms, self._link.detail)
+
+    @property
+    def counts(self) -> LinkCounts:
+        """What the link has seen."""
+        return self._link.counts
+
+    # ---- ports.Switch
+
+    async def admit(self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str) -> None:
+        """Let the call go on: the dialplan dials. The grant is armed at the answer, by the switch itself."""
+        legs = self._legs(call)
+        if legs.emergency:
+            return
+        exports = dict.fromkeys([*legs.exports.split(","), CALL, PAYER, "outbound_redirect_fatal"])
+        variables = {
+            CALL: call.call_id,
+            PAYER: account,
+            FORMER: legs.former,
+            "callctl_go": "yes",
+            "callctl_dial": account if legs.inbound else "",
+            "call_timeout": str(setup_s),
+            "outbound_redirect_fatal": "true",  # a 302 would lead to a number that nobody has authorized
+            "export_vars": ",".join(filter(None, exports)),
+        }
+        if not legs.ingress_answered_us:
+            variables["execute_on_answer"] = f"sched_hangup +{in_seconds(granted_s * 1000)} {PAID_TIME_OVER}"
+        self._calls.admitted(call.call_id, account)
+        commands = [_set(legs.ingress, variables), self._transfer(legs.ingress, b_number, self._contexts.dial)]
+        if legs.ingress_answered_us:  # it will not answer again: until callctl sees the other answer, this is its end
+            longest_ms = (setup_s + granted_s) * 1000
+            commands.insert(0, self._timers.add(call.call_id, legs.ingress, longest_ms, [legs.ingress])[0])
+        await self._perform(commands)
+
+    async def reject(self, call: CallKey, cause: Cause) -> None:
+        """Refuse the call with its SIP status; where there is a sound for it, after that."""
+        legs = self._legs(call)
+        if legs.emergency:
+            return
+        name, variables = refusal(cause)
+        sound = self._announcements.get(cause.announcement)
+        if sound is not None:
+            said = {**variables, "callctl_sound": sound, "callctl_cause": name}
+            await self._perform(
+                [_set(legs.ingress, said), self._transfer(legs.ingress, legs.called, self._contexts.refuse)]
+            )
+        else:
+            await self._perform([*([_set(legs.ingress, variables)] if variables else []), _kill(legs.ingress, name)])
+
+    async def arm(self, call: CallKey, remaining_ms: int) -> None:
+        """Both legs, for one may go on without the other. The new timers are there before the old ones go."""
+        legs = self._calls.book.get(call.call_id)
+        if legs is None and not self._link.up:
+            raise SwitchUnavailable(f"{self.name}: {self._link.detail}")
+        if legs is None or legs.emergency:
+            return
+        older = self._timers.of(call.call_id, legs.ingress)
+        await self._perform(self._timers.add(call.call_id, legs.ingress, remaining_ms, legs.both))
+        await self._perform(self._timers.remove(call.call_id, older))
+
+    async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None:
+        """Mix a sound over the talk, which nobody is cut off from. Before the answer it would be early media."""
+        legs = self._legs(call)
+        if legs.emergency or legs.answered is None:
+            return
+        heard_by = {WarnTo.CALLER: [legs.both[0]], WarnTo.CALLEE: [legs.both[-1]], WarnTo.BOTH: legs.both}[to]
+        sound = self._sounds[min(self._sounds, key=lambda told_s: abs(told_s - left_s))] if self._sounds else BEEP
+        await self._perform(f"uuid_displace {word(leg)} start {word(sound)} 0 mux" for leg in heard_by)
+
+    async def hang_up(self, call: CallKey, q850: int) -> None:
+        """Both legs."""
+        legs = self._legs(call)
+        if not legs.emergency:
+            await self._perform(_kill(leg, ending(q850)) for leg in legs.both)
+
+    async def live_calls(self) -> list[SeenAlive]:
+        """From the channels that FreeSWITCH lists now, and the dumps of those of which the list tells too little.
+
+        A call that waits at the gate and that we have not heard of is offered.
+        """
+        async with self._listing:
+            return await self._listed()
+
+    async def _listed(self) -> list[SeenAlive]:
+        book, before, ended = self._calls.book, self._calls.book.ids(), self._calls.ended_since()
+        rows = parse_rows(await self._ask("show channels as json"))
+        if rows is None:
+            raise SwitchUnavailable(f"{self.name}: no list of channels")
+        dumps = await self._dumps(listing.to_look_at(book, rows))
+        now = self._clock.now()
+        offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
+        listing.strike_out(book, rows, dumps, ended, before)
+        for call in offered:
+            self._report(call)
+        return listing.seen_alive(book, self.name, now)
+
+    # ---- commands
+
+    def _legs(self, call: CallKey) -> Legs:
+        """Its legs; of a call that is not in the book (any more) what its name tells."""
+        return self._calls.book.get(call.call_id) or Legs(call.call_id, ingress_of(call.call_id))
+
+    def _transfer(self, leg: str, number: str, context: str) -> str:
+        return f"uuid_transfer {word(leg)} {word(number)} XML {word(context)}"
+
+    async def _perform(self, commands: Iterable[str]) -> None:
+        """Ask for all of them at once. SwitchUnavailable if one was not done, though its leg lives."""
+        asked = [self._link.api(command) for command in list(commands)]
+        for frame in await asyncio.gather(*asked):
+            if frame.text.startswith(REFUSED) and not frame.text.startswith(GONE):
+                raise SwitchUnavailable(f"{self.name}: {frame.text}")
+
+    async def _ask(self, command: str) -> str:
+        return (await self._link.api(command)).text
+
+    async def _dumps(self, legs: list[str]) -> dict[str, Event | None]:
+        dumps: dict[str, Event | None] = {}
+        for begin in range(0, len(legs), DUMPS_AT_ONCE):
+            some = legs[begin : begin + DUMPS_AT_ONCE]
+            texts = await asyncio.gather(*[self._ask(f"uuid_dump {word(leg)} json") for leg in some])
+            now = self._clock.now()
+            for leg, text in zip(some, texts, strict=True):
+                dump = dumps[leg] = parse_dump(text)
+                if dump is None and not text.startswith(GONE):
+                    raise SwitchUnavailable(f"{self.name}: uuid_dump: {text[:80]}")
+                if dump is not None:
+                    self._time.compare(dump.get("Event-Date-Timestamp", ""), now)
+        return dumps
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside everything else. That FreeSWITCH cannot be asked is no failure: there is nothing to be done then."""
+
+        async def unless_away() -> None:
+            with suppress(SwitchUnavailable):
+                await work
+
+        task = asyncio.create_task(unless_away())
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    # ---- the link
+
+    def _on_event(self, event: Event) -> None:
+        self._tell(self._calls.translate(event, self._clock.now()))
+
+    def _on_call(self, event: Event) -> None:
+        self._tell(self._calls.parked(event, self._clock.now()))
+
+    def _offers(self, dump: Event, now: Instant) -> list[Offered]:
+        return [told for told in self._calls.parked(dump, now) if isinstance(told, Offered)]
+
+    def _tell(self, told: Told) -> None:
+        for event in told:
+            if isinstance(event, Stray):
+                log.warning("freeswitch_stray_leg", switch=self.name, leg=event.uuid)
+                self._start(self._perform([_kill(event.uuid, NAMES[52])]))
+                continue
+            if isinstance(event, Released):
+                self._start(self._perform(self._timers.forget(event.call.call_id)))
+            self._report(event)
+
+    def _on_up(self, core: str) -> None:
+        self._since_ms = self._clock.now().wall_ms
+        if self._core and core != self._core:
+            log.warning("freeswitch_restarted", switch=self.name)
+            self._timers.forget_all()
+            self._tell(self._calls.all_gone(self._last_heard))
+        self._core = core
+        self._connected.set()
+        log.info("freeswitch_up", switch=self.name, core=core)
+
+    def _on_down(self, reason: str, last_heard: Instant) -> None:
+        self._since_ms = self._clock.now().wall_ms
+        self._last_heard = last_heard
+        log.warning("freeswitch_down", switch=self.name, reason=reason)
+
+    def _on_refused(self, message: str) -> None:
+        self._since_ms = self._clock.now().wall_ms
+        log.error("freeswitch_login_refused", switch=self.name, message=message)
+
+    async def _take_over(self, relinked: Callable[[], None]) -> None:
+        """After each connecting: learn what legs and timers there are, so that a call taken over is understood."""
+        while True:
+            await self._connected.wait()
+            self._connected.clear()
+            try:
+                await self.live_calls()
+                tasks = parse_rows(await self._ask("show tasks as json")) or []
+                await self._perform(self._timers.take_over(tasks, self._calls.book.ids()))
+            except SwitchUnavailable as error:
+                log.warning("freeswitch_channel_list_failed", switch=self.name, error=str(error))
+                await self._clock.sleep_ms(TAKE_OVER_AGAIN_MS)
+                if self._link.up:
+                    self._connected.set()
+            else:
+                relinked()
+
+
+def _set(leg: str, variables: Mapping[str, str]) -> str:
+    return f"uuid_setvar_multi {word(leg)} {assignments(variables)}"
+
+
+def _kill(leg: str, cause: str) -> str:
+    return f"uuid_kill {word(leg)} {cause}"

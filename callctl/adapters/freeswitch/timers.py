@@ -1,0 +1,70 @@
+"""FreeSWITCH's scheduler, which ends the legs of a call when its grant is over, whatever becomes of callctl.
+
+A task asked for `+N` comes between N - 1 and N + 0.5 s from now (measured): so one second more is asked for. Tasks add
+up and the earliest wins, so the older ones are taken away; after the new ones are there, or the call would have no
+limit meanwhile. FreeSWITCH removes the tasks of a group that has the name of a leg when that leg ends; a group of any
+other name stays, and is removed by us. The first timer of a call is such a task, set by `execute_on_answer`.
+"""
+
+from collections.abc import Collection, Iterable
+from itertools import count
+from typing import Final
+
+from callctl.adapters.freeswitch.causes import PAID_TIME_OVER
+from callctl.adapters.freeswitch.wire import Event, word
+
+PREFIX: Final = "callctl-"
+
+
+class Timers:
+    """The groups of tasks of each call. A group is named after its call, so that another process knows it again."""
+
+    def __init__(self, first: int) -> None:
+        """`first`: a number above that of every group that a former process has made."""
+        self._numbers = count(first)
+        self._groups: dict[str, list[str]] = {}
+
+    def of(self, call_id: str, ingress: str) -> list[str]:
+        """The groups that there are now, oldest first."""
+        return list(self._groups.setdefault(call_id, [ingress] if ingress else []))
+
+    def add(self, call_id: str, ingress: str, remaining_ms: int, legs: Iterable[str]) -> list[str]:
+        """The commands that end `legs` in `remaining_ms`, not sooner."""
+        group = f"{PREFIX}{next(self._numbers)}-{call_id}"
+        self.of(call_id, ingress)
+        self._groups[call_id].append(group)
+        seconds = in_seconds(remaining_ms)
+        return [f"sched_api +{seconds} {word(group)} uuid_kill {word(leg)} {PAID_TIME_OVER}" for leg in legs]
+
+    def remove(self, call_id: str, groups: Collection[str]) -> list[str]:
+        """The commands that take these away."""
+        kept = [group for group in self._groups.get(call_id, []) if group not in groups]
+        if call_id in self._groups:
+            self._groups[call_id] = kept
+        return [f"sched_del {word(group)}" for group in groups]
+
+    def forget(self, call_id: str) -> list[str]:
+        """The commands after the end of a call. A leg of it may live on, in another one."""
+        return [f"sched_del {word(group)}" for group in self._groups.pop(call_id, [])]
+
+    def forget_all(self) -> None:
+        self._groups.clear()
+
+    def take_over(self, tasks: Iterable[Event], calls: Collection[str]) -> list[str]:
+        """Know what another process has set, by `show tasks`; the commands that remove what is of no call any more."""
+        listed = dict.fromkeys(task.get("task_group", "") for task in tasks)
+        stale = []
+        for group in listed:
+            number, dash, call_id = group.removeprefix(PREFIX).partition("-")
+            if not group.startswith(PREFIX) or not number.isdigit() or not dash:
+                continue
+            if call_id not in calls:
+                stale.append(f"sched_del {word(group)}")
+            elif group not in self.of(call_id, call_id):
+                self._groups[call_id].append(group)
+        return stale
+
+
+def in_seconds(remaining_ms: int) -> int:
+    """What to ask the scheduler for, so that it does not come sooner."""
+    return -(-max(0, remaining_ms) // 1000) + 1

@@ -1,0 +1,320 @@
+"""What a FreeSWITCH tells, as what happened to calls. Values in, values out: no I/O, no clock.
+
+A call is named by the uuid of its ingress leg, which the variable `callctl_call` hands on to the legs that it dials.
+It begins when that leg parks at the gate of docker/freeswitch. Charging runs from the answer of the ingress leg, which
+follows that of the carrier leg by some 20 ms, to its end, by the leg's own microseconds: that is `billusec`. (`billsec`
+is a difference of whole seconds.) A leg that was answered already, as behind an announcement, is charged from the
+answer of the carrier leg.
+
+Transfers. Who sends the other leg on leaves the call, whose carrier leg is charged until it ends. The leg that is sent
+on comes to the gate again, and is a call of its own there: paid by the party that sent it on, if that is a customer
+here, else refused. A leg that talks to another one past the gate is a `Stray`.
+
+Events come in order, but any may come twice or be lost, so each handler looks only at what the book says.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from callctl.adapters.freeswitch.book import Book
+from callctl.adapters.freeswitch.legs import (
+    CALL,
+    Legs,
+    answered_us,
+    begun,
+    end_us,
+    gave_away,
+    is_at_gate,
+    next_call_id,
+    number_of,
+    originator,
+    q850_of,
+    released_by,
+    sip_code_of,
+    trunk_of,
+    uuid_of,
+    variable,
+    was_referred,
+)
+from callctl.adapters.freeswitch.times import SwitchTime
+from callctl.adapters.freeswitch.wire import Event
+from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+SUBSCRIBED: Final = (
+    "CHANNEL_PARK CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_HANGUP_COMPLETE"
+    " HEARTBEAT CUSTOM callctl::emergency"
+)
+"""No more than is read: each event of a channel is 5 to 12 kB. CUSTOM is last: its subclasses follow."""
+
+BOTH_ENDS_WITHIN_MS: Final = 1_000
+"""Of a call that just ends, both legs end within some 40 ms."""
+MOST_APART_MS: Final = 2_000
+"""How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
+
+
+class Stray(msgspec.Struct, frozen=True):
+    """A leg that talks, and that nobody has authorized. It is to be hung up."""
+
+    uuid: str
+
+
+Told = tuple[CallEvent | Stray, ...]
+
+
+class Translator:
+    """Keeps the book of the legs of live calls. An entry goes with the call's end, or when a list lacks it."""
+
+    def __init__(self, switch: str, time: SwitchTime, is_trunk: Callable[[str], bool]) -> None:
+        """`is_trunk` says whether a name is that of a trunk that callctl knows."""
+        self._switch = switch
+        self._time = time
+        self._is_trunk = is_trunk
+        self.book = Book()
+        self._ended: set[str] = set()
+        self._handlers: dict[str, Callable[[Event, Instant], Told]] = {
+            "CHANNEL_PARK": self.parked,
+            "CUSTOM": self._emergency,
+            "CHANNEL_PROGRESS": self._progress,
+            "CHANNEL_PROGRESS_MEDIA": self._progress,
+            "CHANNEL_ANSWER": self._answer,
+            "CHANNEL_BRIDGE": self._bridge,
+            "CHANNEL_HANGUP_COMPLETE": self._hangup,
+            "HEARTBEAT": self._heartbeat,
+        }
+
+    def translate(self, event: Event, now: Instant) -> Told:
+        """What an event means; mostly nothing. Never raises."""
+        handler = self._handlers.get(event.get("Event-Name", ""))
+        return () if handler is None else handler(event, now)
+
+    def ended_since(self) -> set[str]:
+        """The legs that end from now on, growing."""
+        self._ended = set()
+        return self._ended
+
+    def all_gone(self, last_heard: Instant) -> tuple[Released, ...]:
+        """The switch has begun anew: every call has ended unseen, about when we last heard of it."""
+        gone = tuple(self.book)
+        for legs in gone:
+            self.book.forget(legs.call_id)
+        return tuple(
+            Released(self._key(legs.call_id), last_heard, estimated=True, answered_at=legs.answered) for legs in gone
+        )
+
+    # ---- the gate
+
+    def parked(self, event: Event, now: Instant) -> Told:
+        """A channel waits at the gate, or its socket has connected to us: a call begins, unless it has already."""
+        uuid = uuid_of(event)
+        if not uuid or not is_at_gate(event):
+            return ()
+        before, former = self.book.of_ingress(uuid), self.book.of_carrier(uuid)
+        if before is None:
+            return (self._offer(next_call_id(event), event, former, now, sent_by_ingress=True),)
+        if variable(event, CALL) != before.call_id:
+            return ()  # told twice: it was not admitted yet when this was
+        told = self._moved_on(before) if before.answered is not None else self._given_up(before, event, now)
+        return (*told, self._offer(next_call_id(event), event, before, now, sent_by_ingress=False))
+
+    def _offer(
+        self, call_id: str, event: Event, former: Legs | None, now: Instant, *, sent_by_ingress: bool
+    ) -> Offered:
+        """`former`: the call that the leg was in, and was sent on from by its ingress leg, or by the other."""
+        legs = begun(call_id, event)
+        source = variable(event, "sip_network_ip") or event.get("Caller-Network-Addr", "")
+        offered = Offered(
+            self._key(legs.call_id),
+            self._time.place(_happened_ms(event, now), now),
+            a_number=number_of(event.get("Caller-Caller-ID-Number", "")),
+            b_number=legs.called,
+            direction=legs.direction,
+            account=variable(event, "callctl_account") or variable(event, "accountcode") or None,
+            trunk=self._trunk(event),
+            source_ip=source or None,
+            can_extend=True,
+            attended=True,
+            emergency=legs.emergency,
+        )
+        if former is not None:
+            carries = former.call_id if sent_by_ingress else ""
+            legs = replace(legs, direction=Direction.OUTBOUND, former=carries)
+            payer = former.payer if _sent_on_by_a_customer(event, former, sent_by_ingress) else None
+            caller = offered.a_number if payer else ""  # nobody is to be found by a number that is another's
+            offered = replace(
+                offered, direction=legs.direction, account=payer, trunk=None, source_ip=None, a_number=caller
+            )
+        self.book.remember(legs)
+        return offered
+
+    def _trunk(self, event: Event) -> str | None:
+        named = (
+            variable(event, "callctl_trunk"),
+            variable(event, "sip_gateway"),
+            variable(event, "sofia_profile_name"),
+        )
+        return next((name for name in named if name and self._is_trunk(name)), None)
+
+    def admitted(self, call_id: str, payer: str) -> None:
+        legs = self.book.get(call_id)
+        if legs is not None:
+            self.book.remember(replace(legs, payer=payer))
+
+    def _emergency(self, event: Event, now: Instant) -> Told:
+        """The dialplan has let it pass without asking."""
+        uuid = uuid_of(event)
+        if variable(event, "callctl_emergency") != "yes" or not uuid or self.book.of_ingress(uuid):
+            return ()
+        return (self._offer(uuid, event, None, now, sent_by_ingress=False),)
+
+    # ---- the call
+
+    def _progress(self, event: Event, now: Instant) -> Told:
+        legs = self._call_of(event)
+        if legs is None or legs.answered is not None:
+            return ()
+        return (Alerting(self._key(legs.call_id), self._time.place(_happened_ms(event, now), now)),)
+
+    def _answer(self, event: Event, now: Instant) -> Told:
+        legs, at_us = self._call_of(event), answered_us(event)
+        if legs is None or legs.answered is not None or not at_us:
+            return ()
+        if uuid_of(event) == legs.ingress:
+            legs = replace(legs, ingress_answered_us=at_us)
+        else:
+            legs = replace(self._with_carrier(legs, uuid_of(event), event.get("Channel-Name", ""), at_us))
+            legs = replace(legs, trunk_out=trunk_of(event))
+        return self._both_answered(legs, now)
+
+    def _bridge(self, event: Event, now: Instant) -> Told:
+        """Two legs talk. It tells who was answered even if that event was lost, and whom nobody has authorized."""
+        legs = self.book.of_ingress(uuid_of(event))
+        other = event.get("Other-Leg-Unique-ID") or event.get("Bridge-B-Unique-ID", "")
+        if legs is None or not other or event.get("Other-Type") != "originatee":
+            return ()
+        if legs.bridged:
+            known = self.book.of_carrier(other) or self.book.of_ingress(other)
+            return () if known or legs.emergency else (*self._moved_on(legs), Stray(other))
+        name, carrier_us = event.get("Other-Leg-Channel-Name", ""), answered_us(event, "Other-Leg")
+        if other != legs.carrier and carrier_us:
+            legs = self._with_carrier(legs, other, name, carrier_us)
+        legs = replace(legs, ingress_answered_us=answered_us(event), bridged=True)
+        if legs.answered is not None:
+            self.book.remember(legs)
+            return ()
+        return self._both_answered(legs, now)
+
+    def _both_answered(self, legs: Legs, now: Instant) -> Told:
+        legs = self._answered(legs, now)
+        self.book.remember(legs)
+        if legs.answered is None:
+            return ()
+        return (Answered(self._key(legs.call_id), legs.answered, stated=True, trunk_out=legs.trunk_out),)
+
+    def _answered(self, legs: Legs, now: Instant) -> Legs:
+        return replace(legs, answered=self._time.place(legs.answered_us // 1000, now)) if legs.answered_us else legs
+
+    def _with_carrier(self, legs: Legs, uuid: str, channel: str, at_us: int) -> Legs:
+        trunk = trunk_of({"Channel-Name": channel})
+        return replace(legs, carrier=uuid, trunk_out=trunk, carrier_answered_us=at_us)
+
+    # ---- the end
+
+    def _hangup(self, event: Event, now: Instant) -> Told:
+        uuid = uuid_of(event)
+        self._ended.add(uuid)
+        told: list[CallEvent | Stray] = []
+        carried = self.book.of_carrier(uuid)
+        if carried is not None:
+            told += self._carrier_ended(carried, event, now)
+        legs = self.book.of_ingress(uuid)
+        if legs is not None:
+            told += self._ingress_ended(legs, event, now)
+        return tuple(told)
+
+    def _ingress_ended(self, legs: Legs, event: Event, now: Instant) -> Told:
+        released = self._released(legs, event, now, ingress=True)
+        if legs.answered is not None and legs.ended is None and gave_away(event):
+            return self._moved_on(legs)
+        if legs.ended is not None and released.at.wall_ms - legs.ended.at.wall_ms > BOTH_ENDS_WITHIN_MS:
+            released = legs.ended  # the caller went on alone: to a voice mailbox, to a queue
+        self.book.forget(legs.call_id)
+        return (released,)
+
+    def _carrier_ended(self, legs: Legs, event: Event, now: Instant) -> Told:
+        if legs.answered is None:  # and another one may be tried
+            self.book.remember(replace(legs, carrier=None, trunk_out=None, carrier_answered_us=0))
+            return ()
+        released = self._released(legs, event, now, ingress=False)
+        if legs.left:
+            self.book.forget(legs.call_id)
+            return (released,)
+        self.book.remember(replace(legs, ended=released))
+        return ()
+
+    def _moved_on(self, legs: Legs) -> Told:
+        """The ingress leg is not part of the call any more, which ends with its carrier leg."""
+        if legs.ended is not None:
+            self.book.forget(legs.call_id)
+            return (legs.ended,)
+        self.book.leave(legs)
+        return ()
+
+    def _given_up(self, legs: Legs, event: Event, now: Instant) -> Told:
+        """Nobody has answered, and the switch sends the call on: to be a new one."""
+        self.book.forget(legs.call_id)
+        at = self._time.place(_happened_ms(event, now), now)
+        return (Released(self._key(legs.call_id), at, stated=True, released_by=ReleasedBy.NETWORK),)
+
+    def _heartbeat(self, event: Event, now: Instant) -> Told:
+        """Calls whose carrier leg has ended, and whose caller has not told of an end since."""
+        self._time.compare(event.get("Event-Date-Timestamp", ""), now)
+        alone = [legs for legs in self.book if legs.ended is not None]
+        late = [legs for legs in alone if legs.ended and now.since_ms(legs.ended.at) > BOTH_ENDS_WITHIN_MS]
+        return tuple(event for legs in late for event in self._moved_on(legs))
+
+    def _released(self, legs: Legs, event: Event, now: Instant, *, ingress: bool) -> Released:
+        at_us = end_us(event) or now.wall_ms * 1000
+        wall_ms = at_us // 1000
+        if legs.answered is not None:  # cut to whole ms once, as the difference: else a call of 3 s may have 3.001 s
+            wall_ms = legs.answered.wall_ms + max(0, at_us - legs.answered_us) // 1000
+        at = self._time.place(wall_ms, now)
+        return Released(
+            self._key(legs.call_id),
+            at,
+            stated=legs.answered is None or _agree(legs.answered, at),
+            q850=q850_of(event),
+            sip_code=sip_code_of(event) if legs.answered is None else None,
+            released_by=released_by(event, ingress=ingress),
+            answered_at=legs.answered,
+        )
+
+    def _call_of(self, event: Event) -> Legs | None:
+        return self.book.of_ingress(uuid_of(event)) or self.book.of_ingress(originator(event))
+
+    def _key(self, call_id: str) -> CallKey:
+        return CallKey(self._switch, call_id)
+
+
+def _sent_on_by_a_customer(event: Event, former: Legs, by_ingress: bool) -> bool:
+    """Whether the party that sent the leg on is the one that pays here.
+
+    The ingress side is the customer of a call to outside, the other one the customer of a call from outside. What
+    was not sent on by SIP is the switch's own doing, for the customer.
+    """
+    return not was_referred(event) or (former.direction is Direction.INBOUND) != by_ingress
+
+
+def _agree(answered: Instant, released: Instant) -> bool:
+    """Whether FreeSWITCH's clock and ours tell the same length of the call: else its clock was set meanwhile."""
+    theirs_ms = released.wall_ms - answered.wall_ms
+    return abs(theirs_ms - (released.monotonic_ms - answered.monotonic_ms)) <= MOST_APART_MS
+
+
+def _happened_ms(event: Event, now: Instant) -> int:
+    told = event.get("Event-Date-Timestamp", "")
+    return int(told) // 1000 if told.isascii() and told.isdigit() and len(told) <= 17 and int(told) else now.wall_ms
