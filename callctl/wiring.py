@@ -10,6 +10,7 @@ from callctl.clock import SystemClock
 from callctl.control.journal import Journal
 from callctl.errors import ConfigError
 from callctl.http.auth import Holder, Scope, Tokens
+from callctl.limits.classes import NumberLists
 from callctl.ports import CdrSink, SwitchAdapter
 from callctl.settings import AsteriskSwitch as AsteriskSettings
 from callctl.settings import FileSink as FileSettings
@@ -30,6 +31,9 @@ def policy_of(settings: Settings) -> Policy:
         longest_unattended_s=stated.longest_unattended_s,
         lease_grace_s=stated.lease_grace_s,
         blind_s=stated.blind_s if stated.postpaid == "admit" else 0,
+        lists=NumberLists(
+            settings.limits.high_risk_prefixes, settings.limits.premium_prefixes, settings.limits.emergency_numbers
+        ),
     )
 
 

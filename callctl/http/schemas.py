@@ -18,6 +18,7 @@ from pydantic import (
 from callctl.accounts import Kind, WarnTo
 from callctl.http.bundles import BundleBody
 from callctl.http.capacity import CapsBody, LicenceBody
+from callctl.http.destinations import DestinationsBody
 from callctl.http.fields import (
     E164,
     Address,
@@ -28,7 +29,6 @@ from callctl.http.fields import (
     Id,
     Percent,
     PerMinute,
-    Prefix,
     Shown,
     Status,
     Text,
@@ -36,7 +36,7 @@ from callctl.http.fields import (
     Zone,
 )
 from callctl.money import MICROS, Rounding, format_amount
-from callctl.numbering import DialRules, NumberType
+from callctl.numbering import DialRules
 from callctl.rating.presets import with_preset
 from callctl.rating.tariff import PERCENT, IncrementBasis, Preset
 
@@ -88,17 +88,6 @@ class DialRulesBody(Body):
     def _can_be_dialled(self) -> Self:
         self.becomes(DialRules)
         return self
-
-
-class DestinationBody(Body):
-    prefix: Prefix | None = None
-    type: NumberType | None = None
-    destination: Text | None = None
-
-
-class DestinationsBody(Body):
-    allow: tuple[DestinationBody, ...] = ()
-    deny: tuple[DestinationBody, ...] = ()
 
 
 class MarginBody(Body):
@@ -217,6 +206,7 @@ class TrunkBody(Body):
     source_ips: tuple[Address, ...] = ()
     switch: Id | None = None
     caps: CapsBody | None = None
+    destinations: DestinationsBody | None = None
     calls_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
     buy_plan: Id | None = None
 

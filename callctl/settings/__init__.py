@@ -18,6 +18,7 @@ from callctl.settings.sanity import contradictions, warnings
 from callctl.settings.sections import (
     FileSink,
     Http,
+    Limits,
     Log,
     MqttSink,
     Policy,
@@ -33,6 +34,7 @@ __all__ = [
     "AsteriskSwitch",
     "FileSink",
     "Http",
+    "Limits",
     "Log",
     "MqttSink",
     "Policy",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
-from callctl.settings.sections import FileSink, Http, Log, MqttSink, Policy, Redis, Settings, Token
+from callctl.settings.sections import FileSink, Http, Limits, Log, MqttSink, Policy, Redis, Settings, Token
 from callctl.settings.switches import SWITCHES
 from callctl.settings.values import Section
 
@@ -15,10 +15,12 @@ _TABLES: dict[str, tuple[type[Section], ...]] = {
     "http": (Http,),
     "http.token": (Token,),
     "policy": (Policy,),
+    "limits": (Limits,),
     "switch": SWITCHES,
     "sink": (FileSink, MqttSink),
     "log": (Log,),
 }
+_REPEATED = ("token", "switch", "sink")
 _LATER = {"freeswitch", "threecx", "kamailio", "call_control", "radius", "stream", "webhook", "postgres"}
 _PROSE = ("Value error, ", "Input should be ", "Value should have ")
 
@@ -60,7 +62,7 @@ def _translate(error: Any) -> Mistake:
     if kind == "extra_forbidden":
         return Mistake(place, f"unknown key{_nearest(place)}")
     if kind == "tuple_type":
-        return Mistake(place, f"expected {'a list' if place[-1] == 'scopes' else f'[[{dotted(place)}]] tables'}")
+        return Mistake(place, f"expected [[{dotted(place)}]] tables" if place[-1] in _REPEATED else "expected a list")
     if kind == "model_type":
         return Mistake(place, f"expected a table [{dotted(place)}]")
     expected = error["msg"].partition(", unable")[0]

@@ -6,8 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from callctl.limits.classes import NumberLists
 from callctl.settings.switches import Switch
-from callctl.settings.values import Milliseconds, Name, Port, Scope, Seconds, Section, Text, Topic, Whole, words
+from callctl.settings.values import (
+    Dialled,
+    Milliseconds,
+    Name,
+    Port,
+    Prefix,
+    Scope,
+    Seconds,
+    Section,
+    Text,
+    Topic,
+    Whole,
+    words,
+)
 
 
 class Redis(Section):
@@ -63,6 +77,14 @@ class Policy(Section):
     lease_grace_s: Seconds = 30
 
 
+class Limits(Section):
+    """What the provider says of numbers, for all its customers (`docs/limits.md`). Prefixes are digits of E.164."""
+
+    high_risk_prefixes: Annotated[tuple[Prefix, ...], BeforeValidator(words)] = NumberLists().high_risk
+    premium_prefixes: Annotated[tuple[Prefix, ...], BeforeValidator(words)] = NumberLists().premium
+    emergency_numbers: Annotated[tuple[Dialled, ...], BeforeValidator(words)] = ()
+
+
 class FileSink(Section):
     """CDRs as files that are complete when they get their final name."""
 
@@ -103,6 +125,7 @@ class Settings(Section):
     redis: Redis = Redis()
     http: Http = Http()
     policy: Policy = Policy()
+    limits: Limits = Limits()
     switch: tuple[Switch, ...] = ()
     sink: tuple[Annotated[FileSink | MqttSink, Field(discriminator="kind")], ...] = ()
     log: Log = Log()

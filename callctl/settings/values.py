@@ -33,6 +33,8 @@ Milliseconds = Annotated[Whole, Field(ge=1, le=60_000)]
 Name = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "1-40 letters, digits, . _ or -")]
 Text = Annotated[str, matching(r"[^\x00-\x1f\x7f]+", "text without control characters")]
 Topic = Annotated[str, matching(r"[^\x00-\x1f\x7f+#/$][^\x00-\x1f\x7f+#]*(?<!/)", "a topic without wildcards")]
+Prefix = Annotated[str, matching(r"[1-9][0-9]{0,14}", "1-15 digits of E.164, without +")]
+Dialled = Annotated[str, matching(r"[0-9*#]{1,32}", "what can be dialled")]
 Scope = Literal["call", "read", "admin"]
 
 
