@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
+from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.call.admission import Policy
 from callctl.clock import SystemClock
 from callctl.control.journal import Journal
@@ -14,8 +15,10 @@ from callctl.limits.classes import NumberLists
 from callctl.ports import CdrSink, SwitchAdapter
 from callctl.settings import AsteriskSwitch as AsteriskSettings
 from callctl.settings import FileSink as FileSettings
+from callctl.settings import KamailioSwitch as KamailioSettings
 from callctl.settings import MqttSink as MqttSettings
 from callctl.settings import Settings
+from callctl.settings import Switch as SwitchSettings
 from callctl.sinks.file import FileSink
 from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.mqtt import MqttSink
@@ -37,7 +40,15 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def switch_of(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
+def switch_of(settings: SwitchSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
+    match settings:
+        case AsteriskSettings():
+            return _asterisk(settings, clock, is_trunk)
+        case KamailioSettings():
+            return _kamailio(settings, clock)
+
+
+def _asterisk(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
     return AsteriskSwitch(
         name=settings.name,
         host=settings.host,
@@ -50,6 +61,16 @@ def switch_of(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable
         is_trunk=is_trunk,
         contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
         tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
+    )
+
+
+def _kamailio(settings: KamailioSettings, clock: SystemClock) -> SwitchAdapter:
+    return KamailioSwitch(
+        name=settings.name,
+        host=settings.host,
+        port=settings.port,
+        secret=settings.secret.get_secret_value(),
+        clock=clock,
     )
 
 

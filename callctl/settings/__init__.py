@@ -27,11 +27,12 @@ from callctl.settings.sections import (
     Token,
 )
 from callctl.settings.source import overlay, read, read_secrets
-from callctl.settings.switches import AsteriskSwitch, Switch
+from callctl.settings.switches import AsteriskSwitch, KamailioSwitch, Switch
 
 __all__ = [
     "DEFAULT_FILE",
     "AsteriskSwitch",
+    "KamailioSwitch",
     "FileSink",
     "Http",
     "Limits",

@@ -21,7 +21,7 @@ _TABLES: dict[str, tuple[type[Section], ...]] = {
     "log": (Log,),
 }
 _REPEATED = ("token", "switch", "sink")
-_LATER = {"freeswitch", "threecx", "kamailio", "call_control", "radius", "stream", "webhook", "postgres"}
+_LATER = {"freeswitch", "threecx", "call_control", "radius", "stream", "webhook", "postgres"}
 _PROSE = ("Value error, ", "Input should be ", "Value should have ")
 
 Place = tuple[str | int, ...]

@@ -5,9 +5,11 @@ from pathlib import Path
 from callctl.ports import ARCHIVE
 from callctl.settings.mistakes import SECRETS, Mistake, Place
 from callctl.settings.sections import Settings
+from callctl.settings.switches import AsteriskSwitch, KamailioSwitch
 from callctl.settings.values import Section
 
 GUESSABLE = 16  # characters
+LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def contradictions(settings: Settings) -> list[Mistake]:
@@ -57,7 +59,17 @@ def warnings(settings: Settings) -> list[str]:
     found += [
         f"switch {switch.name}: the manager password crosses the network without TLS"
         for switch in settings.switch
-        if not switch.tls and switch.host not in ("127.0.0.1", "::1", "localhost")
+        if isinstance(switch, AsteriskSwitch) and not switch.tls and switch.host not in LOCAL
+    ]
+    found += [
+        f"switch {switch.name}: its link crosses the network in the clear; keep it in a network of your own"
+        for switch in settings.switch
+        if isinstance(switch, KamailioSwitch) and switch.host not in LOCAL
+    ]
+    found += [
+        f"switch {switch.name}: without a secret everybody who can reach LINK commands its calls"
+        for switch in settings.switch
+        if isinstance(switch, KamailioSwitch) and not switch.secret.get_secret_value()
     ]
     found += [
         f"{place}: everybody on this machine can read {path}; chmod 600 it"

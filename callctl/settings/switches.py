@@ -39,6 +39,17 @@ class AsteriskSwitch(Section):
     sounds: dict[Annotated[Whole, Field(ge=1, le=3600)], Text] = {}  # noqa: RUF012
 
 
-SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch,)
-Switch = AsteriskSwitch
+class KamailioSwitch(Section):
+    """A Kamailio, by its evapi. `secret` is LINK_SECRET of `docker/kamailio/kamailio.cfg`; empty: none is asked for."""
+
+    name: Name
+    kind: Literal["kamailio"]
+    host: Text = "127.0.0.1"
+    port: Port = 8448
+    secret: SecretStr = SecretStr("")
+    secret_file: Path | None = None
+
+
+SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch, KamailioSwitch)
+Switch = Annotated[AsteriskSwitch | KamailioSwitch, Field(discriminator="kind")]
 """One of `SWITCHES`, told by its kind."""

@@ -11,6 +11,7 @@ from callctl.settings import Settings, load, warnings
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config/callctl.example.toml"
 TOKEN = '[[http.token]]\nname = "ops"\ntoken = "0123456789abcdef"\nscopes = ["read"]\n'
+KAMAILIO = '[[switch]]\nname = "sbc1"\nkind = "kamailio"\n'
 SWITCH = '[[switch]]\nname = "pbx1"\nkind = "asterisk"\nsecret = "s3cret-of-pbx1"\n'
 
 
@@ -49,15 +50,18 @@ def test_the_example_names_every_key() -> None:
 
 def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) -> None:
     """Uncommented, with files that exist, each default in them is the default."""
-    for name in ("redis-url", "sbc.token", "reseller-1.token", "ami.secret", "mqtt.password"):
+    for name in re.findall(r'_file = "/etc/callctl/([^"]+)"', EXAMPLE.read_text()):
         (tmp_path / name).write_text(f"{name} {name}\n")
     lines = [re.sub(r"^# (?=\[|[a-z0-9_-]+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
     text = "\n".join(line for line in lines if not line.startswith("url = "))
     settings = configure(text.replace("/etc/callctl", str(tmp_path)))
-    bare = configure(f'{SWITCH}[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n')
+    bare = configure(
+        SWITCH + KAMAILIO + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
+    )
     unlike = {"tls_ca", "username", "client_id", "announcements", "sounds"}
     unlike |= {"secret", "secret_file", "password", "password_file"}
-    for full, default in ((settings.switch[0], bare.switch[0]), *zip(settings.sink, bare.sink, strict=True)):
+    both = *zip(settings.switch, bare.switch, strict=True), *zip(settings.sink, bare.sink, strict=True)
+    for full, default in both:
         assert full.model_dump(exclude=unlike) == default.model_dump(exclude=unlike)
     assert settings.switch[0].username == bare.switch[0].username == "ccgate"
 
@@ -256,6 +260,8 @@ def test_settings_are_frozen(configure) -> None:
         (TOKEN.replace("0123456789abcdef", "short"), "http.token ops: short enough"),
         ('[http]\nhost = "10.0.0.1"\n' + TOKEN, "without TLS"),
         (SWITCH + 'host = "10.0.0.1"', "switch pbx1: the manager password"),
+        (KAMAILIO + 'host = "10.0.0.1"\nsecret = "s"', "switch sbc1: its link crosses the network in the clear"),
+        (KAMAILIO, "switch sbc1: without a secret"),
     ],
 )
 def test_the_unwise_is_warned_of(configure, text: str, warning: str) -> None:
