@@ -3,13 +3,15 @@
 # what is missing. Where CI is set, anything missing is a failure.
 set -euo pipefail
 
-# command = package
-declare -A package=([redis-server]=redis-server [mosquitto]=mosquitto [sipp]=sip-tester [debootstrap]=debootstrap)
+# command, or module of Kamailio = package
+declare -A package=([redis-server]=redis-server [mosquitto]=mosquitto [sipp]=sip-tester [debootstrap]=debootstrap
+  [kamailio]=kamailio [evapi.so]=kamailio-extra-modules [http_client.so]=kamailio-utils-modules)
 PATH=$PATH:/usr/sbin
 
-absent() { local name; for name in "${!package[@]}"; do command -v "$name" > /dev/null || echo "$name"; done; }
+present() { command -v "$1" || compgen -G "/usr/lib/*/kamailio/modules/$1"; }
+absent() { local name; for name in "${!package[@]}"; do present "$name" > /dev/null || echo "$name"; done; }
 
-install() {     # without starting a Redis or a broker on this machine, which is what Debian's packages do
+install() {     # without starting the servers on this machine, which is what Debian's packages do
   local packages=("$@") policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
