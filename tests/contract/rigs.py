@@ -1,5 +1,6 @@
 """The rigs of the contract suite: an adapter over its simulator, with phones to call and every trouble to play."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Self
 
@@ -117,10 +118,10 @@ class AsteriskCall:
         return [WarnTo(heard.to) for heard in self._call.warnings]
 
     async def answered(self) -> bool:
-        return await self._call.answer() is not None
+        return await asyncio.wait_for(self._call.answer(), AsteriskRig.patience_s) is not None
 
     async def over(self) -> Seen:
-        outcome = await self._call.outcome()
+        outcome = await asyncio.wait_for(self._call.outcome(), AsteriskRig.patience_s)
         by = BY.get(outcome.ended_by)
         return Seen(outcome.sip, outcome.talked_ms, by, announced=bool(outcome.announcement))
 

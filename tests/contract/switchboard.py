@@ -65,7 +65,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class PlacedCall(Protocol):
-    """A phone has dialled. `warnings`: who heard each warning so far."""
+    """A phone has dialled. Waiting ends with TimeoutError after the rig's patience."""
 
     async def answered(self) -> bool:
         """Wait for the answer; False when the call has ended without one."""
@@ -76,7 +76,8 @@ class PlacedCall(Protocol):
         """`by` asks for the other party to be connected with `to`; returns when that was answered, yes or no."""
 
     @property
-    def warnings(self) -> list[WarnTo]: ...
+    def warnings(self) -> list[WarnTo]:
+        """Who heard each warning so far."""
 
 
 class Trick(StrEnum):

@@ -294,7 +294,7 @@ async def test_the_link_is_lost_while_a_call_waits(board: Board, monkeypatch: py
     await board.start()
     monkeypatch.setattr(board.room.store, "admit", slow)
     call = await board.rig.place(Script(talks_s=2))
-    await asked.wait()
+    await asyncio.wait_for(asked.wait(), board.rig.patience_s)
     await board.rig.cut_link()
     decide.set()
     seen = await call.over()
