@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from callctl.adapters.kamailio.wire import Message, Reader, encode
+from callctl.adapters.kamailio.wire import Message, Reader, decode, encode
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
@@ -172,7 +172,7 @@ class EvapiLink:
         """A frozen Kamailio keeps its connection open: only an unanswered ping tells."""
         try:
             welcome = await self._ask("hello", {"secret": self._secret})
-            if result(welcome) != "welcome":
+            if welcome.word != "welcome":
                 raise LinkRefused("Kamailio does not take the secret, or its kamailio.cfg is not callctl's")
             self._missed = welcome.missed
             self.counts.connections += 1
@@ -205,9 +205,8 @@ class EvapiLink:
 
     def _receive(self, frame: bytes) -> None:
         """Hand a message to the command that waits for it, else to the consumer of events."""
-        try:
-            message = msgspec.json.decode(frame, type=Message)
-        except msgspec.MsgspecError:
+        message = decode(frame)
+        if message is None:
             self.counts.malformed += 1
             return
         if message.event:
@@ -249,11 +248,3 @@ class EvapiLink:
         for waiting in self._pending.values():
             if not waiting.done():
                 waiting.set_exception(SwitchUnavailable(f"{reason}; whether it was done is unknown"))
-
-
-def result(answer: Message) -> str:
-    """The word that answers a command; "" where there is something else."""
-    try:
-        return msgspec.json.decode(answer.result, type=str)
-    except msgspec.MsgspecError:
-        return ""

@@ -8,13 +8,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.kamailio.link import EvapiLink, LinkCounts, LinkEvents, LinkTimes, result
+from callctl.adapters.kamailio.link import EvapiLink, LinkCounts, LinkEvents, LinkTimes
 from callctl.adapters.kamailio.translate import Leg, Translator
-from callctl.adapters.kamailio.wire import Dialog, Message
+from callctl.adapters.kamailio.wire import Message
 from callctl.adapters.switch_time import SwitchTime
 from callctl.call.events import CallKey, SeenAlive
 from callctl.causes import RECOVERY_ON_TIMER, Cause
@@ -138,8 +137,8 @@ class KamailioSwitch:
         before = self._calls.known()
         answer = await self._link.ask("list")
         try:
-            dialogs = msgspec.json.decode(answer.result, type=list[Dialog])
-        except msgspec.MsgspecError as error:
+            dialogs = answer.dialogs()
+        except ValueError as error:
             raise SwitchUnavailable(f"{self.name}: not a list of dialogs: {error}") from error
         return self._calls.listed(dialogs, before, self._clock.now())
 
@@ -157,8 +156,8 @@ class KamailioSwitch:
             answer = await self._link.ask(do, **fields)
         except ValueError as error:  # a control character, or too long
             raise SwitchUnavailable(f"{self.name}: {error}") from error
-        if result(answer) not in ("done", "gone"):
-            raise SwitchUnavailable(f"{self.name}: {do}: {result(answer)}")
+        if answer.word not in ("done", "gone"):
+            raise SwitchUnavailable(f"{self.name}: {do}: {answer.word}")
         return answer
 
     # ---- the link

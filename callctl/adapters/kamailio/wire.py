@@ -46,8 +46,18 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     code: int = 0
     # what we asked for
     id: int | None = None
-    result: msgspec.Raw = msgspec.Raw(b'""')
+    result: msgspec.Raw = msgspec.Raw(b"null")
     missed: int = 0
+
+    @property
+    def word(self) -> str:
+        """The `result` that is a word; "" for anything else."""
+        told = msgspec.json.decode(self.result)
+        return told if isinstance(told, str) else ""
+
+    def dialogs(self) -> "list[Dialog]":
+        """The `result` that is a list; ValueError for anything else."""
+        return msgspec.json.decode(self.result, type=list[Dialog])
 
 
 class Dialog(msgspec.Struct, frozen=True, gc=False):
@@ -106,6 +116,14 @@ def _excess(digits: bytes, *, whole: bool) -> str:
     if len(digits) >= _MAX_DIGITS and (not whole or int(digits) > MAX_MESSAGE_BYTES):
         return f"a netstring of more than {MAX_MESSAGE_BYTES} bytes"
     return ""
+
+
+def decode(content: bytes) -> Message | None:
+    """The message; None for what is none. Never raises."""
+    try:
+        return msgspec.json.decode(content, type=Message)
+    except (ValueError, RecursionError):  # msgspec's own are ValueErrors, and so is bad UTF-8
+        return None
 
 
 def encode(command: dict[str, str | int]) -> bytes:
