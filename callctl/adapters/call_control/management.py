@@ -16,7 +16,7 @@ import msgspec
 from callctl.errors import SwitchUnavailable
 
 ANSWER_WITHIN_S: Final = 2
-LONGEST: Final = 1 << 17
+LONGEST: Final = 1 << 18
 
 
 class NotDone(Exception):

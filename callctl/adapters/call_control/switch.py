@@ -26,6 +26,7 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 log = structlog.get_logger(__name__)
 
 LISTEN_AGAIN_MS: Final = 2_000
+BRIEFLY: Final = "cFsS"  # Call-ID, From-tag, state, start: a whole `dlg.list` of 200 calls would fit into no datagram
 NOT_FOUND: Final = 404
 """What both proxies answer for a dialog that they have not."""
 
@@ -199,7 +200,7 @@ class CallControlSwitch:
             raise SwitchUnavailable(f"{self.name}: the proxy does not list its calls")
         before = self._calls.call_ids()
         try:
-            dialogs = msgspec.convert(await self._management.ask("dlg.list", []), list[Dialog])
+            dialogs = msgspec.convert(await self._management.ask("dlg.briefing", [BRIEFLY]), list[Dialog])
         except (NotDone, msgspec.ValidationError) as failed:
             raise SwitchUnavailable(f"{self.name}: {failed}") from failed
         return self._calls.listed(dialogs, before, self._clock.now())
