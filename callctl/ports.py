@@ -84,6 +84,7 @@ class Switch(Protocol):
     """One switch. Commands raise SwitchUnavailable when the switch did not confirm them; nothing is re-sent."""
 
     name: str
+    capabilities: Capabilities
 
     async def admit(self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str) -> None: ...
     async def reject(self, call: CallKey, cause: Cause) -> None: ...
@@ -98,8 +99,6 @@ class SwitchAdapter(Switch, Protocol):
 
     `run` keeps the link until it is cancelled; `relinked` is called when the link is up and the calls there are known.
     """
-
-    capabilities: Capabilities
 
     async def run(self, report: Report, relinked: Callable[[], None]) -> None: ...
     def state(self) -> LinkState: ...

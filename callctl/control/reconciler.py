@@ -89,8 +89,11 @@ class Reconciler:
     async def compare(self, name: str) -> None:
         """Settle the calls that the switch no longer has; have the timers of the others set anew.
 
-        A call that was given up for lost, and is up after all, is held for by nobody: it is hung up.
+        A call that was given up for lost, and is up after all, is held for by nobody: it is hung up. Of a switch that
+        has no list nothing is learnt.
         """
+        if not self._switches[name].capabilities.lists:
+            return
         known = self._calls.boxes(name)  # what is offered while we ask need not be in the list
         try:
             alive = {seen.call: seen for seen in await self._switches[name].live_calls()}

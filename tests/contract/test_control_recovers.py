@@ -14,6 +14,7 @@ from callctl.call.session import State
 from callctl.call.takes import Balance
 from callctl.clock import Instant, SystemClock
 from callctl.errors import StoreUnavailable
+from callctl.ports import Capabilities
 from tests.control_room import EURO, ControlRoom
 from tests.waiting import until
 
@@ -24,6 +25,7 @@ class Obedient:
     """A switch that does what it is told, and lists what a test says."""
 
     name = "pbx1"
+    capabilities = Capabilities()
 
     def __init__(self) -> None:
         self.listed: list[SeenAlive] = []

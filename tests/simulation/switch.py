@@ -10,6 +10,7 @@ from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered,
 from callctl.causes import Cause
 from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
+from callctl.ports import Capabilities
 from tests.simulation.clock import VirtualLoop, WallClock
 from tests.simulation.faults import Faults
 from tests.simulation.story import Story, TrueCall
@@ -31,6 +32,8 @@ class Script:
 
 class FakeSwitch:
     """`ports.Switch`. `stated`: events carry the switch's own time. `frank`: a release tells of its answer too."""
+
+    capabilities = Capabilities()
 
     def __init__(
         self,
