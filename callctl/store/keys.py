@@ -87,6 +87,14 @@ def stock(root: str, account: str) -> str:
     return f"{tag(root)}:b:{word(account)}"
 
 
+def watched(root: str, account: str) -> str:
+    return f"{tag(root)}:i:{word(account)}"
+
+
+def notes(root: str, account: str) -> str:
+    return f"{tag(root)}:n:{word(account)}"
+
+
 def trunk(root: str, trunk: str) -> str:
     return f"{tag(root)}:t:{word(trunk)}"
 

@@ -11,10 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
-from callctl.call.purchase import Buying, Stock, Stocks
 from callctl.call.running import admitted
 from callctl.call.session import Session, State
-from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.call.watched import WATCHED_CALLS
 from callctl.errors import CallConflict, UnknownCall
@@ -22,11 +20,9 @@ from callctl.limits.concurrency import Rate, Slot
 from callctl.limits.exposure import Exposure
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
-from callctl.rating.bundles import Block
 from callctl.store import records
-from callctl.store.accounts_memory import MemoryAccount, all_afford, covers, move, sums_by_account
-from callctl.store.feeds_memory import Outbox
-from callctl.store.moving import CLOSED
+from callctl.store.accounts_memory import all_afford, covers, move, sums_by_account
+from callctl.store.charging_memory import MemoryCharging
 from callctl.store.watch_memory import allowed, looks
 from callctl.store.watch_memory import seen as seen_by
 
@@ -43,17 +39,15 @@ class _Call(msgspec.Struct):
     exposures: dict[int, Exposure] = {}
 
 
-class MemoryStore:
+class MemoryStore(MemoryCharging):
     """Money, channels, calls and ledgers. `outbox[root]`: the CDRs that are on their way."""
 
     def __init__(self) -> None:
-        self.outbox: dict[str, Outbox] = defaultdict(Outbox)
-        self._accounts: dict[tuple[str, str], MemoryAccount] = defaultdict(MemoryAccount)
+        super().__init__()
         self._trunks: dict[tuple[str, str | None], Counter[str]] = defaultdict(Counter)
         self._attempts: Counter[tuple[str, str, int]] = Counter()
         self._calls: dict[str, _Call] = {}
         self._top_ups: dict[tuple[str, str, str], LedgerEntry] = {}
-        self._charged: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
 
     # ---- Takes
 
@@ -231,62 +225,6 @@ class MemoryStore:
         elif (first.amount, first.kind) != (top_up.amount, top_up.cause):
             raise CallConflict(f"{top_up.id} was another movement of {top_up.account}")
         return first
-
-    async def charge(self, booking: Booking) -> Booked:
-        """Post and record a step of a subscription, and note how far it is charged."""
-        charged, account = self._charged[booking.root, booking.account], self._accounts[booking.root, booking.account]
-        if charged.get(booking.subscription, b"") != booking.seen:
-            return Booked.MOVED_ON
-        if account.floor == CLOSED or not (booking.force or account.affords(booking.amount)):
-            return Booked.NO_CREDIT
-        for id, post in booking.posts:
-            move(account, id, post.kind, -post.amount, booking.at_ms, note=booking.subscription)
-        for record in booking.records:
-            self.outbox[booking.root].add(record, booking.at_ms)
-        charged[booking.subscription] = booking.charged
-        return Booked.DONE
-
-    async def charged(self, root: str, account: str) -> dict[str, bytes]:
-        return dict(self._charged[root, account])
-
-    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
-        self._charged[to_root, account] = charged | self._charged[to_root, account]
-        self._charged.pop((from_root, account), None)
-
-    async def buy(self, buying: Buying) -> Block | None:
-        """The block as it was bought, now or before under its id; None where the account cannot afford it."""
-        account, block, price = self._accounts[buying.root, buying.post.account], buying.block, buying.post.amount
-        known = account.blocks.get(block.source)
-        if known is not None:
-            return known
-        if account.floor == CLOSED or not account.affords(price):
-            return None
-        account.blocks[block.source] = block
-        account.stocks[block.source].balance = block.seconds or block.amount
-        move(account, buying.id, buying.post.kind, -price, block.bought_ms, note=block.name)
-        self.outbox[buying.root].add(buying.record, block.bought_ms)
-        return block
-
-    async def stocks(self, root: str, account: str) -> Stocks:
-        has = self._accounts[root, account]
-        stocks = {source: Stock(stock.balance, stock.held) for source, stock in has.stocks.items()}
-        return Stocks(stocks, tuple(has.blocks.values()))
-
-    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
-        has = self._accounts[root, account]
-        kept = {f"bal {source}": str(stock.balance).encode() for source, stock in has.stocks.items()}
-        return kept | {f"block {source}": records.encode_block(block) for source, block in has.blocks.items()}
-
-    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
-        there = self._accounts[to_root, account]
-        for field, value in kept.items():
-            what, _, source = field.partition(" ")
-            if what == "block":
-                there.blocks.setdefault(source, records.decode_block(value))
-            elif source not in there.stocks:
-                there.stocks[source].balance = int(value)
-        self._accounts[from_root, account].stocks.clear()
-        self._accounts[from_root, account].blocks.clear()
 
     async def set_limit(self, root: str, account: str, floor: int | None) -> None:
         self._accounts[root, account].floor = floor

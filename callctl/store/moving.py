@@ -29,13 +29,15 @@ class Money(Protocol):
     async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None: ...
     async def stock_kept(self, root: str, account: str) -> dict[str, bytes]: ...
     async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None: ...
+    async def watched_kept(self, root: str, account: str) -> dict[str, bytes]: ...
+    async def bring_watched(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None: ...
 
 
 class Move(msgspec.Struct, frozen=True):
     """Money on its way: balances (micro-units) and credit limits of an account and all below it.
 
     `id` makes repeating it harmless. `charged`: how far the subscriptions of each are charged; `stocks`: what each has
-    of bundles and blocks.
+    of bundles and blocks, `watched`: its days of watched calls.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Move(msgspec.Struct, frozen=True):
     limits: dict[str, int | None]
     charged: dict[str, dict[str, bytes]] = {}
     stocks: dict[str, dict[str, bytes]] = {}
+    watched: dict[str, dict[str, bytes]] = {}
 
 
 async def prepare(money: Money, registry: Registry, account: Account, at_ms: int) -> Move | None:
@@ -75,6 +78,7 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
         limits={each.id: each.credit_limit for each in accounts} | {account.id: account.credit_limit},
         charged={each.id: await money.charged(from_root, each.id) for each in accounts},
         stocks={each.id: await money.stock_kept(from_root, each.id) for each in accounts},
+        watched={each.id: await money.watched_kept(from_root, each.id) for each in accounts},
     )
 
 
@@ -95,5 +99,7 @@ async def finish(money: Money, move: Move) -> None:
         await money.bring_charged(move.from_root, move.to_root, account, charged)
     for account, kept in move.stocks.items():
         await money.bring_stock(move.from_root, move.to_root, account, kept)
+    for account, kept in move.watched.items():
+        await money.bring_watched(move.from_root, move.to_root, account, kept)
     for account, limit in move.limits.items():
         await money.set_limit(move.to_root, account, limit)

@@ -25,6 +25,7 @@ from callctl.store.charging import RedisCharging
 from callctl.store.link import Argument, Link, LinkLost, Rejected, Reply
 from callctl.store.scripts import Script
 from callctl.store.together import Together
+from callctl.store.watching import RedisWatching
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class Difference(msgspec.Struct, frozen=True):
     counted: int
 
 
-class RedisStore(RedisCharging):
+class RedisStore(RedisCharging, RedisWatching):
     """Money, channels, calls and ledgers in one Redis. Every method may raise StoreUnavailable."""
 
     def __init__(self, link: Link) -> None:

@@ -35,6 +35,7 @@ MOVE_ON: Final = load("move_on")
 DEFINE: Final = load("define")
 CHARGE: Final = load("charge")
 BUY: Final = load("buy")
+WORD: Final = load("watch", "word")
 PROVIDER: Final = load("provider")
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from callctl.limits.exposure import BURST_MS, DAYS, Counters, Day, Exposure, begun, judged, noted, shares, told, tripped
 from callctl.limits.ids import Ask, Seen, Settled
+from callctl.limits.watching import Allow, Note, Release, Tell, Told, Word
 
 
 class Country(msgspec.Struct):
@@ -28,6 +29,7 @@ class WatchedDays(msgspec.Struct):
     since: int | None = None
     countries: dict[str, Country] = {}
     attempts: list[int] = []
+    notes: list[Note] = []
 
     def look(self, level: int, ask: Ask, in_use: int | None, *, counts: bool) -> "Look":
         """What the thresholds say of a call; of one that is up already `in_use` is None."""
@@ -92,6 +94,33 @@ class WatchedDays(msgspec.Struct):
             self._change(settled.day, settled.amount or 0, -settled.guessed)
         elif settled.amount is not None:
             self._change(settled.day, settled.amount, settled.amount if settled.estimated else 0)
+
+    def say(self, word: Word) -> None:
+        """What an operator says, and that it was said."""
+        day = self._day(word.day)
+        self.keep(day)
+        match word.said:
+            case Release(until_ms):
+                day.released, day.free_until_ms = day.settled, until_ms
+                day.tripped_ms = day.told = 0
+            case Allow(extra):
+                day.extra += extra
+                day.tripped_ms = day.told = 0
+            case Tell(days):
+                for told in days:
+                    self._tell(day, told)
+                known = {**self.past, day.day: day}
+                fresh = begun(day.day, self.since if self.since is not None else day.day, known)
+                day.baseline, day.most = fresh.baseline, fresh.most
+        self.notes.append(Note({"at": str(word.at_ms), "what": type(word.said).__name__.lower(), "by": word.by}))
+
+    def _tell(self, today: Day, told: Told) -> None:
+        day = today if told.day == today.day else self.past.setdefault(told.day, Day(told.day, cap=told.spent or 0))
+        day.spent = day.spent if told.spent is None else told.spent
+        day.cap = day.cap if told.cap is None else told.cap
+        day.peak = day.peak if told.peak is None else told.peak
+        day.incident = day.incident if told.incident is None else int(told.incident)
+        self.since = told.day if self.since is None else min(self.since, told.day)
 
     def _change(self, number: int, more: int, estimated: int) -> None:
         if self.day is not None and self.day.day == number:

@@ -298,7 +298,7 @@ local function watching()
     return (string.gsub(hash, '}:a:', '}:n:', 1))
   end
 
-  -- An operator's word. Answers the day as it was.
+  -- What was spent so far stops counting.
   function W.release(day, until_ms)
     day[RELEASED], day[TRIPPED], day[TOLD], day[FREE] = day[SPENT] - day[HELD], 0, 0, until_ms
   end
@@ -307,14 +307,14 @@ local function watching()
     day[EXTRA], day[TRIPPED], day[TOLD] = day[EXTRA] + more, 0, 0
   end
 
-  -- One day as it is told: spent, its threshold, the most calls at once (nil: as it was), whether it is an incident.
-  function W.state(hash, day, number, told)
+  -- One day as it is told; nil: as it was.
+  function W.tell(hash, day, number, told)
     local known = redis.call('HGET', past(hash), digits(number))
-    local past_day = day[DAY] == number and day or known and cmsgpack.unpack(known)
-    past_day = past_day or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-    past_day[SPENT], past_day[CAP] = told.spent or past_day[SPENT], told.cap or past_day[CAP]
-    past_day[PEAK], past_day[INCIDENT] = told.peak or past_day[PEAK], told.incident or past_day[INCIDENT]
-    if day[DAY] ~= number then redis.call('HSET', past(hash), digits(number), cmsgpack.pack(past_day)) end
+    local it = day[DAY] == number and day or known and cmsgpack.unpack(known)
+    it = it or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, told.spent or 0, 0}
+    it[SPENT], it[CAP], it[PEAK] = told.spent or it[SPENT], told.cap or it[CAP], told.peak or it[PEAK]
+    it[INCIDENT] = told.incident or it[INCIDENT]
+    if it ~= day then redis.call('HSET', past(hash), digits(number), cmsgpack.pack(it)) end
     local since = tonumber(redis.call('HGET', past(hash), 'since'))
     if not since or number < since then redis.call('HSET', past(hash), 'since', digits(number)) end
   end

@@ -1,0 +1,99 @@
+"""What the memory store does beside calls: subscriptions, blocks, and what operators see and say of thresholds."""
+
+from collections import defaultdict
+
+import msgspec
+
+from callctl.call.purchase import Buying, Stock, Stocks
+from callctl.call.subscription import Booked, Booking
+from callctl.limits.watching import Statistics, Word
+from callctl.rating.bundles import Block
+from callctl.store import records
+from callctl.store.accounts_memory import MemoryAccount, move
+from callctl.store.feeds_memory import Outbox
+from callctl.store.moving import CLOSED
+from callctl.store.watch_memory import WatchedDays
+from callctl.store.watching import statistics
+
+
+class MemoryCharging:
+    """`outbox[root]`: the CDRs that are on their way."""
+
+    def __init__(self) -> None:
+        self.outbox: dict[str, Outbox] = defaultdict(Outbox)
+        self._accounts: dict[tuple[str, str], MemoryAccount] = defaultdict(MemoryAccount)
+        self._charged: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+
+    async def charge(self, booking: Booking) -> Booked:
+        """Post and record a step of a subscription, and note how far it is charged."""
+        charged, account = self._charged[booking.root, booking.account], self._accounts[booking.root, booking.account]
+        if charged.get(booking.subscription, b"") != booking.seen:
+            return Booked.MOVED_ON
+        if account.floor == CLOSED or not (booking.force or account.affords(booking.amount)):
+            return Booked.NO_CREDIT
+        for id, post in booking.posts:
+            move(account, id, post.kind, -post.amount, booking.at_ms, note=booking.subscription)
+        for record in booking.records:
+            self.outbox[booking.root].add(record, booking.at_ms)
+        charged[booking.subscription] = booking.charged
+        return Booked.DONE
+
+    async def charged(self, root: str, account: str) -> dict[str, bytes]:
+        return dict(self._charged[root, account])
+
+    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
+        self._charged[to_root, account] = charged | self._charged[to_root, account]
+        self._charged.pop((from_root, account), None)
+
+    async def buy(self, buying: Buying) -> Block | None:
+        """The block as it was bought, now or before under its id; None where the account cannot afford it."""
+        account, block, price = self._accounts[buying.root, buying.post.account], buying.block, buying.post.amount
+        known = account.blocks.get(block.source)
+        if known is not None:
+            return known
+        if account.floor == CLOSED or not account.affords(price):
+            return None
+        account.blocks[block.source] = block
+        account.stocks[block.source].balance = block.seconds or block.amount
+        move(account, buying.id, buying.post.kind, -price, block.bought_ms, note=block.name)
+        self.outbox[buying.root].add(buying.record, block.bought_ms)
+        return block
+
+    async def stocks(self, root: str, account: str) -> Stocks:
+        has = self._accounts[root, account]
+        stocks = {source: Stock(stock.balance, stock.held) for source, stock in has.stocks.items()}
+        return Stocks(stocks, tuple(has.blocks.values()))
+
+    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
+        has = self._accounts[root, account]
+        kept = {f"bal {source}": str(stock.balance).encode() for source, stock in has.stocks.items()}
+        return kept | {f"block {source}": records.encode_block(block) for source, block in has.blocks.items()}
+
+    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
+        there = self._accounts[to_root, account]
+        for field, value in kept.items():
+            what, _, source = field.partition(" ")
+            if what == "block":
+                there.blocks.setdefault(source, records.decode_block(value))
+            elif source not in there.stocks:
+                there.stocks[source].balance = int(value)
+        self._accounts[from_root, account].stocks.clear()
+        self._accounts[from_root, account].blocks.clear()
+
+    # ---- thresholds
+
+    async def statistics(self, root: str, account: str, day: int) -> Statistics:
+        kept = self._accounts[root, account].watched
+        return statistics(kept.day, kept.past, kept.since, day, kept.notes[::-1])
+
+    async def say(self, word: Word) -> None:
+        self._accounts[word.root, word.account].watched.say(word)
+
+    async def watched_kept(self, root: str, account: str) -> dict[str, bytes]:
+        return {"ids": msgspec.msgpack.encode(self._accounts[root, account].watched)}
+
+    async def bring_watched(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
+        there = self._accounts[to_root, account]
+        if there.watched.day is None:
+            there.watched = msgspec.msgpack.decode(kept["ids"], type=WatchedDays)
+        self._accounts[from_root, account].watched = WatchedDays()

@@ -1,0 +1,76 @@
+"""Spend thresholds over Redis, beside the calls: what operators see, what they say, and what moves with an account."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from callctl.limits.exposure import DAYS, Day, begun
+from callctl.limits.watching import Allow, Note, Release, Statistics, Tell, Word
+from callctl.store import keys, scripts
+from callctl.store.link import Argument, Link
+
+NOTES_SHOWN: Final = 50
+_decode = msgspec.msgpack.Decoder(Day, strict=False).decode
+
+
+class RedisWatching:
+    """What a `RedisStore` can do about thresholds. Every method may raise StoreUnavailable."""
+
+    _link: Link
+
+    async def statistics(self, root: str, account: str, day: int) -> Statistics:
+        """As they are on the account's local `day`."""
+        kept: Any = await self._link.call("HGET", keys.account(root, account), "ids")
+        flat: Any = await self._link.call("HGETALL", keys.watched(root, account))
+        notes: Any = await self._link.call("XREVRANGE", keys.notes(root, account), "+", "-", "COUNT", NOTES_SHOWN)
+        days = {int(field): _decode(value) for field, value in _pairs(flat) if field.isdigit()}
+        since = next((int(value) for field, value in _pairs(flat) if field == b"since"), None)
+        shown = tuple([Note({name.decode(): told.decode() for name, told in _pairs(note)}) for _, note in notes])
+        return statistics(_decode(kept) if kept is not None else None, days, since, day, shown)
+
+    async def say(self, word: Word) -> None:
+        """Do what an operator says. What is told of days is taken over as it is."""
+        arguments: list[Argument] = [word.day, word.at_ms, word.by, word.why]
+        match word.said:
+            case Release(until_ms):
+                arguments = ["release", *arguments, until_ms]
+            case Allow(extra):
+                arguments = ["allow", *arguments, extra]
+            case Tell(days):
+                told = itertools.chain.from_iterable(map(msgspec.structs.astuple, days))
+                arguments = ["tell", *arguments, len(days), *("-" if it is None else int(it) for it in told)]
+        await scripts.run(self._link, scripts.WORD, (keys.account(word.root, word.account),), *arguments)
+
+    async def watched_kept(self, root: str, account: str) -> dict[str, bytes]:
+        """All that is known of the account's days, to be moved."""
+        kept: Any = await self._link.call("HGET", keys.account(root, account), "ids")
+        flat: Any = await self._link.call("HGETALL", keys.watched(root, account))
+        days = {field.decode(): value for field, value in _pairs(flat)}
+        return days if kept is None else {**days, "ids": kept}
+
+    async def bring_watched(self, from_root: str, to_root: str, account: str, kept: Mapping[str, bytes]) -> None:
+        """After a move. May be repeated: what was counted at the new root since stays."""
+        for field, value in kept.items():
+            to = keys.account(to_root, account) if field == "ids" else keys.watched(to_root, account)
+            await self._link.call("HSETNX", to, field, value)
+        await self._link.call("HDEL", keys.account(from_root, account), "ids")
+        await self._link.call("DEL", keys.watched(from_root, account))
+
+
+def statistics(
+    kept: Day | None, days: dict[int, Day], since: int | None, day: int, notes: Sequence[Note] = ()
+) -> Statistics:
+    """The account's day, as the next call would find it, and what its average is of."""
+    known = days if kept is None else {**days, kept.day: kept}
+    first = since if since is not None else kept.day if kept is not None else day
+    today = known.get(day)
+    if today is None:
+        today = begun(day, first, known)
+    past = tuple([known[each] for each in sorted(known) if day - DAYS <= each < day])
+    return Statistics(today, past, first, tuple(notes))
+
+
+def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
