@@ -20,7 +20,7 @@ from callctl.clock import Instant, format_time
 from callctl.money import format_amount, format_exchange_rate
 from callctl.rating.charge import Charge
 from callctl.rating.exchange import Conversion
-from callctl.rating.tariff import Direction
+from callctl.rating.tariff import Direction, TrafficClass
 
 _encode = msgspec.json.Encoder().encode
 
@@ -129,23 +129,16 @@ def _record(
     return Record(account, _encode(fields))
 
 
+_OF_THE_ROW = (
+    *("destination", "type", "class", "plan", "row", "buy_plan", "buy_row"),
+    *("connection_fee", "per_minute", "currency", "exchange"),
+)
+
+
 def _rating(session: Session, depth: int) -> dict[str, Any]:
     if not session.levels:
-        return dict.fromkeys(
-            (
-                "destination",
-                "type",
-                "class",
-                "plan",
-                "row",
-                "buy_plan",
-                "buy_row",
-                "connection_fee",
-                "per_minute",
-                "currency",
-                "exchange",
-            )
-        )
+        known = {"class": TrafficClass.EMERGENCY.value} if session.emergency else {}
+        return dict.fromkeys(_OF_THE_ROW) | known
     level, carrier = session.levels[depth], session.purchase
     bought, conversion = (level.buy_plan, level.buy_row), level.conversion
     if carrier is not None and depth == session.called_from - 1:
