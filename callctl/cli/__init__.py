@@ -16,9 +16,25 @@ import sys
 from collections.abc import Sequence
 
 from callctl import __version__
-from callctl.cli import account, calls, cdr, daemon, doctor, explain, rate, services, tariff, whatif
+from callctl.cli import (
+    account,
+    calls,
+    cdr,
+    daemon,
+    doctor,
+    exchange,
+    explain,
+    rate,
+    services,
+    subscription,
+    tariff,
+    whatif,
+)
 from callctl.cli.exits import Exit, UnreachableError, WrongUseError
 from callctl.errors import CallctlError, ConfigError
+
+
+_GROUPS = (daemon, doctor, explain, rate, whatif, tariff, exchange, services, subscription, account, calls, cdr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"callctl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (daemon, doctor, explain, rate, whatif, tariff, services, account, calls, cdr):
+    for group in _GROUPS:
         group.add(commands)
     return parser

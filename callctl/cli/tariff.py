@@ -39,6 +39,7 @@ def add(commands: Any) -> None:
     actions = tariff.add_subparsers(metavar="ACTION", required=True)
     common = [client_options()]
 
+    actions.add_parser("list", parents=common, help="all plans").set_defaults(run=_list)
     put = actions.add_parser("put", parents=common, help="create or replace plans, without their rows")
     put.add_argument("file", help='JSON: one plan with its "id", or a list of them; - for standard input')
     put.set_defaults(run=_put)
@@ -70,6 +71,17 @@ def _add_sheet_options(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--min-per-minute", metavar="0.0050", help="rows that earn less over the purchase; default 0")
     shown.add_argument("--min-percent", metavar="10", help="the same, in percent of the purchase")
     shown.add_argument("--csv", action="store_true", help="every change, as CSV")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    plans = Client.of(arguments).get("/v1/plans")["plans"]
+    if arguments.json:
+        for plan in plans:
+            print_json(plan)
+        return Exit.OK
+    keys = ("id", "currency", "timezone", "buy_plan", "extends", "effective", "owner")
+    print_table(("plan", *keys[1:]), ([plan[key] for key in keys] for plan in plans))
+    return Exit.OK
 
 
 def _put(arguments: argparse.Namespace) -> int:

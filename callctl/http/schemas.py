@@ -291,6 +291,12 @@ class PlanAnswer(PlanBody):
     id: Id
 
 
+class PlanList(Body):
+    """All that there are, by id, without their rows."""
+
+    plans: tuple[PlanAnswer, ...]
+
+
 class TopUpBody(Body):
     """Money into an account, once per id."""
 

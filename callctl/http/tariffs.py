@@ -58,6 +58,7 @@ class TariffPlans:
         return (
             Route("PUT", plan, self.put_plan, admin, "create or replace", plan_body, shown, (), put, True),
             Route("GET", plan, self.show_plan, read, "one plan", None, shown, (), (404,), True),
+            Route("GET", "/v1/plans", self.list_plans, read, "all plans", None, schemas.PlanList, (), (400,), True),
             Route("PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer, _SHEET, put_rows, True),
             Route("GET", rows, self.show_rows, read, "all rows", None, CSV, (), (404, 503), True),
         )
@@ -84,6 +85,11 @@ class TariffPlans:
     async def show_plan(self, request: web.Request, _: Holder) -> web.Response:
         plan = self._plan(request)
         return json_response({"id": plan.id, **schemas.PlanBody.of(plan).shown()})
+
+    async def list_plans(self, request: web.Request, _: Holder) -> web.Response:
+        refuse_unknown_queries(request)
+        plans = sorted(self._tariffs.plans.items())
+        return json_response({"plans": [{"id": id, **schemas.PlanBody.of(plan).shown()} for id, plan in plans]})
 
     async def put_rows(self, request: web.Request, _: Holder) -> web.Response:
         """A deck is taken whole or not at all; what is wrong with it is said line by line."""

@@ -326,6 +326,14 @@ async def test_a_top_up_without_an_id_is_a_payment_of_its_own(run: Run) -> None:
 # ---- tariffs
 
 
+async def test_plans_are_listed(run: Run) -> None:
+    table = (await run("tariff", "list")).out.splitlines()
+    assert table[2].split() == ["carrier", "EUR", "UTC", "carrier", "-", "-", "-"]
+    shown = (await run("tariff", "list", "--json")).jsons
+    assert [plan["id"] for plan in shown] == ["carrier", "middleman", "retail", "wholesale"]
+    assert (await run("tariff", "list", token="shop")).status == 1
+
+
 DECK = "prefix;destination;per_minute\n31;Netherlands;0,10\n32;Belgium;0,20\n"
 
 

@@ -27,6 +27,7 @@ NEEDS = {
         ("GET", "/v1/accounts/acme/ledger"),
         ("GET", "/v1/accounts/acme/quote"),
         ("GET", "/v1/trunks/t1"),
+        ("GET", "/v1/plans"),
         ("GET", "/v1/plans/retail"),
         ("GET", "/v1/plans/retail/rows"),
         ("GET", "/v1/groups/schools"),
