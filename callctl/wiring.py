@@ -2,10 +2,16 @@
 
 import ssl
 from collections.abc import Callable
+from grp import getgrnam
 from pathlib import Path
 
 from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
+from callctl.adapters.call_control.server import Local, Tcp
+from callctl.adapters.call_control.switch import CallControlSwitch
 from callctl.adapters.kamailio.switch import KamailioSwitch
+from callctl.adapters.radius.server import Places
+from callctl.adapters.radius.switch import RadiusSwitch
+from callctl.adapters.radius.wire import Client
 from callctl.call.admission import Policy
 from callctl.clock import SystemClock
 from callctl.control.journal import Journal
@@ -14,9 +20,11 @@ from callctl.http.auth import Holder, Scope, Tokens
 from callctl.limits.classes import NumberLists
 from callctl.ports import CdrSink, SwitchAdapter
 from callctl.settings import AsteriskSwitch as AsteriskSettings
+from callctl.settings import CallControlSwitch as CallControlSettings
 from callctl.settings import FileSink as FileSettings
 from callctl.settings import KamailioSwitch as KamailioSettings
 from callctl.settings import MqttSink as MqttSettings
+from callctl.settings import RadiusSwitch as RadiusSettings
 from callctl.settings import Settings
 from callctl.settings import Switch as SwitchSettings
 from callctl.sinks.file import FileSink
@@ -46,6 +54,10 @@ def switch_of(settings: SwitchSettings, clock: SystemClock, is_trunk: Callable[[
             return _asterisk(settings, clock, is_trunk)
         case KamailioSettings():
             return _kamailio(settings, clock)
+        case CallControlSettings():
+            return _call_control(settings, clock)
+        case RadiusSettings():
+            return _radius(settings, clock)
 
 
 def _asterisk(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
@@ -71,6 +83,47 @@ def _kamailio(settings: KamailioSettings, clock: SystemClock) -> SwitchAdapter:
         port=settings.port,
         secret=settings.secret.get_secret_value(),
         clock=clock,
+    )
+
+
+def _call_control(settings: CallControlSettings, clock: SystemClock) -> SwitchAdapter:
+    place: Local | Tcp = Local(settings.path, int(settings.mode, 8), _group_id(settings))
+    if settings.tcp_host is not None:
+        place = Tcp(settings.tcp_host, settings.tcp_port)
+    return CallControlSwitch(
+        name=settings.name,
+        place=place,
+        clock=clock,
+        management=settings.management,
+        lists=settings.product == "kamailio",
+        answer_ms=settings.answer_ms,
+        trusts_diverter=settings.trust_diverter,
+    )
+
+
+def _group_id(settings: CallControlSettings) -> int | None:
+    try:
+        return None if settings.group is None else getgrnam(settings.group).gr_gid
+    except KeyError:
+        raise ConfigError(f"switch {settings.name}.group", f"there is no group {settings.group}") from None
+
+
+def _radius(settings: RadiusSettings, clock: SystemClock) -> SwitchAdapter:
+    return RadiusSwitch(
+        name=settings.name,
+        places=Places(settings.host, settings.auth_port, settings.acct_port),
+        clients=[
+            Client(
+                client.address,
+                client.secret.get_secret_value().encode(),
+                signed=client.message_authenticator,
+                disconnect_port=client.disconnect_port,
+            )
+            for client in settings.client
+        ],
+        clock=clock,
+        interim_s=settings.interim_s,
+        password=settings.password.get_secret_value() if settings.password is not None else None,
     )
 
 

@@ -139,7 +139,9 @@ def _reachable(settings: "Settings") -> list[Finding]:
     """Without a daemon to ask: does anybody listen where switches and brokers should?"""
     import socket
 
-    places = [(f"switch {it.name}", it.host, it.port) for it in settings.switch]
+    from callctl.settings.switches import LISTENING
+
+    places = [(f"switch {it.name}", it.host, it.port) for it in settings.switch if not isinstance(it, LISTENING)]
     places += [(f"sink {it.name}", it.host, it.port) for it in settings.sink if it.kind == "mqtt"]
     findings = []
     for check, host, port in places:

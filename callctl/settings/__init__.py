@@ -27,11 +27,12 @@ from callctl.settings.sections import (
     Token,
 )
 from callctl.settings.source import overlay, read, read_secrets
-from callctl.settings.switches import AsteriskSwitch, KamailioSwitch, Switch
+from callctl.settings.switches import AsteriskSwitch, CallControlSwitch, KamailioSwitch, RadiusSwitch, Switch
 
 __all__ = [
     "DEFAULT_FILE",
     "AsteriskSwitch",
+    "CallControlSwitch",
     "KamailioSwitch",
     "FileSink",
     "Http",
@@ -39,6 +40,7 @@ __all__ = [
     "Log",
     "MqttSink",
     "Policy",
+    "RadiusSwitch",
     "Redis",
     "Settings",
     "Switch",

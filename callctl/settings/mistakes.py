@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
 from callctl.settings.sections import FileSink, Http, Limits, Log, MqttSink, Policy, Redis, Settings, Token
-from callctl.settings.switches import SWITCHES
+from callctl.settings.switches import SWITCHES, RadiusClient
 from callctl.settings.values import Section
 
 SECRETS = ("token", "secret", "password", "url")
@@ -17,11 +17,12 @@ _TABLES: dict[str, tuple[type[Section], ...]] = {
     "policy": (Policy,),
     "limits": (Limits,),
     "switch": SWITCHES,
+    "switch.client": (RadiusClient,),
     "sink": (FileSink, MqttSink),
     "log": (Log,),
 }
-_REPEATED = ("token", "switch", "sink")
-_LATER = {"freeswitch", "threecx", "call_control", "radius", "stream", "webhook", "postgres"}
+_REPEATED = ("token", "switch", "client", "sink")
+_LATER = {"freeswitch", "threecx", "stream", "webhook", "postgres"}
 _PROSE = ("Value error, ", "Input should be ", "Value should have ")
 
 Place = tuple[str | int, ...]

@@ -1,11 +1,12 @@
 """The checks that look at more than one key: what cannot be, and what is allowed and yet unwise."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from callctl.ports import ARCHIVE
 from callctl.settings.mistakes import SECRETS, Mistake, Place
 from callctl.settings.sections import Settings
-from callctl.settings.switches import AsteriskSwitch, KamailioSwitch
+from callctl.settings.switches import AsteriskSwitch, CallControlSwitch, KamailioSwitch, RadiusSwitch
 from callctl.settings.values import Section
 
 GUESSABLE = 16  # characters
@@ -28,6 +29,9 @@ def contradictions(settings: Settings) -> list[Mistake]:
     mistakes += _repeated(("switch",), [switch.name for switch in settings.switch], reserved="http")
     mistakes += _repeated(("sink",), [sink.name for sink in settings.sink], reserved=ARCHIVE)
     mistakes += _repeated(("http", "token"), [token.name for token in http.token])
+    for i, switch in enumerate(settings.switch):
+        if isinstance(switch, RadiusSwitch):
+            mistakes += _repeated(("switch", i, "client"), [client.address for client in switch.client], key="address")
     secrets = [token.token.get_secret_value() for token in http.token]
     for i, secret in enumerate(secrets):
         if secret in secrets[:i]:
@@ -35,9 +39,9 @@ def contradictions(settings: Settings) -> list[Mistake]:
     return mistakes
 
 
-def _repeated(table: Place, names: list[str], reserved: str | None = None) -> list[Mistake]:
+def _repeated(table: Place, names: list[str], reserved: str | None = None, key: str = "name") -> list[Mistake]:
     return [
-        Mistake((*table, i, "name"), f"found {name!r}, which is taken")
+        Mistake((*table, i, key), f"found {name!r}, which is taken")
         for i, name in enumerate(names)
         if name == reserved or name in names[:i]
     ]
@@ -71,6 +75,7 @@ def warnings(settings: Settings) -> list[str]:
         for switch in settings.switch
         if isinstance(switch, KamailioSwitch) and not switch.secret.get_secret_value()
     ]
+    found += [warning for switch in settings.switch for warning in _of_proxies_and_gateways(switch)]
     found += [
         f"{place}: everybody on this machine can read {path}; chmod 600 it"
         for place, path in _secret_files(settings)
@@ -79,10 +84,32 @@ def warnings(settings: Settings) -> list[str]:
     return found
 
 
+def _of_proxies_and_gateways(switch: Section) -> Iterator[str]:
+    if isinstance(switch, CallControlSwitch):
+        if switch.management is None:
+            yield f"switch {switch.name}: without management no call of it can be ended when its grant is over"
+        if switch.tcp_host is None and switch.mode == "666":
+            yield f"switch {switch.name}: everybody on this machine can ask at {switch.path}"
+        if switch.tcp_host is not None and switch.tcp_host not in LOCAL:
+            yield f"switch {switch.name}: everybody who reaches {switch.tcp_host}:{switch.tcp_port} can ask there"
+    if isinstance(switch, RadiusSwitch):
+        for client in switch.client:
+            if len(client.secret.get_secret_value()) < GUESSABLE:
+                yield f"switch {switch.name}: the secret of {client.address} is short enough to be guessed"
+            if not client.message_authenticator:
+                yield f"switch {switch.name}: answers to {client.address} can be forged (CVE-2024-3596)"
+
+
 def _secret_files(settings: Settings) -> list[tuple[str, Path]]:
     sections: list[tuple[str, Section]] = [("redis", settings.redis)]
     sections += [(f"http.token.{i}", token) for i, token in enumerate(settings.http.token)]
     sections += [(f"switch.{i}", switch) for i, switch in enumerate(settings.switch)]
+    sections += [
+        (f"switch.{i}.client.{j}", client)
+        for i, switch in enumerate(settings.switch)
+        if isinstance(switch, RadiusSwitch)
+        for j, client in enumerate(switch.client)
+    ]
     sections += [(f"sink.{i}", sink) for i, sink in enumerate(settings.sink)]
     keys = [(f"{place}.{key}_file", getattr(s, f"{key}_file", None)) for place, s in sections for key in SECRETS]
     return [(place, path) for place, path in keys if path is not None]

@@ -1,12 +1,13 @@
 """The `[[switch]]` tables, by their `kind`."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from callctl.causes import REFUSALS
-from callctl.settings.values import Name, Port, Section, Text, Whole
+from callctl.settings.values import Milliseconds, Name, Port, Section, Text, Whole
 
 
 def _of_refusals(sounds: dict[str, str]) -> dict[str, str]:
@@ -50,6 +51,53 @@ class KamailioSwitch(Section):
     secret_file: Path | None = None
 
 
-SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch, KamailioSwitch)
-Switch = Annotated[AsteriskSwitch | KamailioSwitch, Field(discriminator="kind")]
+class CallControlSwitch(Section):
+    """Proxies with the `call_control` module, which connect to us: at `path`, or at `tcp_host` and `tcp_port`.
+
+    `mode` and `group`: who may connect to the path. `management`: the proxy's JSON-RPC datagram socket, without which
+    no call can be ended. `answer_ms`: shorter than the module's socket_timeout. `trust_diverter`: the diverter pays.
+    """
+
+    name: Name
+    kind: Literal["call_control"]
+    product: Literal["kamailio", "opensips"] = "kamailio"
+    path: Path = Path("/run/callcontrol/socket")
+    mode: Literal["600", "660", "666"] = "660"
+    group: Text | None = None
+    tcp_host: Text | None = None
+    tcp_port: Port = 9024
+    management: Path | None = None
+    answer_ms: Milliseconds = 400
+    trust_diverter: bool = False
+
+
+class RadiusClient(Section):
+    """A NAS, by its source address. `message_authenticator`: it must sign what it asks."""
+
+    address: Annotated[str, AfterValidator(lambda text: str(ip_address(text)))]
+    secret: Annotated[SecretStr, Field(min_length=1)]
+    secret_file: Path | None = None
+    message_authenticator: bool = True
+    disconnect_port: Port = 3799
+
+
+class RadiusSwitch(Section):
+    """Gateways that ask and report by RADIUS. `password`: what they send as a User-Password, where they send one."""
+
+    name: Name
+    kind: Literal["radius"]
+    host: Text = "127.0.0.1"
+    auth_port: Port = 1812
+    acct_port: Port = 1813
+    interim_s: Annotated[Whole, Field(ge=5, le=3600)] = 60
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    client: Annotated[tuple[RadiusClient, ...], Field(min_length=1)]
+
+
+SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch, KamailioSwitch, CallControlSwitch, RadiusSwitch)
+Switch = Annotated[AsteriskSwitch | KamailioSwitch | CallControlSwitch | RadiusSwitch, Field(discriminator="kind")]
 """One of `SWITCHES`, told by its kind."""
+
+LISTENING = (CallControlSwitch, RadiusSwitch)
+"""Those that connect to us."""

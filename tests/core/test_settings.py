@@ -12,6 +12,9 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config/callctl.example.toml"
 TOKEN = '[[http.token]]\nname = "ops"\ntoken = "0123456789abcdef"\nscopes = ["read"]\n'
 KAMAILIO = '[[switch]]\nname = "sbc1"\nkind = "kamailio"\n'
+CALL_CONTROL = '[[switch]]\nname = "sbc2"\nkind = "call_control"\n'
+NAS = '[[switch.client]]\naddress = "192.0.2.7"\nsecret = "not to be guessed"\n'
+RADIUS = f'[[switch]]\nname = "gateways"\nkind = "radius"\n{NAS}'
 SWITCH = '[[switch]]\nname = "pbx1"\nkind = "asterisk"\nsecret = "s3cret-of-pbx1"\n'
 
 
@@ -45,7 +48,7 @@ def test_the_example_names_every_key() -> None:
     tables = Settings.model_json_schema()["$defs"].values()
     wanted = {key for table in tables for key in table["properties"]} - {"token"}
     wanted -= {"secret", "password"}  # the example shows their files
-    assert wanted - {"switch", "sink", "http", "redis", "log", "policy"} <= keys
+    assert wanted - {"switch", "client", "sink", "http", "redis", "log", "policy"} <= keys
 
 
 def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) -> None:
@@ -56,10 +59,14 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
     text = "\n".join(line for line in lines if not line.startswith("url = "))
     settings = configure(text.replace("/etc/callctl", str(tmp_path)))
     bare = configure(
-        SWITCH + KAMAILIO + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
+        SWITCH
+        + KAMAILIO
+        + CALL_CONTROL
+        + RADIUS
+        + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
     )
     unlike = {"tls_ca", "username", "client_id", "announcements", "sounds"}
-    unlike |= {"secret", "secret_file", "password", "password_file"}
+    unlike |= {"secret", "secret_file", "password", "password_file", "group", "tcp_host", "management", "client"}
     both = *zip(settings.switch, bare.switch, strict=True), *zip(settings.sink, bare.sink, strict=True)
     for full, default in both:
         assert full.model_dump(exclude=unlike) == default.model_dump(exclude=unlike)
@@ -262,6 +269,11 @@ def test_settings_are_frozen(configure) -> None:
         (SWITCH + 'host = "10.0.0.1"', "switch pbx1: the manager password"),
         (KAMAILIO + 'host = "10.0.0.1"\nsecret = "s"', "switch sbc1: its link crosses the network in the clear"),
         (KAMAILIO, "switch sbc1: without a secret"),
+        (CALL_CONTROL, "switch sbc2: without management no call of it can be ended"),
+        (CALL_CONTROL + 'mode = "666"', "switch sbc2: everybody on this machine can ask at /run/callcontrol/socket"),
+        (CALL_CONTROL + 'tcp_host = "10.0.0.1"', "switch sbc2: everybody who reaches 10.0.0.1:9024"),
+        (RADIUS.replace("not to be guessed", "short"), "switch gateways: the secret of 192.0.2.7 is short"),
+        (RADIUS + "message_authenticator = false", "switch gateways: answers to 192.0.2.7 can be forged"),
     ],
 )
 def test_the_unwise_is_warned_of(configure, text: str, warning: str) -> None:
@@ -277,7 +289,16 @@ def test_a_secret_that_everybody_can_read_is_warned_of(configure, tmp_path: Path
 
 
 def test_a_wise_configuration_has_no_warnings(configure) -> None:
-    assert warnings(configure(TOKEN + SWITCH)) == []
+    proxy = CALL_CONTROL + 'management = "/run/rpc.sock"\n'
+    assert warnings(configure(TOKEN + SWITCH + proxy + RADIUS)) == []
+
+
+def test_a_nas_is_one_client_by_its_address(complaint, configure) -> None:
+    assert "switch.0.client: missing" in complaint(RADIUS.replace(NAS, ""))
+    assert "switch.0.client.1.address: found '192.0.2.7', which is taken" in complaint(RADIUS + NAS)
+    assert "switch.0.client.0.address: found 'nas'" in complaint(RADIUS.replace("192.0.2.7", "nas"))
+    assert "did you mean address?" in complaint(RADIUS + 'adress = "::1"')
+    assert configure(RADIUS.replace("192.0.2.7", "2001:DB8:0::7")).switch[0].client[0].address == "2001:db8::7"
 
 
 def test_sounds_by_their_seconds_from_the_environment(configure) -> None:

@@ -35,7 +35,7 @@ class CallControlProxy(Server):
         for shipped, ours in (
             ("udp:127.0.0.1:5060", f"udp:{self.host}:{self.sip_port}"),
             ("sip:127.0.0.1:5080", f"sip:{CARRIER}:{self.peer_port}"),
-            ("/run/callctl/call_control.sock", str(self.socket)),
+            ("/run/callcontrol/socket", str(self.socket)),
             ("/run/kamailio/callctl-rpc.sock", str(self.management)),
         ):
             assert shipped in text, shipped
