@@ -52,8 +52,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     @property
     def word(self) -> str:
         """The `result` that is a word; "" for anything else."""
-        told = msgspec.json.decode(self.result)
-        return told if isinstance(told, str) else ""
+        try:
+            return msgspec.json.decode(self.result, type=str)
+        except ValueError:
+            return ""
 
     def dialogs(self) -> "list[Dialog]":
         """The `result` that is a list; ValueError for anything else."""

@@ -107,13 +107,27 @@ class Call:
             self.phone.send(Message(self._invite.first.replace("INVITE", "CANCEL", 1), headers))
             await self.until_ended()
 
+    def answer_again(self) -> None:
+        """Send the 200 of an incoming call once more, as if its ACK had been lost."""
+        self._respond(self._invite, 200, sdp=True)
+
+    def invite_again(self) -> None:
+        """Send the first INVITE once more, as a new transaction."""
+        changed = {"via": self.phone.via(), "cseq": f"{self._sequence + 100} INVITE"}
+        headers = tuple((name, changed.get(name, value)) for name, value in self._invite.headers)
+        self.phone.send(Message(self._invite.first, headers, self._invite.body))
+
+    def offer_again(self) -> None:
+        """Send a re-INVITE."""
+        self._request("INVITE", sdp=True)
+
     def transfer(self, number: str) -> None:
         """Ask the switch to connect the other side with `number` (REFER)."""
         target = f"<sip:{number}@{self.phone.switch[0]}:{self.phone.switch[1]}>"
         self._request("REFER", (("refer-to", target),))
 
     def answers_to(self, method: str) -> list[int]:
-        """The final statuses of our requests of this method within the dialog."""
+        """The final statuses of our requests of this method."""
         return self._answers.get(method, [])
 
     # ---------------------------------------------------------------- used by Phone
@@ -161,9 +175,9 @@ class Call:
         """An answer of the switch to one of our requests."""
         status = response.status
         assert status is not None
+        if status >= 200:
+            self._answers.setdefault(response.method, []).append(status)
         if response.method != "INVITE":
-            if status >= 200:
-                self._answers.setdefault(response.method, []).append(status)
             return
         if response.media:
             self.ear.connect(response.media)
