@@ -98,7 +98,7 @@ def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -
         yield _limit(check, slot, _bound_of(slot), in_use, level, is_free=is_free)
     if slot.soft is not None:
         soft = _limit(check, slot, slot.soft, in_use, level, is_free=is_free)
-        yield replace(soft, limit=f"{soft.limit}, not enforced", enforced=False)
+        yield replace(soft, limit=f"not enforced: {soft.limit}", enforced=False)
 
 
 def _bound_of(slot: Slot) -> Bound:

@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
     payer.add_argument("--account", help="who pays; else it is told by --trunk, --source-ip or --from")
     payer.add_argument("--trunk")
     payer.add_argument("--source-ip", metavar="ADDRESS")
+    explain.add_argument("--trunk-out", metavar="TRUNK", help="the carrier by which the call would leave")
     explain.add_argument("--direction", choices=("outbound", "inbound", "internal"), default="outbound")
     explain.set_defaults(run=_explain)
 
@@ -34,6 +35,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         "account": arguments.account,
         "trunk": arguments.trunk,
         "source_ip": arguments.source_ip,
+        "trunk_out": arguments.trunk_out,
         "can_extend": True,
     }
     body = {key: value for key, value in asked.items() if value is not None}

@@ -154,7 +154,7 @@ def test_a_soft_cap_is_told_and_refuses_nothing() -> None:
     )
     assert played.session.state is State.ADMITTED
     (finding,) = judgement.not_enforced(played.session)
-    assert (finding.refusal, finding.limit) == (Refusal.CHANNEL_LIMIT, "at most 4, not enforced")
+    assert (finding.refusal, finding.limit) == (Refusal.CHANNEL_LIMIT, "not enforced: at most 4")
     assert b'"verdict":"would_refuse"' in judgement.whole_trace(played.session)
 
 

@@ -18,15 +18,22 @@ FULL = {
         "short_codes": {"1233": "+31612001233"}, "emergency": ["113"],
     },
     "caps": {
-        "inbound": 10, "outbound": 4, "total": 12, "internal": None, "count_internal": False,
+        "inbound": 10, "outbound": 4, "total": 12, "internal": None, "count_internal": False, "count_within": True,
         "overflow": {"at_most": 2, "per_call": "0.0500", "per_minute": "0.0100"},
         "packages": [{"channels": 5, "from": "2026-12-20", "until": "2027-01-03"}],
-        "bandwidth": {"kbits": 1000, "codec": "g711"},
-        "groups": [{"name": "mobile", "prefixes": ["316"], "inbound": None, "outbound": 2}],
+        "bandwidth": {"kbits": 1000, "codec": "g711", "per_call_kbits": "90.4"},
+        "groups": [
+            {
+                "name": "mobile", "prefixes": ["316"], "types": ["MOB"], "classes": ["MOB"],
+                "inbound": None, "outbound": 2, "total": 3,
+            },
+        ],
+        "enforce": False, "since": "2026-11-01T00:00:00.000Z",
     },
     "licence": {
         "channels": 16, "expires": "2027-01-01", "fallback_channels": 4, "perpetual": False,
         "changes": [{"from": "2027-02-01", "channels": 8}, {"from": "2027-03-01", "channels": "unlimited"}],
+        "annual_from": None, "from_switch": "pbx1", "enforce": True, "since": "2026-11-02T00:00:00.000Z",
     },
     "departments": [{"match": {"extension": "2xx", "trunk": None, "prefix": None}, "account": "shop"}],
     "affiliates": [{"account": "shop", "percent": "10"}],
@@ -36,7 +43,7 @@ FULL = {
     "max_cost": {"per_minute": "0.5000", "connection": "0.2000", "per_call": "25.0000"},
     "warnings": {"seconds": [60, 30, 10], "to": "caller"},
     "status": "suspended", "expires": "2027-01-01T00:00:00.000Z", "attributes": {"crm": "4711"},
-    "also": ["carrier"], "untaxed": ["VAT"], "plan_since": "2026-11-01T00:00:00.000Z",
+    "calls_per_second": 5, "also": ["carrier"], "untaxed": ["VAT"], "plan_since": "2026-11-01T00:00:00.000Z",
 }  # fmt: skip
 LEAST = {"kind": "prepaid", "plan": "retail"}
 
@@ -291,7 +298,7 @@ async def test_a_quote(door) -> None:
 async def test_a_trunk_is_read_as_it_was_put(door) -> None:
     body = {
         "account": "acme", "source_ips": ["192.0.2.10"], "switch": "sbc1", "calls_per_second": 5, "buy_plan": "carrier",
-        "caps": {"outbound": 4},
+        "caps": {"outbound": 4}, "licence": None, "destinations": None,
     }  # fmt: skip
     put = await door.json("PUT", "/v1/trunks/t1", json=body)
     assert put == await door.json("GET", "/v1/trunks/t1")
