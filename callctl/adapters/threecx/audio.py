@@ -23,7 +23,7 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS, PATIENCE_MS = 50, 500, 5_000
 
 
 def read_sound(path: Path) -> bytes:
-    """The samples of a WAV file, or of a file without a header (.raw, .pcm, .sln). ConfigError where they do not fit."""
+    """The samples of a WAV file, or of one without a header (.raw, .pcm, .sln). ConfigError where they do not fit."""
     try:
         if path.suffix.lower() != ".wav":
             samples = path.read_bytes()

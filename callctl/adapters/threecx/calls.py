@@ -168,6 +168,12 @@ def has_moved(leg: Participant, before: Participant, call: Call) -> bool:
     return bool(transferred) and not same_number(leg.number, wanted.far)
 
 
+def is_same(before: Participant, now: Participant) -> bool:
+    """Whether an id still stands for the same participant, over a time when the PBX may have been started anew."""
+    back = before.status is Status.CONNECTED and now.status in (Status.DIALING, Status.RINGING)
+    return before.call == now.call and not back and same_number(before.number, now.number)
+
+
 def answers(leg: Participant, call: Call) -> bool:
     """Whether this participant proves that the call was answered. Who waits at the route point is connected to it."""
     if leg.status is not Status.CONNECTED or leg.key == call.gate:

@@ -18,8 +18,11 @@ NEAR_MS: Final = 5_000
 APART_MS: Final = 2_000
 MOST_WAITING: Final = 10_000
 
-FIELDS: Final = tuple(
-    ["historyid", "callid", "duration", "time-start", "time-answered", "time-end", "reason-terminated", "from-no", "to-no", "from-dn", "to-dn", "dial-no", "reason-changed", "final-number", "final-dn", "bill-code", "bill-rate", "bill-cost", "bill-name", "chain", "from-type", "to-type", "final-type", "from-dispname", "to-dispname", "final-dispname", "missed-queue-calls"]
+FIELDS: Final = (
+    *("historyid", "callid", "duration", "time-start", "time-answered", "time-end", "reason-terminated"),
+    *("from-no", "to-no", "from-dn", "to-dn", "dial-no", "reason-changed", "final-number", "final-dn"),
+    *("bill-code", "bill-rate", "bill-cost", "bill-name", "chain", "from-type", "to-type", "final-type"),
+    *("from-dispname", "to-dispname", "final-dispname", "missed-queue-calls"),
 )
 """The columns of a CDR line in their usual order; the administrator of the PBX may have chosen others."""
 NAMING: Final = ("from-no", "to-no", "from-dn", "to-dn", "dial-no", "final-number", "final-dn")

@@ -4,14 +4,14 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 
 from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, Unanswered, path_of
-from callctl.adapters.threecx.wire import Key, Participant
+from callctl.adapters.threecx.wire import Key, Participant, Snapshot
 from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
@@ -22,6 +22,21 @@ AT_ONCE: Final = 8
 MOST_WAITING: Final = 10_000
 GONE: Final = 404
 NOT_OURS_TO_SEE: Final = 403
+
+
+async def read_snapshot(link: ThreeCxLink, known: Iterable[Key]) -> Snapshot:
+    """All DNs and participants. Of a DN that does not say who is there, the list is read where we know of somebody."""
+    lines = wire.lines(await link.get(path_of()))
+    if lines is None:
+        raise Unanswered("the list of DNs cannot be read")
+    occupied = {dn for dn, _ in known}
+    shown: list[Participant] = []
+    for line in lines:
+        participants = line.participants
+        if participants is None and line.dn in occupied:
+            participants = wire.participants(await link.get(path_of(line.dn, "participants")), line.dn)
+        shown += participants or ()
+    return Snapshot(tuple(line.dn for line in lines), tuple(shown))
 
 
 class Reader:

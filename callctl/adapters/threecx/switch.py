@@ -13,11 +13,10 @@ from typing import Final
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.calls import Call, Mode, Site
 from callctl.adapters.threecx.checking import Checking
-from callctl.adapters.threecx.link import LinkCounts, NotDone, ThreeCxLink, Times, path_of
-from callctl.adapters.threecx.reading import Reader
+from callctl.adapters.threecx.link import LinkCounts, NotDone, ThreeCxLink, Times
+from callctl.adapters.threecx.reading import Reader, read_snapshot
 from callctl.adapters.threecx.routepoint import RoutePoint
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Event, Key, Kind, Participant
@@ -32,7 +31,7 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 log = structlog.get_logger(__name__)
 
 MOST_BUFFERED: Final = 10_000
-GONE, FORBIDDEN = 404, 403
+FORBIDDEN: Final = 403
 
 
 def capabilities_of(mode: Mode) -> Capabilities:
@@ -266,7 +265,7 @@ class ThreeCxSwitch:
             self._wake.set()
 
     async def _keep_in_step(self, relinked: Callable[[], None]) -> None:
-        """A snapshot after each connecting, after a gap, and every few seconds: an event that is lost makes no noise."""
+        """A snapshot after each connecting, after a gap, and every few seconds: lost events make no noise."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -298,14 +297,14 @@ class ThreeCxSwitch:
         async with self._in_turn:
             before = self._book.keys()
             await self._read_active(fresh=fresh)
-            shown, dns = await self._snapshot(before)
-            keys = {participant.key for participant in shown}
+            shown = await read_snapshot(self._link, before)
+            keys = {each.key for each in shown.participants if self._site.concerns(each.dn)}
             if not fresh and before - keys:
                 await self._clock.sleep_ms(2 * self._times.again_ms)  # the events of their ends may be on their way
             missed = not fresh and bool((before - keys) & self._book.keys() or keys - self._book.keys() - before)
             if fresh:
                 self._book.connected(self._clock.now())
-            self._emit(self._book.snapshot(shown, dns, before, self._clock.now(), fresh=fresh))
+            self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
             if fresh and self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
                 self._book.take_up_listed()
             await self._judge(missed=missed)
@@ -318,19 +317,6 @@ class ThreeCxSwitch:
             counts.stalls += 1
             await self._link.drop()
         self._events_seen = counts.events
-
-    async def _snapshot(self, before: Iterable[Key]) -> tuple[list[Participant], list[str]]:
-        lines = wire.lines(await self._link.get(path_of()))
-        if lines is None:
-            raise SwitchUnavailable("the list of DNs cannot be read")
-        occupied = {dn for dn, _ in before}
-        shown: list[Participant] = []
-        for line in lines:
-            participants = line.participants
-            if participants is None and line.dn in occupied:
-                participants = wire.participants(await self._link.get(path_of(line.dn, "participants")), line.dn)
-            shown += [each for each in participants or () if self._site.concerns(each.dn)]
-        return shown, [line.dn for line in lines]
 
     async def _read_active(self, *, fresh: bool) -> None:
         """Who made the calls that are up, and since when they talk, for those that we have not seen begin."""

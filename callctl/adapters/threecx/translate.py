@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from callctl.adapters.threecx import calls
 from callctl.adapters.threecx.calls import Active, Call, Mode, Site, Wanted
-from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.adapters.threecx.wire import Key, Participant, Snapshot, Status
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
@@ -122,17 +122,21 @@ class Book:
         self._let_pass.discard(key)
         return self._leave(key, at, estimated=estimated)
 
-    def snapshot(
-        self, shown: Iterable[Participant], dns: Iterable[str], before: Collection[Key], at: Instant
-    ) -> Events:
-        """All that is shown now. What was in the book `before` we asked and is not shown is gone."""
-        self._watched = frozenset(dn for dn in dns if self._site.concerns(dn))
+    def snapshot(self, shown: Snapshot, before: Collection[Key], at: Instant, *, fresh: bool) -> Events:
+        """All that is shown now. What was in the book `before` we asked and is not shown is gone.
+
+        `fresh`: the first by a new websocket. The PBX may have been started anew, and its ids be others' now.
+        """
+        self._watched = frozenset(filter(self._site.concerns, shown.dns))
         self._removed = {key: gone for key, gone in self._removed.items() if at.since_ms(gone) < REMEMBERED_MS}
         events: list[CallEvent] = []
-        now = {participant.key: participant for participant in shown}
+        now = {participant.key: participant for participant in shown.participants}
         for key in before:
-            if key in self._legs and key not in now:
+            leg = self._legs.get(key)
+            if leg is not None and (key not in now or (fresh and not calls.is_same(leg, now[key]))):
                 events += self.removed(key, at, estimated=True)
+                if fresh:
+                    del self._removed[key]
         for participant in now.values():
             events += self.seen(participant, at)
         return tuple(events)
@@ -241,8 +245,8 @@ class Book:
 
     def _join(self, call: Call, leg: Participant) -> Call:
         self._call_of[leg.key] = call.id
-        call = self._calls[call.id] = replace(call, legs=call.legs | {leg.key}, listed=False)
-        return call
+        joined = self._calls[call.id] = replace(call, legs=call.legs | {leg.key}, listed=False)
+        return joined
 
     def _joined(self, leg: Participant) -> Call | None:
         for call in self._calls.values():
@@ -255,10 +259,10 @@ class Book:
         unclaimed = [key.call_id for key in self._known() if key.call_id not in self._calls]
         of_group = [call_id for call_id in unclaimed if _group_of(call_id) == _plain(leg.call)]
         exact = [call_id for call_id in of_group if call_id.split("-", 2)[2:] == [f"{_plain(leg.id)}-{leg.dn}"]]
-        for call_id in (*exact, *of_group):
-            wanted = wanted or Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
-            return Call(id=call_id, group=leg.call, began=at, wanted=wanted, admitted=True)
-        return None
+        if not of_group:
+            return None
+        wanted = wanted or Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
+        return Call(id=(*exact, *of_group)[0], group=leg.call, began=at, wanted=wanted, admitted=True)
 
     def _wanted(self, leg: Participant, at: Instant) -> Wanted | None:
         """What the call of an extension is; None where it is not to be asked for (yet)."""
@@ -334,12 +338,6 @@ class Book:
 
     def _key(self, call: Call) -> CallKey:
         return CallKey(self._switch, call.id)
-
-
-def _is_same(before: Participant, now: Participant) -> bool:
-    """Whether an id still stands for the same participant, over a time when the PBX may have been started anew."""
-    back = before.status is Status.CONNECTED and now.status in (Status.DIALING, Status.RINGING)
-    return before.call == now.call and not back and calls.same_number(before.number, now.number)
 
 
 def _plain(part: str) -> str:

@@ -112,6 +112,13 @@ class Line(msgspec.Struct, frozen=True):
     participants: tuple[Participant, ...] | None
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """All that we are shown: the DNs, and who takes part in calls there."""
+
+    dns: tuple[str, ...]
+    participants: tuple[Participant, ...]
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What became of an action that was answered with 2xx."""
 
