@@ -3,7 +3,7 @@
 All of it is asked, so that the answer lists every reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
 import msgspec
@@ -13,7 +13,9 @@ from callctl.call.events import Offered
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.classes import NumberLists
+from callctl.limits.concurrency import Slot
 from callctl.limits.destinations import Destination, DestinationRules
+from callctl.limits.licence import SwitchLicence
 from callctl.numbering import Number
 from callctl.rating.margin import Found, cost_within, margin_kept
 from callctl.rating.match import LevelPrice, NoRate
@@ -38,7 +40,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
     nobody does. `free`: nobody buys or sells this call (on-net; inbound or internal without a row), so that rules on
-    prices have nothing to judge. `home`: the country from which the call is seen.
+    prices have nothing to judge. `home`: the country from which the call is seen. `trunk_day`: local to whose trunk it
+    is. `licences`: what switches say of theirs. `limits`: the provider's own counters that the call takes.
     """
 
     chain: Chain
@@ -58,6 +61,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     called: Called | None = None
     home: str = ""
     lists: NumberLists = NumberLists()
+    trunk_day: str = ""
+    licences: Mapping[str, SwitchLicence] = {}
+    limits: tuple[Slot, ...] = ()
 
     @property
     def payers(self) -> Iterable[tuple[Account, LevelPrice]]:
@@ -77,13 +83,26 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
-    """One line of the trace, and the refusal that it means, if any."""
+    """One line of the trace, and the refusal that it means, if any.
+
+    `asked`: what the call itself would add to what was seen. `since`: since when the limit is what it is (a day or a
+    time). `enforced` False: the refusal is reported, and the call goes ahead.
+    """
 
     check: str
     saw: str
     refusal: Refusal | None = None
     limit: str = ""
     level: str = ""
+    asked: str = ""
+    since: str = ""
+    enforced: bool = True
+
+    def __str__(self) -> str:
+        """In words, for whoever was refused."""
+        asked = f"{self.asked} asked for" if self.asked else ""
+        limit = f"{self.limit} since {self.since}" if self.since else self.limit
+        return ", ".join(filter(None, (self.saw, asked, limit)))
 
 
 Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]

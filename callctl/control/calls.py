@@ -26,6 +26,7 @@ from callctl.call.events import (
     Offered,
     Released,
 )
+from callctl.call.judgement import not_enforced
 from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
@@ -283,6 +284,10 @@ class CallControl:
 
     def _decided(self, session: Session) -> None:
         self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
+        for broken in not_enforced(session):
+            self._observer.not_enforced(broken.check)
+            account = broken.level or session.account
+            log.warning("limit_not_enforced", call_id=str(session.call), account=account, limit=str(broken))
         if session.emergency:
             _tell_ops(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:

@@ -12,6 +12,7 @@ from callctl.control.parts import with_parts
 from callctl.control.payer import NO_RULES, find_called, find_payer
 from callctl.control.stock import with_sources
 from callctl.limits.classes import NumberLists
+from callctl.limits.concurrency import Slot
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, emergency_number, normalise
 from callctl.ports import Tariffs
@@ -69,10 +70,28 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         home=rules.country or home_of(chain),
         lists=lists,
         days=tuple([local_day(level.timezone, minute) for level in chain]),
+        trunk_day=_trunk_day(trunk, tariffs, minute),
+        licences=tariffs.licences,
+        limits=_limits(offered, trunk, number, tariffs),
         prices=() if isinstance(prices, NoRate) else prices,
         unpriced=prices if isinstance(prices, NoRate) else None,
         free=isinstance(prices, tuple) and bool(prices) and prices[0].sell is _FREE,
     )
+
+
+def _trunk_day(trunk: Trunk | None, tariffs: Tariffs, minute: int) -> str:
+    """Where its owner is."""
+    owner = tariffs.directory.accounts.get(trunk.account) if trunk is not None else None
+    return local_day(owner.timezone, minute) if owner is not None else ""
+
+
+def _limits(offered: Offered, trunk: Trunk | None, number: Number | None, tariffs: Tariffs) -> tuple[Slot, ...]:
+    """Of the provider's own: by the carrier that the call comes from or goes to, if that is known, and its number."""
+    if not tariffs.limits:
+        return ()
+    line = trunk.id if trunk is not None else offered.trunk
+    carrier = line if offered.direction is Direction.INBOUND else offered.trunk_out
+    return tariffs.limits.slots(offered.direction, carrier, number.digits if number is not None else "")
 
 
 def _prices(

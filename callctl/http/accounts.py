@@ -18,6 +18,7 @@ from callctl.http.answers import Entry, LedgerPage, Quote
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, conflict, not_found, unacceptable
 from callctl.http.fields import new_id
+from callctl.http.limits import dated
 from callctl.http.routes import Query, Route, flag, json_response, refuse_unknown_queries, whole_number
 from callctl.money import format_amount
 from callctl.ports import Books, Calls, Clock, Definitions, Tariffs
@@ -71,7 +72,7 @@ class Accounts:
     async def put_account(self, request: web.Request, holder: Holder) -> web.Response:
         refuse_unknown_queries(request, "dry_run")
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
-        account = self._since(asked.becomes(Account, id=new_id(request.match_info["id"])))
+        account = self._dated(self._since(asked.becomes(Account, id=new_id(request.match_info["id"]))))
         _refuse_foreign_ground(self._tariffs.directory, holder.account, account)
         _refuse_foreign_prices(self._tariffs, holder.account, account)
         account = _with_hidden(self._tariffs.directory, holder.account, account)
@@ -95,6 +96,17 @@ class Accounts:
         ):
             return replace(account, plan_since_ms=self._clock.now().wall_ms)
         return replace(account, plan_since_ms=before.plan_since_ms)
+
+    def _dated(self, account: Account) -> Account:
+        """The account with the moments since when its caps and its licence are what they are."""
+        if account.caps is None and account.licence is None:
+            return account
+        before, now_ms = self._tariffs.directory.accounts.get(account.id), self._clock.now().wall_ms
+        return replace(
+            account,
+            caps=dated(account.caps, before.caps if before is not None else None, now_ms),
+            licence=dated(account.licence, before.licence if before is not None else None, now_ms),
+        )
 
     async def show_account(self, request: web.Request, holder: Holder) -> web.Response:
         directory = self._tariffs.directory
@@ -175,8 +187,14 @@ class Accounts:
     async def put_trunk(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.TrunkBody, await body.read(request, body.JSON_LIMIT))
         trunk = asked.becomes(Trunk, id=new_id(request.match_info["id"]))
+        before, now_ms = self._tariffs.directory.trunks.get(trunk.id), self._clock.now().wall_ms
+        trunk = replace(
+            trunk,
+            caps=dated(trunk.caps, before.caps if before is not None else None, now_ms),
+            licence=dated(trunk.licence, before.licence if before is not None else None, now_ms),
+        )
         await self._definitions.put_trunk(trunk)
-        return json_response({"id": trunk.id, **asked.shown()})
+        return json_response({"id": trunk.id, **schemas.TrunkBody.of(trunk).shown()})
 
     async def show_trunk(self, request: web.Request, _: Holder) -> web.Response:
         trunk = self._tariffs.directory.trunks.get(request.match_info["id"])

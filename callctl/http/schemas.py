@@ -43,6 +43,9 @@ from callctl.rating.tariff import PERCENT, IncrementBasis, Preset
 LARGEST_TOP_UP = 1_000_000 * MICROS
 
 
+CallRate = Annotated[int, Field(ge=1, le=100_000)]
+
+
 class DepartmentMatchBody(Body):
     """Which calls a department pays for: by the caller's extension (`2xx`), a trunk, or a dialled prefix."""
 
@@ -143,6 +146,7 @@ class AccountBody(Body):
     exempt: Billing = Field(False, alias="billing")
     caps: CapsBody | None = None
     licence: LicenceBody | None = None
+    calls_per_second: CallRate | None = None
     destinations: DestinationsBody | None = None
     margin: MarginBody | None = None
     max_cost: MaxCostBody | None = None
@@ -200,15 +204,19 @@ class CustomerGroupAnswer(CustomerGroupBody):
 
 
 class TrunkBody(Body):
-    """A line by which an account's calls arrive. `buy_plan`: what its calls are bought by, instead of the plan's."""
+    """A line by which an account's calls arrive. `buy_plan`: what its calls are bought by, instead of the plan's.
+
+    `licence`: that of the PBX behind it, where that cannot keep its cap itself.
+    """
 
     account: Id
     source_ips: tuple[Address, ...] = ()
     switch: Id | None = None
     caps: CapsBody | None = None
     destinations: DestinationsBody | None = None
-    calls_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    calls_per_second: CallRate | None = None
     buy_plan: Id | None = None
+    licence: LicenceBody | None = None
 
 
 class TrunkAnswer(TrunkBody):
