@@ -1,7 +1,7 @@
 """From what a line dialled to a number, an emergency number, or a CLI."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import lru_cache
 
 from msgspec import Struct, field
@@ -89,21 +89,21 @@ def emergency_number(dialled: str, rules: DialRules, own: Collection[str] = ()) 
     if keys is None:
         return None
     for outside in _without_access_prefix(keys, rules):
-        for number, country in _emergency_readings(outside, rules):
+        for number, country in ((outside, rules.country), *_made_international(outside, rules)):
             if number in rules.emergency or number in own or emergency_numbers(country).fullmatch(number):
                 return number
     return None
 
 
-def _emergency_readings(keys: str, rules: DialRules) -> Iterator[tuple[str, str]]:
-    """A number as it was dialled, and as it may be meant; with the country whose emergency number it may be."""
-    yield keys, rules.country
+def _made_international(keys: str, rules: DialRules) -> tuple[tuple[str, str], ...]:
+    """What may stand behind a plus or an international prefix, with the country whose emergency number it may be."""
     digits = keys[1:] if keys.startswith("+") else _behind_international_prefix(keys, rules)
-    if digits:
-        yield digits, rules.country
-        code = calling_code_of(digits)
-        if code is not None and code == CODE_BY_COUNTRY.get(rules.country, code):
-            yield digits[len(code) :], rules.country or REGIONS_BY_CODE[code][0]
+    if not digits:
+        return ()
+    code = CODE_BY_COUNTRY[rules.country] if rules.country else calling_code_of(digits)
+    if code is None or not digits.startswith(code):
+        return ((digits, rules.country),)
+    return (digits, rules.country), (digits[len(code) :], rules.country or REGIONS_BY_CODE[code][0])
 
 
 def caller(a_number: str, rules: DialRules) -> str:
