@@ -26,7 +26,7 @@ NOTHING: Final = "None"
 TEMPORARY_FAILURE: Final = 41  # Q.850
 
 _FOLD = re.compile("\r\n[ \t]+")
-_NAME_ADDR = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"|[^"<]*)<([^<>]*)>', re.DOTALL)
+_NAME_ADDR = re.compile(r'(?:\s*"(?:[^"\\]|\\.)*"\s*|[^"<]*)<([^<>]*)>', re.DOTALL)
 _DIALOG = re.compile(r"-?[0-9]{1,10}:-?[0-9]{1,10}|[0-9]{1,20}", re.ASCII)
 _SCHEME = re.compile("(sips?|tel):", re.IGNORECASE)
 
@@ -122,6 +122,8 @@ def user_of(address: str) -> str:
     A display name in quotes may look like an address itself, and is none.
     """
     named = _NAME_ADDR.match(address)
+    if named is None and ("<" in address or '"' in address):
+        return ""
     uri = named[1] if named is not None else address.partition(";")[0]
     uri = uri.strip()
     scheme = _SCHEME.match(uri)
