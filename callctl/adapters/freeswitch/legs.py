@@ -32,7 +32,8 @@ class Legs(msgspec.Struct, frozen=True):
 
     `ingress` asked for the call, `carrier` is the leg that answered it; each with the moment of its own answer.
     `former`: the call that the ingress leg has answered before, and is the carrier of still. `answered`: when both had.
-    `bridged`: they have talked. `left`: the ingress has ended or gone on to another call, and the carrier leg lives. `ended`: the carrier leg has ended, and the ingress is not known to.
+    `bridged`: they have talked. `left`: the ingress has ended or gone on to another call, and the carrier leg lives.
+    `ended`: the carrier leg has ended, and the ingress is not known to.
     """
 
     call_id: str

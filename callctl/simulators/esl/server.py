@@ -1,0 +1,244 @@
+"""The event socket on a port: greeting, login, commands, events, and the ways in which it can fail."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections import deque
+from urllib.parse import quote
+
+import msgspec
+
+from callctl.simulators.esl.channel import EndedBy
+from callctl.simulators.esl.commands import Commands
+from callctl.simulators.esl.core import Core, Headers
+
+GOODBYE = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
+UNREAD_BYTES = 64 * 1_048_576
+
+
+class User(msgspec.Struct, frozen=True):
+    """An `esl-user` of the directory."""
+
+    secret: str
+
+
+class EventSocket:
+    """Sessions over one core. `secret`: the socket's own password; `users`: by `name@domain`."""
+
+    def __init__(self, core: Core, commands: Commands, secret: str, users: dict[str, User]) -> None:
+        self.running = asyncio.Event()
+        """Cleared: the switch is frozen. It accepts connections and says nothing."""
+        self.running.set()
+        self.core = core
+        self.commands = commands
+        self.secret = secret
+        self.users = users
+        self.logins = 0
+        self.sessions: set[Session] = set()
+        core.listeners.append(self._broadcast)
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, until either side ends it."""
+        session = Session(self, reader, writer)
+        self.sessions.add(session)
+        try:
+            await session.serve()
+        except (OSError, asyncio.CancelledError):
+            pass  # the other side is gone, or the switch is
+        finally:
+            self.sessions.discard(session)
+            session.close()
+
+    async def drop_all(self) -> None:
+        """Every connection breaks."""
+        tasks = [session.task for session in self.sessions if session.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _broadcast(self, headers: Headers, body: str) -> None:
+        faults, name = self.core.faults, str(headers["Event-Name"])
+        if name in faults.lose:
+            return
+        for session in self.sessions:
+            if session.wants(name, str(headers.get("Event-Subclass", ""))):
+                data = session.encoded(headers, body)
+                session.send(data * 2 if faults.duplicate else data)
+
+
+class Session:
+    """One connected client."""
+
+    def __init__(self, server: EventSocket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.task = asyncio.current_task()
+        self._server = server
+        self._reader, self._writer = reader, writer
+        self._is_known = False
+        self._events: set[str] = set()
+        self._subclasses: set[str] = set()
+        self._json = False
+        self._late: deque[tuple[int, bytes]] = deque()
+        self._sender: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        self.send(b"Content-Type: auth/request\n\n")
+        while lines := await self._next_command():
+            await self._server.running.wait()
+            if not self._perform(lines):
+                self.send(_frame({"Content-Type": "text/disconnect-notice"}, GOODBYE))
+                await self._writer.drain()
+                return
+
+    async def _next_command(self) -> list[str]:
+        """The lines of the next command; none at the end of the connection."""
+        lines: list[str] = []
+        while line := await self._reader.readline():
+            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            if text:
+                lines.append(text)
+            elif lines:
+                return lines
+        return []
+
+    def _perform(self, lines: list[str]) -> bool:
+        """Whether the connection stays."""
+        name, _, arguments = lines[0].partition(" ")
+        if name in ("auth", "userauth"):
+            return self._log_in(name, arguments)
+        if not self._is_known:
+            self._reply("-ERR command not found")
+        elif name == "exit":
+            self._reply("+OK bye")
+            return False
+        elif name == "api":
+            self.send(_frame({"Content-Type": "api/response"}, self._server.commands.execute(arguments)))
+        elif name == "bgapi":
+            self._background(arguments, lines[1:])
+        elif name in ("event", "nixevent"):
+            self._subscribe(arguments.split(), wanted=name == "event")
+        elif name == "sendmsg":
+            self._message(arguments, lines[1:])
+        elif name == "noevents":
+            self._events.clear()
+            self._reply("+OK no longer listening for events")
+        else:
+            self._reply("-ERR command not found")
+        return True
+
+    def _log_in(self, how: str, said: str) -> bool:
+        server = self._server
+        server.logins += 1
+        if how == "auth":
+            accepted = said == server.secret
+        else:
+            name, _, secret = said.partition(":")
+            user = server.users.get(name)
+            accepted = user is not None and user.secret == secret
+        self._is_known = accepted and not server.core.faults.refuse_logins
+        self._reply("+OK accepted" if self._is_known else "-ERR invalid")
+        return self._is_known
+
+    def _subscribe(self, words: list[str], *, wanted: bool) -> None:
+        if words and words[0] in ("json", "plain", "xml"):
+            self._json = words.pop(0) == "json"
+        change = set.update if wanted else set.difference_update
+        for number, word in enumerate(words):
+            if word == "CUSTOM":
+                change(self._subclasses, words[number + 1 :])
+                break
+            change(self._events, [word])
+        if not words:
+            self._reply("-ERR no keywords supplied")
+        else:
+            self._reply(f"+OK event listener enabled {'json' if self._json else 'plain'}")
+
+    def _background(self, command: str, headers: list[str]) -> None:
+        job = next((line[10:] for line in headers if line.startswith("Job-UUID: ")), str(uuid.uuid4()))
+        self._reply(f"+OK Job-UUID: {job}", {"Job-UUID": job})
+        answer = self._server.commands.execute(command)
+        name, _, arguments = command.partition(" ")
+        named: Headers = {"Job-UUID": job, "Job-Command": name, "Job-Command-Arg": arguments}
+        self._server.core.emit("BACKGROUND_JOB", None, named, answer)
+
+    def _message(self, leg_uuid: str, lines: list[str]) -> None:
+        """`execute` of the applications that end a call; the others only say that they were done."""
+        leg = self._server.core.find(leg_uuid)
+        told = dict(line.partition(": ")[::2] for line in lines)
+        if leg is None:
+            self._reply(f"-ERR invalid session id [{leg_uuid}]")
+            return
+        self._reply("+OK")
+        argument = told.get("execute-app-arg", "")
+        match told.get("execute-app-name"):
+            case "respond":
+                leg.variables["last_bridge_proto_specific_hangup_cause"] = f"sip:{argument.partition(' ')[0]}"
+                leg.end("CALL_REJECTED", EndedBy.CONTROLLER)
+            case "hangup":
+                self._server.commands.execute(f"uuid_kill {leg_uuid} {argument}")
+            case "set":
+                leg.set_variable(*argument.partition("=")[::2])
+
+    def wants(self, event: str, subclass: str) -> bool:
+        if event == "CUSTOM":
+            return subclass in self._subclasses
+        return event in self._events or ("ALL" in self._events and self._is_known)
+
+    def encoded(self, headers: Headers, body: str) -> bytes:
+        """An event in the form that the session asked for."""
+        if self._json:
+            told = {**headers, **({"Content-Length": str(len(body)), "_body": body} if body else {})}
+            text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+            return _frame({"Content-Type": "text/event-json"}, text)
+        lines = [f"{name}: {_plain(value)}\n" for name, value in headers.items()]
+        tail = f"Content-Length: {len(body)}\n\n{body}" if body else "\n"
+        return _frame({"Content-Type": "text/event-plain"}, "".join(lines) + tail)
+
+    def _reply(self, text: str, more: dict[str, str] | None = None) -> None:
+        self.send(_frame({"Content-Type": "command/reply", "Reply-Text": text, **(more or {})}))
+
+    def send(self, data: bytes) -> None:
+        """Now; or later and in order, where the switch is frozen or slow."""
+        delay_ms = self._server.core.faults.delay_ms
+        if not self._late and not delay_ms and self._server.running.is_set():
+            self._write(data)
+            return
+        self._late.append((self._server.core.now_ms() + delay_ms, data))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_late())
+
+    async def _send_late(self) -> None:
+        while self._late:
+            await self._server.running.wait()
+            due_ms, data = self._late[0]
+            await self._server.core.clock.sleep_ms(max(0, due_ms - self._server.core.now_ms()))
+            self._write(data)
+            self._late.popleft()
+
+    def _write(self, data: bytes) -> None:
+        if self._writer.transport.get_write_buffer_size() > UNREAD_BYTES:
+            self._writer.transport.abort()
+        elif not self._writer.is_closing():
+            self._writer.write(data)
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.cancel()
+        with contextlib.suppress(OSError):
+            self._writer.close()
+
+
+def _frame(headers: dict[str, str], body: str = "") -> bytes:
+    """What is no UTF-8 goes out as it came in."""
+    data = body.encode("utf-8", "surrogateescape")
+    length = {"Content-Length": str(len(data))} if data else {}
+    kind = headers.get("Content-Type", "")
+    ordered = {**length, **headers} if kind.startswith("text/event") else {**headers, **length}
+    return "".join(f"{name}: {value}\n" for name, value in ordered.items()).encode() + b"\n" + data
+
+
+def _plain(value: object) -> str:
+    """A `%XX` that a caller has sent is not encoded again."""
+    if isinstance(value, list):
+        value = "ARRAY::" + "|:".join(map(str, value))
+    return quote(str(value), safe="/,()%", errors="surrogateescape")

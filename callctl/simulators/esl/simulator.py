@@ -1,0 +1,195 @@
+"""`EslSimulator`: a FreeSWITCH without SIP, sound or root, for tests and the demo."""
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from callctl.clock import SystemClock
+from callctl.ports import Clock
+from callctl.simulators.esl.call import HeardWarning, Script, SimCall
+from callctl.simulators.esl.channel import Channel, EndedBy
+from callctl.simulators.esl.commands import Commands
+from callctl.simulators.esl.core import Core, Faults, Setup
+from callctl.simulators.esl.dialplan import Dialplan
+from callctl.simulators.esl.server import EventSocket, User
+
+
+class EslSimulator:
+    """Serves the event socket on a real port and plays calls through the shipped dialplan's gate.
+
+    `async with EslSimulator("ClueCon") as switch:` listens on `switch.port`;
+    `switch.place_call(Script(caller="31201234567", called="31612345678"))` is a phone that dials.
+    All waiting runs on `clock`; a ScaledClock makes an hour of talk pass in a minute.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        users: dict[str, User] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        setup: Setup = Setup(),  # noqa: B008  frozen
+        clock: Clock | None = None,
+    ) -> None:
+        self.host, self.port = host, port
+        self.calls: list[SimCall] = []
+        """The calls whose caller is there."""
+        self.core = Core(setup, clock or SystemClock())
+        self.commands = Commands(self.core, self._heard)
+        self._dialplan = Dialplan(self.core, self.commands, self._go_on)
+        self._server = EventSocket(self.core, self.commands, secret, users or {})
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._vanish()
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong; set its fields."""
+        return self.core.faults
+
+    @property
+    def logins(self) -> int:
+        """How often a login was tried."""
+        return self._server.logins
+
+    def place_call(self, script: Script) -> SimCall:
+        """A phone dials; the call goes through the gate by itself."""
+        context = "callctl-in" if script.direction == "inbound" else "callctl-out"
+        name = f"sofia/{script.profile}/{script.caller}@{script.source_ip}"
+        leg = Channel("inbound", name, script.called, context, self.core.now_us())
+        leg.caller_number, leg.caller_name = script.caller, script.caller_name
+        leg.source_ip = script.source_ip
+        leg.variables |= {
+            "sip_from_user": script.caller,
+            "sip_req_user": script.called,
+            "sip_call_id": f"{uuid4()}@{script.source_ip}",
+            "sip_network_ip": script.source_ip,
+            "sip_invite_stamp": str(leg.created_us),
+            "sofia_profile_name": script.profile,
+            **({"accountcode": script.account} if script.account else {}),
+            **dict(script.variables),
+        }
+        call = SimCall(script, leg)
+        self.calls.append(call)
+        self.core.add(leg)
+        if script.answered_before:
+            self._dialplan.answer(leg)
+        self._start(self._play(leg, call))
+        if script.cancel_after_s is not None:
+            self._start(self._cancel(call, round(script.cancel_after_s * 1_000)))
+        if script.talk_s is not None:
+            self._start(self._hang_up(call, round(script.talk_s * 1_000)))
+        return call
+
+    def attended_transfer(self, first: SimCall, second: SimCall) -> None:
+        """The caller of both joins the two called parties, and is out of both calls."""
+        one, other = first.callee, second.callee
+        if one is None or other is None:
+            raise ValueError("both calls must be answered")
+        for call, joined in ((first, other), (second, one)):
+            told = {"transfer_to": f"att:{joined.uuid}", "endpoint_disposition": "ATTENDED_TRANSFER"}
+            call.caller.variables |= told
+        one.joins, other.joins = other, one
+        for call in (first, second):
+            call.caller.end("ATTENDED_TRANSFER", EndedBy.CALLER, "send_bye")
+
+    def freeze(self) -> None:
+        """The process hangs: connections stay open and are accepted, nothing is answered or told."""
+        self._server.running.clear()
+
+    def thaw(self) -> None:
+        """What was held back by `freeze` goes out."""
+        self._server.running.set()
+
+    async def drop_links(self) -> None:
+        """Every connection breaks; calls go on."""
+        await self._server.drop_all()
+
+    async def stop_listening(self) -> None:
+        """New connections are refused by the operating system; `listen_again` ends it."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def listen_again(self) -> None:
+        if self._socket is None:
+            await self._listen()
+
+    async def restart(self, *, cleanly: bool = False) -> None:
+        """All calls end. A killed switch says nothing; `cleanly` it tells each end, and SHUTDOWN."""
+        if cleanly:
+            self.core.emit("SHUTDOWN", None, {"Event-Info": "System Shutting Down"})
+            for leg in self.core:
+                leg.end("SYSTEM_SHUTDOWN", EndedBy.SWITCH)
+            for call in list(self.calls):
+                await call.outcome()
+            await asyncio.sleep(0)  # the connections write what they were told
+        await self._vanish()
+        self.thaw()
+        self.core.uuid = str(uuid4())
+        await self._begin()
+
+    async def _begin(self) -> None:
+        await self._listen()
+        self._start(self.core.keep_schedule())
+        self._start(self.core.keep_beating())
+
+    async def _listen(self) -> None:
+        self._socket = await asyncio.start_server(self._server.accept, self.host, self.port)
+        self.port = self._socket.sockets[0].getsockname()[1]
+
+    async def _vanish(self) -> None:
+        """Nothing is told: no socket, no connection, no leg, no call."""
+        await self.stop_listening()
+        await self._server.drop_all()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.core.forget_all()
+        for call in self.calls:
+            call.caller.end("SYSTEM_SHUTDOWN", EndedBy.SWITCH)
+            call.caller.note_end(self.core.now_us())
+            call.was_ended()
+        self.calls.clear()
+
+    async def _play(self, leg: Channel, call: SimCall) -> None:
+        await self._dialplan.run(leg, call)
+        if leg is call.caller and call in self.calls:
+            self.calls.remove(call)
+
+    def _go_on(self, leg: Channel, call: SimCall) -> None:
+        self._start(self._play(leg, call))
+
+    async def _cancel(self, call: SimCall, after_ms: int) -> None:
+        await self.core.clock.sleep_ms(after_ms)
+        if not call.caller.is_answered:
+            call.hang_up()
+
+    async def _hang_up(self, call: SimCall, after_ms: int) -> None:
+        if await call.answer():
+            await self.core.clock.sleep_ms(after_ms)
+            if not call.is_over:
+                call.hang_up(call.script.hung_up_by)
+
+    def _heard(self, leg: Channel, sound: str) -> None:
+        for call in self.calls:
+            if leg in call.legs:
+                party = EndedBy.CALLER if leg is call.caller else EndedBy.CALLEE
+                call.warnings.append(HeardWarning(self.core.now_us(), party, sound))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
