@@ -30,9 +30,7 @@ class LimitedTakes:
         if not isinstance(answer, Taken):
             return answer
         slots, call, look = take.session.limits, take.session.trace_id, take.probe or take.dry
-        in_use = await self._channels.take(
-            slots, call, take.now_ms, take.lease_until_ms, force=take.force, look=look
-        )
+        in_use = await self._channels.take(slots, call, take.now_ms, take.lease_until_ms, force=take.force, look=look)
         return replace(answer, limits=tuple(map(LimitUse, slots, in_use)))
 
     def extend(self, extension: Extension) -> Awaitable[Extended | ExtendRefused | Existing]:

@@ -1,10 +1,12 @@
 """Caps, bandwidth, licences and the provider's own limits as the front door writes them: how many calls at once."""
 
+from datetime import date
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from callctl.http.fields import Amount, Body, Channels, Count, Day, Id, Kbits, Prefix, Time
+from callctl.limits.licence import YEAR
 from callctl.numbering import NumberType
 from callctl.rating.tariff import TrafficClass
 
@@ -111,6 +113,13 @@ class LicenceBody(Body):
     from_switch: Id | None = None
     enforce: bool = True
     since_ms: Time | None = Field(None, alias="since")
+
+    @field_validator("annual_from")
+    @classmethod
+    def _has_a_year_behind_it(cls, first: str | None) -> str | None:
+        if first is not None and date.max - date.fromisoformat(first) < YEAR:
+            raise ValueError(f"a year's licence from {first} never ends")
+        return first
 
     @field_validator("changes")
     @classmethod

@@ -114,10 +114,7 @@ def _address(text: str) -> str:
 
 
 def _day(text: str) -> str:
-    day = date.fromisoformat(text)
-    if day.year == date.max.year:
-        raise ValueError(f"{text!r} has no year behind it")
-    return day.isoformat()
+    return date.fromisoformat(text).isoformat()
 
 
 def _zone(name: str) -> str:

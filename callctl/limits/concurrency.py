@@ -40,9 +40,10 @@ class Package(msgspec.Struct, frozen=True):
     def holds(self, day: str) -> bool:
         return self.from_day <= day <= self.until_day
 
-    def changes(self) -> tuple[str, str]:
+    def changes(self) -> tuple[str, ...]:
         """The days on which a cap changes because of it."""
-        return self.from_day, (date.fromisoformat(self.until_day) + timedelta(days=1)).isoformat()
+        last = date.fromisoformat(self.until_day)
+        return (self.from_day,) if last == date.max else (self.from_day, (last + timedelta(days=1)).isoformat())
 
 
 class Bandwidth(msgspec.Struct, frozen=True):

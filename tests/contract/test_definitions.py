@@ -10,6 +10,8 @@ from callctl.accounts import MAX_CHAIN, Account, Group, Kind, Trunk
 from callctl.clock import SystemClock
 from callctl.errors import CallConflict, Contradiction
 from callctl.limits.concurrency import Caps
+from callctl.limits.licence import LicenceStatus, SwitchLicence
+from callctl.limits.provider import ProviderLimit
 from callctl.numbering import Number, NumberType
 from callctl.ports import Definitions
 from callctl.rating.builder import RowConflictError
@@ -317,6 +319,23 @@ async def test_exchange_rates_replace_each_other_as_a_whole(house: House) -> Non
     assert house.tariffs.exchanges == {"USD-EUR": dollars, "GBP-EUR": pounds}
     await house.put(replace(pounds, rates=()))
     assert house.tariffs.exchanges == {"USD-EUR": dollars, "GBP-EUR": Exchange("GBP-EUR")}
+
+
+async def test_a_limit_of_the_provider_names_a_carrier_that_exists(house: House) -> None:
+    limit = ProviderLimit("carrier", trunk="t1", total=5)
+    with pytest.raises(Contradiction, match="trunk t1 does not exist"):
+        await house.definitions.put_limit(limit)
+    assert not house.tariffs.limits
+    await house.put(account("acme"), Trunk("t1", "acme"))
+    await house.definitions.put_limit(limit)
+    await house.definitions.put_limit(replace(limit, id="more", total=None))
+    assert house.tariffs.limits.by_id == {"carrier": limit, "more": replace(limit, id="more", total=None)}
+
+
+async def test_what_a_switch_says_of_its_licence_is_kept(house: House) -> None:
+    for status in (LicenceStatus(16, "2027-01-01"), LicenceStatus(None)):
+        await house.definitions.put_licence(SwitchLicence("pbx1", status, NOW))
+        assert house.tariffs.licences == {"pbx1": SwitchLicence("pbx1", status, NOW)}
 
 
 async def test_a_deck_in_hand_does_not_change(house: House) -> None:

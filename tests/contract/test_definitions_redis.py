@@ -15,6 +15,8 @@ from callctl.accounts import Account, Group, Kind, Trunk
 from callctl.call.takes import LedgerEntry, TopUp
 from callctl.clock import SystemClock
 from callctl.errors import Contradiction, StoreUnavailable
+from callctl.limits.licence import LicenceStatus, SwitchLicence
+from callctl.limits.provider import ProviderLimit
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import decks, keys
@@ -29,6 +31,7 @@ from tests.waiting import until
 
 NOW = calls.NOW.wall_ms
 STANDARD = Plan("standard")
+LICENCE = SwitchLicence("pbx1", LicenceStatus(16, "2027-01-01"), NOW)
 
 
 class Process:
@@ -83,9 +86,13 @@ async def test_everybody_follows_every_kind(one: Process, other: Process) -> Non
         await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
         await one.definitions.put_account(account("acme"))
         await one.definitions.put_exchange(Exchange("USD-EUR", (DatedRate("2026-11-01", 9),)))
+        await one.definitions.put_licence(LICENCE)
         await one.definitions.put_trunk(Trunk("t1", "acme", source_ips=("192.0.2.1",)))
+        await one.definitions.put_limit(ProviderLimit("all", total=5))
         known = other.follower.tariffs
-        await until(lambda: known.directory.by_ip("192.0.2.1") == ("acme", "t1"))
+        await until(lambda: known.limits.by_id == {"all": ProviderLimit("all", total=5)})
+        assert known.directory.by_ip("192.0.2.1") == ("acme", "t1")
+        assert known.licences == {"pbx1": LICENCE}
         assert known.plan("special") == Plan("special")
         assert known.exchanges == {"USD-EUR": Exchange("USD-EUR", (DatedRate("2026-11-01", 9),))}
         assert other.rows("standard") == [Row("31", per_minute=1)]
@@ -284,12 +291,15 @@ async def test_a_broken_trunk_or_plan_does_not_replace_the_good_one(one: Process
     await write(one.link, "trunk", "t1", b"[]")
     await write(one.link, "plan", "standard", Plan("standard", extends="standard"))
     await one.definitions.put_exchange(Exchange("USD-EUR"))
+    await one.definitions.put_limit(ProviderLimit("all", total=5))
+    await write(one.link, "limit", "all", {"id": "all", "total": "many"})
     await write(one.link, "exchange", "USD-EUR", {"id": "USD-EUR", "rates": [{"from_day": "2026-11-01", "rate": 0}]})
     await one.follower.refresh()
     assert one.follower.tariffs.trunks == {"t1": Trunk("t1", "acme")}
     assert one.follower.tariffs.plans == {"standard": Plan("standard")}
     assert one.follower.tariffs.exchanges == {"USD-EUR": Exchange("USD-EUR")}
-    assert {log["id"] for log in complaints} == {"t1", "standard", "USD-EUR"}
+    assert one.follower.tariffs.limits.by_id == {"all": ProviderLimit("all", total=5)}
+    assert {log["id"] for log in complaints} == {"t1", "standard", "USD-EUR", "all"}
 
 
 async def test_a_broken_deck_does_not_replace_the_good_one(one: Process, complaints: list[Any]) -> None:

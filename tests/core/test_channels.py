@@ -68,6 +68,12 @@ def test_packages_add_from_their_first_to_their_last_day(day: str, cap: int, sin
     assert (outbound.limit, outbound.hard_limit, outbound.since) == (cap, cap, since)
 
 
+def test_a_package_for_ever_does_not_end() -> None:
+    caps = Caps(outbound=4, packages=(Package(5, "2026-12-20", "9999-12-31"),))
+    outbound, _ = slots(caps, None, OUT, "9999-12-31")
+    assert (outbound.limit, outbound.since) == (9, "2026-12-20")
+
+
 def test_packages_that_overlap_add_up() -> None:
     caps = Caps(outbound=1, packages=(Package(2, "2026-12-20", "2026-12-24"), Package(3, DAY, DAY)))
     assert limits(caps)["outbound"] == (6, 6)

@@ -126,6 +126,19 @@ class BreakableStore(MemoryStore):
             raise StoreUnavailable("away")
 
 
+class BreakableChannels(MemoryProviderChannels):
+    """The provider's channels, counted by a store that can be away. `asked`: how often."""
+
+    away = False
+    asked = 0
+
+    async def take(self, *slots: Any, **how: bool) -> Sequence[int]:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("away")
+        return await super().take(*slots, **how)
+
+
 class FrontDoor:
     """What a test talks to. `ask` sends as the bearer of a token of `BEARERS`."""
 
@@ -142,10 +155,12 @@ class FrontDoor:
         ]
         self.feeds = MemoryFeeds(self.store.outbox)
         self.services = MemoryServices()
+        self.channels = BreakableChannels()
+        self.takes = LimitedTakes(self.store, self.channels)
         self.calls = CallControl(
             clock=self.clock,
             tariffs=self.tariffs,
-            takes=LimitedTakes(self.store, MemoryProviderChannels()),
+            takes=self.takes,
             sessions=self.store,
             switches={},
             journal=journal,
