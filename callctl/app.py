@@ -10,6 +10,7 @@ import structlog
 from msgspec.structs import asdict
 
 from callctl.call.admission import NOBODY
+from callctl.call.events import CallKey
 from callctl.clock import SystemClock, give_way
 from callctl.control.calls import CallControl
 from callctl.control.charges import Charges
@@ -61,7 +62,10 @@ class App:
         self.feeds = RedisFeeds(self.link)
         self.services = RedisServices(self.link)
         self.metrics = Metrics()
-        self.switches = {it.name: switch_of(it, self.clock, self._trunks_on(it.name)) for it in settings.switch}
+        self.switches = {
+            it.name: switch_of(it, self.clock, self._trunks_on(it.name), self._calls_on(it.name))
+            for it in settings.switch
+        }
         self.sinks = [sink_of(sink, self.clock) for sink in settings.sink]
         self.journal = journal_of(settings)
         self.shares = Shares(takes=self.store, tariffs=self.follower.tariffs, clock=self.clock)
@@ -144,6 +148,10 @@ class App:
             return trunk is not None and trunk.is_on(switch)
 
         return is_trunk
+
+    def _calls_on(self, switch: str) -> Callable[[], Sequence[CallKey]]:
+        """The calls that are up on this switch, as far as we know."""
+        return lambda: [it.call for it in self.calls.live() if it.call.switch == switch]
 
     def _topped_up(self, account: str) -> None:
         self.calls.topped_up(account)

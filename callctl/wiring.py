@@ -1,7 +1,7 @@
 """One thing each, made from its table of the configuration: a switch, a sink, tokens. `app.py` puts them together."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from grp import getgrnam
 from pathlib import Path
 
@@ -12,7 +12,14 @@ from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.adapters.radius.server import Places
 from callctl.adapters.radius.switch import RadiusSwitch
 from callctl.adapters.radius.wire import Client
+from callctl.adapters.threecx.audio import read_sound
+from callctl.adapters.threecx.calls import Mode, Site
+from callctl.adapters.threecx.cdr import CdrSocket
+from callctl.adapters.threecx.checking import Checking
+from callctl.adapters.threecx.crosscheck import FIELDS as CDR_FIELDS
+from callctl.adapters.threecx.switch import ThreeCxSwitch
 from callctl.call.admission import Policy
+from callctl.call.events import CallKey
 from callctl.clock import SystemClock
 from callctl.control.journal import Journal
 from callctl.errors import ConfigError
@@ -27,6 +34,7 @@ from callctl.settings import MqttSink as MqttSettings
 from callctl.settings import RadiusSwitch as RadiusSettings
 from callctl.settings import Settings
 from callctl.settings import Switch as SwitchSettings
+from callctl.settings import ThreeCxSwitch as ThreeCxSettings
 from callctl.sinks.file import FileSink
 from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.mqtt import MqttSink
@@ -48,7 +56,13 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def switch_of(settings: SwitchSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
+def switch_of(
+    settings: SwitchSettings,
+    clock: SystemClock,
+    is_trunk: Callable[[str], bool],
+    known: Callable[[], Sequence[CallKey]],
+) -> SwitchAdapter:
+    """`is_trunk`: whether an endpoint there is a trunk that we know; `known`: the calls that control has of it."""
     match settings:
         case AsteriskSettings():
             return _asterisk(settings, clock, is_trunk)
@@ -58,6 +72,8 @@ def switch_of(settings: SwitchSettings, clock: SystemClock, is_trunk: Callable[[
             return _call_control(settings, clock)
         case RadiusSettings():
             return _radius(settings, clock)
+        case ThreeCxSettings():
+            return _threecx(settings, clock, is_trunk, known)
 
 
 def _asterisk(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
@@ -124,6 +140,48 @@ def _radius(settings: RadiusSettings, clock: SystemClock) -> SwitchAdapter:
         clock=clock,
         interim_s=settings.interim_s,
         password=settings.password.get_secret_value() if settings.password is not None else None,
+    )
+
+
+def _threecx(
+    settings: ThreeCxSettings,
+    clock: SystemClock,
+    is_trunk: Callable[[str], bool],
+    known: Callable[[], Sequence[CallKey]],
+) -> SwitchAdapter:
+    socket = None
+    if settings.cdr != "none":
+        peers = frozenset(settings.cdr_peers)
+        socket = CdrSocket(way=settings.cdr, host=settings.cdr_host, port=settings.cdr_port, peers=peers)
+    checking = Checking(
+        settings.name,
+        call_log=settings.xapi,
+        socket=socket,
+        fields=settings.cdr_fields or CDR_FIELDS,
+        zone=settings.cdr_timezone,
+    )
+    return ThreeCxSwitch(
+        name=settings.name,
+        base_url=f"{'https' if settings.tls else 'http'}://{settings.host}:{settings.port}",
+        client_id=settings.client_id,
+        secret=settings.secret.get_secret_value(),
+        clock=clock,
+        site=Site(
+            mode=Mode(settings.mode),
+            route_point=settings.client_id,
+            account=settings.account,
+            extensions=frozenset(settings.extensions),
+            numbers=settings.numbers,
+            routes=settings.routes,
+        ),
+        announcements={name: read_sound(path) for name, path in settings.announcements.items()},
+        prompt=read_sound(settings.prompt) if settings.prompt is not None else None,
+        prefix=settings.number_prefix,
+        xapi=settings.xapi,
+        checking=checking if settings.xapi or socket is not None else None,
+        is_trunk=is_trunk,
+        known=known,
+        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
     )
 
 

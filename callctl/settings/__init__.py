@@ -27,7 +27,14 @@ from callctl.settings.sections import (
     Token,
 )
 from callctl.settings.source import overlay, read, read_secrets
-from callctl.settings.switches import AsteriskSwitch, CallControlSwitch, KamailioSwitch, RadiusSwitch, Switch
+from callctl.settings.switches import (
+    AsteriskSwitch,
+    CallControlSwitch,
+    KamailioSwitch,
+    RadiusSwitch,
+    Switch,
+    ThreeCxSwitch,
+)
 
 __all__ = [
     "DEFAULT_FILE",
@@ -44,6 +51,7 @@ __all__ = [
     "Redis",
     "Settings",
     "Switch",
+    "ThreeCxSwitch",
     "Token",
     "load",
     "warnings",

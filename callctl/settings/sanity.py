@@ -6,7 +6,7 @@ from pathlib import Path
 from callctl.ports import ARCHIVE
 from callctl.settings.mistakes import SECRETS, Mistake, Place
 from callctl.settings.sections import Settings
-from callctl.settings.switches import AsteriskSwitch, CallControlSwitch, KamailioSwitch, RadiusSwitch
+from callctl.settings.switches import AsteriskSwitch, CallControlSwitch, KamailioSwitch, RadiusSwitch, ThreeCxSwitch
 from callctl.settings.values import Section
 
 GUESSABLE = 16  # characters
@@ -74,6 +74,11 @@ def warnings(settings: Settings) -> list[str]:
         f"switch {switch.name}: without a secret everybody who can reach LINK commands its calls"
         for switch in settings.switch
         if isinstance(switch, KamailioSwitch) and not switch.secret.get_secret_value()
+    ]
+    found += [
+        f"switch {switch.name}: the API key of the PBX crosses the network without TLS"
+        for switch in settings.switch
+        if isinstance(switch, ThreeCxSwitch) and not switch.tls and switch.host not in LOCAL
     ]
     found += [warning for switch in settings.switch for warning in _of_proxies_and_gateways(switch)]
     found += [

@@ -10,6 +10,7 @@ from callctl.errors import ConfigError
 from callctl.settings.mistakes import Mistake, Place
 
 PREFIX = "CALLCTL_"
+KEYED = (["sounds"], ["numbers"], ["routes"])
 NOT_SETTINGS = {"CALLCTL_URL", "CALLCTL_TOKEN"}  # what the command line, as a client, is told
 
 
@@ -36,10 +37,10 @@ def overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Plac
 
 
 def _place(name: str) -> Place:
-    """`CALLCTL_SWITCH__0__HOST` is ("switch", 0, "host"); below `sounds` numbers are keys, not places in a list."""
+    """`CALLCTL_SWITCH__0__HOST` is ("switch", 0, "host"); below `KEYED` numbers are keys, not places in a list."""
     place: list[str | int] = []
     for part in name[len(PREFIX) :].split("__"):
-        place.append(int(part) if part.isdecimal() and place[-1:] != ["sounds"] else part.lower())
+        place.append(int(part) if part.isdecimal() and place[-1:] not in KEYED else part.lower())
     return tuple(place)
 
 

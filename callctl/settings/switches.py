@@ -2,15 +2,25 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from callctl.causes import REFUSALS
-from callctl.settings.values import Milliseconds, Name, Port, Section, Text, Whole
+from callctl.settings.values import Milliseconds, Name, Port, Section, Text, Whole, matching, words
+
+Sound = TypeVar("Sound")
 
 
-def _of_refusals(sounds: dict[str, str]) -> dict[str, str]:
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("a time zone such as Europe/Amsterdam") from None
+
+
+def _of_refusals(sounds: dict[str, Sound]) -> dict[str, Sound]:
     known = sorted({cause.announcement for cause in REFUSALS.values()})
     if unknown := sorted(sounds.keys() - set(known)):
         raise ValueError(f"names among {', '.join(known)}; {unknown[0]} is none")
@@ -95,8 +105,45 @@ class RadiusSwitch(Section):
     client: Annotated[tuple[RadiusClient, ...], Field(min_length=1)]
 
 
-SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch, KamailioSwitch, CallControlSwitch, RadiusSwitch)
-Switch = Annotated[AsteriskSwitch | KamailioSwitch | CallControlSwitch | RadiusSwitch, Field(discriminator="kind")]
+class ThreeCxSwitch(Section):
+    """A 3CX, by its Call Control API. `client_id` is also the DN of the route point.
+
+    `account`: who pays for its calls, where neither a trunk nor a number tells. `extensions`: those to look at; empty:
+    all that the API client may see. `numbers`: the number called, by extension or trunk, of inbound calls without a
+    DID. `routes`: where the route point sends the calls to a number of ours. `number_prefix`: what the PBX's outbound
+    rules want in front of a country code. `cdr_fields`: the columns of its CDR lines, if not the usual ones.
+    """
+
+    name: Name
+    kind: Literal["threecx"]
+    host: Text = "127.0.0.1"
+    port: Port = 443
+    tls: bool = True
+    tls_ca: Path | None = None
+    client_id: Annotated[str, matching(r"[A-Za-z0-9._*#+-]{1,64}", "the DN of a route point")]
+    secret: SecretStr
+    secret_file: Path | None = None
+    mode: Literal["route_point", "observe"] = "route_point"
+    account: Text | None = None
+    extensions: Annotated[tuple[Text, ...], BeforeValidator(words)] = ()
+    numbers: dict[str, Text] = {}  # noqa: RUF012
+    routes: dict[str, Text] = {}  # noqa: RUF012
+    number_prefix: Annotated[str, matching(r"[0-9*#+]{0,8}", "keys of a telephone, or nothing")] = "+"
+    announcements: Annotated[dict[str, Path], AfterValidator(_of_refusals)] = {}  # noqa: RUF012
+    prompt: Path | None = None
+    xapi: bool = False
+    cdr: Literal["none", "listen", "connect"] = "none"
+    cdr_host: Text = "127.0.0.1"
+    cdr_port: Port = 5015
+    cdr_peers: Annotated[tuple[Text, ...], BeforeValidator(words)] = ()
+    cdr_fields: Annotated[tuple[Text, ...], BeforeValidator(words)] = ()
+    cdr_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch, KamailioSwitch, CallControlSwitch, RadiusSwitch, ThreeCxSwitch)
+Switch = Annotated[
+    AsteriskSwitch | KamailioSwitch | CallControlSwitch | RadiusSwitch | ThreeCxSwitch, Field(discriminator="kind")
+]
 """One of `SWITCHES`, told by its kind."""
 
 LISTENING = (CallControlSwitch, RadiusSwitch)

@@ -11,6 +11,7 @@ from callctl.settings import Settings, load, warnings
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config/callctl.example.toml"
 TOKEN = '[[http.token]]\nname = "ops"\ntoken = "0123456789abcdef"\nscopes = ["read"]\n'
+THREECX = '[[switch]]\nname = "pbx2"\nkind = "threecx"\nclient_id = "900"\nsecret = "s"\n'
 KAMAILIO = '[[switch]]\nname = "sbc1"\nkind = "kamailio"\n'
 CALL_CONTROL = '[[switch]]\nname = "sbc2"\nkind = "call_control"\n'
 NAS = '[[switch.client]]\naddress = "192.0.2.7"\nsecret = "not to be guessed"\n'
@@ -63,9 +64,11 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
         + KAMAILIO
         + CALL_CONTROL
         + RADIUS
+        + THREECX
         + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
     )
     unlike = {"tls_ca", "username", "client_id", "announcements", "sounds"}
+    unlike |= {"account", "extensions", "prompt", "cdr_peers", "cdr_fields", "numbers", "routes"}
     unlike |= {"secret", "secret_file", "password", "password_file", "group", "tcp_host", "management", "client"}
     both = *zip(settings.switch, bare.switch, strict=True), *zip(settings.sink, bare.sink, strict=True)
     for full, default in both:
