@@ -13,17 +13,47 @@ from callctl.call.events import Extended, Taken
 from callctl.call.purchase import Stocks
 from callctl.call.session import Session
 from callctl.call.takes import Draw, LedgerEntry, TakeLevel
+from callctl.call.watched import WATCHED_CALLS
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
+from callctl.limits.ids import Ask, Mode, Settled, Thresholds, Watch, asked
+from callctl.limits.watching import Allow, Release, Statistics, Tell, Told, Word
 from callctl.rating.bundles import Source
 from callctl.store.address import parse_address
 from callctl.store.link import Link, LinkTimes
 from callctl.store.memory import MemoryStore
 from callctl.store.redis import RedisStore
 from tests.contract.calls import LEASE_MS, NOW, extension, outbox, rate, refusal, session, settlement, take, top_up
+from tests.contract.watched import DAY, day_ms
 
 PATIENT = LinkTimes(call_ms=10_000)
 amounts = st.integers(0, 60)
+agreements = st.none() | st.builds(
+    Thresholds,
+    range=st.integers(20, 120),
+    mode=st.sampled_from([Mode.MONITOR, Mode.SOFT, Mode.HARD]),
+    ceiling=st.none() | st.just(90),
+    hourly=st.booleans(),
+    concurrent=st.booleans(),
+    new_country=st.none() | st.just(50),
+    attempts_per_minute=st.none() | st.just(4),
+)
+words = (
+    st.builds(Release, st.sampled_from([0, day_ms(1)]))
+    | st.builds(Allow, amounts)
+    | st.builds(
+        lambda *days: Tell(days),
+        st.builds(
+            Told,
+            st.integers(DAY - 70, DAY + 1),
+            amounts,
+            st.none() | amounts,
+            st.none() | st.integers(0, 3),
+            st.booleans(),
+        ),
+        st.builds(Told, st.integers(DAY - 3, DAY), st.none() | amounts, amounts),
+    )
+)
 each_draws = st.tuples(*[st.integers(0, 25)] * 3)
 caps = st.none() | st.integers(0, 3)
 numbers = st.integers(0, 3)
@@ -64,6 +94,12 @@ class TakesAgree(RuleBasedStateMachine):
         levels = zip(call.levels, sources, strict=True)
         return replace(call, levels=tuple(replace(level, sources=drawn_upon) for level, drawn_upon in levels))
 
+    def _watched(self, call: Session, agreed: Thresholds | None) -> Session:
+        """With thresholds on the caller's side."""
+        watch = None if agreed is None else Watch(agreed, "UTC", "CU" if agreed.new_country else "")
+        levels = [replace(level, watch=watch if depth < 2 else None) for depth, level in enumerate(call.levels)]
+        return replace(call, levels=tuple(levels))
+
     def saw(self, call: Session) -> None:
         self.seen[call.call.call_id] = call
 
@@ -86,10 +122,12 @@ class TakesAgree(RuleBasedStateMachine):
         per_second=st.none() | st.integers(1, 3),
         second=st.integers(0, 1),
         how=st.sampled_from([{}, {}, {}, {"probe": True}, {"dry": True}, {"force": True}]),
+        agreed=agreements,
+        day=st.integers(0, 2),
     )
-    def admit(self, number, holds, draws, extra, cap, over, trunk_cap, per_second, second, how) -> None:
-        call = self._new(number)
-        slots = (Slot("outbound", cap, None if cap is None else cap + over), Slot("total"))
+    def admit(self, number, holds, draws, extra, cap, over, trunk_cap, per_second, second, how, agreed, day) -> None:
+        call = self._watched(self._new(number), agreed)
+        slots = (Slot("outbound", cap, None if cap is None else cap + over), Slot("total"), WATCHED_CALLS)
         proposed = take(
             call,
             slots=slots,
@@ -106,7 +144,12 @@ class TakesAgree(RuleBasedStateMachine):
         levels = zip(call.levels, holds, drawn, strict=False)
         proposed = replace(
             proposed,
-            levels=tuple(TakeLevel(level.account, slots, hold, hold + extra, of) for level, hold, of in levels),
+            levels=tuple(
+                TakeLevel(
+                    level.account, slots, hold, hold + extra, of, watch=_ask(level.watch, hold, day_ms(day) + second)
+                )
+                for level, hold, of in levels
+            ),
         )
         answer = self.both("admit", proposed)
         if isinstance(answer, Taken) and not proposed.probe and not proposed.dry:
@@ -123,13 +166,16 @@ class TakesAgree(RuleBasedStateMachine):
         draws=each_draws,
         stale=st.booleans(),
         force=st.booleans(),
+        less=st.integers(0, 30),
+        day=st.integers(0, 2),
     )
-    def extend(self, number: int, more: tuple[int, ...], draws: tuple[int, ...], stale: bool, force: bool) -> None:
+    def extend(self, number, more, draws, stale, force, less, day) -> None:
         call = self.call(number)
         call = replace(call, version=call.version - 1) if stale and call.version else call
         more = more[: len(call.levels)]
         drawn = tuple((amount,) for amount, _ in zip(draws, call.levels, strict=False)) if number > 1 else ()
-        asked = extension(call, *more, force=force, lease_until_ms=LEASE_MS - number, draws=drawn)
+        watch = tuple(_ask(lv.watch, it - less, day_ms(day)) for lv, it in zip(call.levels, more, strict=True))
+        asked = extension(call, *more, force=force, lease_until_ms=LEASE_MS - number, draws=drawn, watch=watch)
         answer = self.both("extend", asked)
         if isinstance(answer, Extended):
             self.saw(replace(call, version=call.version + 1))
@@ -148,9 +194,18 @@ class TakesAgree(RuleBasedStateMachine):
                 replace(post, used=tuple((source.id, post.amount % 5) for source in level.sources))
                 for post, level in zip(closing.posts, call.levels, strict=True)
             ]
-            answer = self.both("settle", replace(closing, posts=tuple(posts)))
+            if any(up.call == call.call for up in self.both("live", [self.root])):
+                how = "end"  # nobody corrects what is up
+            told = [(lv.account, it) for lv, it in zip(call.levels, charges, strict=True) if lv.watch is not None]
+            used = tuple(_used(account, it, how) for account, it in told)
+            answer = self.both("settle", replace(closing, posts=tuple(posts), watched=used))
         if answer is None:
             self.saw(replace(call, version=0 if how == "refuse" else call.version + 1))
+
+    @rule(who=st.integers(0, 1), day=st.integers(0, 2), said=words)
+    def say(self, who: int, day: int, said: Any) -> None:
+        account = self.accounts[who]
+        self.both("say", Word(account, self.root, DAY + day, NOW.wall_ms, "ops", "", said))
 
     @invariant()
     def everything_agrees(self) -> None:
@@ -165,11 +220,24 @@ class TakesAgree(RuleBasedStateMachine):
             for source, stock in stocks.by_source.items():
                 levels = [lv for call in live for lv in call.levels if lv.account == balance.account]
                 assert stock.held == sum(it.held for lv in levels for it in lv.sources if it.id == source)
+            for day in range(3):
+                self.both("statistics", self.root, balance.account, DAY + day)
         self.both("lapsed", [self.root], LEASE_MS, 2)
         for number in range(4):
             self.both("find", self.call(number).call)
         assert self.runner.run(outbox(self.memory, self.root)) == self.runner.run(outbox(self.redis, self.root))
         assert self.runner.run(self.redis.recount(self.root, self.accounts, ["t1"])) == []
+
+
+def _ask(watch: Watch | None, amount: int, at_ms: int) -> Ask | None:
+    return None if watch is None else asked(watch, amount, at_ms)
+
+
+def _used(account: str, amount: int, how: str) -> Settled:
+    """Now and then nobody knows."""
+    if how == "correct":
+        return Settled(account, amount - 30, DAY, more=True, guessed=30)
+    return Settled(account, None if amount == 13 else amount, DAY + 1, estimated=amount % 2 == 1)
 
 
 async def _outcome(store: Any, method: str, arguments: tuple[Any, ...]) -> Any:
@@ -179,6 +247,8 @@ async def _outcome(store: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         return type(error)
     if isinstance(answer, Stocks):  # what was looked at without being drawn upon is nothing yet
         return replace(answer, by_source={name: it for name, it in answer.by_source.items() if it.held or it.balance})
+    if isinstance(answer, Statistics):  # each notes in its own words
+        return replace(answer, notes=())
     entries = answer if isinstance(answer, list) else [answer]
     plain = [replace(entry, cursor="") if isinstance(entry, LedgerEntry) else entry for entry in entries]
     return plain if isinstance(answer, list) else plain[0]

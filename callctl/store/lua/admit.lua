@@ -120,7 +120,7 @@ if goes and mode == 'take' then
   for _, look in ipairs(looks) do
     local write = look.write
     write[#write + 1] = 'ids'
-    write[#write + 2], taken[look.line][6] = W.add(look)
+    write[#write + 1], taken[look.line][6] = W.add(look)
   end
   for hash, of_hash in ipairs(taken) do taken[hash] = line(unpack(of_hash)) end
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
