@@ -153,7 +153,7 @@ class Translator:
 
     def _trunk(self, event: Event) -> str | None:
         named = (
-            variable(event, "callctl_trunk"),
+            variable(event, "callctl_line"),
             variable(event, "sip_gateway"),
             variable(event, "sofia_profile_name"),
         )
