@@ -1,8 +1,8 @@
 """The socket that proxies connect to: framing, bounds, permissions, and who shares a connection with whom.
 
 The module of Kamailio connects before it forks. All its workers then have that connection, and read each other's
-answers. So a connection on which nothing is asked at first is closed, and one whose peer has children after its first
-answer: the workers find it closed when they next ask, and each opens its own.
+answers. So a connection on which nothing is asked at first is closed, and one whose peer has forked since after its
+first answer: the workers find it closed when they next ask, and each opens its own.
 """
 
 import asyncio
@@ -116,7 +116,7 @@ class Server:
         except TimeoutError:
             self.counts.shared += 1
             return
-        if _has_children(writer):
+        if _has_forked(writer):
             self.counts.shared += 1
             return await self._answer_one(request, reader, writer)
         while True:
@@ -146,17 +146,25 @@ class Server:
         await writer.drain()
 
 
-def _has_children(writer: asyncio.StreamWriter) -> bool:
-    """Whether the process that connected has forked since. SIP workers do not; elsewhere than on Linux nobody tells."""
+def _has_forked(writer: asyncio.StreamWriter) -> bool:
+    """Whether the process that connected has children of its own kind. SIP workers have none.
+
+    Where nobody tells (elsewhere than on Linux, in a container of its own) a silent connection is still closed.
+    """
     connected: socket.socket = writer.get_extra_info("socket")
     if connected.family != socket.AF_UNIX:
         return False
     peer = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, _, _ = struct.unpack("3i", peer)
+    parent, _, _ = struct.unpack("3i", peer)
     try:
-        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return any(_kind(child) == _kind(parent) for child in children)
     except OSError:
         return False
+
+
+def _kind(pid: int | str) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()
 
 
 def _bind_local(place: Local) -> socket.socket:
