@@ -102,7 +102,8 @@ def _go_ahead(session: Session, policy: Policy) -> AdmitCall:
 
 
 def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
-    session = replace(session, levels=drawing.seen(session.levels, event.left), busy=False, tries=session.tries + 1)
+    over = holding(session, 0, event.overflow, event.left)
+    session = replace(over, granted_s=session.granted_s, busy=False, tries=session.tries + 1)
     findings = judgement.judged(session, event)
     refused = admission.deciding(findings)
     if session.refusal is None and refused is None and session.tries <= running.MOST_TRIES:

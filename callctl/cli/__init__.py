@@ -33,7 +33,6 @@ from callctl.cli import (
 from callctl.cli.exits import Exit, UnreachableError, WrongUseError
 from callctl.errors import CallctlError, ConfigError
 
-
 _GROUPS = (daemon, doctor, explain, rate, whatif, tariff, exchange, services, subscription, account, calls, cdr)
 
 

@@ -26,8 +26,10 @@ def _with_sources(
 ) -> LevelPrice:
     plan, blocks = tariffs.plan(price.plan), tariffs.blocks.get(account.id, ())
     bundles = plan.bundles if plan is not None else ()
-    if not (bundles or blocks) or account.exempt or not price.sell.by_the_minute:
-        return price  # nothing is used by a call that costs nothing by the minute
+    if not (bundles or blocks) or account.exempt:
+        return price
     since_ms, zone = tariffs.directory.plan_since_ms(account.id), account.timezone
     told = sources(bundles, blocks, number, price.type, direction, at_ms=at_ms, zone=zone, plan_since_ms=since_ms)
+    if not price.sell.by_the_minute:  # seconds would pay nothing
+        told = tuple(source for source in told if source.is_money)
     return replace(price, sources=told) if told else price
