@@ -34,6 +34,7 @@ Events = tuple[CallEvent, ...]
 class Leg(msgspec.Struct, frozen=True):
     """A call in the book. `index` and `label` name the transaction that waits for callctl's answer.
 
+    `offered`: it has been told of; a list may show its dialog a moment before.
     `emergency`: Kamailio has let it pass without asking, and nobody may touch it. `hung_up`: by us, `q850` is what we
     said. `refused`: its end is known already.
     """
@@ -44,6 +45,7 @@ class Leg(msgspec.Struct, frozen=True):
     index: int = 0
     label: int = 0
     direction: Direction = Direction.OUTBOUND
+    offered: bool = False
     emergency: bool = False
     refused: bool = False
     answered: Instant | None = None
@@ -131,7 +133,7 @@ class Translator:
     # ---- events, by name
 
     def _offered(self, key: CallKey, message: Message, at: Instant) -> Events:
-        if key.call_id in self._legs:
+        if (leg := self._legs.get(key.call_id)) is not None and leg.offered:
             return ()
         direction = DIRECTIONS.get(message.direction, Direction.OUTBOUND)
         self._legs[key.call_id] = Leg(
@@ -141,6 +143,7 @@ class Translator:
             message.index,
             message.label,
             direction=direction,
+            offered=True,
             emergency=message.emergency,
         )
         offered = Offered(

@@ -69,7 +69,7 @@ class Desk:
 async def linked(room: ControlRoom, port: int) -> KamailioSwitch:
     """Start call control and wait until it hears the switch."""
     sbc1 = switch(port)
-    await room.start(sbc1)  # type: ignore[arg-type]  # any SwitchAdapter will do
+    await room.start(sbc1)
     await until(lambda: sbc1.state().up)
     return sbc1
 

@@ -1,0 +1,160 @@
+"""Paid time on the real Kamailio: cut at its end, lengthened by slices and top-ups, kept by Kamailio alone."""
+
+import pytest
+
+from callctl.call.events import HangUpAsked, Released, ReleasedBy
+from callctl.limits.concurrency import Caps
+from tests.control_room import EURO, PER_SECOND, ControlRoom
+from tests.switches.kamailio.desk import NUMBER, Desk, furnish, linked, recorded, talking
+from tests.switches.rig.kamailio import KamailioRig
+from tests.switches.sip.phone import Phone
+from tests.waiting import until
+
+CUT_MS = 100
+"""How exactly callctl cuts. Tests on a busy machine cannot ask for less."""
+ALONE_S = 2.2
+"""How long after the end of the grant Kamailio's own timer may wait."""
+
+
+async def test_a_call_is_charged_as_it_was(
+    kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await furnish(room)
+    await linked(room, kamailio.link_port)
+    call, _ = await talking(room, acme, carrier)
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert (cdr["verdict"], cdr["released_by"], cdr["from"], cdr["to"]) == ("allowed", "caller", "+31201234567", NUMBER)
+    assert cdr["call_id"].startswith(f"{call.call_id};")
+    assert cdr["charge"] == f"{cdr['billed_s'] / 1000:.4f}"
+    balance = await room.balance()
+    assert (balance.balance, balance.held) == (10 * EURO - cdr["billed_s"] * PER_SECOND, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "refusal"),
+    [
+        ({"balance": 0}, 402, "no_credit"),
+        ({"caps": Caps(outbound=0)}, 503, "channel_limit"),
+    ],
+)
+async def test_call_control_refuses(
+    kamailio: KamailioRig, room: ControlRoom, acme: Phone, fields: dict[str, object], status: int, refusal: str
+) -> None:
+    await furnish(room, **fields)
+    await linked(room, kamailio.link_port)
+    call = await acme.call(NUMBER)
+    await call.until_ended()
+    assert call.status == status
+    (cdr,) = await recorded(room)
+    assert (cdr["refusal"], cdr["sip_code"]) == (refusal, status)
+
+
+async def test_a_call_from_nowhere_known_is_refused(kamailio: KamailioRig, room: ControlRoom, acme: Phone) -> None:
+    await linked(room, kamailio.link_port)
+    call = await acme.call(NUMBER)
+    await call.until_ended()
+    assert call.status == 403
+
+
+async def test_a_call_is_cut_within_a_tenth_of_the_paid_second(
+    kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await furnish(room, balance=3 * PER_SECOND)
+    await linked(room, kamailio.link_port)
+    call, outgoing = await talking(room, acme, carrier)
+    await call.until_ended()
+    await outgoing.until_ended()
+    assert abs(call.talked_s - 3) * 1000 <= CUT_MS
+    (cdr,) = await recorded(room)
+    assert abs(cdr["duration_ms"] - 3_000) <= CUT_MS
+    assert (cdr["charge"], cdr["released_by"], cdr["q850"]) == ("0.0030", "callctl", 16)
+    balance = await room.balance()
+    assert (balance.balance, balance.held, balance.slots) == (0, 0, {})
+
+
+async def test_a_call_runs_on_from_slice_to_slice(
+    kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    """Kamailio's timer, too, is moved: the first grant is 6 s."""
+    await furnish(room)
+    await linked(room, kamailio.link_port)
+    call, _ = await talking(room, acme, carrier)
+    (session,) = room.calls.live()
+    assert session.granted_s == 6
+    answered = session.answered
+    assert answered is not None
+    await until(lambda: room.clock.now().since_ms(answered) > (6 + ALONE_S) * 1000, within_s=12)
+    assert call.ended_at is None
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert cdr["released_by"] == "caller"
+    assert (await room.balance()).balance == 10 * EURO - cdr["billed_s"] * PER_SECOND
+
+
+async def test_a_top_up_lengthens_the_call(
+    kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await furnish(room, balance=2 * PER_SECOND)
+    await linked(room, kamailio.link_port)
+    call, _ = await talking(room, acme, carrier)
+    await room.pay(2 * PER_SECOND)
+    await call.until_ended()
+    assert abs(call.talked_s - 4) * 1000 <= CUT_MS
+    (cdr,) = await recorded(room)
+    assert cdr["charge"] == "0.0040"
+    assert (await room.balance()).balance == 0
+
+
+async def test_an_operator_hangs_up(kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone) -> None:
+    await furnish(room)
+    await linked(room, kamailio.link_port)
+    call, outgoing = await talking(room, acme, carrier)
+    (session,) = room.calls.live()
+    await room.calls.report(HangUpAsked(session.call))
+    await call.until_ended()
+    await outgoing.until_ended()
+    (cdr,) = await recorded(room)
+    assert cdr["released_by"] == "callctl"
+
+
+# -------------------------------------------------------------------- Kamailio alone
+
+
+async def test_kamailio_ends_the_talk_when_callctl_is_dead(
+    kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    """However often its parties send a re-INVITE."""
+    await furnish(room, balance=3 * PER_SECOND)
+    await linked(room, kamailio.link_port)
+    call, outgoing = await talking(room, acme, carrier)
+    await room.kill()
+    for answers in (2, 3, 4):
+        call.offer_again()
+        await until(lambda answers=answers: len(call.answers_to("INVITE")) >= answers)
+    assert set(call.answers_to("INVITE")) == {200}
+    await call.until_ended()
+    await outgoing.until_ended()
+    assert 3 <= call.talked_s <= 3 + ALONE_S
+    await linked(room, kamailio.link_port)
+    (cdr,) = await recorded(room)
+    assert (cdr["charge"], (await room.balance()).balance) == ("0.0030", 0)
+
+
+async def test_a_re_invite_late_in_the_call_gives_no_more_time(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    call, outgoing, key = await desk.talking(acme, carrier, granted_s=2)
+    (answered,) = [at for at in [call.answered_at] if at]
+    await until(lambda: desk.switch._clock.now().wall_ms > (answered + 1.8) * 1000)
+    call.offer_again()
+    await call.until_ended()
+    await outgoing.until_ended()
+    assert 2 <= call.talked_s <= 2 + ALONE_S
+    await until(lambda: desk.told(Released, key))
+    assert desk.told(Released, key)[0].released_by is ReleasedBy.CALLCTL
+
+
+async def test_the_timer_is_set_anew_from_now(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    call, _, key = await desk.talking(acme, carrier)
+    await desk.switch.arm(key, 1_000)
+    await call.until_ended()
+    assert 1 <= call.talked_s <= 1 + ALONE_S
