@@ -187,7 +187,8 @@ class Call:
             return
         if status < 300:
             self._remote, self._target = response["to"], response.contact
-            self._route = _routes(response)[::-1]
+            if self.status is None:  # a re-INVITE changes no route
+                self._route = _routes(response)[::-1]
             self._request("ACK", sequence=int(response["cseq"].split()[0]))
             if self.status is None:
                 self._took(status)
