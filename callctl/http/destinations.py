@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from callctl.http.fields import E164, Body, Prefix, Text
-from callctl.limits.destinations import DestinationRule, Preset
+from callctl.limits.destinations import Barring, DestinationRule
 from callctl.numbering import NumberType
 from callctl.rating.tariff import TrafficClass
 
@@ -44,7 +44,7 @@ class DestinationsBody(Body):
     `allow_numbers`: exceptions from all of it. `presets`: rules that many want, by name.
     """
 
-    presets: tuple[Preset, ...] = ()
+    presets: tuple[Barring, ...] = ()
     allow: Rules = ()
     deny: Rules = ()
     allow_numbers: Numbers = ()

@@ -15,7 +15,7 @@ from callctl.rating.schedule import holds
 from callctl.rating.tariff import Band, TrafficClass
 
 
-class Preset(StrEnum):
+class Barring(StrEnum):
     """Rules that many want, by name. They hold whenever a call is made."""
 
     NO_INTERNATIONAL = "no_international"
@@ -79,7 +79,7 @@ class DestinationRules(msgspec.Struct, frozen=True, cache_hash=True):
     them.
     """
 
-    presets: tuple[Preset, ...] = ()
+    presets: tuple[Barring, ...] = ()
     allow: tuple[DestinationRule, ...] = ()
     deny: tuple[DestinationRule, ...] = ()
     allow_numbers: tuple[str, ...] = ()
@@ -117,9 +117,9 @@ def _high_risk(call: Destination) -> bool:
 
 
 _BARRED = {
-    Preset.NO_INTERNATIONAL: _international,
-    Preset.NO_PREMIUM: _premium,
-    Preset.NO_HIGH_RISK: _high_risk,
+    Barring.NO_INTERNATIONAL: _international,
+    Barring.NO_PREMIUM: _premium,
+    Barring.NO_HIGH_RISK: _high_risk,
 }
 
 

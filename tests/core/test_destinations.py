@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from callctl.limits.classes import HIGH_RISK, PREMIUM, NumberLists, class_of
-from callctl.limits.destinations import Destination, DestinationRule, DestinationRules, Preset
+from callctl.limits.destinations import Barring, Destination, DestinationRule, DestinationRules
 from callctl.numbering import DialRules, Number, NumberType, normalise
 from callctl.rating.tariff import TrafficClass
 
@@ -196,12 +196,12 @@ def test_a_rule_whose_hours_are_none_is_refused(stated: dict[str, str], wrong: s
 @pytest.mark.parametrize(
     ("preset", "bars"),
     [
-        (Preset.NO_INTERNATIONAL, {GERMANY, CUBA, SATELLITE, UK_PREMIUM}),
-        (Preset.NO_PREMIUM, {NL_PREMIUM, SATELLITE, UK_PREMIUM}),
-        (Preset.NO_HIGH_RISK, {CUBA}),
+        (Barring.NO_INTERNATIONAL, {GERMANY, CUBA, SATELLITE, UK_PREMIUM}),
+        (Barring.NO_PREMIUM, {NL_PREMIUM, SATELLITE, UK_PREMIUM}),
+        (Barring.NO_HIGH_RISK, {CUBA}),
     ],
 )
-def test_presets(preset: Preset, bars: set[str]) -> None:
+def test_presets(preset: Barring, bars: set[str]) -> None:
     everything = (NL_MOB, NL_FIX, NL_PREMIUM, NL_FREE, GERMANY, CUBA, SATELLITE, UK_PREMIUM)
     rules = DestinationRules(presets=(preset,))
     assert {e164 for e164 in everything if rules.barred_by(call(e164)) == f"denied: {preset}"} == bars
@@ -209,21 +209,21 @@ def test_presets(preset: Preset, bars: set[str]) -> None:
 
 def test_presets_go_by_the_class_that_a_row_states() -> None:
     neighbours = call(GERMANY, traffic_class="NAT")
-    assert DestinationRules(presets=(Preset.NO_INTERNATIONAL,)).barred_by(neighbours) is None
+    assert DestinationRules(presets=(Barring.NO_INTERNATIONAL,)).barred_by(neighbours) is None
     on_net = call(GERMANY, traffic_class="ONNET")
-    assert DestinationRules(presets=(Preset.NO_INTERNATIONAL,)).barred_by(on_net) is None
+    assert DestinationRules(presets=(Barring.NO_INTERNATIONAL,)).barred_by(on_net) is None
     risky = call(NL_MOB, traffic_class="HIGHRISK")
-    assert DestinationRules(presets=(Preset.NO_HIGH_RISK,)).barred_by(risky) == "denied: no_high_risk"
-    assert DestinationRules(presets=(Preset.NO_INTERNATIONAL,)).barred_by(risky) is None
+    assert DestinationRules(presets=(Barring.NO_HIGH_RISK,)).barred_by(risky) == "denied: no_high_risk"
+    assert DestinationRules(presets=(Barring.NO_INTERNATIONAL,)).barred_by(risky) is None
 
 
 @pytest.mark.parametrize("stated", [{"traffic_class": "INTL"}, {"type": "FIX"}, {"traffic_class": "HIGHRISK"}])
 def test_a_premium_number_is_premium_whatever_its_row_says(stated: dict[str, str]) -> None:
-    assert DestinationRules(presets=(Preset.NO_PREMIUM,)).barred_by(call(UK_PREMIUM, **stated)) == "denied: no_premium"
+    assert DestinationRules(presets=(Barring.NO_PREMIUM,)).barred_by(call(UK_PREMIUM, **stated)) == "denied: no_premium"
 
 
 def test_presets_are_joined() -> None:
-    rules = DestinationRules(presets=(Preset.NO_INTERNATIONAL, Preset.NO_PREMIUM))
+    rules = DestinationRules(presets=(Barring.NO_INTERNATIONAL, Barring.NO_PREMIUM))
     assert rules.barred_by(call(NL_PREMIUM)) == "denied: no_premium"
     assert rules.barred_by(call(GERMANY)) == "denied: no_international"
     assert rules.barred_by(call(NL_MOB)) is None
@@ -234,7 +234,7 @@ def test_presets_are_joined() -> None:
 
 def test_a_number_that_is_allowed_passes_all_else() -> None:
     rules = DestinationRules(
-        presets=(Preset.NO_INTERNATIONAL, Preset.NO_HIGH_RISK),
+        presets=(Barring.NO_INTERNATIONAL, Barring.NO_HIGH_RISK),
         allow=(DestinationRule(prefix="31"),),
         deny=(DestinationRule(prefix="53"),),
         allow_numbers=(CUBA,),
@@ -255,6 +255,6 @@ def test_a_number_that_is_denied_is_barred_among_all_that_are_allowed() -> None:
 
 def test_rules_survive_being_stored() -> None:
     rules = DestinationRules(
-        (Preset.NO_PREMIUM,), (DestinationRule("31", days="1-5"),), (DestinationRule(),), (NL_MOB,), (GERMANY,)
+        (Barring.NO_PREMIUM,), (DestinationRule("31", days="1-5"),), (DestinationRule(),), (NL_MOB,), (GERMANY,)
     )
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(rules), type=DestinationRules) == rules

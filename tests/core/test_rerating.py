@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.accounts import Account, Directory, Kind
-from callctl.limits.destinations import DestinationRule, DestinationRules
+from callctl.limits.destinations import Barring, DestinationRule, DestinationRules
 from callctl.money import Rounding, format_amount
+from callctl.numbering import DialRules
 from callctl.rating import pastcalls, rerating
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import charge, round_duration
@@ -224,6 +225,12 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"margin": MarginRule(min_per_minute=11 * CENT)}, "margin_too_low"),
     ({"max_cost": MaxCost(per_minute=CENT)}, "cost_too_high"),
     ({"destinations": DestinationRules(deny=(DestinationRule(prefix="31"),))}, "destination_barred"),
+    (
+        {"destinations": DestinationRules((Barring.NO_INTERNATIONAL,)), "dial_rules": DialRules("DE")},
+        "destination_barred",
+    ),
+    ({"destinations": DestinationRules((Barring.NO_INTERNATIONAL,)), "dial_rules": DialRules("NL")}, ""),
+    ({"destinations": DestinationRules(deny=(DestinationRule(from_time="08:00", until_time="09:00"),))}, ""),
     ({"margin": MarginRule(min_per_minute=10 * CENT), "max_cost": MaxCost(per_minute=2 * CENT)}, ""),
 ]
 

@@ -1,5 +1,7 @@
 """Classes of service through the front door: what bars a call, whose rule it is, who sees it, what is refused."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from callctl.rating.tariff import Row, TrafficClass
 from tests.e2e.front_door import NL_MOB, FrontDoor
 
+LIMITS = Path(__file__).parents[2] / "docs/limits.md"
 GERMANY, CUBA, UK_PREMIUM, NL_PREMIUM = "+4930123456", "+5371234567", "+449012345678", "+319001234"
 ACME: dict[str, Any] = {
     "kind": "prepaid",
@@ -206,6 +209,13 @@ async def test_rules_are_shown_as_they_were_given(door: FrontDoor) -> None:
     assert put["destinations"] == got["destinations"] == full
     trunk = await door.json("PUT", "/v1/trunks/lobby", json=TRUNK | {"destinations": full})
     assert trunk["destinations"] == (await door.json("GET", "/v1/trunks/lobby"))["destinations"] == full
+
+
+async def test_the_example_of_the_documentation(world: FrontDoor) -> None:
+    section = LIMITS.read_text().partition("## Destinations")[2]
+    await bar(world, **json.loads(section.partition("```json")[2].partition("```")[0]))
+    assert (await asked(world, GERMANY))["detail"].endswith("denied: class=INTL days=6,7")  # it is Saturday
+    assert (await asked(world, CUBA, call_id="allowed"))["verdict"] == "allowed"
 
 
 @pytest.mark.parametrize(
