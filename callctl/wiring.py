@@ -5,9 +5,13 @@ from collections.abc import Callable, Sequence
 from grp import getgrnam
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
 from callctl.adapters.call_control.server import Local, Tcp
 from callctl.adapters.call_control.switch import CallControlSwitch
+from callctl.adapters.freeswitch.switch import Contexts as FreeSwitchContexts
+from callctl.adapters.freeswitch.switch import FreeSwitch
 from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.adapters.radius.server import Places
 from callctl.adapters.radius.switch import RadiusSwitch
@@ -19,16 +23,19 @@ from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.crosscheck import FIELDS as CDR_FIELDS
 from callctl.adapters.threecx.switch import ThreeCxSwitch
 from callctl.call.admission import Policy
-from callctl.call.events import CallKey
+from callctl.call.events import CallEvent, CallKey, Offered
 from callctl.clock import SystemClock
 from callctl.control.journal import Journal
 from callctl.errors import ConfigError
 from callctl.http.auth import Holder, Scope, Tokens
 from callctl.limits.classes import NumberLists
-from callctl.ports import CdrSink, SwitchAdapter
+from callctl.limits.ids import RECOMMENDED
+from callctl.ports import CdrSink, Report, SwitchAdapter
+from callctl.rating.tariff import Direction
 from callctl.settings import AsteriskSwitch as AsteriskSettings
 from callctl.settings import CallControlSwitch as CallControlSettings
 from callctl.settings import FileSink as FileSettings
+from callctl.settings import FreeSwitchSwitch as FreeSwitchSettings
 from callctl.settings import KamailioSwitch as KamailioSettings
 from callctl.settings import MqttSink as MqttSettings
 from callctl.settings import RadiusSwitch as RadiusSettings
@@ -53,6 +60,7 @@ def policy_of(settings: Settings) -> Policy:
         lists=NumberLists(
             settings.limits.high_risk_prefixes, settings.limits.premium_prefixes, settings.limits.emergency_numbers
         ),
+        thresholds=RECOMMENDED if settings.limits.protection == "recommended" else None,
     )
 
 
@@ -66,6 +74,8 @@ def switch_of(
     match settings:
         case AsteriskSettings():
             return _asterisk(settings, clock, is_trunk)
+        case FreeSwitchSettings():
+            return _freeswitch(settings, clock, is_trunk)
         case KamailioSettings():
             return _kamailio(settings, clock)
         case CallControlSettings():
@@ -89,6 +99,22 @@ def _asterisk(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable
         is_trunk=is_trunk,
         contexts=Contexts(settings.dial_context, settings.refuse_context, settings.announce_context),
         tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
+    )
+
+
+def _freeswitch(settings: FreeSwitchSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
+    return FreeSwitch(
+        name=settings.name,
+        host=settings.host,
+        port=settings.port,
+        secret=settings.secret.get_secret_value(),
+        clock=clock,
+        user=settings.user,
+        listen=(settings.listen_host, settings.listen_port) if settings.mode == "outbound" else None,
+        announcements=settings.announcements,
+        sounds=settings.sounds,
+        is_trunk=is_trunk,
+        contexts=FreeSwitchContexts(settings.dial_context, settings.refuse_context),
     )
 
 
@@ -183,6 +209,19 @@ def _threecx(
         known=known,
         tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
     )
+
+
+def leaving_by(carrier: str | None, report: Report) -> Report:
+    """How a switch reports whose outbound calls leave by `carrier`, unless it says by which."""
+    if carrier is None:
+        return report
+
+    def report_carrier(event: CallEvent) -> None:
+        if isinstance(event, Offered) and event.direction is Direction.OUTBOUND and event.trunk_out is None:
+            event = replace(event, trunk_out=carrier)
+        report(event)
+
+    return report_carrier
 
 
 def sink_of(settings: FileSettings | MqttSettings, clock: SystemClock) -> CdrSink:

@@ -3,13 +3,17 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from callctl.call.events import Alerting, CallEvent, CallKey, Offered
+from callctl.causes import Refusal
 from callctl.clock import format_time, parse_time
 from callctl.control.licences import Licences
 from callctl.control.reconciler import Reconciler
 from callctl.errors import SwitchUnavailable
 from callctl.limits.licence import LicenceStatus
 from callctl.rating.tariff import Direction, Row
+from callctl.wiring import leaving_by
 from tests.e2e.front_door import NL_MOB, NOW
 
 NL_FIX = "+31201234567"
@@ -368,6 +372,21 @@ async def test_a_call_that_is_extended_keeps_its_channel_and_one_that_nobody_ren
     assert await refusal(door, "c2") == "provider_limit"
     door.clock.pass_s(24 * HOUR_S)
     assert await refusal(door, "c3") is None
+
+
+async def test_a_switch_whose_calls_leave_by_one_carrier(door) -> None:
+    """It is configured, unless the switch says by which."""
+    await door.json("PUT", "/v1/trunks/carrier", json={"account": "acme"})
+    await door.json("PUT", "/v1/limits/carrier", json={"trunk": "carrier", "outbound": 0})
+    assert leaving_by(None, door.calls.receive) == door.calls.receive
+    heard: list[CallEvent] = []
+    report = leaving_by("carrier", heard.append)
+    offered = Offered(CallKey("pbx1", "c1"), door.clock.now(), "", NL_MOB, account="acme")
+    other, inbound = replace(offered, trunk_out="other"), replace(offered, direction=Direction.INBOUND)
+    for event in (offered, other, inbound, Alerting(offered.call, offered.at)):
+        report(event)
+    assert heard == [replace(offered, trunk_out="carrier"), other, inbound, Alerting(offered.call, offered.at)]
+    assert (await door.calls.authorize(heard[0])).refusal is Refusal.PROVIDER_LIMIT
 
 
 async def test_which_carrier_is_part_of_what_was_asked(door) -> None:
