@@ -30,6 +30,7 @@ from callctl.settings.source import overlay, read, read_secrets
 from callctl.settings.switches import (
     AsteriskSwitch,
     CallControlSwitch,
+    FreeSwitchSwitch,
     KamailioSwitch,
     RadiusSwitch,
     Switch,
@@ -40,6 +41,7 @@ __all__ = [
     "DEFAULT_FILE",
     "AsteriskSwitch",
     "CallControlSwitch",
+    "FreeSwitchSwitch",
     "KamailioSwitch",
     "FileSink",
     "Http",

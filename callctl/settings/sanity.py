@@ -6,7 +6,14 @@ from pathlib import Path
 from callctl.ports import ARCHIVE
 from callctl.settings.mistakes import SECRETS, Mistake, Place
 from callctl.settings.sections import Settings
-from callctl.settings.switches import AsteriskSwitch, CallControlSwitch, KamailioSwitch, RadiusSwitch, ThreeCxSwitch
+from callctl.settings.switches import (
+    AsteriskSwitch,
+    CallControlSwitch,
+    FreeSwitchSwitch,
+    KamailioSwitch,
+    RadiusSwitch,
+    ThreeCxSwitch,
+)
 from callctl.settings.values import Section
 
 GUESSABLE = 16  # characters
@@ -68,7 +75,7 @@ def warnings(settings: Settings) -> list[str]:
     found += [
         f"switch {switch.name}: its link crosses the network in the clear; keep it in a network of your own"
         for switch in settings.switch
-        if isinstance(switch, KamailioSwitch) and switch.host not in LOCAL
+        if isinstance(switch, FreeSwitchSwitch | KamailioSwitch) and switch.host not in LOCAL
     ]
     found += [
         f"switch {switch.name}: without a secret everybody who can reach LINK commands its calls"

@@ -27,6 +27,16 @@ def _of_refusals(sounds: dict[str, Sound]) -> dict[str, Sound]:
     return sounds
 
 
+def _one_line(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().isprintable():
+        raise ValueError("text without control characters")
+    return secret
+
+
+Sayable = Annotated[str, matching(r"[^\x00-\x1f\x7f;'\"\\$]+", "a file without ; $ quotes and backslashes in its name")]
+Word = Annotated[str, matching(r"[^\x00-\x20\x7f]+", "text without spaces")]
+
+
 class AsteriskSwitch(Section):
     """An Asterisk, by its manager interface. The contexts are those of `docker/asterisk/extensions.conf`.
 
@@ -48,6 +58,30 @@ class AsteriskSwitch(Section):
     announce_context: Text = "callctl-announce"
     announcements: Annotated[dict[str, Text], AfterValidator(_of_refusals)] = {}  # noqa: RUF012  pydantic copies it
     sounds: dict[Annotated[Whole, Field(ge=1, le=3600)], Text] = {}  # noqa: RUF012
+
+
+class FreeSwitchSwitch(Section):
+    """A FreeSWITCH, by its event socket. The contexts are those of `docker/freeswitch/callctl.dialplan.xml`.
+
+    `user`: an esl-user of its directory (`callctl@example.org`); without one the socket's own password is used.
+    `mode`: `inbound`, calls are parked; `outbound`, the dialplan's `socket` application tells of them, at
+    `listen_host` and `listen_port`. `announcements` and `sounds`: as of an Asterisk.
+    """
+
+    name: Name
+    kind: Literal["freeswitch"]
+    host: Text = "127.0.0.1"
+    port: Port = 8021
+    user: Annotated[str, matching(r"([^\x00-\x20\x7f:@]+@[^\x00-\x20\x7f:@]+)?", "user@domain")] = ""
+    secret: Annotated[SecretStr, AfterValidator(_one_line)]
+    secret_file: Path | None = None
+    mode: Literal["inbound", "outbound"] = "inbound"
+    listen_host: Text = "127.0.0.1"
+    listen_port: Port = 8083
+    dial_context: Word = "callctl-dial"
+    refuse_context: Word = "callctl-refuse"
+    announcements: Annotated[dict[str, Sayable], AfterValidator(_of_refusals)] = {}  # noqa: RUF012
+    sounds: dict[Annotated[Whole, Field(ge=1, le=3600)], Word] = {}  # noqa: RUF012
 
 
 class KamailioSwitch(Section):
@@ -140,9 +174,17 @@ class ThreeCxSwitch(Section):
     cdr_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
-SWITCHES: tuple[type[Section], ...] = (AsteriskSwitch, KamailioSwitch, CallControlSwitch, RadiusSwitch, ThreeCxSwitch)
+SWITCHES: tuple[type[Section], ...] = (
+    AsteriskSwitch,
+    FreeSwitchSwitch,
+    KamailioSwitch,
+    CallControlSwitch,
+    RadiusSwitch,
+    ThreeCxSwitch,
+)
 Switch = Annotated[
-    AsteriskSwitch | KamailioSwitch | CallControlSwitch | RadiusSwitch | ThreeCxSwitch, Field(discriminator="kind")
+    AsteriskSwitch | FreeSwitchSwitch | KamailioSwitch | CallControlSwitch | RadiusSwitch | ThreeCxSwitch,
+    Field(discriminator="kind"),
 ]
 """One of `SWITCHES`, told by its kind."""
 

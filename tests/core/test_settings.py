@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config/callctl.example.toml"
 TOKEN = '[[http.token]]\nname = "ops"\ntoken = "0123456789abcdef"\nscopes = ["read"]\n'
 THREECX = '[[switch]]\nname = "pbx2"\nkind = "threecx"\nclient_id = "900"\nsecret = "s"\n'
+FREESWITCH = '[[switch]]\nname = "fs1"\nkind = "freeswitch"\nsecret = "s"\n'
 KAMAILIO = '[[switch]]\nname = "sbc1"\nkind = "kamailio"\n'
 CALL_CONTROL = '[[switch]]\nname = "sbc2"\nkind = "call_control"\n'
 NAS = '[[switch.client]]\naddress = "192.0.2.7"\nsecret = "not to be guessed"\n'
@@ -61,13 +62,14 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
     settings = configure(text.replace("/etc/callctl", str(tmp_path)))
     bare = configure(
         SWITCH
+        + FREESWITCH
         + KAMAILIO
         + CALL_CONTROL
         + RADIUS
         + THREECX
         + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
     )
-    unlike = {"tls_ca", "username", "client_id", "announcements", "sounds"}
+    unlike = {"carrier", "tls_ca", "username", "user", "client_id", "announcements", "sounds"}
     unlike |= {"account", "extensions", "prompt", "cdr_peers", "cdr_fields", "numbers", "routes"}
     unlike |= {"secret", "secret_file", "password", "password_file", "group", "tcp_host", "management", "client"}
     both = *zip(settings.switch, bare.switch, strict=True), *zip(settings.sink, bare.sink, strict=True)
@@ -109,7 +111,7 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("[policy]\nslice_first_s = 301", "policy.slice_first_s", "slice_max_s"),
         ("policy = 5", "policy", "a table [policy]"),
         ('[switch]\nname = "a"', "switch", "[[switch]] tables"),
-        ('[[switch]]\nname = "a"\nkind = "freeswitch"', "switch.0.kind: freeswitch", "not in this version"),
+        ('[[sink]]\nname = "a"\nkind = "postgres"', "sink.0.kind: postgres", "not in this version"),
         ('[[switch]]\nname = "a"\nkind = "cisco"', "switch.0.kind: found 'cisco'", "asterisk"),
         ('[[switch]]\nname = "a"\nsecret = "s"', "switch.0.kind: missing", "asterisk"),
         ('[[switch]]\nname = "a"\nkind = "asterisk"', "switch.0.secret: missing", "secret or secret_file"),
@@ -307,3 +309,23 @@ def test_a_nas_is_one_client_by_its_address(complaint, configure) -> None:
 def test_sounds_by_their_seconds_from_the_environment(configure) -> None:
     settings = configure(SWITCH, SWITCH__0__SOUNDS__30="callctl/half-a-minute", SWITCH__0__SOUNDS__60="one-minute")
     assert settings.switch[0].sounds == {30: "callctl/half-a-minute", 60: "one-minute"}
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "expected"),
+    [
+        ('user = "callctl"', "switch.0.user", "user@domain"),
+        ('secret = "a\\nb"', "switch.0.secret", "without control characters"),
+        ('dial_context = "a b"', "switch.0.dial_context", "without spaces"),
+        ('mode = "both"', "switch.0.mode", "'inbound' or 'outbound'"),
+        ('announcements = {no-credit = "a;b"}', "switch.0.announcements.no-credit", "without ; $"),
+        ('announcements = {no-credits = "a"}', "switch.0.announcements", "no-credits is none"),
+        ('sounds = {60 = "a b"}', "switch.0.sounds.60", "without spaces"),
+    ],
+)
+def test_what_a_freeswitch_would_misread_is_no_setting(complaint, line: str, place: str, expected: str) -> None:
+    table = FREESWITCH.replace('secret = "s"\n', "") if line.startswith("secret") else FREESWITCH
+    message = complaint(f"{table}{line}\n")
+    assert f"{place}: " in message
+    assert expected in message
+    assert "a\nb" not in message
