@@ -226,10 +226,23 @@ class RoutePoint:
             connected, said = False, str(error)
         except SwitchUnavailable as error:
             connected, said = await self._is_handed_over(call, gate), str(error)
-        if not connected:
+        if connected:
+            await self._look_again(call)
+        else:
             log.info("threecx_not_connected", call_id=call.id, said=said)
         self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=self._listed))
         await self._end(gate)
+
+    async def _look_again(self, call: Call) -> None:
+        """What the caller's participant shows now: to be delivered may only mean that it rings."""
+        for dn in {leg.dn for leg in self._book.beside(call)}:
+            try:
+                told = await self._link.get(path_of(dn, "participants"))
+            except SwitchUnavailable as error:
+                log.info("threecx_caller_not_read", call_id=call.id, error=str(error))
+            else:
+                for leg in wire.participants(told, dn):
+                    self._emit(self._book.seen(leg, self._clock.now()))
 
     async def _is_handed_over(self, call: Call, gate: Key) -> bool:
         """After an answer was lost: the caller has left the route point, and is somewhere else."""

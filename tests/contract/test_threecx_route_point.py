@@ -1,0 +1,361 @@
+"""`ThreeCxSwitch` in mode route_point: callers wait at our own DN, and are connected or told no, aloud."""
+
+import asyncio
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from callctl.adapters.threecx.audio import read_sound
+from callctl.adapters.threecx.calls import Mode
+from callctl.call.events import Answered, Offered, Released
+from callctl.causes import REFUSALS, Refusal
+from callctl.errors import ConfigError
+from callctl.rating.tariff import Direction
+from callctl.simulators.threecx import EndedBy, Far, Setup, SimCall
+from callctl.simulators.threecx.api import heard, times_heard
+from tests.threecx_desk import E164, NUMBER, Desk, at, laid
+from tests.waiting import until
+
+NO_CREDIT = REFUSALS[Refusal.NO_CREDIT]
+HOME = "+31201234567"
+SOUND = bytes(n % 251 for n in range(16 * 700))  # 700 ms, more than is sent ahead
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    async with laid(Mode.ROUTE_POINT) as ready:
+        yield ready
+
+
+def dials(desk: Desk, number: str = NUMBER, extension: str = "112", *, via: str | None = "900") -> SimCall:
+    call = desk.simulator.phone_dials(extension, number, via=via)
+    assert call is not None
+    return call
+
+
+def routed(desk: Desk) -> list[dict[str, object]]:
+    return [body for action, _, body in desk.simulator.api.actions if action == "routeto"]
+
+
+async def keys_are_waited_for(desk: Desk) -> None:
+    """The prompt begins when they are."""
+    await until(lambda: desk.simulator.api.streams)
+
+
+async def connected(desk: Desk, call: SimCall) -> None:
+    """It is admitted, and answered where it was routed."""
+    await desk.admitted()
+    await until(lambda: call.attempt is not None)
+    desk.simulator.pbx.far_answers(call)
+    await desk.first(Answered)
+
+
+# -------------------------------------------------------------------- what is wanted
+
+
+async def test_an_extension_whose_number_is_sent_to_the_route_point(desk: Desk) -> None:
+    call = dials(desk)
+    offered = await desk.first(Offered)
+    assert (offered.direction, offered.a_number, offered.b_number) == (Direction.OUTBOUND, "112", NUMBER)
+    assert desk.simulator.pbx.dialled == []
+    await connected(desk, call)
+    assert routed(desk) == [{"destination": E164, "timeout": 60}]
+    assert desk.simulator.pbx.dialled == [E164]
+    assert call.answered is not None
+    assert abs(desk.told(Answered)[0].at.wall_ms - call.answered.wall_ms) < 200
+    desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+    released = await desk.first(Released)
+    assert (released.answered_at, released.estimated) == (desk.told(Answered)[0].at, False)
+    assert [len(desk.told(kind)) for kind in (Offered, Answered, Released)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("pressed", "number"), [("0612#345", "0612"), (NUMBER, NUMBER)])
+async def test_keys_are_a_number_up_to_the_hash_or_a_pause(pressed: str, number: str) -> None:
+    async with laid(Mode.ROUTE_POINT, prompt=SOUND) as desk:
+        call = dials(desk, "900")
+        await keys_are_waited_for(desk)
+        desk.simulator.pbx.press(call, pressed)
+        assert (await desk.first(Offered)).b_number == number
+
+
+async def test_who_presses_no_key_is_ended(desk: Desk) -> None:
+    call = dials(desk, "900")
+    await call.over.wait()
+    assert (call.ended_by, desk.told(Offered), desk.told(Released)) == (EndedBy.APP, [], [])
+
+
+async def test_the_prompt_is_heard_until_the_first_key() -> None:
+    async with laid(Mode.ROUTE_POINT, prompt=SOUND * 40) as desk:
+        call = dials(desk, "900")
+        assert call.called is not None
+        gate = call.called
+        await until(lambda: heard(gate))
+        desk.simulator.pbx.press(call, "0612#")
+        await desk.first(Offered)
+        await until(lambda: not desk.simulator.api.streams)
+        assert (SOUND * 40).startswith(heard(gate))
+        assert len(heard(gate)) < len(SOUND * 40)
+
+
+async def test_a_route_point_that_rings_is_answered_for_keys() -> None:
+    async with laid(Mode.ROUTE_POINT) as desk:
+        desk.simulator.faults.route_point_rings = True
+        call = dials(desk, "900")
+        await until(lambda: ("answer", "900", {}) in desk.simulator.api.actions)
+        desk.simulator.pbx.press(call, "0612#")
+        await desk.first(Offered)
+
+
+async def test_a_caller_from_outside_by_a_did_of_ours() -> None:
+    async with laid(Mode.ROUTE_POINT, site={"routes": {HOME: "113"}}) as desk:
+        call = desk.simulator.pbx.inbound(HOME, "+49301234567", "900")
+        assert call is not None
+        offered = await desk.first(Offered)
+        assert (offered.direction, offered.a_number, offered.b_number) == (Direction.INBOUND, "+49301234567", HOME)
+        await desk.admitted(HOME)
+        await until(lambda: call.attempt is not None)
+        desk.simulator.pbx.far_answers(call)
+        await desk.first(Answered)
+        assert routed(desk)[0]["destination"] == "113"
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
+        assert (await desk.first(Released)).estimated is False
+
+
+async def test_a_number_is_written_as_the_pbx_wants_it() -> None:
+    async with laid(Mode.ROUTE_POINT, prefix="00") as desk:
+        dials(desk)
+        await desk.admitted()
+        await until(lambda: routed(desk))
+        assert routed(desk)[0]["destination"] == "0031612345678"
+
+
+async def test_a_call_past_the_route_point_is_counted_and_not_asked_for(desk: Desk) -> None:
+    dials(desk, via=None)
+    await until(lambda: desk.switch.counts.ungated == 1)
+    dials(desk, extension="113")
+    assert (await desk.first(Offered)).a_number == "113"
+
+
+# -------------------------------------------------------------------- what becomes of it
+
+
+async def test_nobody_answers(desk: Desk) -> None:
+    call = dials(desk)
+    await desk.admitted(setup_s=1)
+    released = await desk.first(Released)
+    assert (released.answered_at, call.ended_by) == (None, EndedBy.APP)
+
+
+async def test_the_called_party_refuses(desk: Desk) -> None:
+    desk.simulator.pbx.far[E164] = Far(rings_s=0.1, answers=False)
+    call = dials(desk)
+    await desk.admitted()
+    released = await desk.first(Released)
+    assert (released.answered_at, call.answered) == (None, None)
+    await call.over.wait()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422, 424, 500])
+async def test_the_pbx_will_not_connect_it(desk: Desk, status: int) -> None:
+    call = dials(desk)
+    desk.simulator.faults.action_statuses = [status]
+    await desk.admitted()
+    assert (await desk.first(Released)).answered_at is None
+    assert call.ended_by is EndedBy.APP
+
+
+async def test_the_caller_gives_up(desk: Desk) -> None:
+    call = dials(desk)
+    await desk.admitted()
+    await until(lambda: call.attempt is not None)
+    desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+    assert (await desk.first(Released)).answered_at is None
+    assert len(desk.told(Released)) == 1
+
+
+async def test_the_answer_to_routing_is_lost_and_the_call_is_up(desk: Desk) -> None:
+    call = dials(desk)
+    key = await desk.admitted()
+    await until(lambda: call.attempt is not None)
+    desk.simulator.faults.lose_replies = 1
+    desk.simulator.pbx.far_answers(call)
+    await desk.first(Answered)
+    await desk.switch.hang_up(key, 16)
+    await desk.first(Released)
+    assert call.ended_by is EndedBy.APP
+
+
+async def test_delivery_that_only_rings_is_no_answer(desk: Desk) -> None:
+    desk.simulator.faults.delivered_at_once = True
+    call = dials(desk)
+    await desk.admitted()
+    await until(lambda: ("drop", "900", {}) in desk.simulator.api.actions)
+    assert desk.told(Answered) == []
+    desk.simulator.pbx.far_answers(call)
+    await desk.first(Answered)
+
+
+@pytest.mark.parametrize("when", ["ringing", "talking"])
+async def test_it_is_hung_up(desk: Desk, when: str) -> None:
+    call = dials(desk)
+    if when == "talking":
+        await connected(desk, call)
+    else:
+        await desk.admitted()
+        await until(lambda: call.attempt is not None)
+    await desk.switch.hang_up(await desk.offered(), 16)
+    await desk.first(Released)
+    assert call.ended_by is EndedBy.APP
+
+
+# -------------------------------------------------------------------- callers that no participant shows
+
+
+async def test_a_caller_whom_nobody_could_follow_is_not_connected(desk: Desk) -> None:
+    call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
+    assert call is not None
+    await desk.admitted()
+    assert (await desk.first(Released)).answered_at is None
+    assert (desk.simulator.pbx.dialled, call.ended_by) == ([], EndedBy.APP)
+
+
+async def test_such_a_caller_is_followed_by_xapi() -> None:
+    async with laid(Mode.ROUTE_POINT, xapi=True) as desk:
+        call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
+        assert call is not None
+        await connected(desk, call)
+        assert len(await desk.switch.live_calls()) == 1
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
+        released = await desk.first(Released)
+        assert released.answered_at == desk.told(Answered)[0].at
+
+
+async def test_such_a_caller_is_hung_up_by_xapi() -> None:
+    async with laid(Mode.ROUTE_POINT, xapi=True) as desk:
+        call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
+        assert call is not None
+        await connected(desk, call)
+        await desk.switch.hang_up(await desk.offered(), 16)
+        await desk.first(Released)
+        assert call.ended_by is EndedBy.APP
+
+
+async def test_such_a_call_is_found_again_after_a_start() -> None:
+    async with laid(Mode.ROUTE_POINT, xapi=True) as desk:
+        call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
+        assert call is not None
+        await connected(desk, call)
+        key = await desk.offered()
+        async with at(desk.simulator, Mode.ROUTE_POINT, xapi=True, known=lambda: [key]) as again:
+            await until(lambda: again.relinked)
+            assert [seen.call for seen in await again.switch.live_calls()] == [key]
+            desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
+            assert (await again.first(Released)).call == key
+
+
+# -------------------------------------------------------------------- announcements
+
+
+@pytest.mark.parametrize(
+    "fault", [{}, {"stream_424": 3}, {"stream_status": 202}, {"unauthorized": 1}, {"route_point_rings": True}], ids=str
+)
+async def test_an_announcement_is_heard_byte_for_byte_before_the_end(fault: dict[str, object]) -> None:
+    async with laid(Mode.ROUTE_POINT, announcements={"no-credit": SOUND}) as desk:
+        for name, value in fault.items():
+            if name != "unauthorized":
+                setattr(desk.simulator.faults, name, value)
+        call = dials(desk)
+        key = await desk.offered()
+        gate = call.called
+        assert gate is not None
+        desk.simulator.faults.unauthorized = int("unauthorized" in fault)
+        await desk.switch.reject(key, NO_CREDIT)
+        assert heard(gate) == SOUND
+        assert call.ended_by is EndedBy.APP
+        await desk.first(Released)
+        assert desk.simulator.pbx.dialled == []
+
+
+async def test_a_sound_is_never_far_ahead_and_has_been_heard_when_the_call_ends() -> None:
+    async with laid(Mode.ROUTE_POINT, announcements={"no-credit": SOUND}) as desk:
+        call = dials(desk)
+        key = await desk.offered()
+        gate = call.called
+        assert gate is not None
+        await desk.switch.reject(key, NO_CREDIT)
+        times = times_heard(gate)
+        assert call.ended is not None
+        assert call.ended.since_ms(times[0]) >= len(SOUND) // 16 - 20
+        sent = 0
+        for piece, moment in gate.heard:
+            assert sent // 16 - moment.since_ms(times[0]) <= 500 + 50
+            sent += len(piece)
+
+
+async def test_a_refusal_without_a_sound_is_an_end(desk: Desk) -> None:
+    call = dials(desk)
+    await desk.switch.reject(await desk.offered(), NO_CREDIT)
+    assert call.ended_by is EndedBy.APP
+
+
+async def test_a_caller_who_leaves_during_the_announcement() -> None:
+    async with laid(Mode.ROUTE_POINT, announcements={"no-credit": SOUND * 20}) as desk:
+        call = dials(desk)
+        key = await desk.offered()
+        gate = call.called
+        assert gate is not None
+        refusing = asyncio.create_task(desk.switch.reject(key, NO_CREDIT))
+        await until(lambda: heard(gate))
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+        await refusing
+        await desk.first(Released)
+
+
+async def test_the_token_is_not_renewed_while_a_sound_is_played() -> None:
+    async with laid(Mode.ROUTE_POINT, announcements={"no-credit": SOUND}, setup=Setup()) as desk:
+        desk.simulator.faults.token_ttl_s = 60
+        desk.simulator.doorkeeper.supersede()
+        call = dials(desk)
+        key = await desk.offered()
+        issued = desk.simulator.doorkeeper.issued
+        gate = call.called
+        assert gate is not None
+        await desk.switch.reject(key, NO_CREDIT)
+        assert heard(gate) == SOUND
+        assert desk.simulator.doorkeeper.issued == issued
+
+
+def _wav(path: Path, *, rate: int = 8000, channels: int = 1, samples: bytes = SOUND) -> Path:
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((channels, 2, rate, 0, "NONE", ""))
+        sound.writeframes(samples)
+    return path
+
+
+def test_sounds_are_read_from_files_with_and_without_a_header(tmp_path: Path) -> None:
+    (tmp_path / "no-credit.sln").write_bytes(SOUND)
+    assert read_sound(_wav(tmp_path / "no-credit.wav")) == read_sound(tmp_path / "no-credit.sln") == SOUND
+
+
+@pytest.mark.parametrize("kind", ["rate", "stereo", "long", "empty", "odd", "text", "missing"])
+def test_a_sound_that_3cx_could_not_play_stops_the_start(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "sound.wav"
+    match kind:
+        case "rate":
+            _wav(path, rate=16_000)
+        case "stereo":
+            _wav(path, channels=2)
+        case "long":
+            _wav(path, samples=bytes(16 * 60_001))
+        case "empty":
+            _wav(path, samples=b"")
+        case "odd":
+            path = tmp_path / "sound.raw"
+            path.write_bytes(b"odd")
+        case "text":
+            path.write_text("no sound")
+    with pytest.raises(ConfigError, match=r"sound\.") as raised:
+        read_sound(path)
+    assert raised.value.place == str(path)
