@@ -14,7 +14,6 @@ from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
-from callctl.limits.destinations import Destination, DestinationRules
 from callctl.limits.licence import SwitchLicence
 from callctl.numbering import Number
 from callctl.rating.margin import Found, cost_within, margin_kept
@@ -136,21 +135,18 @@ def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[
 def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
     if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
         return
+    owned = [(each.destinations, depth, each.id, "") for depth, each in enumerate(facts.chain) if each.destinations]
+    if facts.trunk is not None and facts.trunk.destinations is not None and facts.chain:
+        owned.append((facts.trunk.destinations, 0, facts.trunk.account, f"trunk {facts.trunk.id}: "))
+    if not owned:
+        return
     dialled = Dialled(facts.b_number, offered.at.wall_ms // 1000, facts.home, facts.lists)
-    for depth, account in enumerate(facts.chain):
-        if account.destinations is not None:
-            seen = dialled.seen_by(account, facts.prices[depth] if facts.prices else None)
-            yield _barred(account.destinations, seen, "", facts.above(account.id))
-    trunk = facts.trunk
-    if trunk is not None and trunk.destinations is not None and facts.chain:
-        seen = dialled.seen_by(facts.chain[0], facts.prices[0] if facts.prices else None)
-        yield _barred(trunk.destinations, seen, f"trunk {trunk.id}: ", facts.above(trunk.account))
-
-
-def _barred(rules: DestinationRules, seen: Destination, whose: str, level: str) -> Finding:
-    barred = rules.barred_by(seen)
-    saw = f"{whose}{seen.name} {seen.type}, class {seen.traffic_class}"
-    return Finding("destination", saw, Refusal.DESTINATION_BARRED if barred else None, barred or "", level)
+    for rules, depth, owner, whose in owned:
+        seen = dialled.seen_by(facts.chain[depth], facts.prices[depth] if facts.prices else None)
+        barred = rules.barred_by(seen)
+        saw = f"{whose}{seen.name} {seen.type}, class {seen.traffic_class}"
+        refusal = Refusal.DESTINATION_BARRED if barred else None
+        yield Finding("destination", saw, refusal, barred or "", facts.above(owner))
 
 
 def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
