@@ -37,14 +37,20 @@ Sayable = Annotated[str, matching(r"[^\x00-\x1f\x7f;'\"\\$]+", "a file without ;
 Word = Annotated[str, matching(r"[^\x00-\x20\x7f]+", "text without spaces")]
 
 
-class AsteriskSwitch(Section):
+class SwitchTable(Section):
+    """What every switch has. `carrier`: the trunk by which its outbound calls leave, where it is always the same."""
+
+    name: Name
+    carrier: Name | None = None
+
+
+class AsteriskSwitch(SwitchTable):
     """An Asterisk, by its manager interface. The contexts are those of `docker/asterisk/extensions.conf`.
 
     `announcements`: the sound file that tells of a refusal, by the name of `causes.REFUSALS`; others are told by
     their SIP status alone. `sounds`: the one that says that so many seconds are left; a beep where there is none.
     """
 
-    name: Name
     kind: Literal["asterisk"]
     host: Text = "127.0.0.1"
     port: Port = 5038
@@ -60,7 +66,7 @@ class AsteriskSwitch(Section):
     sounds: dict[Annotated[Whole, Field(ge=1, le=3600)], Text] = {}  # noqa: RUF012
 
 
-class FreeSwitchSwitch(Section):
+class FreeSwitchSwitch(SwitchTable):
     """A FreeSWITCH, by its event socket. The contexts are those of `docker/freeswitch/callctl.dialplan.xml`.
 
     `user`: an esl-user of its directory (`callctl@example.org`); without one the socket's own password is used.
@@ -68,7 +74,6 @@ class FreeSwitchSwitch(Section):
     `listen_host` and `listen_port`. `announcements` and `sounds`: as of an Asterisk.
     """
 
-    name: Name
     kind: Literal["freeswitch"]
     host: Text = "127.0.0.1"
     port: Port = 8021
@@ -84,10 +89,9 @@ class FreeSwitchSwitch(Section):
     sounds: dict[Annotated[Whole, Field(ge=1, le=3600)], Word] = {}  # noqa: RUF012
 
 
-class KamailioSwitch(Section):
+class KamailioSwitch(SwitchTable):
     """A Kamailio, by its evapi. `secret` is LINK_SECRET of `docker/kamailio/kamailio.cfg`; empty: none is asked for."""
 
-    name: Name
     kind: Literal["kamailio"]
     host: Text = "127.0.0.1"
     port: Port = 8448
@@ -95,14 +99,13 @@ class KamailioSwitch(Section):
     secret_file: Path | None = None
 
 
-class CallControlSwitch(Section):
+class CallControlSwitch(SwitchTable):
     """Proxies with the `call_control` module, which connect to us: at `path`, or at `tcp_host` and `tcp_port`.
 
     `mode` and `group`: who may connect to the path. `management`: the proxy's JSON-RPC datagram socket, without which
     no call can be ended. `answer_ms`: shorter than the module's socket_timeout. `trust_diverter`: the diverter pays.
     """
 
-    name: Name
     kind: Literal["call_control"]
     product: Literal["kamailio", "opensips"] = "kamailio"
     path: Path = Path("/run/callcontrol/socket")
@@ -125,10 +128,9 @@ class RadiusClient(Section):
     disconnect_port: Port = 3799
 
 
-class RadiusSwitch(Section):
+class RadiusSwitch(SwitchTable):
     """Gateways that ask and report by RADIUS. `password`: what they send as a User-Password, where they send one."""
 
-    name: Name
     kind: Literal["radius"]
     host: Text = "127.0.0.1"
     auth_port: Port = 1812
@@ -139,7 +141,7 @@ class RadiusSwitch(Section):
     client: Annotated[tuple[RadiusClient, ...], Field(min_length=1)]
 
 
-class ThreeCxSwitch(Section):
+class ThreeCxSwitch(SwitchTable):
     """A 3CX, by its Call Control API. `client_id` is also the DN of the route point.
 
     `account`: who pays for its calls, where neither a trunk nor a number tells. `extensions`: those to look at; empty:
@@ -148,7 +150,6 @@ class ThreeCxSwitch(Section):
     rules want in front of a country code. `cdr_fields`: the columns of its CDR lines, if not the usual ones.
     """
 
-    name: Name
     kind: Literal["threecx"]
     host: Text = "127.0.0.1"
     port: Port = 443
