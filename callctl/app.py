@@ -36,7 +36,7 @@ from callctl.store.link import Link, LinkTimes
 from callctl.store.provider import RedisProviderChannels
 from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
-from callctl.wiring import journal_of, policy_of, server_tls, sink_of, switch_of, tokens_of
+from callctl.wiring import journal_of, leaving_by, policy_of, server_tls, sink_of, switch_of, tokens_of
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class App:
             parse_address(redis_url), times=LinkTimes(call_ms=settings.policy.redis_deadline_ms), clock=self.clock
         )
         self.store = RedisStore(self.link)
-        self.follower = Follower(self.link, self.clock, self._topped_up)
+        self.follower = Follower(self.link, self.clock, self._topped_up, self._tripped)
         self.definitions = RedisDefinitions(self.link, self.store, self.follower, self.clock)
         self.feeds = RedisFeeds(self.link)
         self.services = RedisServices(self.link)
@@ -66,6 +66,7 @@ class App:
             it.name: switch_of(it, self.clock, self._trunks_on(it.name), self._calls_on(it.name))
             for it in settings.switch
         }
+        self._carriers = {it.name: it.carrier for it in settings.switch}
         self.sinks = [sink_of(sink, self.clock) for sink in settings.sink]
         self.journal = journal_of(settings)
         self.shares = Shares(takes=self.store, tariffs=self.follower.tariffs, clock=self.clock)
@@ -77,7 +78,8 @@ class App:
             clock=self.clock,
             credit=self.shares.credit,
         )
-        self.takes = LimitedTakes(self.store, RedisProviderChannels(self.link))
+        self.channels = RedisProviderChannels(self.link)
+        self.takes = LimitedTakes(self.store, self.channels)
         self.calls = CallControl(
             clock=self.clock,
             tariffs=self.follower.tariffs,
@@ -125,6 +127,9 @@ class App:
                 feeds=self.feeds,
                 services=self.services,
                 charging=self.store,
+                channels=self.channels,
+                watching=self.store,
+                thresholds=self.calls.policy.thresholds,
                 top_up=self.store.top_up,
                 tokens=tokens_of(self.settings, self.clock),
                 links=self.neighbours,
@@ -155,6 +160,9 @@ class App:
 
     def _topped_up(self, account: str) -> None:
         self.calls.topped_up(account)
+
+    def _tripped(self, account: str) -> None:
+        self.calls.tripped(account)
 
     def roots(self) -> Sequence[str]:
         """Every root account, and that of attempts by nobody we know."""
@@ -193,7 +201,8 @@ class App:
             group.create_task(self.charges.run())
             group.create_task(self.licences.run())
             for name, switch in self.switches.items():
-                group.create_task(switch.run(self.calls.receive, self._relinked(name, group)))
+                report = leaving_by(self._carriers[name], self.calls.receive)
+                group.create_task(switch.run(report, self._relinked(name, group)))
 
     def _relinked(self, name: str, group: asyncio.TaskGroup) -> Callable[[], None]:
         """What to do when a switch's link is up (again): see what became of its calls meanwhile."""

@@ -33,6 +33,7 @@ from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
 from callctl.limits.licence import LicenceStatus, SwitchLicence
 from callctl.limits.provider import ProviderLimit, ProviderLimits
+from callctl.limits.watching import Statistics, Word
 from callctl.rating.bundles import Block
 from callctl.rating.exchange import Exchange, Exchanges
 from callctl.rating.match import Deck
@@ -114,6 +115,7 @@ class Observer(Protocol):
     def unexpected(self, state: str, event: str) -> None: ...
     def overflowed(self, queue: str) -> None: ...
     def not_enforced(self, check: str) -> None: ...
+    def alerted(self, alert: str) -> None: ...
 
 
 class Existing(msgspec.Struct, frozen=True):
@@ -188,6 +190,13 @@ class Books(Protocol):
 
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]: ...
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]: ...
+
+
+class Watching(Protocol):
+    """Spend thresholds: what they are and have seen, and what operators say about them."""
+
+    async def statistics(self, root: str, account: str, day: int) -> Statistics: ...
+    async def say(self, word: Word) -> None: ...
 
 
 class Tariffs(Protocol):

@@ -26,12 +26,12 @@ from callctl.call.events import (
     Offered,
     Released,
 )
-from callctl.call.judgement import not_enforced
 from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
 from callctl.causes import Refusal
 from callctl.clock import Instant
+from callctl.control.alarms import Alarms, by_present_rules, watched_calls
 from callctl.control.deadlines import Deadlines
 from callctl.control.facts import gather, purchase
 from callctl.control.journal import Journal
@@ -86,6 +86,7 @@ class CallControl:
         self._boxes: dict[CallKey, Mailbox] = {}
         self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
         self._within = Within()
+        self._alarms = Alarms(observer, self._trip)
 
     # ---- from the adapters and the clock: never blocks, never raises
 
@@ -199,6 +200,15 @@ class CallControl:
             if box.session.state is State.ANSWERED and box.session.attended:
                 box.put(DeadlineReached(call, Deadline.RETRY))
 
+    def tripped(self, account: str) -> None:
+        """The account is blocked by its spend threshold: its watched calls end."""
+        sessions = [self._boxes[call].session for call in self._by_account.get(account, ())]
+        for asked in watched_calls(account, sessions):
+            self.receive(asked)
+
+    def _trip(self, account: str) -> None:
+        asyncio.get_running_loop().call_soon(self.tripped, account)  # once the call that tripped it is dealt with
+
     # ---- within
 
     def _offer(self, offered: Offered) -> Mailbox:
@@ -280,16 +290,14 @@ class CallControl:
     def _step(self, session: Session, event: CallEvent) -> Advance:
         if isinstance(event, Answered) and session.answered is None and session.state in LIVE:
             session = replace(session, purchase=purchase(session, event, self._tariffs))
+        if isinstance(event, ExtendAsked | DeadlineReached):
+            session = by_present_rules(session, self._tariffs.directory.accounts.get, self.policy.thresholds)
+        self._alarms.heard(session, event)
         return machine.advance(session, event, self._clock.now(), self.policy)
 
     def _decided(self, session: Session) -> None:
         self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
-        for broken in not_enforced(session):
-            self._observer.not_enforced(broken.check)
-            account = broken.level or session.account
-            log.warning("limit_not_enforced", call_id=str(session.call), account=account, limit=str(broken))
-        if session.emergency:
-            _tell_ops(session)
+        self._alarms.decided(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
             asyncio.get_running_loop().call_soon(self._end, (session.call,))  # its outer call ended while we asked
 
@@ -303,17 +311,6 @@ class CallControl:
                 if not calls:
                     del self._by_account[level.account]
             self._end(self._within.remove(box.session))
-
-
-def _tell_ops(session: Session) -> None:
-    """Somebody needs help: whoever is on call may want to know."""
-    log.warning(
-        "emergency_call",
-        call_id=str(session.call),
-        account=session.account or None,
-        caller=session.a_number,
-        number=session.b_number,
-    )
 
 
 def _not_ahead(session: Session, now: Instant) -> Session:

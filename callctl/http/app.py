@@ -20,7 +20,21 @@ from callctl.http.ops import Ops
 from callctl.http.routes import Route, endpoint
 from callctl.http.services import ServiceRoutes
 from callctl.http.tariffs import TariffPlans
-from callctl.ports import Books, Calls, Charging, Clock, Definitions, Feeds, Services, Sessions, Tariffs
+from callctl.http.thresholds import ThresholdRoutes
+from callctl.limits.ids import Thresholds
+from callctl.ports import (
+    Books,
+    Calls,
+    Charging,
+    Clock,
+    Definitions,
+    Feeds,
+    ProviderChannels,
+    Services,
+    Sessions,
+    Tariffs,
+    Watching,
+)
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -40,6 +54,9 @@ def make_site(
     feeds: Feeds,
     services: Services,
     charging: Charging,
+    channels: ProviderChannels,
+    watching: Watching,
+    thresholds: Thresholds | None = None,
     top_up: PerformTopUp,
     tokens: Tokens,
     links: Links,
@@ -51,7 +68,7 @@ def make_site(
 ) -> Site:
     """The site. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured.
 
-    `switches`: the names of those that callctl is linked to.
+    `thresholds`: of accounts that state none. `switches`: the names of those that callctl is linked to.
     """
     routes = (
         *Decisions(calls, tariffs, clock, switches).routes(),
@@ -59,7 +76,8 @@ def make_site(
         *TariffPlans(definitions, tariffs, clock).routes(),
         *BlockRoutes(definitions, tariffs, charging, clock).routes(),
         *ExchangeRoutes(definitions, tariffs).routes(),
-        *LimitRoutes(definitions, tariffs, clock).routes(),
+        *LimitRoutes(definitions, tariffs, channels, clock).routes(),
+        *ThresholdRoutes(watching, tariffs, clock, thresholds).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),

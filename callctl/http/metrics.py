@@ -45,6 +45,7 @@ class Metrics:
         self._unexpected = counter("unexpected_events", "Events that a call's state has no use for", "state", "event")
         self._overflows = counter("overflows", "Refused because a queue was full", "queue")
         self._not_enforced = counter("limits_not_enforced", "What would have refused a call, were it enforced", "check")
+        self._alerts = counter("ids_alerts", "Spend thresholds: alerts, once a day and account", "alert")
         self._calls = gauge("active_calls", "Live calls", "switch", "state")
         self._held = gauge("held", "Held of customers, in currency units", "currency")
         self._up = gauge("link_up", "1: the neighbour answers", "kind", "name")
@@ -79,6 +80,10 @@ class Metrics:
     def not_enforced(self, check: str) -> None:
         """A call went ahead that a limit would have refused, were it enforced."""
         self._not_enforced.labels(check).inc()
+
+    def alerted(self, alert: str) -> None:
+        """A spend threshold has something to tell."""
+        self._alerts.labels(alert).inc()
 
     def page(self, live: Iterable[Session], links: Iterable[Neighbour], depths: Depths) -> bytes:
         """The exposition. Takes milliseconds per hundred series: call it off the loop, one at a time."""

@@ -35,6 +35,7 @@ from callctl.http.fields import (
     Time,
     Zone,
 )
+from callctl.http.thresholds import IdsBody
 from callctl.money import MICROS, Rounding, format_amount
 from callctl.numbering import DialRules
 from callctl.rating.presets import with_preset
@@ -70,13 +71,6 @@ class AffiliateBody(Body):
 
     account: Id
     percent: Percent
-
-
-class IdsBody(Body):
-    """How far a day's spend may go over its average, and what happens then."""
-
-    range: Amount
-    mode: Literal["monitor", "soft", "hard"] = "soft"
 
 
 class DialRulesBody(Body):
@@ -150,7 +144,7 @@ class AccountBody(Body):
     destinations: DestinationsBody | None = None
     margin: MarginBody | None = None
     max_cost: MaxCostBody | None = None
-    ids: IdsBody | None = None
+    thresholds: IdsBody | None = Field(None, alias="ids")
     warnings: WarningsBody = WarningsBody()
     active: Status = Field(True, alias="status")
     expires_ms: Time | None = Field(None, alias="expires")

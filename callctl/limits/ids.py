@@ -8,11 +8,14 @@ Amounts are micro-units of the account's currency: sell prices without tax, befo
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from callctl.clock import local_moment
+from callctl.money import MICROS
+from callctl.rating.bands import parse_days, parse_time
 from callctl.rating.tariff import TrafficClass
 
 HOUR_MS: Final = 3_600_000
@@ -56,15 +59,31 @@ ALERTS: Final = tuple(Alert)
 
 
 class Office(msgspec.Struct, frozen=True):
-    """Hours (minutes of the local day) on some weekdays (Monday is 0), and what is left of the range outside them."""
+    """Office hours as a deck writes them (`1-5`, `08:00`), and how much of the range is left outside them.
 
-    days: tuple[int, ...]
-    from_minute: int
-    until_minute: int
+    ValueError where they are none.
+    """
+
     outside_percent: int
+    days: str = "1-5"
+    from_time: str = "08:00"
+    until_time: str = "18:00"
+
+    def __post_init__(self) -> None:
+        _hours(self)
 
     def open_at(self, weekday: int, minute: int) -> bool:
-        return weekday in self.days and self.from_minute <= minute < self.until_minute
+        """At a minute of the local day; Monday is 0."""
+        days, opens, closes = _hours(self)
+        return (not days or weekday + 1 in days) and opens <= minute < closes
+
+
+@lru_cache(maxsize=1024)
+def _hours(office: Office) -> tuple[tuple[int, ...], int, int]:
+    days, opens, closes = parse_days(office.days), parse_time(office.from_time), parse_time(office.until_time)
+    if not opens < closes:
+        raise ValueError(f"{office.from_time} is not before {office.until_time}")
+    return days, opens, closes
 
 
 class Thresholds(msgspec.Struct, frozen=True, cache_hash=True):
@@ -89,6 +108,12 @@ class Thresholds(msgspec.Struct, frozen=True, cache_hash=True):
         if self.office is None or self.office.open_at(weekday, minute):
             return self.range
         return self.range * self.office.outside_percent // 100
+
+
+RECOMMENDED: Final = Thresholds(
+    50 * MICROS, hourly=True, concurrent=True, new_country=5 * MICROS, attempts_per_minute=20
+)
+"""For whoever has no figures of their own yet."""
 
 
 class Watch(msgspec.Struct, frozen=True, array_like=True, gc=False):

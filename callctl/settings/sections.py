@@ -83,6 +83,7 @@ class Limits(Section):
     high_risk_prefixes: Annotated[tuple[Prefix, ...], BeforeValidator(words)] = NumberLists().high_risk
     premium_prefixes: Annotated[tuple[Prefix, ...], BeforeValidator(words)] = NumberLists().premium
     emergency_numbers: Annotated[tuple[Dialled, ...], BeforeValidator(words)] = ()
+    protection: Literal["none", "recommended"] = "none"
 
 
 class FileSink(Section):

@@ -45,17 +45,23 @@ class Follower:
     """What this process knows of the definitions (`tariffs`), and up to which `revision`.
 
     `refresh` once before the first call, then `follow` for good. `topped_up` hears the account of every top-up, from
-    any process; it must not block or raise. Who writes holds `turn`.
+    any process, `tripped` of every block by a spend threshold; they must not block or raise. Who writes holds `turn`.
     """
 
-    def __init__(self, link: Link, clock: Clock, topped_up: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        clock: Clock,
+        topped_up: Callable[[str], None] = lambda _: None,
+        tripped: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.tariffs = Registry()
         self.revision = 0
         self.stored: dict[str, StoredDeck] = {}
         self.turn = asyncio.Lock()
         self._link = link
         self._clock = clock
-        self._topped_up = topped_up
+        self._told = {b"topup": topped_up, b"trip": tripped}
 
     async def refresh(self, *, anew: bool = False) -> None:
         """Read all that has changed; `anew`, everything, whatever the revision. StoreUnavailable."""
@@ -182,8 +188,9 @@ class Follower:
         for id, fields in read[0][1] if read else ():
             heard = id.decode()
             change = dict(zip(fields[::2], fields[1::2], strict=True))
-            if change.get(b"what") == b"topup" and b"id" in change:
-                self._topped_up(change[b"id"].decode())
+            told = self._told.get(change.get(b"what", b""))
+            if told is not None and b"id" in change:
+                told(change[b"id"].decode())
         return heard
 
     def _call(self, *command: Argument) -> "asyncio.Future[Any]":

@@ -19,6 +19,7 @@ from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRef
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, UnknownCall
+from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing
 from callctl.store import keys, records, scripts
 from callctl.store.charging import RedisCharging
@@ -53,7 +54,7 @@ class RedisStore(RedisCharging, RedisWatching):
         super().__init__(link)
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
-        self._extensions = Together(_share, self._extend, _extended)
+        self._extensions = Together(_share, self._extend, self._extended)
 
     # ---- Takes
 
@@ -86,6 +87,9 @@ class RedisStore(RedisCharging, RedisWatching):
         if isinstance(answer, list):
             return Existing(records.decode_record(*answer))
         decided = records.decode_admission(take, answer)
+        self._tell_trips(
+            decided.watched, [level.watch for level in take.levels], [level.account for level in take.levels]
+        )
         namesake = None if claim is None else await self._namesake(claim, session)
         if namesake is None:
             return decided
@@ -118,6 +122,19 @@ class RedisStore(RedisCharging, RedisWatching):
 
     def _extend(self, touched: Sequence[str], arguments: Sequence[Argument]) -> Awaitable[Any]:
         return self._run(scripts.EXTEND, touched, (self._nonce(), *arguments))
+
+    def _extended(self, extension: Extension, answer: Any) -> Extended | ExtendRefused | Existing:
+        """What extend.lua answered for one call."""
+        if isinstance(answer, list):
+            return Existing(records.decode_record(*answer))
+        verdict, *words = answer.split()
+        if verdict == b"U":
+            raise UnknownCall(str(extension.session.call))
+        if verdict == b"X":
+            raise Rejected(answer[2:].decode("utf-8", "replace"))
+        decided = records.decode_extension(extension, verdict, words)
+        self._tell_trips(decided.watched, extension.watch, [level.account for level in extension.session.levels])
+        return decided
 
     async def settle(self, settlement: Settlement) -> Existing | None:
         """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
@@ -168,9 +185,19 @@ class RedisStore(RedisCharging, RedisWatching):
         entry = records.decode_top_up(top_up, answer)
         if (entry.amount, entry.kind) != (top_up.amount, top_up.cause):
             raise CallConflict(f"{top_up.id} was another movement of {account}")
-        kept = ("MAXLEN", "~", keys.CHANGES_KEPT)
-        self._link.post("XADD", keys.CHANGES, *kept, "*", "what", "topup", "id", account)
+        self._post_change("topup", account)
         return entry
+
+    def _tell_trips(self, watched: Iterable[Seen], asks: Sequence[Ask | None], accounts: Sequence[str]) -> None:
+        """Every process hears of an account that is blocked now: watched calls of it may be anywhere."""
+        for seen in watched:
+            ask = asks[seen.level]
+            blocks = ask is not None and ask.watch.thresholds.mode is Mode.HARD
+            if blocks and seen.refuses and Alert.TRIPPED in seen.alerts:
+                self._post_change("trip", accounts[seen.level])
+
+    def _post_change(self, what: str, id: str) -> None:
+        self._link.post("XADD", keys.CHANGES, "MAXLEN", "~", keys.CHANGES_KEPT, "*", "what", what, "id", id)
 
     async def set_limit(self, root: str, account: str, floor: int | None) -> None:
         """How far below zero the account may go, in micro-units; None: any amount."""
@@ -282,18 +309,6 @@ def _share(extension: Extension) -> tuple[Sequence[str], Sequence[Argument]]:
     force, lease_ms = 1 if extension.force else 0, extension.lease_until_ms
     arguments: list[Argument] = [session.version, force, lease_ms, trace_id, changes, len(more), *more]
     return (keys.session(root, trace_id), keys.live(root)), arguments
-
-
-def _extended(extension: Extension, answer: Any) -> Extended | ExtendRefused | Existing:
-    """What extend.lua answered for one call."""
-    if isinstance(answer, list):
-        return Existing(records.decode_record(*answer))
-    verdict, *words = answer.split()
-    if verdict == b"U":
-        raise UnknownCall(str(extension.session.call))
-    if verdict == b"X":
-        raise Rejected(answer[2:].decode("utf-8", "replace"))
-    return records.decode_extension(extension, verdict, words)
 
 
 def _understood(remembered: Remembered) -> Session | None:

@@ -1,0 +1,96 @@
+"""What ops hear of: emergencies, limits that are not enforced, and alerts of spend thresholds.
+
+Where a threshold blocks an account its watched calls are hung up.
+"""
+
+from collections.abc import Callable, Iterable
+
+import structlog
+from msgspec.structs import replace
+
+from callctl.accounts import Account
+from callctl.call.events import CallEvent, Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
+from callctl.call.judgement import not_enforced
+from callctl.call.session import Level, Session
+from callctl.limits.ids import Alert, Mode, Seen, Thresholds
+from callctl.money import format_amount
+from callctl.ports import Observer
+
+log = structlog.get_logger(__name__)
+
+ANSWERS = (Taken, TakeRefused, Extended, ExtendRefused)
+
+
+class Alarms:
+    """`tripped` is told the account whose watched calls are to be hung up."""
+
+    def __init__(self, observer: Observer, tripped: Callable[[str], None]) -> None:
+        self._observer = observer
+        self._tripped = tripped
+
+    def decided(self, session: Session) -> None:
+        """A call was told yes or no: what ops are to know of it."""
+        for broken in not_enforced(session):
+            self._observer.not_enforced(broken.check)
+            account = broken.level or session.account
+            log.warning("limit_not_enforced", call_id=str(session.call), account=account, limit=str(broken))
+        if session.emergency:  # somebody needs help
+            log.warning(
+                "emergency_call",
+                call_id=str(session.call),
+                account=session.account or None,
+                caller=session.a_number,
+                number=session.b_number,
+            )
+
+    def heard(self, session: Session, event: CallEvent) -> None:
+        """What the store has answered for a call."""
+        if isinstance(event, ANSWERS):
+            for seen in event.watched:
+                if seen.news:
+                    self._tell(session, seen)
+
+    def _tell(self, session: Session, seen: Seen) -> None:
+        level = session.levels[seen.level]
+        mode = level.watch.thresholds.mode if level.watch is not None else Mode.OFF
+        for alert in seen.alerts:
+            self._observer.alerted(alert)
+            log.warning(
+                "ids_alert",
+                call_id=str(session.call),
+                account=level.account,
+                alert=alert.value,
+                mode=mode.value,
+                exposure=format_amount(seen.exposure),
+                asked=format_amount(seen.amount),
+                average=format_amount(seen.baseline),
+                threshold=format_amount(seen.threshold),
+                currency=level.currency,
+            )
+        if Alert.TRIPPED in seen.alerts and seen.refuses and mode is Mode.HARD:
+            self._tripped(level.account)
+
+
+def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpAsked]:
+    """What ends those of the calls that count against the account's thresholds."""
+    for session in sessions:
+        if not session.unwanted and any(lv.account == account and lv.watch is not None for lv in session.levels):
+            yield HangUpAsked(session.call)
+
+
+def by_present_rules(
+    session: Session, account_of: Callable[[str], Account | None], default: Thresholds | None
+) -> Session:
+    """The call with the thresholds as they are now; where there are none any more it is only counted."""
+    if all(level.watch is None for level in session.levels):
+        return session
+    return replace(session, levels=tuple(_renewed(lv, account_of(lv.account), default) for lv in session.levels))
+
+
+def _renewed(level: Level, account: Account | None, default: Thresholds | None) -> Level:
+    if level.watch is None:
+        return level
+    agreed = (account.thresholds if account is not None else None) or default
+    if agreed is None or agreed.mode is Mode.OFF:
+        agreed = replace(level.watch.thresholds, mode=Mode.MONITOR)
+    return level if agreed == level.watch.thresholds else replace(level, watch=replace(level.watch, thresholds=agreed))
