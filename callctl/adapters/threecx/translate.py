@@ -178,10 +178,12 @@ class Book:
             self._forget(call.gate, at)
         legs = call.legs - {call.gate}
         talks = not legs or any(self._legs[key].status is Status.CONNECTED for key in legs)
-        answered = call.answered or (at if talks else None)
-        call = replace(call, routing=False, legs=legs, listed=listed and not legs, answered=answered)
+        call = replace(call, routing=False, legs=legs, listed=listed and not legs)
+        told: Events = ()
+        if call.answered is None and talks:
+            call = replace(call, answered=at)
+            told = self._answer(call)
         self._calls[call_id] = call
-        told = self._answer(call)
         return told if legs or listed else (*told, *self._release(call, at))
 
     def listed(self, before: Iterable[str], at: Instant) -> Events:
