@@ -27,29 +27,37 @@ def stop(call_id: str) -> str:
 
 
 class Worker:
-    """One connection, one request at a time, as the module has it."""
+    """One connection, one request at a time, as the module has it: made when there is something to ask."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._writer: asyncio.StreamWriter | None = None
 
     async def __aenter__(self) -> Self:
-        self.reader, self.writer = await asyncio.open_unix_connection(str(self.path))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    async def connect(self) -> None:
+        self._reader, self._writer = await asyncio.open_unix_connection(str(self.path))
 
     async def ask(self, request: str) -> str:
         """The reply without its line end; "" where the connection was closed."""
-        self.send(request)
+        await self.send(request.encode() + b"\r\n\r\n")
         return await self.reply()
 
-    def send(self, request: str) -> None:
-        self.writer.write(request.encode() + b"\r\n\r\n")
+    async def send(self, octets: bytes) -> None:
+        if self._writer is None:
+            await self.connect()
+        assert self._writer is not None
+        self._writer.write(octets)
+        await self._writer.drain()
 
     async def reply(self) -> str:
         async with asyncio.timeout(5):
-            line = await self.reader.readline()
+            line = await self._reader.readline()
         return line.decode().removesuffix("\r\n")
 
 

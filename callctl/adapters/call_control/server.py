@@ -7,6 +7,7 @@ first answer: the workers find it closed when they next ask, and each opens its 
 
 import asyncio
 import os
+import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,8 @@ from callctl.adapters.call_control.wire import END, MOST_BYTES, Reply, Request, 
 
 log = structlog.get_logger(__name__)
 
-FIRST_REQUEST_S: Final = 0.3
+FIRST_OCTET_S: Final = 0.02
+"""A worker asks as soon as it is connected. One that is taken for silent wrongly connects anew, at once."""
 MOST_CONNECTIONS: Final = 512  # a SIP worker has one
 
 Answer = Callable[[Request], Awaitable[Reply]]
@@ -67,7 +69,7 @@ class Server:
         self.counts = Counts()
         self._place = place
         self._answer = answer
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def connections(self) -> int:
@@ -84,9 +86,7 @@ class Server:
         finally:
             if isinstance(self._place, Local):
                 self._place.path.unlink(missing_ok=True)
-            for serving in self._open:
-                serving.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+            await self._hang_up()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= MOST_CONNECTIONS:
@@ -94,11 +94,21 @@ class Server:
             writer.close()
             return
         self.counts.connections += 1
-        serving = asyncio.get_running_loop().create_task(self._serve_and_close(reader, writer))
-        self._open.add(serving)
-        serving.add_done_callback(self._open.discard)
+        serving = asyncio.get_running_loop().create_task(self._serve_until_gone(reader, writer))
+        self._open[serving] = writer
+        serving.add_done_callback(self._close)
 
-    async def _serve_and_close(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _close(self, serving: asyncio.Task[None]) -> None:
+        self._open.pop(serving).close()
+
+    async def _hang_up(self) -> None:
+        writers = [*self._open.values()]
+        for serving in self._open:
+            serving.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+    async def _serve_until_gone(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._serve(reader, writer)
         except (OSError, EOFError):  # they are gone
@@ -106,16 +116,17 @@ class Server:
         except asyncio.LimitOverrunError:
             self.counts.malformed += 1
             log.warning("call_control_request_too_long", place=str(self._place))
-        finally:
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(FIRST_REQUEST_S):
-                request = await reader.readuntil(END)
+            async with asyncio.timeout(FIRST_OCTET_S):
+                first = await reader.readexactly(1)
         except TimeoutError:
-            self.counts.shared += 1
-            return
+            if not _has_input(writer):
+                self.counts.shared += 1
+                return
+            first = b""
+        request = first + await reader.readuntil(END)
         if _has_forked(writer):
             self.counts.shared += 1
             return await self._answer_one(request, reader, writer)
@@ -144,6 +155,13 @@ class Server:
     async def _send(self, reply: Reply, writer: asyncio.StreamWriter) -> None:
         writer.write(reply.line)
         await writer.drain()
+
+
+def _has_input(writer: asyncio.StreamWriter) -> bool:
+    """Whether something waits to be read, which the event loop may have been too busy to do."""
+    polling = select.poll()
+    polling.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(polling.poll(0))
 
 
 def _has_forked(writer: asyncio.StreamWriter) -> bool:

@@ -43,8 +43,9 @@ class CallControlProxy(Server):
         config = self.directory / "kamailio.cfg"
         config.write_text(text)
         defined = [part for define in self._defines for part in ("-A", define)]
-        run = ["-DD", "-E", "-Y", str(self.directory), "-P", str(self.directory / "pid")]
-        return [str(self.binary), *run, "-f", str(config), *defined]
+        run = ["-DD", "-E", "-Y", str(self.directory)]
+        alone = ["unshare", "--pid", "--fork", "--kill-child"]  # whatever ends it ends all of its processes
+        return [*alone, str(self.binary), *run, "-f", str(config), *defined]
 
     def _ready(self) -> bool:
         """It answers SIP: a request that its script refuses."""
