@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from callctl.accounts import Account, WarnTo
 from callctl.call import drawing
 from callctl.call.anchor import possible
-from callctl.call.channels import account_slots, rates, trunk_slots
+from callctl.call.channels import account_slots, rates, trunk_slots, untold_licences
 from callctl.call.checks import CHECKS, Called, Facts, Finding
 from callctl.call.events import Offered
 from callctl.call.session import Level, Role, Session, State
@@ -72,7 +72,7 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         rings_s = policy.setup_timeout_s if any(price.in_bands for _, price in facts.payers) else 0
         until_s = None if offered.can_extend else rings_s + ceiling_s
         found = [finding for checker in CHECKS for finding in checker(offered, facts, now, until_s)]
-        trace = [Check("emergency", Verdict.PASS, number), *map(traced, found)]
+        trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *untold_licences(facts)]
         refused = deciding(found)
     session = _session(offered, facts, number, ceiling_s, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from callctl.accounts import Account, Trunk
 from callctl.call.checks import Facts
 from callctl.call.events import Offered
+from callctl.call.trace import Check, Verdict
 from callctl.clock import Instant
 from callctl.limits.concurrency import Caps, Rate, Slot, group_slots, slots
 from callctl.limits.licence import Licence
@@ -54,6 +55,15 @@ def _slots(
     if not taken or number is None or caps is None or not caps.groups or direction is Direction.INTERNAL:
         return taken
     return taken + group_slots(caps, direction, number.digits, number_type or number.type, traffic_class)
+
+
+def untold_licences(facts: Facts) -> Iterator[Check]:
+    """Who goes by the word of a switch that nobody has heard yet: its name may be mistyped."""
+    for account in facts.chain:
+        switch = account.licence.from_switch if account.licence is not None else None
+        if switch is not None and switch not in facts.licences:
+            saw = f"{switch} has not told its licence yet: what is written down holds"
+            yield Check("licence", Verdict.SKIP, saw, level=facts.above(account.id))
 
 
 def rates(facts: Facts, now: Instant) -> tuple[Rate, ...]:

@@ -150,9 +150,10 @@ class LimitBody(Body):
 
 
 class LimitAnswer(LimitBody):
-    """A limit as it is."""
+    """A limit as it is. `channels`: calls in progress by what it limits, and by `total`."""
 
     id: Id
+    channels: dict[str, int]
 
 
 class LimitList(Body):

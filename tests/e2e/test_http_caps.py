@@ -284,7 +284,10 @@ async def test_a_licence_by_the_word_of_its_switch(door) -> None:
 
 async def test_a_licence_that_nobody_has_told_yet_limits_nothing(door) -> None:
     await put(door, licence={"from_switch": "pbx1"})
-    assert await refusal(door, "c1") is None
+    decision = await offer(door, "c1")
+    assert decision["verdict"] == "allowed"
+    (line,) = lines(decision, "licence")
+    assert (line["verdict"], line["saw"]) == ("skip", "pbx1 has not told its licence yet: what is written down holds")
 
 
 # ---- the provider's own
@@ -294,8 +297,10 @@ async def test_the_providers_limits_are_read_as_they_were_put(door) -> None:
     await door.json("PUT", "/v1/trunks/carrier", json={"account": "acme"})
     body = {"trunk": "carrier", "prefixes": ["31"], "outbound": 5}
     put = await door.json("PUT", "/v1/limits/nl", json=body)
-    whole = {"inbound": None, "total": None, "enforce": True, "since": NOW_TEXT}
+    whole = {"inbound": None, "total": None, "enforce": True, "since": NOW_TEXT, "channels": {"outbound": 0}}
     assert put == {"id": "nl", **body, **whole}
+    assert await refusal(door, "c1", trunk_out="carrier") is None
+    put["channels"]["outbound"] = 1
     assert await door.json("GET", "/v1/limits/nl") == put
     await door.json("PUT", "/v1/limits/all", json={"total": 100})
     assert [each["id"] for each in (await door.json("GET", "/v1/limits"))["limits"]] == ["all", "nl"]
@@ -397,6 +402,7 @@ async def test_which_carrier_is_part_of_what_was_asked(door) -> None:
 
 async def test_only_calls_that_a_limit_is_about_ask_for_it(door) -> None:
     await door.json("PUT", "/v1/limits/cuba", json={"prefixes": ["53"], "total": 1})
+    door.channels.asked = 0
     await door.call("c1")
     assert door.channels.asked == 0
 
