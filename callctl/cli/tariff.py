@@ -242,7 +242,8 @@ def _terms(new: Json, old: Json) -> list[str]:
 
 def _show_margin(margin: Json) -> None:
     counts = f"{margin['short']} earning too little, {margin['without_purchase']} without a purchase price"
-    say(f"rows over {margin['buy_plan']}: {counts}")
+    at = f" at {margin['exchange']}" if margin["exchange"] is not None else ""
+    say(f"rows over {margin['buy_plan']}{at}: {counts}")
     if not margin["short"]:
         return
     prices = ("sell_per_minute", "buy_per_minute", "short")

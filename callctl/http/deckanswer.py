@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from callctl.money import format_percent, format_rate
+from callctl.money import format_exchange_rate, format_percent, format_rate
 from callctl.rating.deck import export_deck
 from callctl.rating.deckdiff import Change, DeckDiff, Movement
 from callctl.rating.deckmargin import DeckMargin, Shortfall
+from callctl.rating.exchange import Conversion
 from callctl.rating.tariff import Row
 
 SHOWN_AT_MOST = 100
@@ -44,9 +45,13 @@ class RowShort(msgspec.Struct, frozen=True):
 
 
 class Margin(msgspec.Struct, frozen=True):
-    """The rows against the buy plan: how many earn too little, and for how many nothing is bought."""
+    """The rows against the buy plan: how many earn too little, and for how many nothing is bought.
+
+    `exchange`: what one unit of its currency costs in ours, where it is another one.
+    """
 
     buy_plan: str
+    exchange: str | None
     short: int
     without_purchase: int
     first_short: tuple[RowShort, ...]
@@ -84,9 +89,10 @@ def changes_shown(changes: Iterable[Change]) -> Iterator[RowChange]:
         yield RowChange(old, new, change.movement, _difference(change), _hundredths(change.difference_percent))
 
 
-def margin_shown(buy_plan: str, margin: DeckMargin) -> Margin:
+def margin_shown(buy_plan: str, margin: DeckMargin, exchange: Conversion | None) -> Margin:
     return Margin(
         buy_plan=buy_plan,
+        exchange=None if exchange is None else format_exchange_rate(exchange.rate),
         short=len(margin.short),
         without_purchase=len(margin.unbought),
         first_short=tuple(map(_short_shown, margin.short[:SHOWN_AT_MOST])),

@@ -28,6 +28,7 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.deck import DeckImport, import_deck
 from callctl.rating.deckdiff import DeckDiff, Movement, diff_decks
 from callctl.rating.deckmargin import DeckMargin, all_rows, judge_deck, no_purchase, without_purchase
+from callctl.rating.exchange import Conversion
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck
 from callctl.rating.sheet import Layout, decode
@@ -54,6 +55,7 @@ class Task(msgspec.Struct, frozen=True):
     """What is to be made of a sheet. `own`, `buy`: the plans that it is read under, and that it buys from.
 
     Each begins with the plan that extends none. `rule`, `at_ms`: the margin of a dry run, from when on.
+    `exchange`: by which its purchases are converted where they are in another currency, or why they are not.
     `sellers`: the other plans that sell or buy by its rows; `theirs`: the plans behind them, but for its own.
     """
 
@@ -64,6 +66,7 @@ class Task(msgspec.Struct, frozen=True):
     as_csv: bool
     rule: MarginRule
     at_ms: int
+    exchange: Conversion | str | None = None
     sellers: tuple[Seller, ...] = ()
     theirs: tuple[str, ...] = ()
 
@@ -164,8 +167,9 @@ def _done(task: Task, sheet: bytes, source: BinaryIO) -> tuple[Outcome, tuple[Ro
         return Outcome(b"", errors[0].line, tuple(map(str, errors))), ()
     diff = diff_decks(before, read.rows)
     margin = None
-    if task.dry_run and buy is not None and buy.plan.currency == plan.currency:
-        margin = judge_deck(read.deck.under(plan, parent), buy, task.rule, max(task.at_ms, plan.effective_ms or 0))
+    if task.dry_run and buy is not None and not isinstance(task.exchange, str):
+        deck, at_ms = read.deck.under(plan, parent), max(task.at_ms, plan.effective_ms or 0)
+        margin = judge_deck(deck, buy, task.rule, at_ms, task.exchange)
     if task.as_csv:
         return Outcome(difference_csv(diff, margin)), ()
     lost = tuple(_lost_purchases(task, {**theirs, plan.id: read.rows}))
@@ -194,7 +198,8 @@ def _lost_purchases(task: Task, rows_of: dict[str, Sequence[Row]]) -> Iterator[s
 def _answer(
     task: Task, read: DeckImport, diff: DeckDiff, margin: DeckMargin | None, lost: tuple[str, ...]
 ) -> RowsAnswer:
-    shown: Margin | None = margin_shown(task.buy[-1].id, margin) if margin is not None else None
+    exchange = task.exchange if isinstance(task.exchange, Conversion) else None
+    shown: Margin | None = margin_shown(task.buy[-1].id, margin, exchange) if margin is not None else None
     return RowsAnswer(
         plan=task.own[-1].id,
         rows=len(read.rows),
@@ -216,13 +221,12 @@ def _answer(
 
 
 def _warnings(task: Task, read: DeckImport) -> Iterator[str]:
-    plan, buy = task.own[-1], task.buy[-1] if task.buy else None
     if not read.rows:
         yield "no rows: the plan has no price of its own for any number"
-    if buy is None and any(row.percent is not None for row in read.rows):
+    if not task.buy and any(row.percent is not None for row in read.rows):
         yield "percentages, and the plan has no buy_plan: only calls with a trunk's or a parent's have a price"
-    if task.dry_run and buy is not None and buy.currency != plan.currency:
-        yield f"what is earned was not worked out: {buy.id} is in {buy.currency}"
+    if task.dry_run and isinstance(task.exchange, str):
+        yield f"what is earned was not worked out: {task.exchange}"
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 
+from callctl.clock import local_day
 from callctl.http.deckwork import Seller
 from callctl.http.errors import HttpError
 from callctl.ports import Definitions
 from callctl.rating.deckmargin import no_purchase, without_purchase
+from callctl.rating.exchange import Conversion, Exchanges, find_conversion
 from callctl.rating.tariff import Plan, Row
 
 Plans = Mapping[str, Plan]
@@ -32,6 +34,15 @@ def sellers(plans: Plans, changed: str) -> tuple[Seller, ...]:
         if plan.buy_plan is not None and plan.id != changed
     )
     return tuple(seller for seller in found if changed in (*seller.sells, *seller.buys))
+
+
+def exchange(plans: Plans, exchanges: Exchanges, plan: Plan, now_ms: int) -> Conversion | str | None:
+    """By which today's purchases of a plan are converted, or why they are not; None in its own currency."""
+    buy = plans.get(plan.buy_plan or "")
+    if buy is None or buy.currency == plan.currency:
+        return None
+    at_ms = max(now_ms, plan.effective_ms or 0)
+    return find_conversion(exchanges, buy.currency, plan.currency, local_day(buy.timezone, at_ms // 60_000))
 
 
 async def refuse_without(definitions: Definitions, plans: Plans, plan: Plan, at_ms: int) -> None:

@@ -117,6 +117,7 @@ class TariffPlans:
         plan, dry_run, plans = self._plan(request), flag(request, "dry_run"), self._tariffs.plans
         sellers = purchases.sellers(plans, plan.id)
         theirs = {each: None for seller in sellers for each in (*seller.sells, *seller.buys) if each != plan.id}
+        now_ms = self._clock.now().wall_ms
         return Task(
             layout=_layout(request),
             own=self._family(plan.id),
@@ -127,7 +128,8 @@ class TariffPlans:
                 min_per_minute=_asked(request, "min_per_minute", parse_rate) or 0,
                 min_percent=_asked(request, "min_percent", parse_percent),
             ),
-            at_ms=self._clock.now().wall_ms,
+            at_ms=now_ms,
+            exchange=purchases.exchange(plans, self._tariffs.exchanges, plan, now_ms),
             sellers=sellers,
             theirs=tuple(theirs),
         )

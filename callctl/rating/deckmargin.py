@@ -9,6 +9,7 @@ import msgspec
 from callctl.money import MICROS
 from callctl.numbering import Number, NumberType
 from callctl.numbering.plans import calling_code_of, international
+from callctl.rating.exchange import Conversion, converted
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck, Match
 from callctl.rating.pricing import Minutes, rate_rows
@@ -40,10 +41,11 @@ class DeckMargin(msgspec.Struct, frozen=True):
     unbought: tuple[Row, ...]
 
 
-def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int) -> DeckMargin:
+def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int, conversion: Conversion | None = None) -> DeckMargin:
     """Hold every row of a deck against what is bought for its numbers, from `at_ms` on, fees apart.
 
-    `rule.min_per_call` is left out. A longer prefix of either deck is looked at by itself.
+    `rule.min_per_call` is left out. A longer prefix of either deck is looked at by itself. `conversion`: of what is
+    bought in another currency; all of it by this one rate.
     """
     own = _by_prefix(sell)
     bought: dict[str, list[Row]] = {}
@@ -63,7 +65,7 @@ def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int) -> DeckMargi
             if purchase is None:
                 continue
             has_purchase.add(id(row))
-            found = _shortfall(sell.plan, sale.rows, buy.plan, purchase.rows, rule, at // _DAY_MS)
+            found = _shortfall(sell.plan, sale.rows, buy.plan, purchase.rows, rule, at // _DAY_MS, conversion)
             if found is not None and (id(row) not in worst or found[2] > worst[id(row)].short):
                 worst[id(row)] = Shortfall(row, prefix, purchase.rows[0], *found)
     short = sorted(worst.values(), key=lambda each: each.short, reverse=True)
@@ -142,14 +144,22 @@ def _of_one_type(
 
 
 def _shortfall(
-    plan: Plan, rows: tuple[Row, ...], buy_plan: Plan, buy_rows: tuple[Row, ...], rule: MarginRule, utc_day: int
+    plan: Plan,
+    rows: tuple[Row, ...],
+    buy_plan: Plan,
+    buy_rows: tuple[Row, ...],
+    rule: MarginRule,
+    utc_day: int,
+    conversion: Conversion | None,
 ) -> tuple[Fraction, Fraction, Fraction] | None:
     """Sell, buy and what is missing where it is most; None where the rule is kept."""
-    if len(rows) == 1 and len(buy_rows) == 1 and (buy := buy_rows[0].per_minute) is not None:
+    buy = buy_rows[0].per_minute if conversion is None else None
+    if len(rows) == 1 and len(buy_rows) == 1 and buy is not None:
         # Of 200,000 rows nearly all are like this.
         sell = rows[0].per_minute
         return _short(buy * (rows[0].percent or 0) if sell is None else sell * MICROS, buy, rule)
-    shorts = (_short(sell * MICROS, buy, rule) for sell, buy in _minutes(plan, rows, buy_plan, buy_rows, utc_day))
+    minutes = _minutes(plan, rows, buy_plan, buy_rows, utc_day, conversion)
+    shorts = (_short(sell * MICROS, bought, rule) for sell, bought in minutes)
     return max(filter(None, shorts), key=lambda each: each[2], default=None)
 
 
@@ -165,10 +175,17 @@ def _short(sell: Fraction | int, buy: Fraction | int, rule: MarginRule) -> tuple
 
 @lru_cache(maxsize=8_192)
 def _minutes(
-    plan: Plan, rows: tuple[Row, ...], buy_plan: Plan, buy_rows: tuple[Row, ...], utc_day: int
+    plan: Plan,
+    rows: tuple[Row, ...],
+    buy_plan: Plan,
+    buy_rows: tuple[Row, ...],
+    utc_day: int,
+    conversion: Conversion | None,
 ) -> tuple[tuple[Fraction, Fraction], ...]:
     """Sell and buy (10^-8 per minute) of every band and tier that meet. Nothing where one has no price."""
     bought = rate_rows(buy_plan, buy_rows, utc_day, None)
+    if conversion is not None and not isinstance(bought, str):
+        bought = converted(*bought, conversion)
     if isinstance(bought, str):
         return ()
     sold = rate_rows(plan, rows, utc_day, bought[1])

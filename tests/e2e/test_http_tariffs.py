@@ -286,13 +286,27 @@ async def test_a_dry_run_says_by_how_much_and_what_is_earned(door) -> None:
     assert (await door.json("PUT", path, data=new, headers=CSV))["margin"] is None
 
 
-async def test_a_purchase_in_another_currency_is_not_compared(door) -> None:
+async def test_a_purchase_in_another_currency_is_compared_at_the_rate_of_the_day(door) -> None:
     await door.json("PUT", "/v1/plans/dollars", json={"currency": "USD"})
-    await door.json("PUT", "/v1/plans/dollars/rows", data="prefix;per_minute\n31;$0,10\n", headers=CSV)
+    bought = "prefix;per_minute;days;weight\n31;$0,10;;\n32;$0,10;;\n32;$0,30;1-5;1\n33;$0,10;;\n"
+    await door.json("PUT", "/v1/plans/dollars/rows", data=bought, headers=CSV)
     await door.json("PUT", "/v1/plans/shop", json={"buy_plan": "dollars"})
-    dry = await door.json("PUT", "/v1/plans/shop/rows?dry_run=true", data="prefix;per_minute\n31;0,01\n", headers=CSV)
+    sold, path = "prefix;per_minute;percent\n31;0,08;\n32;0,10;\n33;;90\n", "/v1/plans/shop/rows?dry_run=true"
+    dry = await door.json("PUT", path, data=sold, headers=CSV)
     assert dry["margin"] is None
-    assert dry["warnings"] == ["what is earned was not worked out: dollars is in USD"]
+    missing = "what is earned was not worked out: no exchange rate USD-EUR on 2026-11-21"
+    assert dry["warnings"] == [missing]
+    rates = [{"from": "2026-11-01", "rate": "0.9"}, {"from": "2026-11-22", "rate": "0.1"}]
+    await door.json("PUT", "/v1/exchange/USD-EUR", json={"rates": rates})
+    dry = await door.json("PUT", path, data=sold, headers=CSV)
+    margin = dry["margin"]
+    assert (margin["exchange"], margin["short"], dry["warnings"]) == ("0.9000", 3, [])
+    told = [(it["at_prefix"], it["sell_per_minute"], it["buy_per_minute"], it["short"]) for it in margin["first_short"]]
+    assert told == [
+        ("32", "0.1000", "0.2700", "0.1700"),
+        ("31", "0.0800", "0.0900", "0.0100"),
+        ("33", "0.0810", "0.0900", "0.0090"),
+    ]
 
 
 async def test_a_percentage_needs_a_purchase_where_the_plan_names_one(door) -> None:
