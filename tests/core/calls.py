@@ -66,6 +66,7 @@ def facts(
         emergency=emergency,
         trace_id=CALL.trace_id,
         caller="account acme",
+        home=chain[0].dial_rules.country if chain else "",
         days=("2027-01-15",) * len(chain),
         trunk_day="2027-01-15" if trunk is not None else "",
         prices=levels if priced else (),

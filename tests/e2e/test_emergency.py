@@ -78,6 +78,15 @@ async def test_with_all_credit_held_and_all_channels_taken(door: FrontDoor) -> N
     assert (await door.json("GET", "/v1/accounts/acme"))["channels"]["outbound"] == 2
 
 
+async def test_with_all_attempts_and_all_channels_of_the_provider_used_up(door: FrontDoor) -> None:
+    await door.json("PUT", "/v1/accounts/acme", json=ACME | {"calls_per_second": 1})
+    await door.json("PUT", "/v1/limits/all", json={"total": 0})
+    body = {"call_id": "c1", "from": "+31201234567", "to": NL_MOB, "account": "acme"}
+    assert (await door.json("POST", "/v1/calls", json=body))["refusal"] == "provider_limit"
+    for n in range(3):
+        passes(await help_asked(door, f"help{n}"))
+
+
 async def test_over_a_trunk_whose_attempts_are_used_up(door: FrontDoor) -> None:
     await door.json("PUT", "/v1/trunks/lobby", json={"account": "acme", "calls_per_second": 1, "caps": {"total": 0}})
     for n in range(3):
