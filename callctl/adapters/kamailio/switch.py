@@ -96,7 +96,6 @@ class KamailioSwitch:
             ring_ms=setup_s * 1000,
             number=b_number,
             account=account,
-            direction=leg.direction.value,
         )
 
     async def reject(self, call: CallKey, cause: Cause) -> None:

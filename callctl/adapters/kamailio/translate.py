@@ -44,7 +44,6 @@ class Leg(msgspec.Struct, frozen=True):
     call: str = ""
     index: int = 0
     label: int = 0
-    direction: Direction = Direction.OUTBOUND
     offered: bool = False
     emergency: bool = False
     refused: bool = False
@@ -135,14 +134,12 @@ class Translator:
     def _offered(self, key: CallKey, message: Message, at: Instant) -> Events:
         if (leg := self._legs.get(key.call_id)) is not None and leg.offered:
             return ()
-        direction = DIRECTIONS.get(message.direction, Direction.OUTBOUND)
         self._legs[key.call_id] = Leg(
             message.h_entry,
             message.h_id,
             message.call,
             message.index,
             message.label,
-            direction=direction,
             offered=True,
             emergency=message.emergency,
         )
@@ -151,7 +148,7 @@ class Translator:
             at,
             a_number=message.from_,
             b_number=message.to,
-            direction=direction,
+            direction=DIRECTIONS.get(message.direction, Direction.OUTBOUND),
             account=message.account or None,
             source_ip=message.source or None,
             can_extend=True,

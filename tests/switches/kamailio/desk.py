@@ -48,9 +48,9 @@ class Desk:
     def told(self, kind: type[CallEvent], call: CallKey | None = None) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind) and call in (None, event.call)]
 
-    async def gated(self, phone: Phone, number: str = NUMBER) -> tuple[Call, CallKey]:
+    async def gated(self, phone: Phone, number: str = NUMBER, caller: str = "+31201234567") -> tuple[Call, CallKey]:
         """A call of `phone` that waits at the gate."""
-        call = await phone.call(number)
+        call = await phone.call(number, caller)
         await until(lambda: any(it.call.call_id.startswith(f"{call.call_id};") for it in self.told(Offered)))
         (offered,) = [it for it in self.told(Offered) if it.call.call_id.startswith(f"{call.call_id};")]
         return call, offered.call

@@ -25,6 +25,8 @@ class Relay:
         self.passes: Told = lambda message: 1
         self.delay_s = 0.0
         self.port = 0
+        self._flows = asyncio.Event()
+        self._flows.set()
 
     async def __aenter__(self) -> Self:
         await self.restore()
@@ -35,6 +37,13 @@ class Relay:
 
     def lose(self, event: str) -> None:
         self.passes = lambda message: 0 if message.get("event") == event else 1
+
+    def hang(self) -> None:
+        """Nothing is passed on, either way, and the connections stay."""
+        self._flows.clear()
+
+    def resume(self) -> None:
+        self._flows.set()
 
     async def cut(self) -> None:
         """No link, and none can be made."""
@@ -73,6 +82,7 @@ class Relay:
 
     async def _commands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
+            await self._flows.wait()
             writer.write(data)
 
     async def _messages(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,6 +91,7 @@ class Relay:
             for frame in frames.feed(data):
                 message = msgspec.json.decode(frame)
                 self.told.append(message)
+                await self._flows.wait()
                 if self.delay_s and "event" in message:
                     await asyncio.sleep(self.delay_s)
                 writer.write(b"%d:%b," % (len(frame), frame) * self.passes(message))

@@ -18,10 +18,10 @@ class KamailioRig(Server):
     """One Kamailio, in a process namespace of its own: whatever ends it ends all of its processes.
 
     Ports are free ones, and stay the same over stop() and start(). Peers are told apart by their loopback address and
-    all answer on `peer_port`. `more` goes into callctl-local.cfg.
+    all answer on `peer_port`. `more` goes into callctl-local.cfg, `routes` into callctl-routes.cfg.
     """
 
-    def __init__(self, directory: Path, *, config: str = "kamailio.cfg", more: str = "") -> None:
+    def __init__(self, directory: Path, *, config: str = "kamailio.cfg", more: str = "", routes: str = "") -> None:
         """Write the configuration below `directory`; nothing runs yet."""
         if os.geteuid() != 0 or not shutil.which("kamailio"):
             missing("Kamailio", "it needs root and Debian's kamailio")
@@ -36,6 +36,7 @@ class KamailioRig(Server):
         for source in SHIPPED.glob("*.cfg"):
             shutil.copy(source, directory)
         (directory / "callctl-local.cfg").write_text(self._local() + more)
+        (directory / "callctl-routes.cfg").write_text(routes.format(port=self.peer_port))
         (directory / "dispatcher.list").write_text(
             f"1 sip:{CARRIER_A}:{self.peer_port} 0 10 name=carrier-a\n"
             f"1 sip:{CARRIER_B}:{self.peer_port} 0 5 name=carrier-b\n"

@@ -137,7 +137,8 @@ class Call:
         host, port = self.phone.switch
         self._target = f"sip:{self.number}@{host}:{port}"
         if not authorization:
-            self._local = f"<sip:{caller}@{self.phone.address}>;tag={secrets.token_hex(4)}"
+            address = caller if "<" in caller else f"<sip:{caller}@{self.phone.address}>"
+            self._local = f"{address};tag={secrets.token_hex(4)}"
             self._remote = f"<{self._target}>"
         else:
             self._sequence += 1
