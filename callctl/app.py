@@ -19,14 +19,17 @@ from callctl.control.outbox import Outbox
 from callctl.control.provider import LimitedTakes
 from callctl.control.reconciler import Reconciler
 from callctl.control.shares import Shares
-from callctl.errors import CallctlError, StoreUnavailable
+from callctl.control.switchboard import Switchboard
+from callctl.errors import CallctlError, ConfigError, StoreUnavailable
 from callctl.http.app import make_site
 from callctl.http.links import LinkKind, Neighbour
 from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
+from callctl.http.switches import Reloaded
 from callctl.numbering import warm_up
-from callctl.ports import ARCHIVE, LicenceSource
-from callctl.settings import Settings
+from callctl.ports import ARCHIVE, Report, SwitchAdapter
+from callctl.settings import Settings, Switch
+from callctl.settings.difference import difference
 from callctl.store.address import parse_address
 from callctl.store.definitions import RedisDefinitions
 from callctl.store.embedded import EmbeddedRedis
@@ -45,13 +48,18 @@ COLLECT_EVERY = 20_000  # objects made beyond those given up; Python's own 700 a
 
 
 class App:
-    """A running callctl. `port`: where the API listens; `work`: the tasks, which end only by failing."""
+    """A running callctl. `port`: where the API listens; `work`: the tasks, which end only by failing.
+
+    `read` reads the configuration again; ConfigError where it is wrong now.
+    """
 
     port: int
     work: asyncio.Task[None]
 
-    def __init__(self, settings: Settings, redis_url: str) -> None:
+    def __init__(self, settings: Settings, redis_url: str, read: Callable[[], Settings]) -> None:
         self.settings = settings
+        self._read = read
+        self._reloading = asyncio.Lock()
         self.clock = SystemClock()
         self.link = Link(
             parse_address(redis_url), times=LinkTimes(call_ms=settings.policy.redis_deadline_ms), clock=self.clock
@@ -62,11 +70,7 @@ class App:
         self.feeds = RedisFeeds(self.link)
         self.services = RedisServices(self.link)
         self.metrics = Metrics()
-        self.switches = {
-            it.name: switch_of(it, self.clock, self._trunks_on(it.name), self._calls_on(it.name))
-            for it in settings.switch
-        }
-        self._carriers = {it.name: it.carrier for it in settings.switch}
+        self.switches = Switchboard([self._switch(table) for table in settings.switch], self.clock)
         self.sinks = [sink_of(sink, self.clock) for sink in settings.sink]
         self.journal = journal_of(settings)
         self.shares = Shares(takes=self.store, tariffs=self.follower.tariffs, clock=self.clock)
@@ -110,7 +114,7 @@ class App:
         )
         self.licences = Licences(
             clock=self.clock,
-            sources=[it for it in self.switches.values() if isinstance(it, LicenceSource)],
+            switches=self.switches,
             definitions=self.definitions,
             tariffs=self.follower.tariffs,
         )
@@ -133,6 +137,7 @@ class App:
                 top_up=self.store.top_up,
                 tokens=tokens_of(self.settings, self.clock),
                 links=self.neighbours,
+                reload=self.reload,
                 metrics=self.metrics,
                 clock=self.clock,
                 cdr_feed=ARCHIVE,
@@ -144,6 +149,9 @@ class App:
             refused=lambda: self.metrics.overflowed("connections"),
             tls=server_tls(self.settings),
         )
+
+    def _switch(self, table: Switch) -> SwitchAdapter:
+        return switch_of(table, self.clock, self._trunks_on(table.name), self._calls_on(table.name))
 
     def _trunks_on(self, switch: str) -> Callable[[str], bool]:
         """Whether an endpoint of this switch is a trunk that we know."""
@@ -169,7 +177,10 @@ class App:
         return [NOBODY, *self.follower.tariffs.directory.roots()]
 
     def neighbours(self) -> Sequence[Neighbour]:
-        switches = [Neighbour(LinkKind.SWITCH, it.state(), counts=asdict(it.counts)) for it in self.switches.values()]
+        switches = [
+            Neighbour(LinkKind.SWITCH, it.state(), counts=asdict(it.counts), capabilities=it.capabilities)
+            for it in self.switches.values()
+        ]
         sinks = [Neighbour(LinkKind.SINK, state, needed=False) for state in self.outbox.states()]
         return [Neighbour(LinkKind.STORE, self.link.state(), counts=asdict(self.link.counts)), *switches, *sinks]
 
@@ -200,18 +211,40 @@ class App:
             group.create_task(self.outbox.run())
             group.create_task(self.charges.run())
             group.create_task(self.licences.run())
-            for name, switch in self.switches.items():
-                report = leaving_by(self._carriers[name], self.calls.receive)
-                group.create_task(switch.run(report, self._relinked(name, group)))
+            group.create_task(self.switches.run(self._report, self._relinked))
 
-    def _relinked(self, name: str, group: asyncio.TaskGroup) -> Callable[[], None]:
-        """What to do when a switch's link is up (again): see what became of its calls meanwhile."""
+    def _report(self, name: str) -> Report:
+        """Where a switch hands its events over."""
+        carrier = next(table.carrier for table in self.settings.switch if table.name == name)
+        return leaving_by(carrier, self.calls.receive)
 
-        def compare() -> None:
-            group.create_task(self.reconciler.compare(name))
-            group.create_task(self.licences.ask(name))
+    async def _relinked(self, name: str) -> None:
+        """A switch's link is up (again): see what became of its calls meanwhile."""
+        await asyncio.gather(self.reconciler.compare(name), self.licences.ask(name))
 
-        return compare
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and go by its [[switch]] tables. ConfigError: it is wrong, nothing was changed.
+
+        A call of a switch that is gone stays with that switch's own timer; its lease settles it. Calls of a switch that
+        is linked anew go on.
+        """
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(self._read)
+                found = difference(self.settings, settings)
+                coming = [self._switch(table) for table in (*found.added, *found.changed)]
+            except ConfigError as wrong:
+                log.error("configuration_refused", error=str(wrong))
+                raise
+            self.settings = self.settings.model_copy(update={"switch": settings.switch})
+            await self.switches.change(coming, found.removed)
+            for name in found.removed:
+                self.calls.let_go(name)
+        added, changed = (tuple(table.name for table in tables) for tables in (found.added, found.changed))
+        log.info("configuration_read", added=added, removed=found.removed, changed=changed)
+        if found.others:
+            log.warning("restart_needed", keys=found.others)
+        return Reloaded(added, found.removed, changed, found.others)
 
     async def stop(self) -> None:
         """Close the door, let what is under way come back, and leave running calls to the switches' timers."""
@@ -224,14 +257,14 @@ class App:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[App]:
-    """A started App, on the configured Redis or on the embedded one."""
+async def running(settings: Settings, read: Callable[[], Settings] | None = None) -> AsyncIterator[App]:
+    """A started App, on the configured Redis or on the embedded one. Without `read` its settings stay."""
     async with contextlib.AsyncExitStack() as stack:
         if settings.redis.url is not None:
             url = settings.redis.url.get_secret_value()
         else:
             url = await stack.enter_async_context(EmbeddedRedis(settings.redis.data_dir, SystemClock()))
-        app = App(settings, url)
+        app = App(settings, url, read or (lambda: settings))
         await app.start()
         spare_the_garbage_collector()
         try:
@@ -240,9 +273,12 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             await app.stop()
 
 
-async def serve(settings: Settings) -> None:
-    """Run until SIGINT or SIGTERM, which also end a start that waits. ConfigError where the start is wrong."""
-    serving = asyncio.create_task(_serve(settings))
+async def serve(settings: Settings, read: Callable[[], Settings]) -> None:
+    """Run until SIGINT or SIGTERM, which also end a start that waits; SIGHUP has `read` read the settings again.
+
+    ConfigError where the start is wrong.
+    """
+    serving = asyncio.create_task(_serve(settings, read))
 
     def stop() -> None:
         if not serving.cancelling():  # a second signal does not break off what the first began
@@ -255,11 +291,24 @@ async def serve(settings: Settings) -> None:
         serving.result()
 
 
-async def _serve(settings: Settings) -> None:
-    async with running(settings) as app:
+async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
+    loop, reloads = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.warning("not_reloaded", why="callctl is still starting"))
+    async with running(settings, read) as app:
+
+        def reload() -> None:
+            reloads.add(task := loop.create_task(_reload(app)))
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
         log.info("running", http=f"{settings.http.host}:{app.port}", switches=list(app.switches))
         await asyncio.wait({app.work})  # which is left to `stop` when this is cancelled
         app.work.result()
+
+
+async def _reload(app: App) -> None:
+    with contextlib.suppress(ConfigError):  # which is in the log
+        await app.reload()
 
 
 def spare_the_garbage_collector() -> None:

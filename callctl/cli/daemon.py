@@ -33,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for warning in warnings(settings):
         structlog.get_logger("callctl").warning("unwise_setting", detail=warning)
     try:
-        uvloop.run(serve(settings))
+        uvloop.run(serve(settings, lambda: load(arguments.config)))
     except OSError as failed:  # an address in use, a directory that cannot be written
         raise SaidNoError(f"cannot run: {failed}") from failed
     return Exit.OK

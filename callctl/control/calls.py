@@ -187,6 +187,11 @@ class CallControl:
             box.follow(machine.resume(session, now, self.policy))
         return box
 
+    def let_go(self, switch: str) -> None:
+        """This process has no more to do with the calls of a switch: their leases settle them, as after its end."""
+        for box in self.boxes(switch):
+            self._forget(box)
+
     def end_left_within(self) -> None:
         """After a start: calls whose outer call has ended meanwhile."""
         for outer in self._within.outers():

@@ -3,13 +3,13 @@
 A switch's silence is not absence: what it said last holds until it says something else, also over a restart.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import structlog
 
 from callctl.errors import PortError, StoreUnavailable
 from callctl.limits.licence import SwitchLicence
-from callctl.ports import Clock, Definitions, LicenceSource, Tariffs
+from callctl.ports import Clock, Definitions, LicenceSource, Switch, Tariffs
 
 log = structlog.get_logger(__name__)
 
@@ -20,24 +20,24 @@ class Licences:
     """`definitions` keeps what was heard, for every process; `tariffs` knows it."""
 
     def __init__(
-        self, *, clock: Clock, sources: Iterable[LicenceSource], definitions: Definitions, tariffs: Tariffs
+        self, *, clock: Clock, switches: Mapping[str, Switch], definitions: Definitions, tariffs: Tariffs
     ) -> None:
         self._clock = clock
-        self._sources = {source.name: source for source in sources}
+        self._switches = switches
         self._definitions = definitions
         self._tariffs = tariffs
 
     async def run(self) -> None:
         """For ever."""
         while True:
-            for name in self._sources:
+            for name in tuple(self._switches):
                 await self.ask(name)
             await self._clock.sleep_ms(ASK_EVERY_MS)
 
     async def ask(self, switch: str) -> None:
         """Ask one switch now: when its link is up again, say. One that has no licence is not asked."""
-        source = self._sources.get(switch)
-        if source is None:
+        source = self._switches.get(switch)
+        if not isinstance(source, LicenceSource):
             return
         try:
             status = await source.licence()

@@ -13,7 +13,7 @@ from callctl.call import settlement
 from callctl.call.admission import Policy, take_for
 from callctl.call.drawing import seen
 from callctl.call.ending import carry_over, knows_better, unseen
-from callctl.call.events import CallKey, Deadline, DeadlineReached, Taken, TakeRefused
+from callctl.call.events import Deadline, DeadlineReached, SeenAlive, Taken, TakeRefused
 from callctl.call.running import holding
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
@@ -89,14 +89,15 @@ class Reconciler:
     async def compare(self, name: str) -> None:
         """Settle the calls that the switch no longer has; have the timers of the others set anew.
 
-        A call that was given up for lost, and is up after all, is held for by nobody: it is hung up. Of a switch that
-        has no list nothing is learnt.
+        A call that was given up for lost, and is up after all, is held for by nobody: it is hung up; one that only the
+        store remembers is taken up. Of a switch that has no list, or is gone meanwhile, nothing is learnt.
         """
-        if not self._switches[name].capabilities.lists:
+        switch = self._switches.get(name)
+        if switch is None or not switch.capabilities.lists:
             return
         known = self._calls.boxes(name)  # what is offered while we ask need not be in the list
         try:
-            alive = {seen.call: seen for seen in await self._switches[name].live_calls()}
+            alive = {seen.call: seen for seen in await switch.live_calls()}
         except PortError as error:
             log.warning("channel_list_failed", switch=name, error=str(error))
             return
@@ -110,18 +111,23 @@ class Reconciler:
             else:
                 log.warning("call_vanished", call_id=str(session.call), switch=name)
                 box.put(unseen(session, self._clock.now()))
-        for call in alive:
-            if not self._calls.knows(call):
-                await self._given_up(name, call)
+        for seen in alive.values():
+            if not self._calls.knows(seen.call):
+                await self._unknown(switch, seen)
 
-    async def _given_up(self, name: str, call: CallKey) -> None:
+    async def _unknown(self, switch: Switch, seen: SeenAlive) -> None:
+        """The switch has a call that this process does not know."""
         try:
-            session = await self._sessions.find(call)
-            if session is not None and (session.estimated or session.voided) and not session.emergency:
-                log.warning("call_hung_up", call_id=str(call), switch=name, why="it was given up for lost")
-                await self._switches[name].hang_up(call, NORMAL_CLEARING)
+            session = await self._sessions.find(seen.call)
+            if session is None or self._calls.knows(seen.call) or seen.call.trace_id in self._journal.pending:
+                return
+            if session.state in LIVE and switch is self._switches.get(switch.name):
+                self._calls.adopt(session).put(seen)
+            elif (session.estimated or session.voided) and not session.emergency:
+                log.warning("call_hung_up", call_id=str(seen.call), switch=switch.name, why="it was given up for lost")
+                await switch.hang_up(seen.call, NORMAL_CLEARING)
         except PortError as error:
-            log.warning("call_not_hung_up", call_id=str(call), switch=name, error=str(error))
+            log.warning("unknown_call_left_alone", call_id=str(seen.call), switch=switch.name, error=str(error))
 
     # ---- the journal
 

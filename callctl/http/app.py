@@ -19,6 +19,7 @@ from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
 from callctl.http.routes import Route, endpoint
 from callctl.http.services import ServiceRoutes
+from callctl.http.switches import Reload, SwitchRoutes
 from callctl.http.tariffs import TariffPlans
 from callctl.http.thresholds import ThresholdRoutes
 from callctl.limits.ids import Thresholds
@@ -60,6 +61,7 @@ def make_site(
     top_up: PerformTopUp,
     tokens: Tokens,
     links: Links,
+    reload: Reload,
     metrics: Metrics,
     clock: Clock,
     cdr_feed: str,
@@ -80,6 +82,7 @@ def make_site(
         *ThresholdRoutes(watching, tariffs, clock, thresholds).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),
+        *SwitchRoutes(reload).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),
     )
     return Site(serve_routes((*routes, *openapi.routes(routes)), tokens), FastPath(routes, tokens, clock))

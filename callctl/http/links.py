@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from callctl.ports import LinkState
+from callctl.ports import Capabilities, LinkState
 
 
 class LinkKind(StrEnum):
@@ -17,13 +17,14 @@ class LinkKind(StrEnum):
 class Neighbour(msgspec.Struct, frozen=True):
     """A switch, a sink or the store. `needed`: without it callctl is not ready.
 
-    `counts`: how often what has happened to its connection since the start.
+    `counts`: how often what has happened to its connection since the start. `capabilities`: of a switch.
     """
 
     kind: LinkKind
     state: LinkState
     needed: bool = True
     counts: Mapping[str, int] = {}
+    capabilities: Capabilities | None = None
 
 
 Links = Callable[[], Sequence[Neighbour]]

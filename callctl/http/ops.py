@@ -14,7 +14,7 @@ from callctl.http.auth import Holder, Scope
 from callctl.http.links import LinkKind, Links
 from callctl.http.metrics import Metrics
 from callctl.http.routes import Route, json_response
-from callctl.ports import Calls, Clock, Feeds, Tariffs
+from callctl.ports import Calls, Capabilities, Clock, Feeds, Tariffs
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class LinkShown(msgspec.Struct, frozen=True):
-    """A neighbour: up or down since when, and what is wrong."""
+    """A neighbour: up or down since when, and what is wrong. Of a switch also what it can do for callctl."""
 
     kind: LinkKind
     name: str
@@ -32,6 +32,7 @@ class LinkShown(msgspec.Struct, frozen=True):
     since: str
     needed: bool
     detail: str
+    capabilities: Capabilities | None
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -84,6 +85,7 @@ class Ops:
                 format_time(link.state.since_ms),
                 link.needed,
                 link.state.detail,
+                link.capabilities,
             )
             for link in links
         )

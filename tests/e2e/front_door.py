@@ -17,7 +17,7 @@ from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.provider import LimitedTakes
 from callctl.control.shares import Shares
-from callctl.errors import StoreUnavailable
+from callctl.errors import ConfigError, StoreUnavailable
 from callctl.http.accounts import Accounts
 from callctl.http.app import Site, make_site
 from callctl.http.auth import Holder, Scope, Tokens
@@ -32,7 +32,9 @@ from callctl.http.metrics import Metrics
 from callctl.http.ops import Ops
 from callctl.http.routes import Route
 from callctl.http.services import ServiceRoutes
+from callctl.http.switches import Reloaded, SwitchRoutes
 from callctl.http.tariffs import TariffPlans
+from callctl.http.thresholds import ThresholdRoutes
 from callctl.ports import LinkState
 from callctl.rating.tariff import Plan, Row
 from callctl.store.definitions_memory import MemoryDefinitions
@@ -68,9 +70,11 @@ def _routes() -> list[Route]:
         *TariffPlans(*[nothing] * 3).routes(),
         *BlockRoutes(*[nothing] * 4).routes(),
         *ExchangeRoutes(*[nothing] * 2).routes(),
-        *LimitRoutes(*[nothing] * 3).routes(),
+        *LimitRoutes(*[nothing] * 4).routes(),
+        *ThresholdRoutes(*[nothing] * 4).routes(),
         *Cdrs(*[nothing] * 4).routes(),
         *ServiceRoutes(*[nothing] * 4).routes(),
+        *SwitchRoutes(nothing).routes(),
         *Ops(*[nothing] * 7).routes(),
     ]
 
@@ -168,6 +172,7 @@ class FrontDoor:
             policy=Policy(),
             wake=lambda _root: None,
         )
+        self.misconfigured = ""  # what is wrong with the configuration
         self.site = self._site()
         self.app = self.site.app
         self.url: str | None = None  # of an `HttpServer`, where the fast path is to be taken, too
@@ -183,15 +188,23 @@ class FrontDoor:
             feeds=self.feeds,
             services=self.services,
             charging=self.store,
+            channels=self.channels,
+            watching=self.store,
             top_up=self.store.top_up,
             tokens=Tokens(BEARERS.items(), self.clock),
             links=lambda: self.links,
+            reload=self._reload,
             metrics=self.metrics,
             clock=self.clock,
             cdr_feed="api",
             feed_names=("api", "billing"),
             switches=("pbx1",),
         )
+
+    async def _reload(self) -> Reloaded:
+        if self.misconfigured:
+            raise ConfigError("callctl.toml", self.misconfigured)
+        return Reloaded(added=("pbx2",))
 
     async def furnish(self) -> None:
         """reseller > middle > shop, and acme on its own; everybody but the roots is prepaid with 10.00."""
