@@ -130,7 +130,7 @@ def decoded(data: bytes | str) -> Any:
     """The JSON of it; None where it is none."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

@@ -1,0 +1,428 @@
+"""The wire and the book of calls of a 3CX: values in, events out; whatever JSON comes, nothing raises."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callctl.adapters.threecx import wire
+from callctl.adapters.threecx.calls import Active, Mode, Site, Wanted, same_number
+from callctl.adapters.threecx.tokens import grant_of
+from callctl.adapters.threecx.translate import REMEMBERED_MS, Book
+from callctl.adapters.threecx.wire import Participant, Snapshot, Status
+from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released
+from callctl.clock import Instant
+from callctl.rating.tariff import Direction
+
+FAR = "0612345678"
+OBSERVE = Site(mode=Mode.OBSERVE, route_point="900", account="acme", numbers={"10000": "+31201234567"})
+GATED = Site(mode=Mode.ROUTE_POINT, route_point="900", account="acme")
+DNS = ("900", "111", "112", "113")
+
+RECORD = {
+    "id": 6, "status": "Connected", "dn": "209", "party_caller_name": "Ann", "party_dn": "101",
+    "party_caller_id": "101", "party_did": "", "device_id": "sip:209@127.0.0.1:5483", "party_dn_type": "Wextension", "direct_control": False,
+    "originated_by_dn": "", "originated_by_type": "None", "referred_by_dn": "", "referred_by_type": "None",
+    "on_behalf_of_dn": "", "on_behalf_of_type": "None", "callid": 2, "legid": 2,
+}  # fmt: skip
+
+
+def at(ms: int) -> Instant:
+    return Instant(1_795_000_000_000 + ms, 1_795_000_000_000 + ms)
+
+
+def leg(
+    dn: str = "112", id: str = "21", call: str = "5", status: Status | None = Status.DIALING, **more: Any
+) -> Participant:
+    known = {"number": FAR, "party": "10000", "party_type": wire.EXTERNAL_LINE, **more}
+    return Participant(dn=dn, id=id, call=call, status=status, **known)
+
+
+def book(site: Site = OBSERVE, **options: Any) -> Book:
+    made = Book("pbx1", site, **options)
+    made.connected(at(0))
+    made.snapshot(Snapshot(DNS, ()), (), at(0), fresh=True)
+    return made
+
+
+def kinds(events: tuple[CallEvent, ...]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def admitted(book: Book, events: tuple[CallEvent, ...]) -> CallKey:
+    (offered,) = [event for event in events if isinstance(event, Offered)]
+    book.admitted(offered.call.call_id, offered.at)
+    return offered.call
+
+
+# -------------------------------------------------------------------- the wire
+
+
+def test_a_participant_as_it_was_seen_on_a_real_pbx() -> None:
+    found = wire.participant(RECORD)
+    assert found == Participant(
+        dn="209", id="6", call="2", status=Status.CONNECTED, number="101", party="101", party_type="extension"
+    )
+
+
+def test_names_of_fields_in_either_fashion_and_ids_as_text() -> None:
+    pascal = {"".join(part.title() for part in key.split("_")): value for key, value in RECORD.items()}
+    pascal["Id"], pascal["Callid"] = "6", "2"
+    assert wire.participant(pascal) == wire.participant(RECORD)
+
+
+@pytest.mark.parametrize(
+    "told", [None, [], "x", 3, {}, {"dn": "112"}, {"id": 3}, {"dn": "1/2", "id": 3}, {"dn": [], "id": 3}]
+)
+def test_what_is_no_participant(told: object) -> None:
+    assert wire.participant(told) is None
+
+
+def test_an_event_of_every_shape() -> None:
+    frame = {
+        "sequence": 7,
+        "event": {"event_type": 0, "entity": "/callcontrol/900/participants/6", "attached_data": None},
+    }
+    assert wire.event(json.dumps(frame)) == wire.Event(0, "900", "participants", "6", 7)
+    assert wire.event(json.dumps(frame).encode()) == wire.event(json.dumps(frame))
+    frame["event"] = {
+        "event_type": "2",
+        "entity": "callcontrol/a%2Bb/participants/6",
+        "attached_data": {"dtmf_input": 5},
+    }
+    assert wire.event(json.dumps(frame)) == wire.Event(2, "a+b", "participants", "6", 7, "5")
+    assert wire.event('{"event": {"event_type": 1, "entity": "/callcontrol/900"}}') == wire.Event(1, "900", "", "")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "", "no json", "[]", "null", '{"event": null}', '{"event": {"event_type": true, "entity": "/callcontrol/1"}}',
+        '{"event": {"event_type": 0, "entity": "/somewhere/else"}}', '{"event": {"event_type": 0, "entity": 5}}',
+        '{"event": {"event_type": 0, "entity": "/callcontrol/1/participants"}}', "[" * 10_000, "\ud800",
+    ],
+)  # fmt: skip
+def test_what_is_no_event(frame: str) -> None:
+    assert wire.event(frame) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "succeeded"),
+    [
+        (None, True), ({}, True), ({"finalstatus": "Success"}, True), ({"finalstatus": 1}, True),
+        ({"FinalStatus": "success"}, True), ({"finalstatus": "Failed"}, False), ({"finalstatus": 0}, False),
+        ({"finalstatus": -1}, False), ({"finalstatus": "Rejected"}, False), ({"finalstatus": True}, False),
+    ],
+)  # fmt: skip
+def test_the_outcome_of_an_action(told: object, succeeded: bool) -> None:
+    assert wire.outcome(told).succeeded is succeeded
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "busy", {"reasontext": "busy"}, {"finalstatus": "Failed", "reason": "busy"}, {"error": {"message": "busy"}},
+        {"title": "busy", "status": 422}, {"error": "invalid", "error_description": "busy"}, {"detail": "busy"},
+    ],
+)  # fmt: skip
+def test_the_reason_wherever_it_stands(told: object) -> None:
+    assert wire.reason(told) == "busy"
+
+
+def test_lines_with_and_without_participants() -> None:
+    told = [{"dn": "900", "participants": None}, {"dn": "112", "participants": [RECORD]}, {"type": "nobody"}, 5]
+    lines = wire.lines(told)
+    assert lines is not None
+    assert [(line.dn, line.participants is None) for line in lines] == [("900", True), ("112", False)]
+    assert wire.lines({"dn": "900", "participants": []}) == (wire.Line("900", ()),)
+    assert wire.lines("no list") is None
+    assert wire.lines(None) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "lifetime_ms"),
+    [
+        ({"access_token": "t", "expires_in": 60}, 3_600_000), ({"access_token": "t", "expires_in": 3600}, 3_600_000),
+        ({"access_token": "t", "expires_in": 299}, 299 * 60_000), ({"access_token": "t", "expires_in": 300}, 300_000),
+        ({"access_token": "t", "expires_in": "3600"}, 3_600_000), ({"access_token": "t"}, 0),
+        ({"access_token": "t", "expires_in": -5}, 0), ({"access_token": "t", "expires_in": True}, 0),
+        ({"access_token": "e30.eyJpYXQiOiAxMDAsICJleHAiOiAxNjB9.x", "expires_in": 60}, 60_000),
+        ({"access_token": "e30.e30.x", "expires_in": 60}, 3_600_000), ({"access_token": "a.!.c"}, 0),
+    ],
+)  # fmt: skip
+def test_how_long_a_token_is_good_for(told: dict[str, object], lifetime_ms: int) -> None:
+    grant = grant_of(told)
+    assert grant is not None
+    assert grant.lifetime_ms == lifetime_ms
+
+
+def test_a_token_is_not_printed() -> None:
+    assert "secret" not in repr(grant_of({"access_token": "secret", "expires_in": 60}))
+
+
+@pytest.mark.parametrize("told", [None, [], {}, {"access_token": ""}, {"access_token": 5}, {"access_token": "a\r\nb"}])
+def test_what_holds_no_token(told: object) -> None:
+    assert grant_of(told) is None
+
+
+def test_two_writings_of_one_number() -> None:
+    assert same_number("0049301234567", "+49301234567")
+    assert same_number("", "+49301234567")
+    assert not same_number("+49301234567", "+49301234568")
+    assert not same_number("113", "+4930123113")
+    assert same_number("113", "113")
+
+
+# -------------------------------------------------------------------- the book
+
+
+def test_a_call_as_it_is_told_on_a_real_pbx() -> None:
+    """Repeats while it rings; where it goes is known later."""
+    calls = book()
+    told = calls.seen(leg(party="", party_type=""), at(1_000))
+    key = admitted(calls, told)
+    assert calls.seen(leg(), at(1_750)) == ()
+    assert calls.seen(leg(), at(2_500)) == ()
+    assert calls.seen(leg(status=Status.CONNECTED), at(3_000)) == (Answered(key, at(3_000), trunk_out="10000"),)
+    assert calls.seen(leg(), at(3_100)) == ()  # a read that was late
+    assert calls.removed(("112", "21"), at(9_000)) == (Released(key, at(9_000), answered_at=at(3_000)),)
+    assert calls.removed(("112", "21"), at(9_001)) == ()
+    assert calls.calls() == ()
+
+
+def test_a_removed_participant_stays_away_for_a_while() -> None:
+    calls = book()
+    calls.seen(leg(), at(0))
+    calls.removed(("112", "21"), at(1))
+    assert calls.seen(leg(), at(REMEMBERED_MS)) == ()
+    assert kinds(calls.seen(leg(), at(REMEMBERED_MS + 1))) == ["Offered"]
+
+
+def test_a_removal_before_the_first_read() -> None:
+    calls = book()
+    assert calls.removed(("112", "21"), at(0)) == ()
+    assert calls.seen(leg(), at(10)) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "direction", "numbers"),
+    [
+        ({"status": Status.DIALING}, Direction.OUTBOUND, ("112", FAR)),
+        ({"status": Status.CONNECTED}, Direction.OUTBOUND, ("112", FAR)),
+        ({"status": Status.CONNECTED, "originated_by": "112"}, Direction.OUTBOUND, ("112", FAR)),
+        ({"status": Status.CONNECTED, "originated_by": "10000"}, Direction.INBOUND, (FAR, "+31201234567")),
+        ({"status": Status.CONNECTED, "did": "+31207654321"}, Direction.INBOUND, (FAR, "+31207654321")),
+        ({"status": Status.CONNECTED, "on_behalf_of_type": "queue"}, Direction.INBOUND, (FAR, "+31201234567")),
+        ({"status": Status.RINGING}, Direction.INBOUND, (FAR, "+31201234567")),
+        ({"status": Status.RINGING, "did": "+31207654321"}, Direction.INBOUND, (FAR, "+31207654321")),
+        ({"number": "800", "party": "800", "party_type": "queue"}, Direction.INTERNAL, ("112", "800")),
+        ({"number": "113", "party": "", "party_type": ""}, Direction.INTERNAL, ("112", "113")),
+        (
+            {"status": Status.RINGING, "number": "115", "party": "115", "party_type": "extension"},
+            Direction.INTERNAL, ("115", "112"),
+        ),
+    ],
+)  # fmt: skip
+def test_who_calls_whom(fields: dict[str, Any], direction: Direction, numbers: tuple[str, str]) -> None:
+    (offered, *_) = book().seen(leg(**fields), at(0))
+    assert isinstance(offered, Offered)
+    assert (offered.direction, (offered.a_number, offered.b_number)) == (direction, numbers)
+
+
+def test_xapi_settles_who_made_a_call_that_is_up() -> None:
+    calls = book()
+    calls.active({"5": Active("10000", at(-60_000))})
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    (seen,) = calls.alive(at(1))
+    assert (seen.call, seen.answered_at) == (key, at(-60_000))
+
+
+def test_what_is_as_short_as_an_extension_waits_for_its_route() -> None:
+    calls = book()
+    assert calls.seen(leg(number="110", party="", party_type=""), at(0)) == ()
+    assert kinds(calls.seen(leg(number="110"), at(700))) == ["Offered"]
+
+
+def test_every_ringing_extension_of_a_group_is_in_one_call() -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg("112", "1", status=Status.RINGING), at(0)))
+    assert kinds(calls.seen(leg("113", "2", status=Status.RINGING), at(1))) == ["Alerting"]
+    assert calls.removed(("112", "1"), at(2)) == ()
+    assert calls.seen(leg("113", "2", status=Status.CONNECTED), at(3)) == (Answered(key, at(3)),)
+    assert kinds(calls.removed(("113", "2"), at(4))) == ["Released"]
+
+
+@pytest.mark.parametrize("callid", ["5", "6"])
+def test_a_transfer_to_another_extension_is_the_same_call(callid: str) -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    arriving = leg("113", "30", callid, Status.CONNECTED, referred_by="112")
+    assert calls.seen(arriving, at(1)) == ()
+    assert calls.removed(("112", "21"), at(2)) == ()
+    (released,) = calls.removed(("113", "30"), at(3))
+    assert released.call == key
+
+
+def test_a_transfer_told_too_late_is_paid_by_who_transferred() -> None:
+    calls = book()
+    admitted(calls, calls.seen(leg(), at(0)))
+    calls.removed(("112", "21"), at(1))
+    (offered,) = calls.seen(leg("113", "30", "6", Status.CONNECTED, referred_by="112"), at(2))
+    assert isinstance(offered, Offered)
+    assert (offered.direction, offered.a_number, offered.b_number) == (Direction.OUTBOUND, "112", FAR)
+
+
+def test_a_leg_to_another_outside_number_is_a_call_of_its_own() -> None:
+    """An inbound call that 112 forwards to a mobile: 112 pays for that."""
+    calls = book()
+    inbound = admitted(calls, calls.seen(leg(status=Status.RINGING, number="+49301234567"), at(0)))
+    (offered,) = calls.seen(leg("112", "22", number="0687654321"), at(1))
+    assert isinstance(offered, Offered)
+    assert (offered.direction, offered.a_number, offered.b_number) == (Direction.OUTBOUND, "112", "0687654321")
+    assert offered.call != inbound
+
+
+def test_a_party_that_is_transferred_outside_begins_a_call_of_whoever_did_it() -> None:
+    calls = book()
+    inside = leg(number="113", party="113", party_type="extension", status=Status.CONNECTED)
+    internal = admitted(calls, calls.seen(inside, at(0)))
+    released, offered = calls.seen(leg(status=Status.DIALING, referred_by="113"), at(1))
+    assert (released.call, released.answered_at) == (internal, at(0))  # type: ignore[union-attr]
+    assert isinstance(offered, Offered)
+    assert (offered.a_number, offered.b_number) == ("113", FAR)
+
+
+def test_another_writing_of_the_same_number_is_no_new_call() -> None:
+    calls = book()
+    calls.seen(leg(number="0031612345678"), at(0))
+    assert calls.seen(leg(number="+31612345678"), at(1)) == ()
+    assert len(calls.calls()) == 1
+
+
+def test_what_a_snapshot_lacks_has_ended_unseen() -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    before = calls.keys()
+    calls.seen(leg("113", "30", "6"), at(1))
+    told = calls.snapshot(Snapshot(DNS, ()), before, at(9), fresh=False)
+    assert told == (Released(key, at(9), answered_at=at(0), estimated=True),)
+    assert len(calls.calls()) == 1  # of what began since we asked it says nothing
+
+
+def test_after_a_restart_of_the_pbx_an_id_is_another_participant() -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    calls.connected(at(5))
+    told = calls.snapshot(Snapshot(DNS, (leg(),)), calls.keys(), at(6), fresh=True)
+    assert kinds(told) == ["Released", "Offered"]
+    assert told[1].call != key
+
+
+def test_the_route_point_is_left_alone_in_observe_mode() -> None:
+    assert book().seen(leg("900", "7", status=Status.CONNECTED), at(0)) == ()
+
+
+def gated() -> tuple[Book, str]:
+    calls = book(GATED)
+    calls.seen(leg("112", "6", number=FAR, party="900", party_type="routepoint", status=Status.CONNECTED), at(0))
+    calls.seen(leg("900", "7", number="112", party="112", party_type="extension", status=Status.CONNECTED), at(1))
+    (call,) = calls.calls()
+    wanted = Wanted(Direction.OUTBOUND, "112", FAR, "112", FAR)
+    assert kinds(calls.asked(call.id, wanted, at(2))) == ["Offered"]
+    assert calls.admitted(call.id, at(3)) == ()
+    calls.routing(call.id)
+    return calls, call.id
+
+
+def test_a_caller_at_the_route_point_is_not_answered_before_it_is_connected() -> None:
+    calls, call_id = gated()
+    assert calls.removed(("900", "7"), at(4)) == ()
+    assert kinds(calls.seen(leg("112", "6", status=Status.CONNECTED), at(5))) == ["Answered"]
+    assert calls.routed(call_id, at(6), connected=True, listed=False) == ()
+    assert kinds(calls.removed(("112", "6"), at(7))) == ["Released"]
+
+
+def test_a_caller_who_leaves_while_it_is_connected() -> None:
+    calls, call_id = gated()
+    calls.removed(("900", "7"), at(4))
+    assert calls.removed(("112", "6"), at(5)) == ()
+    (released,) = calls.routed(call_id, at(6), connected=False, listed=False)
+    assert isinstance(released, Released)
+    assert released.answered_at is None
+
+
+# -------------------------------------------------------------------- fuzz
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=5),
+    max_leaves=12,
+)
+FIELD = JSON | st.sampled_from(["112", "900", 5, "Connected", "Dialing", "Wexternalline", "0612345678", "\r\nX: y"])
+RECORDS = st.fixed_dictionaries({}, optional=dict.fromkeys(RECORD, FIELD))
+ENTITY = FIELD | st.just("/callcontrol/112/participants/5")
+TOLD = st.fixed_dictionaries({}, optional={"event_type": FIELD, "entity": ENTITY, "attached_data": JSON})
+FRAMES = st.fixed_dictionaries({}, optional={"sequence": JSON, "event": TOLD})
+
+
+@given(st.binary(max_size=200) | JSON.map(lambda told: json.dumps(told).encode()) | FRAMES.map(json.dumps))
+def test_no_frame_raises(data: bytes | str) -> None:
+    event = wire.event(data)
+    assert event is None or wire.short(event.dn)
+
+
+@given(JSON | RECORDS | st.lists(RECORDS, max_size=3))
+def test_no_answer_raises(told: Any) -> None:
+    wire.lines(told)
+    wire.participants(told)
+    wire.outcome(told)
+    grant_of(told)
+
+
+@given(st.lists(RECORDS, max_size=8), st.sampled_from([OBSERVE, GATED]))
+def test_the_book_takes_whatever_participants_come(records: list[dict[str, Any]], site: Site) -> None:
+    calls = book(site)
+    for ms, record in enumerate(records):
+        for found in wire.participants(record, "112"):
+            for event in calls.seen(found, at(ms)):
+                msgspec.json.encode(event)
+
+
+LEGS = st.builds(
+    leg,
+    dn=st.sampled_from(["112", "113", "900"]),
+    id=st.sampled_from(["1", "2", "3"]),
+    call=st.sampled_from(["5", "6"]),
+    status=st.sampled_from([*Status, None]),
+    number=st.sampled_from(["", FAR, "0687654321", "113", "900"]),
+    party=st.sampled_from(["", "10000", "113", "900"]),
+    party_type=st.sampled_from(["", wire.EXTERNAL_LINE, "extension", "routepoint"]),
+    referred_by=st.sampled_from(["", "112", "113"]),
+)
+
+
+@given(st.lists(LEGS | st.tuples(st.sampled_from(["112", "113"]), st.sampled_from(["1", "2", "3"])), max_size=25))
+def test_in_any_order_each_call_is_offered_once_and_released_once(steps: list[Any]) -> None:
+    calls = book()
+    offered: list[CallKey] = []
+    released: list[CallKey] = []
+    for ms, step in enumerate(steps):
+        events = calls.seen(step, at(ms)) if isinstance(step, Participant) else calls.removed(step, at(ms))
+        for event in events:
+            if isinstance(event, Offered):
+                assert event.call not in offered
+                offered.append(event.call)
+                events_ = calls.admitted(event.call.call_id, at(ms))
+                assert all(isinstance(it, Alerting | Answered) for it in events_)
+            elif isinstance(event, Released):
+                released.append(event.call)
+            assert event.call in offered
+    for event in calls.snapshot(Snapshot(DNS, ()), calls.keys(), at(1_000), fresh=False):
+        assert isinstance(event, Released)
+        released.append(event.call)
+    assert sorted(map(str, released)) == sorted(map(str, offered))
+    assert calls.calls() == ()
+    assert calls.keys() == frozenset()
