@@ -19,7 +19,7 @@ import msgspec
 from callctl.cli.client import Client
 from callctl.cli.exits import WrongUseError
 from callctl.clock import format_time
-from callctl.rating.pastcalls import PastRecord
+from callctl.rating.pastcalls import Known, PastRecord
 
 LONGEST_LINE = 1_000_000  # bytes: more is no record
 NAMED_AT_MOST = 20  # broken lines that are named; all are counted
@@ -75,7 +75,7 @@ class CdrReader:
     """Reads records, and keeps account of what it could not read.
 
     `broken`: lines that are no records; `named`: the first of them, and why; `torn`: files whose last line is half;
-    `besides`: records of what is no call.
+    `besides`: records of what is no call; `repeated`: those that were read before, in another file perhaps.
     """
 
     def __init__(self) -> None:
@@ -84,9 +84,11 @@ class CdrReader:
         self.named: list[str] = []
         self.torn: list[str] = []
         self.besides = 0
+        self.repeated = 0
+        self._known = Known()
 
     def files(self, paths: Sequence[Path], advance: Advance) -> Iterator[PastRecord]:
-        """Every record of every file. `advance` hears how many bytes are behind. WrongUseError for no CDR file."""
+        """Every record of every file, once. `advance` hears how many bytes are behind. WrongUseError: no CDR file."""
         behind = 0
         for path in paths:
             try:
@@ -135,6 +137,9 @@ class CdrReader:
                     continue
                 except (ValueError, csv.Error) as wrong:  # msgspec's errors are ValueErrors
                     self._unread(path, number, line, wrong)
+                    continue
+                if self._known.again(record):
+                    self.repeated += 1
                     continue
                 self.records += 1
                 yield record

@@ -208,6 +208,7 @@ def _reading(reader: "CdrReader") -> dict[str, Any]:
         "first_broken": reader.named,
         "half_lines": reader.torn,
         "no_calls": reader.besides,
+        "repeated": reader.repeated,
     }
 
 
@@ -296,6 +297,8 @@ def _tell(reader: "CdrReader", found: "WhatIf") -> None:
         notices.append(f"{found.estimated} sales are of calls whose end nobody saw; a correction may follow")
     if reader.besides:
         notices.append(f"{reader.besides} records are of no call: charges of subscriptions, shares of affiliates")
+    if reader.repeated:
+        notices.append(f"{reader.repeated} records were there before, and count once")
     notices += reader.torn
     if reader.broken:
         notices.append(f"{reader.broken} lines could not be read, and are in no figure:")

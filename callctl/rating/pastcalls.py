@@ -1,5 +1,6 @@
 """Calls of the past as their CDRs tell them (`call/cdr.py` writes these), for rating them anew."""
 
+from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -18,6 +19,7 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 _NO_RULES = DialRules()
+_64_BITS = 2**64 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND, _SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
 
@@ -139,6 +141,42 @@ class Chains:
         """Calls of which the record of a reseller never came."""
         yield from map(tuple, self._unfinished.values())
         self._unfinished.clear()
+
+
+class Known:
+    """Records that were there before: of each 64 bits of a hash, which make no two of ten million the same.
+
+    A switch may use the id of a call again some day: with its set-up it is another one.
+    """
+
+    def __init__(self) -> None:
+        self._marks = array("Q", bytes(8 * 1024))  # a table with open addressing; 0 is a free place
+        self._count = 0
+
+    def again(self, record: PastRecord) -> bool:
+        """Whether it was there before; from now on it was."""
+        mark = (hash((record.id, record.setup_time)) & _64_BITS) or 1
+        at = self._place(mark)
+        if self._marks[at]:
+            return True
+        self._marks[at] = mark
+        self._count += 1
+        if self._count * 2 > len(self._marks):
+            self._grow()
+        return False
+
+    def _place(self, mark: int) -> int:
+        """Where it is, or where there is room for it."""
+        marks, last = self._marks, len(self._marks) - 1
+        at = mark & last
+        while marks[at] and marks[at] != mark:
+            at = (at + 1) & last
+        return at
+
+    def _grow(self) -> None:
+        before, self._marks = self._marks, array("Q", bytes(2 * self._marks.itemsize * len(self._marks)))
+        for mark in filter(None, before):
+            self._marks[self._place(mark)] = mark
 
 
 @lru_cache(maxsize=65_536)

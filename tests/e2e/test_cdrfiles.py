@@ -21,6 +21,7 @@ CALL: dict[str, Any] = dict.fromkeys(COLUMNS) | {
     "parts": [{"name": "airtime", "plan": "sim", "row": "31", "charge": "0.0600"}],
 }  # fmt: skip
 GOOD = JsonLines().line(CALL)
+OTHER = JsonLines().line(CALL | {"id": "http/c2:acme"})
 
 
 def read(*paths: Path) -> tuple[CdrReader, list[PastRecord]]:
@@ -34,8 +35,11 @@ def test_lines_and_csv_tell_the_same(tmp_path: Path, zipped: bool) -> None:
     ending = ".gz" if zipped else ""
     (tmp_path / f"a.jsonl{ending}").write_bytes(pack(GOOD))
     (tmp_path / f"b.csv{ending}").write_bytes(pack(Csv().header + Csv().line(CALL)))
-    reader, [first, second] = read(*expand([str(tmp_path)]))
+    files = expand([str(tmp_path)])
+    [first], [second] = (read(file)[1] for file in files)
     assert first == second
+    reader, both = read(*files)
+    assert both == [first]
     assert (first.setup_ms, first.answer_s, first.revenue, first.paid) == (
         1_793_527_200_000,
         1_793_527_205,
@@ -43,7 +47,18 @@ def test_lines_and_csv_tell_the_same(tmp_path: Path, zipped: bool) -> None:
         None,
     )
     assert first.besides == 60_000
-    assert (reader.records, reader.broken) == (2, 0)
+    assert (reader.records, reader.broken, reader.repeated) == (1, 0, 1)
+
+
+def test_what_comes_again_counts_once(tmp_path: Path) -> None:
+    """Among so many that the table of those that are known grows; a call's id may be used again another day."""
+    file, copy, later = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl"))
+    many = [CALL | {"id": f"http/c{n}:acme"} for n in range(3_000)]
+    file.write_bytes(b"".join(map(JsonLines().line, many)))
+    copy.write_bytes(file.read_bytes())
+    later.write_bytes(JsonLines().line(many[0] | {"setup_time": "2026-12-01T10:00:00.000Z"}))
+    reader, found = read(file, copy, later)
+    assert (len(found), reader.records, reader.repeated) == (3_001, 3_001, 3_000)
 
 
 @pytest.mark.parametrize("form", [JsonLines(), Csv()])
@@ -67,7 +82,7 @@ def test_broken_lines_are_named_and_counted(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     wrong_amount = JsonLines().line(CALL | {"charge": "much"})
     no_zone = JsonLines().line(CALL | {"setup_time": "2026-11-01T10:00:00"})
-    file.write_bytes(b"garbage\n" + GOOD + b"\n" + wrong_amount + no_zone + b"\xff\xfe\n" + GOOD)
+    file.write_bytes(b"garbage\n" + GOOD + b"\n" + wrong_amount + no_zone + b"\xff\xfe\n" + OTHER)
     reader, found = read(file)
     assert (len(found), reader.records, reader.broken, reader.torn) == (2, 2, 4, [])
     assert [line.split(": ")[1] for line in reader.named] == ["line 1", "line 4", "line 5", "line 6"]
@@ -88,7 +103,7 @@ def test_half_a_last_line_is_a_notice(tmp_path: Path, form: Any) -> None:
 
 def test_a_whole_last_line_without_its_end_counts(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    file.write_bytes(GOOD + GOOD.rstrip())
+    file.write_bytes(GOOD + OTHER.rstrip())
     reader, found = read(file)
     assert (len(found), reader.torn) == (2, [])
 
