@@ -78,7 +78,10 @@ class Policy(Section):
 
 
 class Limits(Section):
-    """What the provider says of numbers, for all its customers (`docs/limits.md`). Prefixes are digits of E.164."""
+    """What holds for all customers (`docs/limits.md`). Prefixes are digits of E.164.
+
+    `protection`: spend thresholds of accounts that state none.
+    """
 
     high_risk_prefixes: Annotated[tuple[Prefix, ...], BeforeValidator(words)] = NumberLists().high_risk
     premium_prefixes: Annotated[tuple[Prefix, ...], BeforeValidator(words)] = NumberLists().premium
