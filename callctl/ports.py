@@ -156,15 +156,14 @@ class ProviderChannels(Protocol):
     """The counters of the provider's own limits, as leases that end by themselves: `until_ms` is wall time.
 
     `take` answers how many others have each of the counters, and takes them where none is full or by `force`; `look`
-    takes nothing. It does both in one atomic script, and repeating it changes nothing. The others wait for nobody: what
-    is lost on the way lapses.
+    takes nothing. It does both in one atomic script. Repeating any of them changes nothing. Nobody waits for `renew`.
     """
 
     async def take(
         self, slots: Sequence[Slot], call: str, now_ms: int, until_ms: int, *, force: bool = False, look: bool = False
     ) -> Sequence[int]: ...
     def renew(self, slots: Sequence[Slot], call: str, until_ms: int) -> None: ...
-    def give_back(self, slots: Sequence[Slot], call: str) -> None: ...
+    async def give_back(self, slots: Sequence[Slot], call: str) -> None: ...
 
 
 @runtime_checkable

@@ -8,11 +8,15 @@ the round trip.
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
+import structlog
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, LimitUse, Taken, TakeRefused
 from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.errors import StoreUnavailable
 from callctl.ports import Existing, ProviderChannels, Takes
+
+log = structlog.get_logger(__name__)
 
 
 class LimitedTakes:
@@ -40,10 +44,16 @@ class LimitedTakes:
         return self._takes.extend(extension)
 
     def settle(self, settlement: Settlement) -> Coroutine[Any, Any, Existing | None]:
+        return self._settle(settlement) if settlement.session.limits else self._takes.settle(settlement)
+
+    async def _settle(self, settlement: Settlement) -> Existing | None:
         session = settlement.session
-        if session.limits:
-            self._channels.give_back(session.limits, session.trace_id)
-        return self._takes.settle(settlement)
+        answer = await self._takes.settle(settlement)
+        try:
+            await self._channels.give_back(session.limits, session.trace_id)
+        except StoreUnavailable as error:
+            log.warning("provider_channel_lapses", call_id=str(session.call), error=str(error))
+        return answer
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         return await self._takes.top_up(top_up)

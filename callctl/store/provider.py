@@ -1,18 +1,19 @@
 """`ports.ProviderChannels` over Redis, and in plain dictionaries. All counters share a slot of their own."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from callctl.errors import StoreUnavailable
 from callctl.limits.concurrency import Slot
 from callctl.store import keys, scripts
-from callctl.store.link import Link, LinkLost
+from callctl.store.link import Link, LinkLost, Reply
 
 
 class RedisProviderChannels:
-    """`take` may raise StoreUnavailable: its outcome is unknown, and what it took lapses with its lease."""
+    """What raises StoreUnavailable has an unknown outcome; what is taken by then lapses with its lease."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -24,11 +25,7 @@ class RedisProviderChannels:
         limits = ["" if slot.hard_limit is None else slot.hard_limit for slot in slots]
         mode = "look" if look else "force" if force else "take"
         arguments = (call, now_ms, until_ms, mode, *limits)
-        try:
-            in_use: Any = await scripts.run(self._link, scripts.PROVIDER, touched, *arguments)
-        except LinkLost:  # it changes nothing to ask again
-            await self._link.ready(self._link.times.call_ms)
-            in_use = await scripts.run(self._link, scripts.PROVIDER, touched, *arguments)
+        in_use: Any = await self._twice(lambda: scripts.run(self._link, scripts.PROVIDER, touched, *arguments))
         return tuple(in_use)
 
     def renew(self, slots: Sequence[Slot], call: str, until_ms: int) -> None:
@@ -36,10 +33,17 @@ class RedisProviderChannels:
             for slot in slots:
                 self._link.post("ZADD", keys.provider(slot.name), until_ms, call)
 
-    def give_back(self, slots: Sequence[Slot], call: str) -> None:
-        with suppress(StoreUnavailable):
-            for slot in slots:
-                self._link.post("ZREM", keys.provider(slot.name), call)
+    async def give_back(self, slots: Sequence[Slot], call: str) -> None:
+        for slot in slots:
+            await self._twice(partial(self._link.call, "ZREM", keys.provider(slot.name), call))
+
+    async def _twice(self, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """The answer, asked for again where the connection went meanwhile."""
+        try:
+            return await ask()
+        except LinkLost:
+            await self._link.ready(self._link.times.call_ms)
+            return await ask()
 
 
 class MemoryProviderChannels:
@@ -64,6 +68,6 @@ class MemoryProviderChannels:
         for slot in slots:
             self._leases[slot.name][call] = until_ms
 
-    def give_back(self, slots: Sequence[Slot], call: str) -> None:
+    async def give_back(self, slots: Sequence[Slot], call: str) -> None:
         for slot in slots:
             self._leases[slot.name].pop(call, None)

@@ -69,9 +69,9 @@ async def test_what_only_counts_is_never_full(channels) -> None:
 async def test_a_channel_is_given_back_once(channels) -> None:
     await channels.take((TWO, COUNTED), "c1", NOW, LEASE)
     await channels.take((TWO, COUNTED), "c2", NOW, LEASE)
-    channels.give_back((TWO, COUNTED), "c1")
-    channels.give_back((TWO, COUNTED), "c1")
-    channels.give_back((TWO, COUNTED), "c9")
+    await channels.give_back((TWO, COUNTED), "c1")
+    await channels.give_back((TWO, COUNTED), "c1")
+    await channels.give_back((TWO, COUNTED), "c9")
     assert await in_use(channels, TWO, COUNTED) == [1, 1]
 
 
@@ -120,7 +120,7 @@ async def test_redis_does_what_memory_means(link, steps) -> None:
             if what == "renew":
                 each.renew(slots, f"c{call}", now_ms + lease_ms)
             elif what == "give_back":
-                each.give_back(slots, f"c{call}")
+                await each.give_back(slots, f"c{call}")
         if what in ("take", "look", "force"):
             mode = {"look": what == "look", "force": what == "force"}
             asked = (slots, f"c{call}", now_ms, now_ms + lease_ms)

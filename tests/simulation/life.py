@@ -11,6 +11,7 @@ from callctl.call.session import Session
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.outbox import Outbox
+from callctl.control.provider import LimitedTakes
 from callctl.control.reconciler import Reconciler
 from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import CdrSink, Feeds, Observer, Switch, Tariffs
@@ -65,10 +66,11 @@ class Life:
         self.clock = SimClock(loop, wall)
         self.journal = Journal(journal)
         self.outbox = Outbox(feeds=feeds, sinks=[sink], archives=(ARCHIVE,), roots=roots, clock=self.clock)
+        takes = LimitedTakes(store, store.channels)
         self.calls = CallControl(
             clock=self.clock,
             tariffs=tariffs,
-            takes=store,
+            takes=takes,
             sessions=store,
             switches=switches,
             journal=self.journal,
@@ -80,7 +82,7 @@ class Life:
             clock=self.clock,
             calls=self.calls,
             switches=switches,
-            takes=store,
+            takes=takes,
             sessions=store,
             journal=self.journal,
             policy=POLICY,

@@ -9,9 +9,11 @@ from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRef
 from callctl.call.session import Session
 from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallctlError, SinkUnavailable, StoreUnavailable
+from callctl.limits.concurrency import Slot
 from callctl.ports import Existing, FeedPage, FeedRecord, Hear
 from callctl.store.feeds_memory import MemoryFeeds
 from callctl.store.memory import MemoryStore
+from callctl.store.provider import MemoryProviderChannels
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.faults import Faults
 from tests.simulation.story import Story
@@ -43,6 +45,7 @@ class FaultyStore:
         self, store: MemoryStore, loop: VirtualLoop, rng: Random, faults: Faults, story: Story, witness: Witness
     ) -> None:
         self.inner = store
+        self.channels = FaultyChannels(self, rng, faults)
         self.away = False
         self.healed = False
         self.kills: Callable[[], None] = lambda: None
@@ -128,6 +131,27 @@ class FaultyStore:
         if rng.random() < faults.store_slow:
             return rng.randint(5, 2 * DEADLINE_MS), True
         return rng.randint(0, 3), True
+
+
+class FaultyChannels:
+    """`ProviderChannels` on the same bad line. What nobody waits for may get lost, too."""
+
+    def __init__(self, store: FaultyStore, rng: Random, faults: Faults) -> None:
+        self.inner = MemoryProviderChannels()
+        self._store = store
+        self._rng = rng
+        self._faults = faults
+
+    async def take(self, slots: Sequence[Slot], *asked: Any, **how: bool) -> Sequence[int]:
+        return await self._store._asked(lambda: at_once(self.inner.take(slots, *asked, **how)))
+
+    def renew(self, slots: Sequence[Slot], call: str, until_ms: int) -> None:
+        lost = self._store.away or self._rng.random() < self._faults.store_failing
+        if self._store.healed or not lost:
+            self.inner.renew(slots, call, until_ms)
+
+    async def give_back(self, slots: Sequence[Slot], call: str) -> None:
+        await self._store._asked(lambda: at_once(self.inner.give_back(slots, call)))
 
 
 def _tell(reply: "asyncio.Future[Any]", answer: Any, error: Exception | None) -> None:
