@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 _MARKS = {Verdict.FINE: ("✓", "green"), Verdict.UNWISE: ("!", "yellow"), Verdict.FAILED: ("✗", "bold red")}
 _CONNECT_S = 2
+WITHOUT = {
+    "gate": "a call is connected before callctl has answered, and is hung up when the answer is no",
+    "sip_codes": "the caller sees the status that the switch chooses; the CDR keeps what was asked",
+    "announcements": "a refusal is told by its status alone",
+    "timer": "callctl hangs up by itself; while it is dead, nobody ends a call",
+    "extends": "the whole grant is held when the call is admitted",
+    "warns": "a warning is recorded in the log and not heard",
+    "hangs_up": "a call ends with its grant, and no sooner",
+    "lists": "a call whose end was lost is settled when its lease is over",
+}
+"""What happens where a switch lacks one of `ports.Capabilities`; also the table in docs/adapters.md."""
 
 
 def add(commands: Any) -> None:
@@ -132,7 +143,23 @@ def _daemon(client: Client) -> list[Finding]:
         detail = " ".join(filter(None, (up, "since", clock_time(link["since"]), link["detail"])))
         verdict = Verdict.FINE if link["up"] else Verdict.FAILED
         findings.append(Finding(verdict, f"{link['kind']} {link['name']}", detail))
+        if link["capabilities"] is not None:
+            findings += _capable(f"switch {link['name']}", link["capabilities"])
     return findings
+
+
+def _capable(switch: str, capabilities: dict[str, Any]) -> list[Finding]:
+    """What a switch can do, and what happens for each thing that it cannot."""
+    from callctl.accounts import WarnTo
+
+    warned = capabilities["warns"]
+    can = [name for name in WITHOUT if name != "warns" and capabilities[name]]
+    can += [f"warns {party}" for party in warned]
+    cannot = {name: name for name in WITHOUT if not capabilities[name]}
+    if warned and len(warned) < len(WarnTo):
+        cannot["warns"] = "warns " + " and ".join(party for party in WarnTo if party not in warned)
+    missing = [unwise(f"{switch} without {named}", WITHOUT[name]) for name, named in cannot.items()]
+    return [fine(f"{switch} can", ", ".join(can) or "nothing but report"), *missing]
 
 
 def _reachable(settings: "Settings") -> list[Finding]:

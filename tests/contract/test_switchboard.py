@@ -5,6 +5,7 @@ A rig that cannot play what a test needs says why. `tests/switches` runs the sam
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from callctl.call.events import HangUpAsked
 from callctl.call.session import State
 from callctl.call.takes import Take
 from callctl.causes import REFUSALS, Refusal, cause_of
+from callctl.cli.doctor import WITHOUT
 from callctl.limits.concurrency import Caps
+from callctl.ports import Capabilities
 from tests.contract.rigs import RIGS
 from tests.contract.switchboard import ELSEWHERE, POLICY, TOLD_BADLY, Board, Party, Refuser, Rig, Script, Trick
 from tests.control_room import EURO, PER_SECOND, ControlRoom
@@ -23,6 +26,7 @@ from tests.waiting import until
 
 FIRST_S = POLICY.slice_first_s
 HOME = "+31201234567"
+ADAPTERS = Path(__file__).parents[2] / "docs/adapters.md"
 CAUSES = [(refusal, False) for refusal in Refusal] + [(Refusal.CHANNEL_LIMIT, True), (Refusal.LICENCE_LIMIT, True)]
 
 
@@ -42,6 +46,12 @@ def needs(rig: Rig, trick: Trick) -> None:
     """Skip, loudly, what this rig cannot play."""
     if trick in rig.cannot:
         pytest.skip(f"{trick.value}: {rig.cannot[trick]}")
+
+
+def test_every_capability_is_documented_in_the_words_of_the_doctor() -> None:
+    assert tuple(WITHOUT) == Capabilities.__struct_fields__
+    told = re.findall(r"^\| `(\w+)` \| (.+) \|$", ADAPTERS.read_text(), re.MULTILINE)
+    assert dict(told) == WITHOUT
 
 
 # -------------------------------------------------------------------- no

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from callctl.simulators.ami import AmiSimulator, EndedBy, Outcome, Script, SimCall, User
+from tests.e2e.command import callctl
 from tests.e2e.front_door import FrontDoor
 from tests.e2e.provider import Provider
 
 TALKS = Script(caller="+31201234567", called="0612345678", account="acme", ring_s=0.1)
+LISTENS = '[[switch]]\nname = "sbc1"\nkind = "call_control"\npath = "sbc1.sock"\n'
 USERS = {"cc": User("pw"), "other": User("pw")}
 
 
@@ -207,6 +209,16 @@ async def test_what_a_switch_can_do_is_told_by_readiness(house: House) -> None:
     assert told["pbx1"]["warns"] == ["caller", "callee", "both"]
     assert told["pbx1"]["timer"] is True
     assert all(told[name] is None for name in told if name != "pbx1")
+
+
+async def test_the_doctor_shows_what_a_switch_can_do_and_what_it_means_that_it_cannot(house: House) -> None:
+    house.configure("pbx1", more=LISTENS)
+    assert (await house.reload())["added"] == ["sbc1"]
+    report = {it["check"]: it for it in (await callctl("doctor", "--json", cwd=house.daemon.home)).json}
+    assert report["switch pbx1 can"]["detail"].endswith("hangs_up, lists, warns caller, warns callee, warns both")
+    assert not [check for check in report if check.startswith("switch pbx1 without")]
+    assert report["switch sbc1 without extends"]["verdict"] == "unwise"
+    assert report["switch sbc1 without extends"]["detail"] == "the whole grant is held when the call is admitted"
 
 
 # -------------------------------------------------------------------- the front door
