@@ -24,7 +24,8 @@ DNS = ("900", "111", "112", "113")
 
 RECORD = {
     "id": 6, "status": "Connected", "dn": "209", "party_caller_name": "Ann", "party_dn": "101",
-    "party_caller_id": "101", "party_did": "", "device_id": "sip:209@127.0.0.1:5483", "party_dn_type": "Wextension", "direct_control": False,
+    "party_caller_id": "101", "party_did": "",
+    "device_id": "sip:209@127.0.0.1:5483", "party_dn_type": "Wextension", "direct_control": False,
     "originated_by_dn": "", "originated_by_type": "None", "referred_by_dn": "", "referred_by_type": "None",
     "on_behalf_of_dn": "", "on_behalf_of_type": "None", "callid": 2, "legid": 2,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 Values and pure decisions on them; `translate.py` keeps the book.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -174,14 +174,23 @@ def is_same(before: Participant, now: Participant) -> bool:
     return before.call == now.call and not back and same_number(before.number, now.number)
 
 
-def answers(leg: Participant, call: Call) -> bool:
+def answers(leg: Participant, call: Call, site: Site) -> bool:
     """Whether this participant proves that the call was answered. Who waits at the route point is connected to it."""
     if leg.status is not Status.CONNECTED or leg.key == call.gate:
         return False
-    gate = call.gate
-    return gate is None or (leg.is_external or (leg.is_internal and leg.party != gate[0]))
+    return site.mode is not Mode.ROUTE_POINT or leg.party not in ("", site.route_point)
 
 
-def trunk_of(legs: Iterable[Participant]) -> str | None:
-    """The outside line that a call has taken."""
-    return next((leg.party for leg in legs if leg.is_external and leg.party), None)
+def name_of(leg: Participant, era_ms: int) -> str:
+    """The name of the call that begins with this participant: unique over restarts of the PBX, readable in a CDR."""
+    return f"{era_ms}-{plain(leg.call)}-{plain(leg.id)}-{leg.dn}"
+
+
+def group_in(call_id: str) -> str:
+    """The `callid` in a call's name, as `plain` writes it."""
+    return (*call_id.split("-", 2), "", "")[1]
+
+
+def plain(part: str) -> str:
+    """A part of a call's name, which hyphens divide."""
+    return part.replace("-", ".")

@@ -137,7 +137,7 @@ class Book:
                 events += self.removed(key, at, estimated=True)
                 if fresh:
                     del self._removed[key]
-        for participant in now.values():
+        for participant in sorted(now.values(), key=lambda each: each.dn != self._site.route_point):
             events += self.seen(participant, at)
         return tuple(events)
 
@@ -198,7 +198,7 @@ class Book:
     def take_up_listed(self) -> None:
         """After a start: calls of ours without a participant that XAPI shows to be connected."""
         for key in self._known():
-            group = _group_of(key.call_id)
+            group = calls.group_in(key.call_id)
             active = self._active.get(group)
             if key.call_id not in self._calls and active is not None and active.established is not None:
                 wanted = Wanted(Direction.OUTBOUND, active.caller, "", active.caller, "")
@@ -229,14 +229,13 @@ class Book:
         call = None if is_gate else self._joined(leg)
         if call is not None:
             return self._progress(self._join(call, leg), leg, at)
-        wanted = None if is_gate else self._wanted(leg, at)
-        if wanted is None and not is_gate:
-            return ()
-        call = self._resumed(leg, wanted, at)
+        call = self._resumed(leg, at)
         events: Events = ()
         if call is None:
-            call = Call(id=f"{self._era_ms}-{_plain(leg.call)}-{_plain(leg.id)}-{leg.dn}", group=leg.call, began=at)
-            call = replace(call, wanted=wanted)
+            wanted = None if is_gate else self._wanted(leg, at)
+            if wanted is None and not is_gate:
+                return ()
+            call = Call(id=calls.name_of(leg, self._era_ms), group=leg.call, began=at, wanted=wanted)
             events = () if wanted is None else (self._offered(call, wanted),)
         call = self._join(replace(call, gate=leg.key if is_gate else None), leg)
         events += self._progress(call, leg, at)
@@ -256,13 +255,14 @@ class Book:
                 return call
         return None
 
-    def _resumed(self, leg: Participant, wanted: Wanted | None, at: Instant) -> Call | None:
+    def _resumed(self, leg: Participant, at: Instant) -> Call | None:
         """The call that control knows from before our start, if this is it."""
-        unclaimed = [key.call_id for key in self._known() if key.call_id not in self._calls]
-        of_group = [call_id for call_id in unclaimed if _group_of(call_id) == _plain(leg.call)]
-        exact = [call_id for call_id in of_group if call_id.split("-", 2)[2:] == [f"{_plain(leg.id)}-{leg.dn}"]]
+        unclaimed = (key.call_id for key in self._known() if key.call_id not in self._calls)
+        of_group = [call_id for call_id in unclaimed if calls.group_in(call_id) == calls.plain(leg.call)]
         if not of_group:
             return None
+        exact = [call_id for call_id in of_group if calls.name_of(leg, 0)[1:] == call_id[call_id.index("-") :]]
+        wanted = calls.wanted_by(leg, self._site, self._watched, self._active.get(leg.call))
         wanted = wanted or Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
         return Call(id=(*exact, *of_group)[0], group=leg.call, began=at, wanted=wanted, admitted=True)
 
@@ -292,7 +292,7 @@ class Book:
             call = self._calls[call.id] = replace(call, trunk_out=leg.party)
         if leg.status is Status.RINGING and call.admitted and call.answered is None and leg.key != call.gate:
             events = (Alerting(self._key(call), at),)
-        if call.answered is None and calls.answers(leg, call):
+        if call.answered is None and calls.answers(leg, call, self._site):
             known = self._active.get(call.group)
             since = known.established if known is not None and known.established is not None else at
             call = self._calls[call.id] = replace(call, answered=since)
@@ -340,13 +340,3 @@ class Book:
 
     def _key(self, call: Call) -> CallKey:
         return CallKey(self._switch, call.id)
-
-
-def _plain(part: str) -> str:
-    """A part of a call's name, which the hyphens divide."""
-    return part.replace("-", ".")
-
-
-def _group_of(call_id: str) -> str:
-    """The `callid` in a call's name."""
-    return (*call_id.split("-", 2), "", "")[1]
