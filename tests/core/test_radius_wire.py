@@ -2,8 +2,6 @@
 
 import hashlib
 import hmac
-import struct
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -23,43 +21,19 @@ from callctl.adapters.radius.wire import (
     Untrusted,
 )
 from callctl.causes import REFUSALS
+from tests.radius_packets import (
+    AUTHENTICATOR,
+    SECRET,
+    Attributes,
+    cisco,
+    number,
+    pairs,
+    question,
+    reply_to,
+    report,
+)
 
-SECRET = b"a secret of both"
 NAS = Client("192.0.2.7", SECRET)
-AUTHENTICATOR = bytes(range(16))
-CISCO = 9
-
-Attributes = Sequence[tuple[int, bytes]]
-
-
-def attribute(number: int, value: bytes) -> bytes:
-    return bytes([number, len(value) + 2]) + value
-
-
-def cisco(number: int, value: bytes) -> tuple[int, bytes]:
-    return 26, struct.pack("!I", CISCO) + attribute(number, value)
-
-
-def question(attributes: Attributes, *, signed: bool = True, secret: bytes = SECRET, code: int = 1) -> bytes:
-    body = b"".join([attribute(number, value) for number, value in attributes])
-    if signed:
-        body += attribute(80, bytes(16))
-    packet = struct.pack("!BBH", code, 7, 20 + len(body)) + AUTHENTICATOR + body
-    if signed:
-        packet = packet[:-16] + hmac.digest(secret, packet, "md5")
-    return packet
-
-
-def report(attributes: Attributes, secret: bytes = SECRET, code: int = 4) -> bytes:
-    body = b"".join([attribute(number, value) for number, value in attributes])
-    head = struct.pack("!BBH", code, 7, 20 + len(body))
-    return head + hashlib.md5(head + bytes(16) + body + secret).digest() + body
-
-
-def number(value: int) -> bytes:
-    return struct.pack("!I", value)
-
-
 ASKS = [(1, b"acme"), (31, b"+31201234567"), (30, b"+31612345678"), (44, b"0000A1B2")]
 
 
@@ -207,12 +181,10 @@ def test_a_disconnect_names_the_call_and_only_its_nas_can_answer() -> None:
     request = Disconnect(NAS, 5, Names("", "AB", "x@y", "0000A1B2"), "acme")
     told = pairs(request.datagram)
     assert {(1, b"acme"), (44, b"0000A1B2"), cisco(24, b"h323-conf-id=AB"), cisco(1, b"call-id=x@y")} <= set(told)
-    body = attribute(101, number(503))
-    head = struct.pack("!BBH", 42, 5, 20 + len(body))
-    signed = head + hashlib.md5(head + request.datagram[4:20] + body + SECRET).digest() + body
-    assert request.outcome(signed) == (42, 503)
-    with pytest.raises(Untrusted):
-        request.outcome(head + bytes(16) + body)
+    assert request.outcome(reply_to(request.datagram, 42, 503)) == (42, 503)
+    for forged in (reply_to(request.datagram, 41, secret=b"another"), reply_to(question([]), 41)):
+        with pytest.raises(Untrusted):
+            request.outcome(forged)
     with pytest.raises(Malformed):
         request.outcome(b"\x29")
 
@@ -226,14 +198,6 @@ def test_every_refusal_has_a_return_code(cause) -> None:
 
 def test_every_return_code_is_of_an_announcement() -> None:
     assert RETURN_CODES.keys() <= {cause.announcement for cause in REFUSALS.values()}
-
-
-def pairs(packet: bytes) -> list[tuple[int, bytes]]:
-    found, rest = [], packet[20:]
-    while rest:
-        found.append((rest[0], rest[2 : rest[1]]))
-        rest = rest[rest[1] :]
-    return found
 
 
 KNOWN = st.sampled_from([1, 2, 3, 25, 26, 30, 31, 33, 40, 41, 44, 46, 49, 55, 80, 102, 206])
