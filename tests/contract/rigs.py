@@ -11,6 +11,7 @@ from callctl.clock import SystemClock
 from callctl.ports import Clock
 from callctl.simulators import ami
 from callctl.simulators.scaled_clock import ScaledClock
+from tests.contract.rigs_freeswitch import FreeSwitchRig
 from tests.contract.switchboard import Party, Rig, Script, Seen, Trick
 
 SPEED = 20
@@ -132,5 +133,5 @@ class AsteriskCall:
         raise AssertionError("the rig says that it cannot")
 
 
-RIGS: Mapping[str, Callable[[], Rig]] = {"asterisk": AsteriskRig}
+RIGS: Mapping[str, Callable[[], Rig]] = {"asterisk": AsteriskRig, "freeswitch": FreeSwitchRig}
 """By the kind of the `[[switch]]` table."""

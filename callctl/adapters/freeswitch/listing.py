@@ -29,16 +29,17 @@ Dumps = Mapping[str, Event | None]
 """By uuid; None: there is no such channel."""
 
 
-def to_look_at(book: Book, rows: Collection[Event]) -> list[str]:
+def to_look_at(book: Book, rows: Collection[Event], *, after_outage: bool) -> list[str]:
     """The legs to have dumped: those in the list of which too little is known, and those that it lacks.
 
-    A leg that another one has dialled needs no look of its own while that one is there.
+    A leg that another one has dialled needs no look of its own while that one is there. `after_outage`: nor is the
+    list believed of calls that we know, for they may have ended a moment ago without our hearing of it.
     """
     listed = {row.get("uuid", "") for row in rows}
     dialling = {row.get("uuid", "") for row in rows if row.get("direction") == "inbound"}
     alone = {row.get("uuid", "") for row in rows if row.get("call_uuid") not in dialling}
     known = {leg: legs.answered is not None and leg in listed for legs in book for leg in legs.both}
-    settled = {leg for leg, is_settled in known.items() if is_settled}
+    settled = {leg for leg, is_settled in known.items() if is_settled and not after_outage}
     return sorted(((dialling | alone | known.keys()) - settled) - {""})
 
 

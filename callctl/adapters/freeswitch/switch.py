@@ -34,6 +34,7 @@ REFUSED: Final = "-ERR"
 GONE: Final = "-ERR No such channel"
 BEEP: Final = "tone_stream://%(200,100,1400);loops=3"
 DUMPS_AT_ONCE: Final = 64
+MOST_HELD: Final = 100_000
 TAKE_OVER_AGAIN_MS: Final = 1_000
 
 
@@ -81,6 +82,7 @@ class FreeSwitch:
         self._connected = asyncio.Event()
         self._since_ms = clock.now().wall_ms
         self._core = ""
+        self._held: list[tuple[Event, Instant]] | None = None
         self._listing = asyncio.Lock()
         self._last_heard = clock.now()
         self._beside: set[asyncio.Task[None]] = set()
@@ -196,7 +198,7 @@ class FreeSwitch:
         rows = parse_rows(await self._ask("show channels as json"))
         if rows is None:
             raise SwitchUnavailable(f"{self.name}: no list of channels")
-        dumps = await self._dumps(listing.to_look_at(book, rows))
+        dumps = await self._dumps(listing.to_look_at(book, rows, after_outage=self._held is not None))
         now = self._clock.now()
         offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
         listing.strike_out(book, rows, dumps, ended, before)
@@ -228,13 +230,10 @@ class FreeSwitch:
         for begin in range(0, len(legs), DUMPS_AT_ONCE):
             some = legs[begin : begin + DUMPS_AT_ONCE]
             texts = await asyncio.gather(*[self._ask(f"uuid_dump {word(leg)} json") for leg in some])
-            now = self._clock.now()
             for leg, text in zip(some, texts, strict=True):
-                dump = dumps[leg] = parse_dump(text)
-                if dump is None and not text.startswith(GONE):
+                dumps[leg] = parse_dump(text)
+                if dumps[leg] is None and not text.startswith(GONE):
                     raise SwitchUnavailable(f"{self.name}: uuid_dump: {text[:80]}")
-                if dump is not None:
-                    self._time.compare(dump.get("Event-Date-Timestamp", ""), now)
         return dumps
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -251,7 +250,13 @@ class FreeSwitch:
     # ---- the link
 
     def _on_event(self, event: Event) -> None:
-        self._tell(self._calls.translate(event, self._clock.now()))
+        now = self._clock.now()
+        if self._held is None:
+            self._tell(self._calls.translate(event, now))
+        elif len(self._held) < MOST_HELD:
+            self._held.append((event, now))
+        else:
+            raise asyncio.QueueFull
 
     def _on_call(self, event: Event) -> None:
         self._tell(self._calls.parked(event, self._clock.now()))
@@ -276,6 +281,7 @@ class FreeSwitch:
             self._timers.forget_all()
             self._tell(self._calls.all_gone(self._last_heard))
         self._core = core
+        self._held = []
         self._connected.set()
         log.info("freeswitch_up", switch=self.name, core=core)
 
@@ -288,6 +294,12 @@ class FreeSwitch:
         self._since_ms = self._clock.now().wall_ms
         log.error("freeswitch_login_refused", switch=self.name, message=message)
 
+    def _let_go(self) -> None:
+        """What was told while we asked which calls there are, now that they are known."""
+        held, self._held = self._held or [], None
+        for event, now in held:
+            self._tell(self._calls.translate(event, now))
+
     async def _take_over(self, relinked: Callable[[], None]) -> None:
         """After each connecting: learn what legs and timers there are, so that a call taken over is understood."""
         while True:
@@ -295,6 +307,7 @@ class FreeSwitch:
             self._connected.clear()
             try:
                 await self.live_calls()
+                self._let_go()
                 tasks = parse_rows(await self._ask("show tasks as json")) or []
                 await self._perform(self._timers.take_over(tasks, self._calls.book.ids()))
             except SwitchUnavailable as error:

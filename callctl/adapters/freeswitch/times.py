@@ -1,27 +1,38 @@
 """FreeSWITCH's clock beside ours. Its times are microseconds since the epoch, of a clock that ticks every 20 ms."""
 
+from typing import Final
+
 from callctl.clock import Instant
+
+WINDOW_MS: Final = 60_000
 
 
 class SwitchTime:
     """Places FreeSWITCH's moments on our monotonic clock; their wall half stays as FreeSWITCH says it.
 
-    Until they are compared, what is told has happened when we read it. Comparing errs by the way of an event at most,
-    and late: nothing is ever placed before it happened, nor after it was read.
+    Until they are compared, what is told has happened when we read it. What is told late compares badly, so of the
+    last minute or two the comparison counts that was the least late. Nothing is ever placed after it was read.
     """
 
     def __init__(self) -> None:
         self._ahead_ms: int | None = None
+        self._before_ms: int | None = None
+        self._since_ms = 0
 
     def compare(self, us: str, now: Instant) -> None:
-        """FreeSWITCH has just said that it is `us`."""
+        """FreeSWITCH says that it is `us`, or was when it began to tell."""
         told_us = to_us(us)
-        if told_us:
-            self._ahead_ms = now.monotonic_ms - told_us // 1000
+        if not told_us:
+            return
+        if self._ahead_ms is None or now.monotonic_ms - self._since_ms > WINDOW_MS:
+            self._before_ms, self._ahead_ms, self._since_ms = self._ahead_ms, None, now.monotonic_ms
+        ahead_ms = now.monotonic_ms - told_us // 1000
+        self._ahead_ms = ahead_ms if self._ahead_ms is None else min(self._ahead_ms, ahead_ms)
 
     def place(self, wall_ms: int, now: Instant) -> Instant:
         """When it happened, at the latest `now`."""
-        monotonic_ms = now.monotonic_ms if self._ahead_ms is None else wall_ms + self._ahead_ms
+        ahead = [ms for ms in (self._ahead_ms, self._before_ms) if ms is not None]
+        monotonic_ms = wall_ms + min(ahead) if ahead else now.monotonic_ms
         return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms))
 
 

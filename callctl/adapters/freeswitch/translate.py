@@ -90,7 +90,10 @@ class Translator:
     def translate(self, event: Event, now: Instant) -> Told:
         """What an event means; mostly nothing. Never raises."""
         handler = self._handlers.get(event.get("Event-Name", ""))
-        return () if handler is None else handler(event, now)
+        if handler is None:
+            return ()
+        self._time.compare(event.get("Event-Date-Timestamp", ""), now)
+        return handler(event, now)
 
     def ended_since(self) -> set[str]:
         """The legs that end from now on, growing."""
@@ -272,7 +275,6 @@ class Translator:
 
     def _heartbeat(self, event: Event, now: Instant) -> Told:
         """Calls whose carrier leg has ended, and whose caller has not told of an end since."""
-        self._time.compare(event.get("Event-Date-Timestamp", ""), now)
         alone = [legs for legs in self.book if legs.ended is not None]
         late = [legs for legs in alone if legs.ended and now.since_ms(legs.ended.at) > BOTH_ENDS_WITHIN_MS]
         return tuple(event for legs in late for event in self._moved_on(legs))

@@ -23,6 +23,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     ring_s: float = 1.0
     answers: tuple[int | None, ...] = (200,)
     """What each trunk in turn answers: 200, a refusing SIP status, or None for ringing without end."""
+    forwards_to: str = ""
+    """The called side answers 302 with this number."""
     answered_before: bool = False
     """The switch has answered the caller already, as behind an announcement."""
     talk_s: float | None = None

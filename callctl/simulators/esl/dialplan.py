@@ -85,26 +85,31 @@ class Dialplan:
         leg.variables["current_application"] = "bridge"
         customer = leg.variables.get("callctl_dial", "")
         routes = [customer] if customer else list(self._core.setup.trunks)
-        answers = [*call.script.answers, *[call.script.answers[-1]] * len(routes)]
-        for route, answer in zip(routes, answers, strict=False):
-            other = self._originate(leg, route, is_trunk=not customer)
+        script = call.script
+        answers = [302] if script.forwards_to else [*script.answers, *[script.answers[-1]] * len(routes)]
+        attempts = [(route, leg.exten, answer) for route, answer in zip(routes, answers, strict=False)]
+        while attempts:
+            route, number, answer = attempts.pop(0)
+            other = self._originate(leg, route, number, is_trunk=not customer)
             call.joined(other)
-            answered = await self._ring(leg, other, call, answer)
-            if answered:
+            if await self._ring(leg, other, call, answer):
                 await self._talk(leg, other, call)
                 return
             self._core.hang_up(other)
             if leg.ending.done() or leg.goto.done():
                 return
-            busy = other.ending.result().cause in ("USER_BUSY", "NO_ANSWER", "CALL_REJECTED")
-            if busy or route == routes[-1]:
-                leg.variables |= {"originate_disposition": other.ending.result().cause}
-                leg.end(other.ending.result().cause, other.ending.result().by, "send_refuse")
+            if answer == 302 and other.variables.get("outbound_redirect_fatal") != "true":
+                attempts = [(route, script.forwards_to, 200)]  # followed without a question
+                continue
+            ending = other.ending.result()
+            if not attempts or ending.cause in ("USER_BUSY", "NO_ANSWER", "CALL_REJECTED"):
+                leg.variables["originate_disposition"] = ending.cause
+                leg.end(ending.cause, ending.by, "send_refuse")
                 return
 
-    def _originate(self, leg: Channel, route: str, *, is_trunk: bool) -> Channel:
-        name = f"sofia/external/{leg.exten}@{route}.example" if is_trunk else f"sofia/internal/{route}@phones.example"
-        other = Channel("outbound", name, leg.exten, leg.context, self._core.now_us())
+    def _originate(self, leg: Channel, route: str, number: str, *, is_trunk: bool) -> Channel:
+        name = f"sofia/external/{number}@{route}.example" if is_trunk else f"sofia/internal/{route}@phones.example"
+        other = Channel("outbound", name, number, leg.context, self._core.now_us())
         other.caller_name, other.caller_number = leg.caller_name, leg.caller_number
         other.source_ip = leg.source_ip
         other.originator = other.other = leg
