@@ -112,12 +112,7 @@ class App:
             charging=self.store,
             wake=self.outbox.wake,
         )
-        self.licences = Licences(
-            clock=self.clock,
-            switches=self.switches,
-            definitions=self.definitions,
-            tariffs=self.follower.tariffs,
-        )
+        self.licences = Licences(self.switches, self.definitions, self.follower.tariffs, self.clock)
         self.http = self._front_door()
 
     def _front_door(self) -> HttpServer:

@@ -20,7 +20,7 @@ class Licences:
     """`definitions` keeps what was heard, for every process; `tariffs` knows it."""
 
     def __init__(
-        self, *, clock: Clock, switches: Mapping[str, Switch], definitions: Definitions, tariffs: Tariffs
+        self, switches: Mapping[str, Switch], definitions: Definitions, tariffs: Tariffs, clock: Clock
     ) -> None:
         self._clock = clock
         self._switches = switches
