@@ -65,8 +65,7 @@ def _is_short(level: Level, left: int | None) -> bool:
     """Whether the payer cannot pay a charged second with what it holds and what it has left (None: no limit)."""
     if left is None or level.exempt:
         return False
-    least = slicing.first_cost(level)
-    return least is not None and least > level.held + left
+    return (slicing.first_cost(level) or 0) > max(0, level.held + left)
 
 
 def _attempts(answer: Taken | TakeRefused) -> Iterator[Finding]:
@@ -129,10 +128,10 @@ def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
             yield Finding("credit", "not limited", level=above)
             continue
         held = slicing.cost(level, session.first_granted_s) if isinstance(answer, Taken) else 0
-        least = slicing.first_cost(level)
-        limit = f"the first increment costs {format_amount(least or 0)} {level.currency}"
+        least = slicing.first_cost(level) or 0
+        limit = f"the first increment costs {format_amount(least)} {level.currency}"
         limit += " with taxes" if level.taxes else ""
         saw = f"{format_amount(held + left)} {level.currency} available"
-        short = least is not None and least > held + left
+        short = least > max(0, held + left)
         refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
         yield Finding("credit", saw, refusal if short else None, limit, above)

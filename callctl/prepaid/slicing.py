@@ -41,9 +41,13 @@ def _is_plain(level: Level) -> bool:
 
 
 def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
-    """The longest call that costs this payer no more than `credit` (None: no limit), `at_most_s` at the most."""
+    """The longest call that costs this payer no more than `credit` (None: no limit), `at_most_s` at the most.
+
+    Who is over its limit can still pay for what costs nothing.
+    """
     if credit is None or level.exempt:
         return at_most_s
+    credit = max(0, credit)
     if level.answer_by_s is not None:
         return min(affordable(each, credit, at_most_s) for each in possible_levels(level))
     sell, gross = level.sell, credit
@@ -75,7 +79,7 @@ def _of_both_sides(levels: Sequence[Level], available: Sequence[int | None], sec
     for payer, left in left_of.items():
         if count[payer] > 1 and left is not None:
             sides = [level for level in levels if (level.root, level.account) == payer]
-            seconds = _longest(sides, left + sum(side.held for side in sides), seconds)
+            seconds = _longest(sides, max(0, left + sum(side.held for side in sides)), seconds)
     return seconds
 
 

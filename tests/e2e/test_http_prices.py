@@ -52,3 +52,34 @@ async def test_the_surcharge_of_a_call_that_is_free_today_is_what_its_first_incr
     await account(door, rows, credit="0.10", caps=CAP)
     decision = await asked(door)
     assert (decision["verdict"], decision.get("max_seconds")) == ("allowed", 20)
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "stock", "left"),
+    [
+        ("0", None, None),
+        ("0.06", {"id": "time", "minutes": 10}, 600),
+        ("0.06", {"id": "money", "amount": "3.00"}, 3000),
+    ],
+)
+@pytest.mark.parametrize("can_extend", [True, False])
+async def test_who_is_over_its_limit_can_make_the_calls_that_cost_nothing_or_are_paid(
+    door, per_minute, stock, left, can_extend
+) -> None:
+    """In a month with a large invoice, free minutes are still there."""
+    await account(door, f"prefix;per_minute\n31;{per_minute}\n44;1\n", kind="postpaid", credit_limit="10.00")
+    if stock is not None:
+        await door.json("POST", "/v1/accounts/own/blocks", json=stock | {"prefixes": ["31"]})
+    await asked(door, "dear", to="+442071234567")
+    await door.json("POST", "/v1/calls/dear/answer")
+    door.clock.pass_s(480)
+    await door.json("POST", "/v1/calls/dear/end")
+    await door.json("PUT", "/v1/accounts/own", json={"kind": "postpaid", "plan": "new", "credit_limit": "1.00"})
+    assert (await door.json("GET", "/v1/accounts/own"))["available"] == "-7.0000"
+    decision = await asked(door, can_extend=can_extend)
+    assert (decision["verdict"], decision.get("max_seconds")) == ("allowed", left)
+    refused = await asked(door, "dear again", to="+442071234567")
+    assert (refused["refusal"], refused["detail"]) == (
+        "no_credit",
+        "-7.0000 EUR available, the first increment costs 0.0167 EUR",
+    )
