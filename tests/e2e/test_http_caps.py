@@ -261,7 +261,7 @@ class Pbx:
 
 async def test_a_licence_by_the_word_of_its_switch(door) -> None:
     pbx = Pbx()
-    licences = Licences(clock=door.clock, switches={pbx.name: pbx}, definitions=door.definitions, tariffs=door.tariffs)
+    licences = Licences({pbx.name: pbx}, door.definitions, door.tariffs, door.clock)
     await put(door, licence={"from_switch": "pbx1", "channels": 3, "fallback_channels": 1})
     await licences.ask("pbx1")  # which does not answer: what is written down holds
     assert [await refusal(door, f"c{n}") for n in range(4)] == [None, None, None, "licence_limit"]
