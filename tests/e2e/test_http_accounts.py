@@ -37,8 +37,19 @@ FULL = {
     },
     "departments": [{"match": {"extension": "2xx", "trunk": None, "prefix": None}, "account": "shop"}],
     "affiliates": [{"account": "shop", "percent": "10"}],
-    "ids": {"range": "40.0000", "mode": "hard"},
-    "destinations": {"allow": [], "deny": [{"prefix": "882", "type": None, "destination": None}]},
+    "ids": {
+        "range": "40.0000", "mode": "hard", "ceiling": None, "watch": ["HIGHRISK", "PREMIUM", "INTL"],
+        "hourly": False, "concurrent": False, "new_country": None, "attempts_per_minute": None, "office": None,
+    },
+    "destinations": {
+        "presets": ["no_premium"], "allow": [], "allow_numbers": ["+31612345678"], "deny_numbers": [],
+        "deny": [
+            {
+                "prefix": "882", "type": None, "class": None, "destination": None,
+                "days": "", "from": "", "to": "", "dates": "", "holidays": "",
+            },
+        ],
+    },
     "margin": {"min_per_minute": "0.0050", "min_percent": "12.5", "min_per_call": "0.0100", "assumed_seconds": 60},
     "max_cost": {"per_minute": "0.5000", "connection": "0.2000", "per_call": "25.0000"},
     "warnings": {"seconds": [60, 30, 10], "to": "caller"},
