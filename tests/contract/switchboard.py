@@ -19,7 +19,7 @@ from callctl.ports import Capabilities, Clock, SwitchAdapter
 from tests.control_room import PER_SECOND, ControlRoom
 from tests.waiting import until
 
-POLICY = Policy(slice_first_s=6, setup_timeout_s=30, lease_grace_s=5)
+POLICY = Policy(slice_first_s=20, setup_timeout_s=30, lease_grace_s=5)  # a second on a rig that is twenty times as fast
 NUMBER = "+31612345678"
 ELSEWHERE = "+31687654321"
 
@@ -137,6 +137,11 @@ class Board:
     def __init__(self, rig: Rig, room: ControlRoom) -> None:
         self.rig = rig
         self.room = room
+
+    @property
+    def first_s(self) -> int:
+        """What a call is granted at first."""
+        return self.room.policy.slice_first_s
 
     @property
     def can(self) -> Capabilities:

@@ -24,7 +24,6 @@ from tests.contract.switchboard import ELSEWHERE, POLICY, TOLD_BADLY, Board, Par
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.waiting import until
 
-FIRST_S = POLICY.slice_first_s
 HOME = "+31201234567"
 ADAPTERS = Path(__file__).parents[2] / "docs/adapters.md"
 CAUSES = [(refusal, False) for refusal in Refusal] + [(Refusal.CHANNEL_LIMIT, True), (Refusal.LICENCE_LIMIT, True)]
@@ -125,7 +124,7 @@ async def test_an_inbound_call_reaches_its_number(board: Board) -> None:
 async def test_an_emergency_call_passes_where_nothing_else_does(board: Board) -> None:
     await board.room.furnish(balance=-EURO, active=False, caps=Caps(total=0))
     await board.start()
-    seen = await (await board.rig.place(Script(to="112", talks_s=FIRST_S + 2))).over()
+    seen = await (await board.rig.place(Script(to="112", talks_s=board.first_s + 2))).over()
     assert (seen.connected, seen.hung_up_by) == (True, Party.CALLER)
     (cdr,) = await board.recorded()
     assert (cdr["verdict"], cdr["to"], cdr["charge"]) == ("allowed", "112", "0.0000")
@@ -184,43 +183,43 @@ async def test_a_call_that_rings_in_vain_is_given_up(board: Board) -> None:
 
 
 async def test_a_call_ends_with_its_credit(board: Board) -> None:
-    await board.room.furnish(balance=FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=board.first_s * PER_SECOND)
     await board.start()
     call = await board.talking()
     seen = await call.over()
     (cdr,) = await board.recorded()
     assert seen.hung_up_by is None
-    assert seen.talked_ms <= (FIRST_S + 1) * 1_000 + board.rig.late_ms
-    assert cdr["charge"] == f"{FIRST_S / 1_000:.4f}"
-    await board.squares(FIRST_S * PER_SECOND)
+    assert seen.talked_ms <= (board.first_s + 1) * 1_000 + board.rig.late_ms
+    assert cdr["charge"] == f"{board.first_s / 1_000:.4f}"
+    await board.squares(board.first_s * PER_SECOND)
 
 
 async def test_a_call_runs_on_from_slice_to_slice(board: Board) -> None:
     """Without `extends` its whole grant is held from the beginning."""
     await board.room.furnish()
     await board.start()
-    call = await board.talking(Script(talks_s=FIRST_S + 4))
+    call = await board.talking(Script(talks_s=board.first_s + 4))
     session = board.session()
-    granted_s = FIRST_S if board.can.extends else POLICY.longest_unattended_s
+    granted_s = board.first_s if board.can.extends else POLICY.longest_unattended_s
     assert session.first_granted_s == granted_s
     seen = await call.over()
     (cdr,) = await board.recorded()
     assert seen.hung_up_by is Party.CALLER
-    assert cdr["duration_ms"] > FIRST_S * 1_000
+    assert cdr["duration_ms"] > board.first_s * 1_000
     assert board.agrees(cdr, seen)
     await board.squares(10 * EURO)
 
 
 async def test_a_top_up_lengthens_a_call(board: Board) -> None:
     """Without `extends` it does not: the switch was told the end when the call began."""
-    await board.room.furnish(balance=FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=board.first_s * PER_SECOND)
     await board.start()
     call = await board.talking()
     await board.room.pay(4 * PER_SECOND)
     await call.over()
     (cdr,) = await board.recorded()
-    assert cdr["billed_s"] == (FIRST_S + 4 if board.can.extends else FIRST_S)
-    await board.squares((FIRST_S + 4) * PER_SECOND)
+    assert cdr["billed_s"] == (board.first_s + 4 if board.can.extends else board.first_s)
+    await board.squares((board.first_s + 4) * PER_SECOND)
 
 
 @pytest.mark.parametrize("to", WarnTo)
@@ -237,19 +236,19 @@ async def test_a_warning_is_heard_by_whom_it_is_meant_for(board: Board, to: Warn
 
 async def test_an_operator_ends_a_call(board: Board) -> None:
     """Without `hangs_up` it ends with its grant, and no sooner."""
-    await board.room.furnish(balance=FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=board.first_s * PER_SECOND)
     await board.start()
     call = await board.talking()
     await board.room.calls.report(HangUpAsked(board.session().call))
     seen = await call.over()
     (cdr,) = await board.recorded()
     assert (seen.hung_up_by, cdr["released_by"]) == (None, "callctl")
-    assert cdr["billed_s"] <= FIRST_S - 2 if board.can.hangs_up else cdr["billed_s"] == FIRST_S
-    await board.squares(FIRST_S * PER_SECOND)
+    assert cdr["billed_s"] <= board.first_s - 2 if board.can.hangs_up else cdr["billed_s"] == board.first_s
+    await board.squares(board.first_s * PER_SECOND)
 
 
 async def test_many_at_once_on_a_balance_for_few(board: Board) -> None:
-    await board.room.furnish(balance=4 * FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=4 * board.first_s * PER_SECOND)
     await board.start()
     calls = [await board.rig.place(Script(to=f"+316123456{n:02}", talks_s=2)) for n in range(20)]
     seen = [await call.over() for call in calls]
@@ -257,7 +256,7 @@ async def test_many_at_once_on_a_balance_for_few(board: Board) -> None:
     assert sum(cdr["verdict"] == "allowed" for cdr in cdrs) >= (4 if board.can.extends else 1)
     talked = sum(it.connected for it in seen)
     assert talked == sum(cdr["answer_time"] is not None for cdr in cdrs) or not board.can.gate
-    await board.squares(4 * FIRST_S * PER_SECOND)
+    await board.squares(4 * board.first_s * PER_SECOND)
 
 
 # -------------------------------------------------------------------- elsewhere
@@ -277,15 +276,15 @@ async def test_nobody_is_forwarded_to_who_was_not_authorized(board: Board) -> No
 async def test_nobody_is_transferred_to_who_was_not_authorized(board: Board, by: Party) -> None:
     """And whoever talks on, does so within what is paid for."""
     needs(board.rig, Trick.TRANSFER)
-    await board.room.furnish(balance=2 * FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=2 * board.first_s * PER_SECOND)
     await board.start()
     call = await board.talking()
     await call.transfer(by, ELSEWHERE)
     seen = await call.over()
     await board.until(lambda: board.room.cdrs() and not board.room.calls.live())
-    assert seen.talked_ms <= (2 * FIRST_S + 1) * 1_000 + board.rig.late_ms
+    assert seen.talked_ms <= (2 * board.first_s + 1) * 1_000 + board.rig.late_ms
     assert board.nobody_talked_unasked()
-    await board.squares(2 * FIRST_S * PER_SECOND)
+    await board.squares(2 * board.first_s * PER_SECOND)
 
 
 # -------------------------------------------------------------------- the link
@@ -337,7 +336,7 @@ async def test_the_link_is_lost_and_comes_back(board: Board, state: State) -> No
 @pytest.mark.parametrize("state", [State.ADMITTED, State.ANSWERED])
 async def test_a_call_ends_while_the_link_is_down(board: Board, state: State) -> None:
     """Without `lists` it is settled when its lease is over. Nobody is charged for more than was granted."""
-    await board.room.furnish(balance=2 * FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=2 * board.first_s * PER_SECOND)
     await board.start()
     call = await (board.ringing(answer=None) if state is State.ADMITTED else board.talking())
     await board.rig.cut_link()
@@ -345,8 +344,8 @@ async def test_a_call_ends_while_the_link_is_down(board: Board, state: State) ->
     await call.over()
     await board.rig.restore_link()
     (cdr,) = await board.recorded()
-    assert cdr["billed_s"] <= (0 if state is State.ADMITTED else 2 * FIRST_S)
-    await board.squares(2 * FIRST_S * PER_SECOND)
+    assert cdr["billed_s"] <= (0 if state is State.ADMITTED else 2 * board.first_s)
+    await board.squares(2 * board.first_s * PER_SECOND)
 
 
 async def test_the_switch_hangs_in_the_middle_of_a_call(board: Board) -> None:
@@ -421,7 +420,7 @@ async def test_a_call_told_badly_is_charged_once(board: Board, trick: Trick) -> 
 @pytest.mark.parametrize("state", [State.ADMITTED, State.ANSWERED])
 async def test_the_switch_keeps_the_limit_when_callctl_is_dead(board: Board, state: State) -> None:
     """Without `timer` nobody ends the call; no more than the grant is charged all the same."""
-    await board.room.furnish(balance=FIRST_S * PER_SECOND)
+    await board.room.furnish(balance=board.first_s * PER_SECOND)
     await board.start()
     call = await (board.ringing() if state is State.ADMITTED else board.talking())
     await board.room.kill()
@@ -431,12 +430,12 @@ async def test_the_switch_keeps_the_limit_when_callctl_is_dead(board: Board, sta
     seen = await call.over()
     if board.can.timer:
         assert seen.hung_up_by is None
-        assert seen.talked_ms <= (FIRST_S + 1) * 1_000 + board.rig.late_ms
+        assert seen.talked_ms <= (board.first_s + 1) * 1_000 + board.rig.late_ms
     await board.start()
     (cdr,) = await board.recorded()
-    assert cdr["billed_s"] <= FIRST_S
-    assert cdr["billed_s"] == FIRST_S or state is State.ADMITTED
-    await board.squares(FIRST_S * PER_SECOND)
+    assert cdr["billed_s"] <= board.first_s
+    assert cdr["billed_s"] == board.first_s or state is State.ADMITTED
+    await board.squares(board.first_s * PER_SECOND)
 
 
 @pytest.mark.parametrize("state", [State.ADMITTED, State.ANSWERED])
