@@ -144,7 +144,7 @@ class CallControlSwitch:
         if verdict is not None:
             verdict.set_result(Reply.ERROR)  # for another worker that waits for it
             self._calls.forget(call_id)
-            self._report(Released(self._calls.key(call_id), self._clock.now()))
+            self._report(Released(self._calls.key(call_id), self._clock.now(), estimated=True))
         return Reply.ERROR
 
     # ---- ports.Switch

@@ -155,7 +155,7 @@ class RadiusSwitch:
                 self.counts.unanswered += 1
                 log.warning("radius_no_verdict_in_time", switch=self.name, call_id=call.call_id)
                 self._calls.forget(call)
-                self._report(Released(call, self._clock.now()))
+                self._report(Released(call, self._clock.now(), estimated=True))
             return None
 
     def _told(self, question: Question, call: CallKey, verdict: Verdict | None) -> bytes:
