@@ -5,11 +5,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.command import callctl
 from tests.e2e.provider import Provider
 from tests.servers import RedisServer
 
 AT_ONCE = 50
 DID = "+31201112233"
+FULL = {
+    "kind": "postpaid", "plan": "standard", "dial_rules": {"country": "NL"},
+    "caps": {"internal": 0}, "licence": {"channels": 0, "enforce": False},
+}  # fmt: skip
 
 # By name: what is put beside an account of that name, what each call says, how many go ahead, why the others do not.
 ATTACKS: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
@@ -113,3 +118,26 @@ async def test_channels_of_a_killed_daemon_are_counted_and_heal(tmp_path: Path, 
         await provider.until(healed)
         for call_id in ("c5", "c6"):
             assert (await provider.call(call_id, trunk_out="only"))["verdict"] == "allowed"
+
+
+async def test_explain_says_what_a_call_would_meet_and_takes_nothing(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with Provider(tmp_path, redis_url=f"{redis_server.url}/7") as provider:
+        await provider.furnish()
+        asked = await provider.good("PUT", "/v1/accounts/full", FULL)
+        since = asked["caps"]["since"]
+        await provider.good("PUT", "/v1/trunks/none", {"account": "full"})
+        limit = await provider.good("PUT", "/v1/limits/none", {"trunk": "none", "outbound": 0})
+        for _ in range(2):
+            internal = ("--to", "0612345678", "--direction", "internal")
+            done = await callctl("explain", "--account", "full", *internal, cwd=tmp_path)
+            assert done.out.startswith("refused: channel_limit"), done
+            words = f"internal: 0 in use, 1 more asked for, at most 0 since {since}"
+            assert f"  {words}\n" in done.out
+            assert f"internal: 0 in use, 1 more asked for  (limit: at most 0 since {since})" in done.out
+            assert "! channels" not in done.out
+        call = ("explain", "--account", "full", "--to", "0612345678", "--trunk-out", "none")
+        done = await callctl(*call, cwd=tmp_path)
+        assert done.out.startswith("refused: provider_limit"), done
+        assert f"none:outbound: 0 in use, 1 more asked for, at most 0 since {limit['since']}" in done.out
+        assert "! channels" in done.out  # the licence, which only reports
+        assert await channels(provider, "full") == {}
