@@ -19,7 +19,7 @@ from tests.waiting import until
 SPEED = 20
 # Times of the link that runs as fast as its calls: what takes real time must not be over too soon.
 FAST = SOON.__class__(
-    request_ms=5_000, retry_first_ms=200, retry_longest_ms=800, again_ms=100, resync_ms=40_000, resync_apart_ms=200,
+    request_ms=5_000, retry_first_ms=200, retry_longest_ms=800, again_ms=100, linger_ms=2_000, resync_ms=40_000, resync_apart_ms=200,
     poll_ms=800, key_pause_ms=3_000, handover_grace_ms=10_000,
 )  # fmt: skip
 

@@ -59,6 +59,11 @@ def admitted(book: Book, events: tuple[CallEvent, ...]) -> CallKey:
     return offered.call
 
 
+def ended(book: Book, key: tuple[str, str], ms: int) -> tuple[CallEvent, ...]:
+    """What is told when a participant has gone, and is followed by none."""
+    return (*book.removed(key, at(ms)), *book.left(at(ms + 300), 300))
+
+
 # -------------------------------------------------------------------- the wire
 
 
@@ -189,8 +194,10 @@ def test_a_call_as_it_is_told_on_a_real_pbx() -> None:
     assert calls.seen(leg(), at(2_500)) == ()
     assert calls.seen(leg(status=Status.CONNECTED), at(3_000)) == (Answered(key, at(3_000), trunk_out="10000"),)
     assert calls.seen(leg(), at(3_100)) == ()  # a read that was late
-    assert calls.removed(("112", "21"), at(9_000)) == (Released(key, at(9_000), answered_at=at(3_000)),)
+    assert calls.removed(("112", "21"), at(9_000)) == ()
     assert calls.removed(("112", "21"), at(9_001)) == ()
+    assert calls.left(at(9_299), 300) == ()  # it may have been transferred
+    assert calls.left(at(9_300), 300) == (Released(key, at(9_000), answered_at=at(3_000)),)
     assert calls.calls() == ()
 
 
@@ -253,7 +260,7 @@ def test_every_ringing_extension_of_a_group_is_in_one_call() -> None:
     assert kinds(calls.seen(leg("113", "2", status=Status.RINGING), at(1))) == ["Alerting"]
     assert calls.removed(("112", "1"), at(2)) == ()
     assert calls.seen(leg("113", "2", status=Status.CONNECTED), at(3)) == (Answered(key, at(3)),)
-    assert kinds(calls.removed(("113", "2"), at(4))) == ["Released"]
+    assert kinds(ended(calls, ("113", "2"), 4)) == ["Released"]
 
 
 @pytest.mark.parametrize("callid", ["5", "6"])
@@ -262,9 +269,19 @@ def test_a_transfer_to_another_extension_is_the_same_call(callid: str) -> None:
     key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
     arriving = leg("113", "30", callid, Status.CONNECTED, referred_by="112")
     assert calls.seen(arriving, at(1)) == ()
-    assert calls.removed(("112", "21"), at(2)) == ()
-    (released,) = calls.removed(("113", "30"), at(3))
+    assert ended(calls, ("112", "21"), 2) == ()
+    (released,) = ended(calls, ("113", "30"), 3)
     assert released.call == key
+
+
+def test_a_transfer_may_be_told_after_the_end_of_the_leg_that_made_it() -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    calls.removed(("112", "21"), at(1))
+    assert calls.seen(leg("113", "30", "6", Status.CONNECTED, referred_by="112"), at(200)) == ()
+    assert calls.left(at(1_000), 300) == ()
+    (released,) = ended(calls, ("113", "30"), 2_000)
+    assert released == Released(key, at(2_000), answered_at=at(0))
 
 
 def test_a_transfer_told_too_late_is_paid_by_who_transferred() -> None:
@@ -309,7 +326,8 @@ def test_what_a_snapshot_lacks_has_ended_unseen() -> None:
     before = calls.keys()
     calls.seen(leg("113", "30", "6"), at(1))
     told = calls.snapshot(Snapshot(DNS, ()), before, at(9), fresh=False)
-    assert told == (Released(key, at(9), answered_at=at(0), estimated=True),)
+    assert told == ()
+    assert calls.left(at(500), 300) == (Released(key, at(9), answered_at=at(0), estimated=True),)
     assert len(calls.calls()) == 1  # of what began since we asked it says nothing
 
 
@@ -343,7 +361,7 @@ def test_a_caller_at_the_route_point_is_not_answered_before_it_is_connected() ->
     assert calls.removed(("900", "7"), at(4)) == ()
     assert kinds(calls.seen(leg("112", "6", status=Status.CONNECTED), at(5))) == ["Answered"]
     assert calls.routed(call_id, at(6), connected=True, listed=False) == ()
-    assert kinds(calls.removed(("112", "6"), at(7))) == ["Released"]
+    assert kinds(ended(calls, ("112", "6"), 7)) == ["Released"]
 
 
 def test_a_caller_who_leaves_while_it_is_connected() -> None:
@@ -412,6 +430,7 @@ def test_in_any_order_each_call_is_offered_once_and_released_once(steps: list[An
     released: list[CallKey] = []
     for ms, step in enumerate(steps):
         events = calls.seen(step, at(ms)) if isinstance(step, Participant) else calls.removed(step, at(ms))
+        events += calls.left(at(ms), 3)
         for event in events:
             if isinstance(event, Offered):
                 assert event.call not in offered
@@ -421,7 +440,8 @@ def test_in_any_order_each_call_is_offered_once_and_released_once(steps: list[An
             elif isinstance(event, Released):
                 released.append(event.call)
             assert event.call in offered
-    for event in calls.snapshot(Snapshot(DNS, ()), calls.keys(), at(1_000), fresh=False):
+    rest = calls.snapshot(Snapshot(DNS, ()), calls.keys(), at(1_000), fresh=False)
+    for event in (*rest, *calls.left(at(9_000), 300)):
         assert isinstance(event, Released)
         released.append(event.call)
     assert sorted(map(str, released)) == sorted(map(str, offered))

@@ -61,7 +61,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `group`: its `callid`; `legs`: its participants that we are shown; `gate`: the one at the route point.
 
     `wanted` None: what is wanted at the route point is still being found out. `routing`: 3CX has been asked to connect
-    it and has not answered. `listed`: no participant of it is shown any more, only XAPI tells that it is up.
+    it and has not answered. `listed`: no participant of it is shown any more, only XAPI tells that it is up. `left`:
+    when the last participant of a talk went; where it was transferred to another extension, that one is told next.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     trunk_out: str | None = None
     admitted: bool = False
     answered: Instant | None = None
+    left: Instant | None = None
     ended: Instant | None = None
     estimated: bool = False
     routing: bool = False
@@ -179,6 +181,19 @@ def answers(leg: Participant, call: Call, site: Site) -> bool:
     if leg.status is not Status.CONNECTED or leg.key == call.gate:
         return False
     return site.mode is not Mode.ROUTE_POINT or leg.party not in ("", site.route_point)
+
+
+def listed_call(call_id: str, active: Active, established: Instant) -> Call:
+    """A call that control knows, and of which only XAPI's list shows that it is up."""
+    return Call(
+        id=call_id,
+        group=group_in(call_id),
+        began=established,
+        wanted=Wanted(Direction.OUTBOUND, active.caller, "", active.caller, ""),
+        admitted=True,
+        answered=established,
+        listed=True,
+    )
 
 
 def name_of(leg: Participant, era_ms: int) -> str:

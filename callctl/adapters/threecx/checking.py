@@ -9,7 +9,7 @@ import structlog
 
 from callctl.adapters.threecx.calls import Call
 from callctl.adapters.threecx.cdr import CdrSocket
-from callctl.adapters.threecx.crosscheck import FIELDS, NEAR_MS, Crosscheck, Difference, parse_line
+from callctl.adapters.threecx.crosscheck import FIELDS, NEAR_MS, Comparison, Crosscheck, parse_line
 from callctl.adapters.threecx.link import LinkCounts, Times
 from callctl.adapters.threecx.translate import Events
 from callctl.adapters.threecx.xapi import Xapi
@@ -75,23 +75,24 @@ class Checking:
                 except SwitchUnavailable as error:
                     log.warning("threecx_call_log_not_read", switch=self._switch, error=str(error))
                     continue
-            for difference in self._check.differences(clock.now()):
-                self._alarm(difference, counts)
-                end = difference.true_end
+            for compared in self._check.compared(clock.now()):
+                if compared.is_alarming:
+                    self._alarm(compared, counts)
+                end = compared.true_end
                 if end is not None:
-                    key = CallKey(self._switch, difference.call.id)
-                    correct((Released(key, end, answered_at=difference.call.answered),))
+                    key = CallKey(self._switch, compared.call.id)
+                    correct((Released(key, end, answered_at=compared.call.answered),))
 
-    def _alarm(self, difference: Difference, counts: LinkCounts) -> None:
-        call = f"{self._switch}/{difference.call.id}"
-        if difference.theirs_ms is None:
+    def _alarm(self, compared: Comparison, counts: LinkCounts) -> None:
+        call = f"{self._switch}/{compared.call.id}"
+        if compared.theirs_ms is None:
             counts.unlogged += 1
-            log.error("call_not_in_the_log_of_the_pbx", call_id=call, ours_ms=difference.ours_ms)
+            log.error("call_not_in_the_log_of_the_pbx", call_id=call, ours_ms=compared.ours_ms)
         else:
             counts.differences += 1
             log.error(
                 "call_differs_from_the_log_of_the_pbx",
                 call_id=call,
-                ours_ms=difference.ours_ms,
-                theirs_ms=difference.theirs_ms,
+                ours_ms=compared.ours_ms,
+                theirs_ms=compared.theirs_ms,
             )

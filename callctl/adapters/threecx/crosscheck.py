@@ -25,7 +25,7 @@ FIELDS: Final = (
     *("from-dispname", "to-dispname", "final-dispname", "missed-queue-calls"),
 )
 """The columns of a CDR line in their usual order; the administrator of the PBX may have chosen others."""
-NAMING: Final = ("from-no", "to-no", "from-dn", "to-dn", "dial-no", "final-number", "final-dn")
+NAMING: Final = ("from-no", "to-no", "from-dn", "to-dn")
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -38,12 +38,16 @@ class Logged(msgspec.Struct, frozen=True):
     ended_ms: int
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct, frozen=True):
     """What the PBX says of a call. None: it has no record of it. Lengths in ms; 0 is unanswered."""
 
     call: Call
     ours_ms: int
     theirs_ms: int | None
+
+    @property
+    def is_alarming(self) -> bool:
+        return self.theirs_ms is None or abs(self.theirs_ms - self.ours_ms) > APART_MS
 
     @property
     def true_end(self) -> Instant | None:
@@ -76,16 +80,16 @@ class Crosscheck:
         while len(self._segments) > MOST_WAITING:
             del self._segments[next(iter(self._segments))]
 
-    def differences(self, now: Instant) -> list[Difference]:
-        """Of the calls that have a record now, or have waited too long for one, those that it has otherwise."""
+    def compared(self, now: Instant) -> list[Comparison]:
+        """The calls that have a record now, or have waited too long for one. They wait no longer."""
         found, waiting = [], []
         for call in self._waiting:
-            ours_ms, theirs_ms = _length_ms(call), self._talked_ms(call)
+            theirs_ms = self._talked_ms(call)
             overdue = call.ended is not None and now.since_ms(call.ended) > self._unlogged_ms
             if theirs_ms is None and not overdue:
                 waiting.append(call)
-            elif theirs_ms is None or abs(theirs_ms - ours_ms) > APART_MS:
-                found.append(Difference(call, ours_ms, theirs_ms))
+            else:
+                found.append(Comparison(call, _length_ms(call), theirs_ms))
         self._waiting = waiting
         if not waiting:
             self._segments.clear()
@@ -94,7 +98,7 @@ class Crosscheck:
     def _talked_ms(self, call: Call) -> int | None:
         """From the first answer to the last end in all segments of it; None: there is no record."""
         histories = {segment.history for segment in self._segments if _is_of(segment, call)}
-        segments = [segment for segment in self._segments if segment.history in histories]
+        segments = [it for it in self._segments if it.history in histories and _names_far(it, call)]
         if not segments:
             return None
         answered = [segment.answered_ms for segment in segments if segment.answered_ms is not None]
@@ -107,8 +111,16 @@ def _length_ms(call: Call) -> int:
 
 
 def _is_of(segment: Logged, call: Call) -> bool:
+    """Whether the call may have begun with this segment, or have been connected by it from the route point."""
     wanted = call.wanted
-    if wanted is None or abs(segment.began_ms - call.began.wall_ms) > NEAR_MS or wanted.own not in segment.names:
+    if wanted is None or wanted.own not in segment.names:
+        return False
+    return abs(segment.began_ms - call.began.wall_ms) <= NEAR_MS
+
+
+def _names_far(segment: Logged, call: Call) -> bool:
+    wanted = call.wanted
+    if wanted is None:
         return False
     others = [name for name in segment.names if name != wanted.own and digits_of(name)]
     numbers = [number for number in (wanted.far, wanted.b_number) if number]

@@ -31,7 +31,10 @@ Headers = dict[str, str]
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take, in ms. `longest_tries`: how often a GET is repeated that the PBX had no answer to."""
+    """How long things may take, in ms. `tries`: how often a GET is made that the PBX has no answer to.
+
+    `linger_ms`: how much later than its last participant a talk has ended, for it may have been transferred.
+    """
 
     connect_ms: int = 5_000
     request_ms: int = 5_000
@@ -40,6 +43,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     retry_longest_ms: int = 30_000
     refused_ms: int = 60_000
     again_ms: int = 100
+    linger_ms: int = 300
     tries: int = 8
     resync_ms: int = 10_000
     resync_apart_ms: int = 1_000

@@ -98,6 +98,7 @@ class ThreeCxSwitch:
         self._last_sequence: int | None = None
         self._events_seen = 0
         self._wake = asyncio.Event()
+        self._lingering = asyncio.Event()
         self._in_turn = asyncio.Lock()
 
     # ---- its life
@@ -111,10 +112,11 @@ class ThreeCxSwitch:
                 group.create_task(self._link.run(self._on_connected, self._on_event, self._on_lost))
                 group.create_task(self._remind())
                 group.create_task(self._keep_in_step(relinked))
+                group.create_task(self._let_linger())
                 if self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
                     group.create_task(self._watch_listed(self._xapi))
                 if self._checking is not None:
-                    group.create_task(self._checking.run(self._xapi, self._clock, self._link.counts, self._told_late))
+                    group.create_task(self._checking.run(self._xapi, self._clock, self._link.counts, self._emit))
         finally:
             self._reader.clear()
             self._gate.stop()
@@ -244,14 +246,12 @@ class ThreeCxSwitch:
         self._link.counts.failed_reads += 1
         self._wake.set()
 
-    def _told_late(self, events: Events) -> None:
-        for event in events:
-            self._report(event)
-
     def _emit(self, events: Events) -> None:
         for event in events:
             self._report(event)
         self._gate.look()
+        if self._book.lingers:
+            self._lingering.set()
         finished, self._book.finished = self._book.finished, []
         if self._checking is not None:
             for call in finished:
@@ -263,6 +263,13 @@ class ThreeCxSwitch:
         while True:
             await self._clock.sleep_ms(self._times.resync_ms)
             self._wake.set()
+
+    async def _let_linger(self) -> None:
+        while True:
+            await self._lingering.wait()
+            await self._clock.sleep_ms(self._times.linger_ms)
+            self._lingering.clear()
+            self._emit(self._book.left(self._clock.now(), self._times.linger_ms))
 
     async def _keep_in_step(self, relinked: Callable[[], None]) -> None:
         """A snapshot after each connecting, after a gap, and every few seconds: lost events make no noise."""

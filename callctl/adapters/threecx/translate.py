@@ -103,7 +103,7 @@ class Book:
             return ()
         before = self._legs.get(key)
         if before is not None and before.call != participant.call:  # another run of the PBX has given the id anew
-            gone = self.removed(key, at, estimated=True)
+            gone = self.removed(key, at, estimated=True, lingers=False)
             del self._removed[key]
             return (*gone, *self.seen(participant, at))
         leg = participant if before is None else participant.after(before)
@@ -112,15 +112,25 @@ class Book:
         if call is None:
             return self._enter(leg, at)
         if before is not None and calls.has_moved(leg, before, call):
-            return (*self._leave(key, at), *self._enter(leg, at))
+            return (*self._leave(key, at, lingers=False), *self._enter(leg, at))
         return self._progress(call, leg, at)
 
-    def removed(self, key: Key, at: Instant, *, estimated: bool = False) -> Events:
-        """It is gone. `estimated`: it was found missing, and nobody saw it go."""
+    def removed(self, key: Key, at: Instant, *, estimated: bool = False, lingers: bool = True) -> Events:
+        """It is gone. `estimated`: it was found missing, and nobody saw it go. `lingers`: see `left`."""
         self._removed[key] = at
         self._legs.pop(key, None)
         self._let_pass.discard(key)
-        return self._leave(key, at, estimated=estimated)
+        return self._leave(key, at, estimated=estimated, lingers=lingers)
+
+    def left(self, now: Instant, for_ms: int) -> Events:
+        """The ends of talks whose last participant has gone so long ago that they were not transferred."""
+        gone = [call for call in self._calls.values() if call.left is not None and now.since_ms(call.left) >= for_ms]
+        return tuple(event for call in gone for event in self._release(call, call.left or now))
+
+    @property
+    def lingers(self) -> bool:
+        """Some calls wait for `left`."""
+        return any(call.left is not None for call in self._calls.values())
 
     def snapshot(self, shown: Snapshot, before: Collection[Key], at: Instant, *, fresh: bool) -> Events:
         """All that is shown now. What was in the book `before` we asked and is not shown is gone.
@@ -134,7 +144,7 @@ class Book:
         for key in before:
             leg = self._legs.get(key)
             if leg is not None and (key not in now or (fresh and not calls.is_same(leg, now[key]))):
-                events += self.removed(key, at, estimated=True)
+                events += self.removed(key, at, estimated=True, lingers=not fresh)
                 if fresh:
                     del self._removed[key]
         for participant in sorted(now.values(), key=lambda each: each.dn != self._site.route_point):
@@ -198,19 +208,9 @@ class Book:
     def take_up_listed(self) -> None:
         """After a start: calls of ours without a participant that XAPI shows to be connected."""
         for key in self._known():
-            group = calls.group_in(key.call_id)
-            active = self._active.get(group)
+            active = self._active.get(calls.group_in(key.call_id))
             if key.call_id not in self._calls and active is not None and active.established is not None:
-                wanted = Wanted(Direction.OUTBOUND, active.caller, "", active.caller, "")
-                self._calls[key.call_id] = Call(
-                    id=key.call_id,
-                    group=group,
-                    began=active.established,
-                    wanted=wanted,
-                    admitted=True,
-                    answered=active.established,
-                    listed=True,
-                )
+                self._calls[key.call_id] = calls.listed_call(key.call_id, active, active.established)
 
     # ---- participants and calls
 
@@ -246,8 +246,9 @@ class Book:
 
     def _join(self, call: Call, leg: Participant) -> Call:
         self._call_of[leg.key] = call.id
-        joined = self._calls[call.id] = replace(call, legs=call.legs | {leg.key}, listed=False)
-        return joined
+        call = replace(call, legs=call.legs | {leg.key}, listed=False, left=None, estimated=False)
+        self._calls[call.id] = call
+        return call
 
     def _joined(self, leg: Participant) -> Call | None:
         for call in self._calls.values():
@@ -306,23 +307,27 @@ class Book:
         outgoing = call.wanted.direction is Direction.OUTBOUND
         return (Answered(self._key(call), call.answered, trunk_out=call.trunk_out if outgoing else None),)
 
-    def _leave(self, key: Key, at: Instant, *, estimated: bool = False) -> Events:
+    def _leave(self, key: Key, at: Instant, *, estimated: bool = False, lingers: bool) -> Events:
         call = self._calls.get(self._call_of.pop(key, ""))
         if call is None:
             return ()
         call = self._calls[call.id] = replace(call, legs=call.legs - {key})
         if call.legs or call.routing or call.listed:
             return ()
-        return self._release(call, at, estimated=estimated)
+        call = replace(call, estimated=estimated and call.answered is not None)
+        if lingers and call.answered is not None:
+            self._calls[call.id] = replace(call, left=at)
+            return ()
+        return self._release(call, at)
 
-    def _release(self, call: Call, at: Instant, *, estimated: bool = False) -> Events:
+    def _release(self, call: Call, at: Instant) -> Events:
         del self._calls[call.id]
         if call.wanted is None:
             return ()
-        ended = replace(call, ended=at, estimated=estimated and call.answered is not None)
+        ended = replace(call, ended=at)
         self._past.append(ended)
         self.finished.append(ended)
-        return (Released(self._key(call), at, answered_at=call.answered, estimated=ended.estimated),)
+        return (Released(self._key(call), at, answered_at=call.answered, estimated=call.estimated),)
 
     def _offered(self, call: Call, wanted: Wanted) -> Offered:
         trunk = wanted.trunk if wanted.trunk is not None and self._is_trunk(wanted.trunk) else None
