@@ -26,6 +26,7 @@ NO_ANSWER: Final = 19
 TAKE_OVER_AGAIN_MS: Final = 1_000
 # Its timer looks once a second, and may be due up to a second early (measured: 0.7 s): so much later it is set.
 TIMER_MARGIN_S: Final = 1
+SAME_MS: Final = 200
 CAPABILITIES: Final = Capabilities(announcements=False, warns=())
 REASONS: Final = {
     402: "Payment Required",
@@ -88,6 +89,7 @@ class KamailioSwitch:
         leg = self._leg(call)
         if leg.emergency:
             return
+        self._calls.admitting(call.call_id, granted_s)
         await self._command(
             "admit",
             index=leg.index,
@@ -103,16 +105,18 @@ class KamailioSwitch:
         leg = self._leg(call)
         if leg.emergency:
             return
-        self._calls.refused(call.call_id)
+        self._calls.refusing(call.call_id)
         reason = REASONS.get(cause.sip, "Refused")
         await self._command("reject", index=leg.index, label=leg.label, code=cause.sip, reason=reason, q850=cause.q850)
 
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
-        leg = self._leg(call)
-        if leg.emergency:
+        """Move Kamailio's timer; at the answer it has set it by itself."""
+        leg, limit = self._leg(call), self._clock.now().plus_ms(remaining_ms)
+        if leg.emergency or (leg.limit is not None and abs(limit.monotonic_ms - leg.limit.monotonic_ms) < SAME_MS):
             return
         seconds = -(-remaining_ms // 1000) + TIMER_MARGIN_S
         await self._command("arm", h_entry=leg.h_entry, h_id=leg.h_id, seconds=seconds)
+        self._calls.armed(call.call_id, limit)
 
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None:
         """Nobody hears it: Kamailio carries no media."""

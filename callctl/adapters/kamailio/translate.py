@@ -36,7 +36,8 @@ class Leg(msgspec.Struct, frozen=True):
 
     `offered`: it has been told of; a list may show its dialog a moment before.
     `emergency`: Kamailio has let it pass without asking, and nobody may touch it. `hung_up`: by us, `q850` is what we
-    said. `refused`: its end is known already.
+    said. `refused`: its end is known already. `granted_s` is armed at the answer; `limit` is when Kamailio's timer is
+    to end the call, as far as we know.
     """
 
     h_entry: int
@@ -47,7 +48,9 @@ class Leg(msgspec.Struct, frozen=True):
     offered: bool = False
     emergency: bool = False
     refused: bool = False
+    granted_s: int | None = None
     answered: Instant | None = None
+    limit: Instant | None = None
     hung_up: int | None = None
 
 
@@ -87,9 +90,17 @@ class Translator:
         """The ids of the calls in the book."""
         return frozenset(self._legs)
 
-    def refused(self, call_id: str) -> None:
-        """Kamailio is told so; its end says nothing new."""
+    def admitting(self, call_id: str, granted_s: int) -> None:
+        """Kamailio is told so."""
+        self._change(call_id, granted_s=granted_s)
+
+    def refusing(self, call_id: str) -> None:
+        """Kamailio is told so; the end says nothing new."""
         self._change(call_id, refused=True)
+
+    def armed(self, call_id: str, limit: Instant) -> None:
+        """Kamailio has set its timer."""
+        self._change(call_id, limit=limit)
 
     def hanging_up(self, call_id: str, q850: int) -> None:
         """Kamailio is told so."""
@@ -161,7 +172,8 @@ class Translator:
         leg = self._legs.get(key.call_id)
         if leg is None or leg.answered is not None:
             return ()
-        self._legs[key.call_id] = replace(leg, answered=at)
+        limit = None if leg.granted_s is None else at.plus_ms(leg.granted_s * 1000)
+        self._legs[key.call_id] = replace(leg, answered=at, limit=limit)
         return (Answered(key, at, stated, trunk_out=message.trunk or None),)
 
     def _ended(self, key: CallKey, message: Message, at: Instant, stated: bool) -> Events:
@@ -184,7 +196,7 @@ class Translator:
 
     # ---- the book
 
-    def _change(self, call_id: str, **fields: bool | int) -> None:
+    def _change(self, call_id: str, **fields: int | Instant) -> None:
         leg = self._legs.get(call_id)
         if leg is not None:
             self._legs[call_id] = replace(leg, **fields)

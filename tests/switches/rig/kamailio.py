@@ -81,7 +81,7 @@ class KamailioRig(Server):
     def _signal(self, number: int) -> None:
         """A kill is for the namespace, with all that is in it; SIGTERM for the first process, which ends the others."""
         if number == SIGKILL:
-            super()._signal(number)
+            return super()._signal(number)
         processes = self._processes()
         for pid in processes[:1] if number == SIGTERM else processes:
             os.kill(pid, number)
