@@ -99,7 +99,7 @@ async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any)
 @asynccontextmanager
 async def at(simulator: EslSimulator, **options: Any) -> AsyncIterator[Desk]:
     """An adapter on `simulator`."""
-    options = {"secret": "ClueCon", "times": SOON, "clock": SystemClock(), **options}
+    options = {"secret": "ClueCon", "times": SOON, "clock": SystemClock(), "list_lag_ms": 10, **options}
     switch = FreeSwitch(name="fs1", host="127.0.0.1", port=simulator.port, **options)
     desk = Desk(simulator, switch)
     running = asyncio.create_task(switch.run(desk.events.append, desk.has_relinked))

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from callctl.adapters.freeswitch.causes import PAID_TIME_OVER, SIP_STATUS, STATUS_VARIABLE
 from callctl.adapters.freeswitch.times import to_us
@@ -81,6 +82,21 @@ def begun(call_id: str, event: Event) -> Legs:
         exports=variable(event, "export_vars"),
         called=number_of(event.get("Caller-Destination-Number", "")),
         ingress_answered_us=answered_us(event),
+    )
+
+
+def met(legs: Legs, event: Event) -> Legs:
+    """With the leg that answered it, if the ingress leg tells of one. `answered` is left to whom it may concern."""
+    carrier_us = answered_us(event, "Other-Leg")
+    if not answered_us(event) or not carrier_us or event.get("Other-Type") != "originatee":
+        return legs
+    return replace(
+        legs,
+        carrier=event.get("Other-Leg-Unique-ID", ""),
+        trunk_out=trunk_of({"Channel-Name": event.get("Other-Leg-Channel-Name", "")}),
+        ingress_answered_us=answered_us(event),
+        carrier_answered_us=carrier_us,
+        bridged=True,
     )
 
 

@@ -17,7 +17,7 @@ from callctl.adapters.freeswitch.legs import (
     begun,
     is_at_gate,
     is_ingress,
-    trunk_of,
+    met,
     variable,
 )
 from callctl.adapters.freeswitch.times import SwitchTime
@@ -93,17 +93,9 @@ def _is_up(call_id: str, alive: Collection[str]) -> bool:
 
 
 def _take_up_ingress(book: Book, time: SwitchTime, legs: Legs, dump: Event, now: Instant) -> None:
-    ours_us, theirs_us = answered_us(dump), answered_us(dump, "Other-Leg")
-    if legs.answered is None and ours_us and theirs_us and dump.get("Other-Type") == "originatee":
-        legs = replace(
-            legs,
-            carrier=dump.get("Other-Leg-Unique-ID", ""),
-            trunk_out=trunk_of({"Channel-Name": dump.get("Other-Leg-Channel-Name", "")}),
-            ingress_answered_us=ours_us,
-            carrier_answered_us=theirs_us,
-            answered=time.place(max(ours_us, theirs_us) // 1000, now),
-            bridged=True,
-        )
+    if legs.answered is None:
+        legs = met(legs, dump)
+        legs = replace(legs, answered=time.place(legs.answered_us // 1000, now)) if legs.answered_us else legs
     book.remember(legs)
 
 

@@ -68,7 +68,10 @@ class FreeSwitch:
         is_trunk: Callable[[str], bool] = lambda name: False,
         contexts: Contexts = Contexts(),  # noqa: B008  frozen
         times: LinkTimes = LinkTimes(),  # noqa: B008  frozen
+        list_lag_ms: int = 350,
     ) -> None:
+        """`list_lag_ms`: after so long the list has every leg that was there when we subscribed (130-300 measured)."""
+        self._list_lag_ms = list_lag_ms
         self.name = name
         self.capabilities = Capabilities()
         self._clock = clock
@@ -251,7 +254,7 @@ class FreeSwitch:
 
     def _on_event(self, event: Event) -> None:
         now = self._clock.now()
-        if self._held is None:
+        if self._held is None or self._calls.knows(event):
             self._tell(self._calls.translate(event, now))
         elif len(self._held) < MOST_HELD:
             self._held.append((event, now))
@@ -295,9 +298,11 @@ class FreeSwitch:
         log.error("freeswitch_login_refused", switch=self.name, message=message)
 
     def _let_go(self) -> None:
-        """What was told while we asked which calls there are, now that they are known."""
+        """What was told of unknown calls while we asked which there are."""
         held, self._held = self._held or [], None
         for event, now in held:
+            unknown = not self._calls.knows(event)
+            self._tell(self._calls.ended_unseen(event, now) if unknown else ())
             self._tell(self._calls.translate(event, now))
 
     async def _take_over(self, relinked: Callable[[], None]) -> None:
@@ -305,6 +310,7 @@ class FreeSwitch:
         while True:
             await self._connected.wait()
             self._connected.clear()
+            await self._clock.sleep_ms(self._list_lag_ms)
             try:
                 await self.live_calls()
                 self._let_go()

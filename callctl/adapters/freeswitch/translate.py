@@ -28,6 +28,8 @@ from callctl.adapters.freeswitch.legs import (
     end_us,
     gave_away,
     is_at_gate,
+    is_ingress,
+    met,
     next_call_id,
     number_of,
     originator,
@@ -94,6 +96,17 @@ class Translator:
             return ()
         self._time.compare(event.get("Event-Date-Timestamp", ""), now)
         return handler(event, now)
+
+    def knows(self, event: Event) -> bool:
+        """Whether the leg, or the one that dialled it, is in the book."""
+        return self._call_of(event) is not None or self.book.of_carrier(uuid_of(event)) is not None
+
+    def ended_unseen(self, event: Event, now: Instant) -> Told:
+        """The end of a call of another process, or from before an outage, that is not in the book: it tells all."""
+        call_id = variable(event, CALL)
+        if event.get("Event-Name") != "CHANNEL_HANGUP_COMPLETE" or not is_ingress(uuid_of(event), call_id):
+            return ()
+        return (self._released(self._answered(met(begun(call_id, event), event), now), event, now, ingress=True),)
 
     def ended_since(self) -> set[str]:
         """The legs that end from now on, growing."""
