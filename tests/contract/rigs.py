@@ -7,14 +7,11 @@ from typing import Self
 from callctl.accounts import WarnTo
 from callctl.adapters.asterisk.link import LinkTimes
 from callctl.adapters.asterisk.switch import AsteriskSwitch
-from callctl.clock import SystemClock
 from callctl.ports import Clock
 from callctl.simulators import ami
-from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.rigs_freeswitch import FreeSwitchRig
-from tests.contract.switchboard import Party, Rig, Script, Seen, Trick
+from tests.contract.switchboard import SPEED, Party, Rig, Script, Seen, Trick
 
-SPEED = 20
 HOME, ABROAD = "+31201234567", "+442079460000"
 BY = {ami.EndedBy.CALLER: Party.CALLER, ami.EndedBy.CALLEE: Party.CALLEE}
 LOSES = {Trick.LOST_ANSWER: frozenset({"DialEnd"}), Trick.LOST_END: frozenset({"Hangup"})}
@@ -31,8 +28,9 @@ class AsteriskRig:
         Trick.TRANSFER: "the simulated phones do not; on a real Asterisk they do",
     }
 
-    def __init__(self) -> None:
-        self.clock: Clock = ScaledClock(SystemClock(), SPEED)
+    def __init__(self, clock: Clock, name: str = "pbx1") -> None:
+        self.clock = clock
+        self.name = name
         self.simulator = ami.AmiSimulator({"cc": ami.User("pw")}, clock=self.clock)
         self._placed: list[ami.SimCall] = []
 
@@ -49,7 +47,7 @@ class AsteriskRig:
 
     def adapter(self) -> AsteriskSwitch:
         return AsteriskSwitch(
-            name="pbx1",
+            name=self.name,
             host="127.0.0.1",
             port=self.simulator.port,
             username="cc",
@@ -133,5 +131,5 @@ class AsteriskCall:
         raise AssertionError("the rig says that it cannot")
 
 
-RIGS: Mapping[str, Callable[[], Rig]] = {"asterisk": AsteriskRig, "freeswitch": FreeSwitchRig}
-"""By the kind of the `[[switch]]` table."""
+RIGS: Mapping[str, Callable[[Clock], Rig]] = {"asterisk": AsteriskRig, "freeswitch": FreeSwitchRig}
+"""By the kind of the `[[switch]]` table; all run on a clock that is `SPEED` times as fast."""

@@ -7,14 +7,11 @@ from typing import Self
 from callctl.accounts import WarnTo
 from callctl.adapters.freeswitch.link import LinkTimes
 from callctl.adapters.freeswitch.switch import FreeSwitch
-from callctl.clock import SystemClock
 from callctl.ports import Clock
 from callctl.simulators import esl
-from callctl.simulators.scaled_clock import ScaledClock
-from tests.contract.switchboard import Party, Script, Seen, Trick
+from tests.contract.switchboard import SPEED, Party, Script, Seen, Trick
 from tests.waiting import until
 
-SPEED = 20
 HOME, ABROAD = "+31201234567", "+442079460000"
 BY = {esl.EndedBy.CALLER: Party.CALLER, esl.EndedBy.CALLEE: Party.CALLEE}
 LOSES = {
@@ -31,8 +28,8 @@ class FreeSwitchRig:
     late_ms = 1_000
     cannot: Mapping[Trick, str] = {}
 
-    def __init__(self) -> None:
-        self.clock: Clock = ScaledClock(SystemClock(), SPEED)
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.simulator = esl.EslSimulator("pw", clock=self.clock)
         self._placed: list[esl.SimCall] = []
 

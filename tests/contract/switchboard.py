@@ -19,7 +19,8 @@ from callctl.ports import Capabilities, Clock, SwitchAdapter
 from tests.control_room import PER_SECOND, ControlRoom
 from tests.waiting import until
 
-POLICY = Policy(slice_first_s=20, setup_timeout_s=30, lease_grace_s=5)  # a second on a rig that is twenty times as fast
+SPEED = 20  # how many times as fast as real time a simulated switch runs
+POLICY = Policy(slice_first_s=20, setup_timeout_s=30, lease_grace_s=5)
 NUMBER = "+31612345678"
 ELSEWHERE = "+31687654321"
 

@@ -17,10 +17,12 @@ from callctl.call.session import State
 from callctl.call.takes import Take
 from callctl.causes import REFUSALS, Refusal, cause_of
 from callctl.cli.doctor import WITHOUT
+from callctl.clock import SystemClock
 from callctl.limits.concurrency import Caps
 from callctl.ports import Capabilities
+from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.rigs import RIGS
-from tests.contract.switchboard import ELSEWHERE, POLICY, TOLD_BADLY, Board, Party, Refuser, Rig, Script, Trick
+from tests.contract.switchboard import ELSEWHERE, POLICY, SPEED, TOLD_BADLY, Board, Party, Refuser, Rig, Script, Trick
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.waiting import until
 
@@ -31,7 +33,7 @@ CAUSES = [(refusal, False) for refusal in Refusal] + [(Refusal.CHANNEL_LIMIT, Tr
 
 @pytest.fixture(params=RIGS)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with RIGS[request.param]() as rig:
+    async with RIGS[request.param](ScaledClock(SystemClock(), SPEED)) as rig:
         yield rig
 
 

@@ -57,7 +57,8 @@ async def running(*lines: Any) -> AsyncIterator[Room]:
 
 
 async def test_who_comes_is_linked_and_who_goes_is_not_while_nobody_else_notices() -> None:
-    one, two, three = Line("one"), Line("two"), Line("three")
+    one, two = Line("one"), Line("two")
+    three: Any = Line("three")
     async with running(one, two) as room:
         await room.board.change([three], ["two"])
         await until(lambda: room.relinked == ["one", "two", "three"])
@@ -67,7 +68,8 @@ async def test_who_comes_is_linked_and_who_goes_is_not_while_nobody_else_notices
 
 
 async def test_who_comes_under_a_known_name_takes_its_place_when_the_former_is_gone() -> None:
-    former, latter = Line("one"), Line("one")
+    former = Line("one")
+    latter: Any = Line("one")
     async with running(former) as room:
         await room.board.change([latter], [])
         assert former.ended == 1
@@ -87,7 +89,8 @@ async def test_a_fault_of_one_adapter_is_logged_and_its_link_alone_begins_anew()
 
 
 async def test_who_comes_before_anybody_runs_is_linked_with_the_others() -> None:
-    one, two = Line("one"), Line("two")
+    one: Any = Line("one")
+    two: Any = Line("two")
     room = Room(one)
     await room.board.change([two], [])
     assert two.begun == 0
