@@ -64,6 +64,11 @@ class IdsBody(Body):
             return _RECOMMENDED | {key: value for key, value in stated.items() if key != "profile"}
         return stated
 
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _a_list(cls, stated: object) -> object:
+        return tuple(stated) if isinstance(stated, list) else stated  # `_by_name` answers Python's, not JSON's
+
     @field_validator("watch")
     @classmethod
     def _not_emergencies(cls, watch: tuple[TrafficClass, ...]) -> tuple[TrafficClass, ...]:

@@ -33,6 +33,12 @@ class Tell(msgspec.Struct, frozen=True):
     days: tuple[Told, ...]
 
 
+class Note(msgspec.Struct, frozen=True):
+    """An alert, or a word of an operator, as it was noted: names and values as text."""
+
+    fields: dict[str, str]
+
+
 class Word(msgspec.Struct, frozen=True):
     """What an operator says about the thresholds of an account whose local day is `day`."""
 
@@ -44,11 +50,18 @@ class Word(msgspec.Struct, frozen=True):
     why: str
     said: Release | Allow | Tell
 
-
-class Note(msgspec.Struct, frozen=True):
-    """An alert, or a word of an operator, as it was noted: names and values as text."""
-
-    fields: dict[str, str]
+    @property
+    def note(self) -> Note:
+        """It as it is noted."""
+        match self.said:
+            case Release(until_ms):
+                what, said = "release", until_ms
+            case Allow(extra):
+                what, said = "allow", extra
+            case Tell(days):
+                what, said = "tell", len(days)
+        fields = {"at": str(self.at_ms), "what": what, "by": self.by, "why": self.why, "said": str(said)}
+        return Note(fields)
 
 
 class Statistics(msgspec.Struct, frozen=True):

@@ -112,7 +112,7 @@ class WatchedDays(msgspec.Struct):
                 known = {**self.past, day.day: day}
                 fresh = begun(day.day, self.since if self.since is not None else day.day, known)
                 day.baseline, day.most = fresh.baseline, fresh.most
-        self.notes.append(Note({"at": str(word.at_ms), "what": type(word.said).__name__.lower(), "by": word.by}))
+        self.notes.append(word.note)
 
     def _tell(self, today: Day, told: Told) -> None:
         day = today if told.day == today.day else self.past.setdefault(told.day, Day(told.day, cap=told.spent or 0))
