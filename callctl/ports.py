@@ -76,6 +76,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     extends: bool = True
     """That timer can be moved while the call is up."""
     warns: tuple[WarnTo, ...] = tuple(WarnTo)
+    tells_who: bool = True
+    """It says which party has hung up."""
     hangs_up: bool = True
     lists: bool = True
     """It tells which calls are up."""

@@ -27,6 +27,7 @@ WITHOUT = {
     "timer": "callctl hangs up by itself; while it is dead, nobody ends a call",
     "extends": "the whole grant is held when the call is admitted",
     "warns": "a warning is recorded in the log and not heard",
+    "tells_who": "a CDR does not say who hung up, unless callctl did",
     "hangs_up": "a call ends with its grant, and no sooner",
     "lists": "a call whose end was lost is settled when its lease is over",
 }

@@ -201,6 +201,10 @@ class Board:
         apart_ms: int = abs(cdr["duration_ms"] - seen.talked_ms)
         return apart_ms <= self.rig.exact_ms
 
+    def told(self, by: Party) -> str | None:
+        """Who has hung up, as a CDR has it; a switch without `tells_who` does not know."""
+        return by.value if self.can.tells_who else None
+
     def nobody_talked_unasked(self) -> bool:
         """Every number that a carrier was asked for was authorized."""
         allowed = {cdr["to"] for cdr in self.room.cdrs() if cdr["verdict"] == "allowed"}

@@ -142,7 +142,7 @@ async def test_a_call_and_its_record(board: Board, by: Party) -> None:
     seen = await (await board.rig.place(Script(talks_s=3, hung_up_by=by))).over()
     (cdr,) = await board.recorded()
     assert seen.hung_up_by is by
-    assert (cdr["verdict"], cdr["released_by"], cdr["estimated"]) == ("allowed", by.value, False)
+    assert (cdr["verdict"], cdr["released_by"], cdr["estimated"]) == ("allowed", board.told(by), False)
     assert board.agrees(cdr, seen)
     await board.squares(10 * EURO)
 
@@ -165,7 +165,7 @@ async def test_a_caller_who_gives_up_pays_nothing(board: Board) -> None:
     await call.hang_up(Party.CALLER)
     await call.over()
     (cdr,) = await board.recorded()
-    assert (cdr["charge"], cdr["released_by"]) == ("0.0000", "caller")
+    assert (cdr["charge"], cdr["released_by"]) == ("0.0000", board.told(Party.CALLER))
     await board.squares(10 * EURO)
 
 
@@ -330,7 +330,7 @@ async def test_the_link_is_lost_and_comes_back(board: Board, state: State) -> No
     await call.hang_up(Party.CALLEE)
     seen = await call.over()
     (cdr,) = await board.recorded()
-    assert (cdr["released_by"], cdr["estimated"]) == ("callee", False)
+    assert (cdr["released_by"], cdr["estimated"]) == (board.told(Party.CALLEE), False)
     assert board.agrees(cdr, seen)
     await board.squares(10 * EURO)
 
@@ -452,7 +452,7 @@ async def test_the_next_process_takes_the_call_over(board: Board, state: State) 
     await call.hang_up(Party.CALLEE)
     seen = await call.over()
     (cdr,) = await board.recorded()
-    assert (cdr["released_by"], cdr["estimated"]) == ("callee", False)
+    assert (cdr["released_by"], cdr["estimated"]) == (board.told(Party.CALLEE), False)
     assert board.agrees(cdr, seen)
     await board.squares(10 * EURO)
 

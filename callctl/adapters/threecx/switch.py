@@ -37,7 +37,7 @@ FORBIDDEN: Final = 403
 def capabilities_of(mode: Mode) -> Capabilities:
     """3CX has no timer for a call, no way to play into it, and chooses the status that a caller sees."""
     gated = mode is Mode.ROUTE_POINT
-    return Capabilities(gate=gated, sip_codes=False, announcements=gated, timer=False, warns=())
+    return Capabilities(gate=gated, sip_codes=False, announcements=gated, timer=False, warns=(), tells_who=False)
 
 
 class ThreeCxSwitch:
