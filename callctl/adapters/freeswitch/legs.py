@@ -32,13 +32,15 @@ class Legs(msgspec.Struct, frozen=True):
     """The channels of one call, by uuid.
 
     `ingress` asked for the call, `carrier` is the leg that answered it; each with the moment of its own answer.
-    `former`: the call that the ingress leg has answered before, and is the carrier of still. `answered`: when both had.
-    `bridged`: they have talked. `left`: the ingress has ended or gone on to another call, and the carrier leg lives.
-    `ended`: the carrier leg has ended, and the ingress is not known to.
+    `offered`: it has been told of; a list may show it a moment before. `former`: the call that the ingress leg has
+    answered before, and is the carrier of still. `answered`: when both had. `bridged`: they have talked. `left`: the
+    ingress has ended or gone on to another call, and the carrier leg lives. `ended`: the carrier leg has ended, and
+    the ingress is not known to.
     """
 
     call_id: str
     ingress: str
+    offered: bool = False
     former: str = ""
     payer: str = ""
     direction: Direction = Direction.OUTBOUND

@@ -141,7 +141,7 @@ class Translator:
         self, call_id: str, event: Event, former: Legs | None, now: Instant, *, sent_by_ingress: bool
     ) -> Offered:
         """`former`: the call that the leg was in, and was sent on from by its ingress leg, or by the other."""
-        legs = begun(call_id, event)
+        legs = replace(begun(call_id, event), offered=True)
         source = variable(event, "sip_network_ip") or event.get("Caller-Network-Addr", "")
         offered = Offered(
             self._key(legs.call_id),
@@ -183,7 +183,8 @@ class Translator:
     def _emergency(self, event: Event, now: Instant) -> Told:
         """The dialplan has let it pass without asking."""
         uuid = uuid_of(event)
-        if variable(event, "callctl_emergency") != "yes" or not uuid or self.book.of_ingress(uuid):
+        known = self.book.of_ingress(uuid)
+        if variable(event, "callctl_emergency") != "yes" or not uuid or (known is not None and known.offered):
             return ()
         return (self._offer(uuid, event, None, now, sent_by_ingress=False),)
 
