@@ -5,7 +5,7 @@ import hmac
 import struct
 from collections.abc import Sequence
 
-SECRET = b"a secret of both"
+SECRET = b"a-secret-of-both"
 AUTHENTICATOR = bytes(range(16))
 CISCO = 9
 

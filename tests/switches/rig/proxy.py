@@ -1,10 +1,12 @@
-"""The real Kamailio of Debian's package with the shipped configuration for call_control, on loopback.
+"""The real Kamailio of Debian's package on loopback, with the shipped configuration for call_control or another.
 
 `sip.sipp` calls through it from CALLER; its carrier listens at CARRIER.
 """
 
+import os
 import shutil
 import socket
+from abc import abstractmethod
 from pathlib import Path
 
 from tests.servers import HOST, Server, free_port, missing
@@ -15,37 +17,30 @@ CARRIER = "127.0.0.22"
 STRANGER = "127.0.0.23"
 
 
-class CallControlProxy(Server):
-    """Kamailio, whose paths and ports alone are ours; `defines` as `-A` sets them."""
+class SipServer(Server):
+    """A Kamailio in a process namespace of its own: whatever ends it ends all of its processes."""
 
     def __init__(self, directory: Path, *defines: str) -> None:
+        """`defines` as its `-A` sets them."""
         super().__init__(directory)
         self.binary = shutil.which("kamailio", path="/usr/sbin:/usr/bin")
-        if self.binary is None:
-            missing("Kamailio", "kamailio is not installed")
+        if self.binary is None or os.geteuid() != 0:
+            missing("Kamailio", "it needs root and Debian's kamailio")
         self.host = HOST
         self.sip_port = free_port(socket.SOCK_DGRAM)
         self.peer_port = free_port(socket.SOCK_DGRAM, [CALLER, CARRIER, STRANGER])
-        self.socket = directory / "call_control.sock"
-        self.management = directory / "rpc.sock"
         self._defines = defines
 
+    @abstractmethod
+    def config(self) -> str:
+        """The text of kamailio.cfg."""
+
     def command(self) -> list[str]:
-        text = SHIPPED.read_text()
-        for shipped, ours in (
-            ("udp:127.0.0.1:5060", f"udp:{self.host}:{self.sip_port}"),
-            ("sip:127.0.0.1:5080", f"sip:{CARRIER}:{self.peer_port}"),
-            ("/run/callcontrol/socket", str(self.socket)),
-            ("/run/kamailio/callctl-rpc.sock", str(self.management)),
-        ):
-            assert shipped in text, shipped
-            text = text.replace(shipped, ours)
-        config = self.directory / "kamailio.cfg"
-        config.write_text(text)
+        path = self.directory / "kamailio.cfg"
+        path.write_text(self.config())
         defined = [part for define in self._defines for part in ("-A", define)]
-        run = ["-DD", "-E", "-Y", str(self.directory)]
-        alone = ["unshare", "--pid", "--fork", "--kill-child"]  # whatever ends it ends all of its processes
-        return [*alone, str(self.binary), *run, "-f", str(config), *defined]
+        alone = ["unshare", "--pid", "--fork", "--kill-child"]
+        return [*alone, str(self.binary), "-DD", "-E", "-Y", str(self.directory), "-f", str(path), *defined]
 
     def _ready(self) -> bool:
         """It answers SIP: a request that its script refuses."""
@@ -70,3 +65,24 @@ class CallControlProxy(Server):
                 return probe.recv(2000).startswith(b"SIP/2.0 405")
             except OSError:
                 return False
+
+
+class CallControlProxy(SipServer):
+    """The shipped configuration; its paths and ports alone are ours."""
+
+    def __init__(self, directory: Path, *defines: str) -> None:
+        super().__init__(directory, *defines)
+        self.socket = directory / "call_control.sock"
+        self.management = directory / "rpc.sock"
+
+    def config(self) -> str:
+        text = SHIPPED.read_text()
+        for shipped, ours in (
+            ("udp:127.0.0.1:5060", f"udp:{self.host}:{self.sip_port}"),
+            ("sip:127.0.0.1:5080", f"sip:{CARRIER}:{self.peer_port}"),
+            ("/run/callcontrol/socket", str(self.socket)),
+            ("/run/kamailio/callctl-rpc.sock", str(self.management)),
+        ):
+            assert shipped in text, shipped
+            text = text.replace(shipped, ours)
+        return text
