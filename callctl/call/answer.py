@@ -45,12 +45,15 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
     if session.levels and not session.emergency:
         level = session.customer
         told["hold"] = format_amount(slicing.cost(drawing.kept(level), granted_s))
+        band, until_s = level.sell.band
         told["rate"] = {
             "plan": level.plan,
             "destination": level.destination,
             "type": level.type,
             "connection_fee": format_amount(level.sell.connection_fee),
             "per_minute": level.sell.per_minute,
+            "band": band or None,
+            "until": None if until_s is None else format_time(until_s * 1000),
         }
         if session.warnings and session.warn_to is not WarnTo.CALLER:
             told["warn_to"] = session.warn_to.value

@@ -47,7 +47,9 @@ def _rate(arguments: argparse.Namespace) -> int:
         return Exit.OK
     say(f"{rated['charge']} {rated['currency']} for {minutes(rated['billed_s'])}")
     say(f"  {rated['number']}: {rated['destination']} {rated['type']}, row {rated['row']} of {rated['plan']}")
-    say(f"  {rated['connection_fee']} + {rated['per_minute']} per minute")
+    say(
+        f"  {rated['connection_fee']} + {rated['per_minute']} per minute{f', {band}' if (band := rated['band']) else ''}"
+    )
     if rated["taxes"]:
         levied = ", ".join(f"{tax['name']} {tax['amount']}" for tax in rated["taxes"])
         say(f"  {rated['gross']} {rated['currency']} with {levied}")
@@ -99,6 +101,7 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
         "row": price.row,
         "connection_fee": format_amount(price.sell.connection_fee),
         "per_minute": price.sell.per_minute,
+        "band": price.sell.band[0] or None,
         "billed_s": charged.billed_s,
         "charge": format_amount(charged.micros),
         "taxes": [{"name": tax.name, "amount": format_amount(of)} for tax, of in zip(price.taxes, levied, strict=True)],

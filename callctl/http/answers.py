@@ -29,13 +29,15 @@ class CheckShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RateShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The row that prices a call."""
+    """The row that prices a call. `band`: by which of its bands, until when; null where it has none."""
 
     plan: str
     destination: str
     type: str
     connection_fee: Money
     per_minute: Money
+    band: str | None = None
+    until: Time | None = None
 
 
 class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verdict", tag="allowed"):

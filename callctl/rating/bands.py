@@ -66,6 +66,16 @@ def format_band(band: Band | None) -> tuple[str, ...]:
     )
 
 
+def band_name(band: Band | None) -> str:
+    """A band for people: "1-5 08:00-18:00", "12-25", "NL"; empty for one that always holds."""
+    if band is None:
+        return ""
+    times = f"{format_time(band.from_min)}-{format_time(band.until_min)}"
+    timed = (band.from_min, band.until_min) != (0, DAY_MIN)
+    terms = (format_days(band.days), times if timed else "", format_dates(band.dates), band.holidays or "")
+    return " ".join(filter(None, terms))
+
+
 def parse_days(text: str) -> tuple[int, ...]:
     """ISO days of "1-5", "1,6,7" or "6-1" (over Sunday), in order; empty where they are the whole week."""
     days: set[int] = set()

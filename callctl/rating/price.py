@@ -76,14 +76,26 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=T
         """The first tier's price per minute for people ("0.0800")."""
         return format_rate(self.tiers[0].per_minute, self.denominator)
 
+    @property
+    def band(self) -> tuple[str, int | None]:
+        """The name of the band of the answer, and the wall second at which the next one takes over."""
+        if self.course is None:
+            return "", None
+        turns, at = self.course.turns, _turn(self.course, self.course.answer_s)
+        return self.course.bands[turns[at][1]].name, turns[at + 1][0] if at + 1 < len(turns) else None
+
 
 class BandPrice(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One band's own price, as if it held for the whole call, and what its tiers were made of."""
+    """One band's own price, as if it held for the whole call, and what its tiers were made of.
+
+    `name`: the band in words ("1-5 08:00-18:00"), empty for a row without one.
+    """
 
     price: Price
     steps: tuple[Step, ...]
     initial_s: int
     basis: IncrementBasis
+    name: str = ""
 
 
 class Course(msgspec.Struct, frozen=True, array_like=True, gc=False):

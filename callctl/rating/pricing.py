@@ -6,6 +6,7 @@ from math import gcd, lcm
 import msgspec
 
 from callctl.money import MICROS
+from callctl.rating.bands import band_name
 from callctl.rating.price import BandPrice, Price, Step, fold_tiers, in_bands
 from callctl.rating.schedule import Schedule, Turns, turns
 from callctl.rating.tariff import MAX_UNITS, Band, IncrementBasis, Plan, Row
@@ -126,4 +127,4 @@ def _band_price(plan: Plan, rows: Sequence[Row], denominator: int, minutes: Step
         rounding=plan.rounding,
         duration_rounding=plan.duration_rounding,
     )
-    return BandPrice(price, steps, initial_s, plan.increment_basis)
+    return BandPrice(price, steps, initial_s, plan.increment_basis, band_name(head.band))

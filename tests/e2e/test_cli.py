@@ -453,6 +453,7 @@ async def test_rate_says_taxes_and_the_price_of_the_band(run: Run, tmp_path: Pat
     rate = ("rate", "--plan", "retail", "--to", NL_MOB, "--seconds", "60")
     night = await run(*rate, "--at", "2026-11-21T07:59:30Z", "--json")
     assert (night.json["charge"], night.json["per_minute"]) == ("0.0600", "0.0200")
+    assert night.json["band"] == "18:00-08:00"
     day = await run(*rate, "--at", "2026-11-21T08:00:00Z", "--json")
     assert (day.json["charge"], day.json["per_minute"], day.json["gross"]) == ("0.1000", "0.1000", "0.1310")
     assert day.json["taxes"] == [{"name": "VAT", "amount": "0.0210"}, {"name": "levy", "amount": "0.0100"}]

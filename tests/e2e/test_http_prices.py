@@ -83,3 +83,34 @@ async def test_who_is_over_its_limit_can_make_the_calls_that_cost_nothing_or_are
         "no_credit",
         "-7.0000 EUR available, the first increment costs 0.0167 EUR",
     )
+
+
+async def test_a_price_in_bands_says_which_one_and_until_when(door) -> None:
+    """It is Saturday, 11:00 in Amsterdam."""
+    rows = (
+        "prefix;per_minute;days;from;to;weight;dates;holidays\n31;0,05;;;;;;\n31;0,08;1-5;08:00;18:00;1;;\n"
+        "31;0,02;6,7;;;1;;\n44;0,10;;;;;;\n31;0,01;;22:00;06:00;2;;\n31;0,09;;;;3;2026-12-24/2026-12-31;\n"
+    )
+    await account(door, rows, credit="10.00")
+    await door.json("PUT", "/v1/plans/new", json={"timezone": "Europe/Amsterdam"})
+    quote = await door.json("GET", "/v1/accounts/own/quote?to=%2B31612345678")
+    assert (quote["rate"]["per_minute"], quote["rate"]["band"]) == ("0.0200", "6,7")
+    assert quote["rate"]["until"] == "2026-11-21T21:00:00.000Z"
+    flat = await door.json("GET", "/v1/accounts/own/quote?to=%2B442071234567")
+    assert (flat["rate"]["band"], flat["rate"]["until"]) == (None, None)
+    decision = await asked(door, can_extend=True)
+    assert decision["rate"] == quote["rate"]
+    door.clock.pass_s(36 * 3600)
+    assert (await asked(door, "c2"))["rate"]["band"] == "22:00-06:00"
+    door.clock.pass_s(10 * 3600)
+    monday = (await asked(door, "c3"))["rate"]
+    assert (monday["band"], monday["per_minute"], monday["until"]) == (
+        "1-5 08:00-18:00",
+        "0.0800",
+        "2026-11-23T17:00:00.000Z",
+    )
+    door.clock.pass_s(10 * 3600)
+    evening = (await asked(door, "c4"))["rate"]
+    assert (evening["band"], evening["per_minute"], evening["until"]) == (None, "0.0500", "2026-11-23T21:00:00.000Z")
+    door.clock.pass_s(32 * 86_400)
+    assert (await asked(door, "c5"))["rate"]["band"] == "2026-12-24/2026-12-31"
