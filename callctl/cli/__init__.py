@@ -24,6 +24,7 @@ from callctl.cli import (
     doctor,
     exchange,
     explain,
+    ids,
     rate,
     services,
     subscription,
@@ -33,7 +34,7 @@ from callctl.cli import (
 from callctl.cli.exits import Exit, UnreachableError, WrongUseError
 from callctl.errors import CallctlError, ConfigError
 
-_GROUPS = (daemon, doctor, explain, rate, whatif, tariff, exchange, services, subscription, account, calls, cdr)
+_GROUPS = (daemon, doctor, explain, rate, whatif, tariff, exchange, services, subscription, account, ids, calls, cdr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
