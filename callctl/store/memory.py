@@ -58,8 +58,7 @@ class MemoryStore(MemoryCharging):
             return Existing(known.session)
 
         accounts = [self._accounts[level.root or root, level.account] for level in take.levels]
-        trunk = self._trunks[root, session.trunk]
-        trunk_uses = _uses(len(accounts), take.trunk_slots, trunk)
+        trunk_uses = _uses(len(accounts), take.trunk_slots, self._trunks[root, session.trunk])
         uses = []
         for depth, level in enumerate(take.levels):
             both = zip(accounts[:depth], take.levels, strict=False)  # an account may be there twice
@@ -99,20 +98,28 @@ class MemoryStore(MemoryCharging):
         left = [tuple(map(sub, *each)) for each in zip(left, draws, strict=True)]
         taken = Taken(session.call, after, *seen, _any(left), watched=told)
         if keeps:
-            slots = [(trunk, [slot.name for slot in take.trunk_slots])]
-            for account, level, hold in zip(accounts, take.levels, holds, strict=True):
-                account.held += hold
-                for draw in level.draws:
-                    account.stocks[draw.source].held += draw.amount
-                slots.append((account.in_use, [slot.name for slot in level.slots]))
-            for in_use, names in slots:
-                in_use.update(names)
+            exposures = {look.seen.level: look.add(None) for look in watched}
             if not session.first_granted_s:  # who asks again is told what was told first
                 session = replace(admitted(session, taken), version=session.version)
-            exposures = {look.seen.level: look.add(None) for look in watched}
             session = _holding(session, holds, over, draws, exposures)
+            slots = self._hold(take, accounts, holds)
             self._calls[session.trace_id] = _Call(session, True, take.lease_until_ms, slots, exposures)
         return taken
+
+    def _hold(
+        self, take: Take, accounts: Sequence[MemoryAccount], holds: Sequence[int]
+    ) -> list[tuple[Counter[str], list[str]]]:
+        """Money, sources and channels; the counters that were taken."""
+        trunk = self._trunks[take.session.root, take.session.trunk]
+        slots = [(trunk, [slot.name for slot in take.trunk_slots])]
+        for account, level, hold in zip(accounts, take.levels, holds, strict=True):
+            account.held += hold
+            for draw in level.draws:
+                account.stocks[draw.source].held += draw.amount
+            slots.append((account.in_use, [slot.name for slot in level.slots]))
+        for in_use, names in slots:
+            in_use.update(names)
+        return slots
 
     def _exceeded(self, take: Take) -> Rate | None:
         """Count the attempt; the first rate that is used up."""
