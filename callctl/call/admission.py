@@ -173,7 +173,8 @@ def _level(
     number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
     if overflow is None and not facts.above(account.id) and facts.trunk is not None and facts.trunk.caps is not None:
         overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
-    traffic_class = price.traffic_class or (class_of(number, facts.home, facts.lists) if number is not None else "")
+    home = account.dial_rules.country or facts.home
+    traffic_class = price.traffic_class or (class_of(number, home, facts.lists) if number is not None else "")
     return Level(
         account=account.id,
         prepaid=account.prepaid,

@@ -63,9 +63,12 @@ def test_a_grant_that_max_cost_shortens_reaches_no_further() -> None:
     assert refusal_of(chain, price(), stepped(30_000, 40_000, 58), can_extend=False) is Refusal.COST_TOO_HIGH
 
 
-def test_what_no_row_names_is_the_country_and_its_class_seen_from_the_customer() -> None:
-    chain = (account(), account("reseller", dial_rules=DialRules("DE")))
+def test_what_no_row_names_is_the_country_and_its_class_seen_from_there_or_from_the_customer() -> None:
+    """Were it always the customer's country, a reseller could make calls abroad calls at home."""
+    nowhere, abroad = account("nowhere", dial_rules=DialRules()), account("reseller", dial_rules=DialRules("DE"))
+    chain = (account(), nowhere, abroad)
     told = facts(chain)
     told = replace(told, prices=tuple(replace(each, destination="", traffic_class="") for each in told.prices))
     levels = propose(offered(), told, START, POLICY).session.levels
-    assert [(level.destination, level.traffic_class) for level in levels] == [("NL", "MOB"), ("NL", "MOB")]
+    found = [(level.destination, level.traffic_class) for level in levels]
+    assert found == [("NL", "MOB"), ("NL", "MOB"), ("NL", "INTL")]
