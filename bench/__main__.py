@@ -13,13 +13,13 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deciding, figures, importing, provider, rating, serving, storing, switching, whatif
+from bench import deciding, figures, importing, neighbours, provider, rating, serving, storing, switching, whatif
 from bench.figures import Figure
 from bench.server import NotInstalledError, redis
 from callctl.app import spare_the_garbage_collector
 from callctl.logs import set_up
 
-GROUPS = ("rating", "decision", "deck", "whatif", "store", "memory", "http", "ami")
+GROUPS = ("rating", "decision", "deck", "whatif", "store", "memory", "http", "ami", "switches")
 
 
 async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> AsyncIterator[list[Figure]]:
@@ -48,12 +48,15 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
         if "deck" in wanted:
             async with redis(scratch) as server:
                 yield await importing.decks(server, scratch)
-        if wanted & {"http", "ami"}:
+        if wanted & {"http", "ami", "switches"}:
             async with redis(scratch) as server:
                 if "http" in wanted:
                     yield await serving.http(server, scratch)
                 if "ami" in wanted:
                     yield await switching.ami(server, scratch)
+                if "switches" in wanted:
+                    yield await switching.esl(server, scratch)
+                    yield await neighbours.neighbours(server, scratch)
     except NotInstalledError as missing:
         not_measured.append(str(missing))
 

@@ -1,6 +1,6 @@
 """The processes that HTTP load is put on: callctl itself, and an aiohttp that only decodes and encodes.
 
-`python -m bench.daemon callctl REDIS_URL DIRECTORY [AMI_PORT]` and `python -m bench.daemon echo` print their port
+`python -m bench.daemon callctl REDIS_URL DIRECTORY [KIND:PORT ...]` and `python -m bench.daemon echo` print their port
 when they are ready.
 """
 
@@ -21,20 +21,21 @@ from callctl.http.answers import Allowed, CheckShown, RateShown
 from callctl.http.asked import Authorize
 from callctl.logs import set_up
 from callctl.rating.tariff import Plan
-from callctl.settings import AsteriskSwitch, Http, Redis, Settings, Token
+from callctl.settings import Http, Redis, Settings, Token
 
 TOKEN = "bench"
 ROWS = 5_000
 
 
-async def callctl(redis_url: str, directory: str, *ami_ports: str) -> None:
-    """The daemon as it is shipped, with the bench's provider in it, and a switch where there is one."""
+async def callctl(redis_url: str, directory: str, *switches: str) -> None:
+    """The daemon as it is shipped, with the bench's provider in it, and the switches that there are."""
     token = Token(name="bench", token=SecretStr(TOKEN), scopes=("call", "read", "admin"))
-    secret = SecretStr(TOKEN)
+    places = [place.split(":") for place in switches]
+    tables = [{"name": f"{kind}-{port}", "kind": kind, "port": int(port), "secret": TOKEN} for kind, port in places]
     settings = Settings(
         redis=Redis(url=SecretStr(redis_url), data_dir=Path(directory)),
         http=Http(port=0, token=(token,)),
-        switch=tuple(AsteriskSwitch(name="pbx", kind="asterisk", port=int(p), secret=secret) for p in ami_ports),
+        switch=Settings.model_validate({"switch": tables}).switch,
     )
     async with running(settings) as app:
         await _furnish(app)
