@@ -146,12 +146,12 @@ class Dialplan:
         return False
 
     async def _talk(self, leg: Channel, other: Channel, call: SimCall) -> None:
-        leg.other = other
         other.answered_us = self._core.now_us()
         self._core.emit("CHANNEL_ANSWER", other)
         if not leg.is_answered:
             await self._core.clock.sleep_ms(GRAIN_US // 1_000)
             self.answer(leg)
+        leg.other = other  # of which its own answer does not tell yet
         leg.bridged_us = other.bridged_us = self._core.now_us()
         leg.is_bridged = other.is_bridged = True
         leg.variables["last_bridge_to"] = other.uuid
