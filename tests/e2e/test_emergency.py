@@ -23,6 +23,7 @@ EVERYTHING_WRONG: dict[str, Any] = {
     "destinations": {"deny": [{}], "deny_numbers": ["+31112"], "presets": ["no_premium"]},
     "margin": {"min_percent": "100"},
     "max_cost": {"per_minute": "0.0001"},
+    "ids": {"range": "0.00", "mode": "hard", "watch": ["MOB", "INTL", "PREMIUM", "HIGHRISK"]},
 }
 POLICY = "[policy]\nbudget_ms = 400\nredis_deadline_ms = 200\n"
 LISTS = '[limits]\nemergency_numbers = ["116117"]\n'
@@ -85,6 +86,20 @@ async def test_with_all_attempts_and_all_channels_of_the_provider_used_up(door: 
     assert (await door.json("POST", "/v1/calls", json=body))["refusal"] == "provider_limit"
     for n in range(3):
         passes(await help_asked(door, f"help{n}"))
+
+
+async def test_when_a_broken_threshold_ends_all_watched_calls(door: FrontDoor) -> None:
+    fields = ACME | {"ids": {"range": "10.00", "mode": "hard", "watch": ["MOB"]}}
+    await door.json("PUT", "/v1/accounts/acme", json=fields)
+    body = {"call_id": "watched", "from": "+31201234567", "to": NL_MOB, "account": "acme", "can_extend": True}
+    assert (await door.json("POST", "/v1/calls", json=body))["verdict"] == "allowed"
+    passes(await help_asked(door, "before"))
+    await door.json("PUT", "/v1/accounts/acme", json=fields | {"ids": fields["ids"] | {"range": "0.00"}})
+    assert (await door.json("POST", "/v1/calls", json=body | {"call_id": "c2"}))["refusal"] == "ids_threshold"
+    assert (await door.json("POST", "/v1/calls", json=body | {"call_id": "c3"}))["refusal"] == "ids_blocked"
+    passes(await help_asked(door, "after"))
+    ended = {call: (await door.json("GET", f"/v1/calls/{call}")).get("hang_up") for call in ("watched", "before")}
+    assert ended == {"watched": "requested", "before": None}
 
 
 async def test_over_a_trunk_whose_attempts_are_used_up(door: FrontDoor) -> None:
