@@ -137,7 +137,7 @@ def _call_control(settings: CallControlSettings, clock: SystemClock) -> SwitchAd
         place=place,
         clock=clock,
         management=settings.management,
-        lists=settings.product == "kamailio",
+        opensips=settings.product == "opensips",
         answer_ms=settings.answer_ms,
         trusts_diverter=settings.trust_diverter,
     )

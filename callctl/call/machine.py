@@ -39,7 +39,6 @@ from callctl.call.events import (
     ExtendRefused,
     Forgotten,
     HangUpAsked,
-    Offered,
     Recalled,
     Released,
     ReleasedBy,
@@ -100,13 +99,6 @@ def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Adva
 
 def _go_ahead(session: Session, policy: Policy) -> AdmitCall:
     return AdmitCall(session.call, session.granted_s, policy.setup_timeout_s, session.b_number, session.account)
-
-
-def _asked_again(session: Session, _: Offered, now: Instant, policy: Policy) -> Advance:
-    """A switch that waits for its answer still, though we had been restarted meanwhile, is told the same."""
-    if session.attended or session.answered is not None:
-        return session, (Unexpected(session.call, session.state, Offered.__name__),)
-    return session, (_go_ahead(session, policy),)
 
 
 def _take_refused(session: Session, event: TakeRefused, now: Instant, policy: Policy) -> Advance:
@@ -291,7 +283,6 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.REFUSED, DeadlineReached): _refused_deadline,
     (State.REFUSED, Released): running.ignored,
     (State.REFUSED, Recalled): _recalled,
-    (State.BLIND, Offered): _asked_again,
     (State.BLIND, Alerting): running.alerting,
     (State.BLIND, Answered): blind.answered,
     (State.BLIND, SeenAlive): blind.seen_alive,
@@ -302,7 +293,6 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.BLIND, TakeRefused): blind.failed,
     (State.BLIND, StoreFailed): blind.failed,
     (State.BLIND, Recalled): _recalled,
-    (State.ADMITTED, Offered): _asked_again,
     (State.ADMITTED, Alerting): running.alerting,
     (State.ADMITTED, Answered): running.answered,
     (State.ADMITTED, SeenAlive): running.seen_alive,

@@ -112,21 +112,24 @@ async def test_no_verdict_in_time_is_an_error_and_the_call_is_given_up(desk: Des
     assert await worker.ask(init("c2", to=YES)) == "Limited"
 
 
-async def test_a_call_that_another_worker_asks_for_too_is_decided_once(desk: Desk, worker: Worker) -> None:
+@pytest.mark.parametrize("to", [YES, SILENCE])
+async def test_a_call_id_asks_once(desk: Desk, worker: Worker, to: str) -> None:
+    """Whoever could use it twice, before the verdict or after it, would have two calls for the price of one."""
     async with Worker(desk.path) as another:
-        for one in (worker, another):
-            await one.send(init("c1", to=SILENCE).encode() + b"\r\n\r\n")
-        await until(lambda: desk.switch.counts.requests == 2)
+        await another.send(init("c1", to=to).encode() + b"\r\n\r\n")
+        await until(lambda: desk.switch.counts.requests == 1)
+        for request in (init("c1", to=to), init("c1", to=NO), init("c1", to=to, tag="mallory")):
+            assert await worker.ask(request) == "Locked"
         await desk.decide(CallKey("sbc", "c1"), None)
-        assert (await worker.reply(), await another.reply()) == ("Limited", "Limited")
-    assert await worker.ask(init("c1", to=SILENCE)) == "Limited"
-    assert len(desk.events) == 1
+        assert await another.reply() == "Limited"
+    assert [type(event) for event in desk.events] == [Offered]
 
 
-async def test_somebody_elses_call_with_the_id_of_a_live_one(desk: Desk, worker: Worker) -> None:
-    assert await worker.ask(init("c1", to=YES)) == "Limited"
-    assert await worker.ask(init("c1", to=YES, tag="mallory")) == "Duplicated callid"
-    assert len(desk.events) == 1
+async def test_opensips_has_a_word_for_that(tmp_path: Path) -> None:
+    async with Desk(tmp_path / "cc.sock", opensips=True) as desk, Worker(desk.path) as worker:
+        desk.verdicts = {YES: None}
+        assert await worker.ask(init("c1", to=YES)) == "Limited"
+        assert await worker.ask(init("c1", to=YES)) == "Duplicated callid"
 
 
 async def test_an_answer_is_told_again_with_every_200(desk: Desk, worker: Worker) -> None:
@@ -315,7 +318,7 @@ async def test_a_call_is_ended_over_the_management_socket(tmp_path: Path) -> Non
 
 async def test_opensips_is_asked_by_its_own_names(tmp_path: Path) -> None:
     path, rpc = tmp_path / "cc.sock", tmp_path / "rpc.sock"
-    async with Desk(path, management=rpc, lists=False) as desk, Worker(path) as worker, management(rpc) as proxy:
+    async with Desk(path, management=rpc, opensips=True) as desk, Worker(path) as worker, management(rpc) as proxy:
         desk.verdicts = {YES: None}
         await worker.ask(init("c1", to=YES))
         await desk.switch.hang_up(CallKey("sbc", "c1"), 102)  # it still rings, and is given up by the proxy itself

@@ -24,7 +24,7 @@ def init(**values: str) -> bytes:
     return "\r\n".join(["init", *(f"{key}: {value}" for key, value in (known | values).items())]).encode()
 
 
-ASKED = Init("a@b", "t1", "+31201234567", "+31612345678", "192.0.2.10")
+ASKED = Init("a@b", "+31201234567", "+31612345678", "192.0.2.10")
 
 
 def test_what_kamailio_asks() -> None:
@@ -101,7 +101,7 @@ def test_the_first_of_two_keys_counts() -> None:
         (b"terminate\r\ncallid: a@b", "unknown verb"),
         (b"INIT\r\ncallid: a", "unknown verb"),
         (b"init", "without 'callid'"),
-        (b"init\r\ncallid: a", "without 'fromtag'"),
+        (b"init\r\ncallid: a", "without 'from'"),
         (b"stop\r\ncallid: ", "empty"),
         (b"stop\r\ncallid: a\x00b", "printed"),
         (b"stop\r\ncallid", "without a key"),

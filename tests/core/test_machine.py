@@ -569,20 +569,6 @@ def test_a_call_that_callctl_does_not_extend_gets_no_more_time_and_its_switch_is
     assert (played.session.released_by, played.session.estimated) == (ReleasedBy.CALLCTL, False)
 
 
-@pytest.mark.parametrize("attended", [True, False])
-def test_a_switch_that_asks_again_is_told_the_same(attended: bool) -> None:
-    """One that can be reached has been told: it would send an answered call to its carrier once more."""
-    asked = offered(attended=attended)
-    played = Played(facts(), asked)
-    played.put(Taken(CALL, (RICH,), (False,)))
-    admitted = played.wanted(AdmitCall)
-    played.put(asked)
-    assert played.effects == ((Unexpected(CALL, State.ADMITTED, "Offered"),) if attended else (admitted,))
-    played.put(Answered(CALL, START))
-    played.put(asked)
-    assert played.effects == (Unexpected(CALL, State.ANSWERED, "Offered"),)
-
-
 def test_a_call_that_is_being_hung_up_is_not_extended() -> None:
     played = answered()
     played.put(HangUpAsked(CALL))

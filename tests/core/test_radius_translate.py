@@ -30,7 +30,6 @@ def told(status: Status, names: Names = Names(session_id="A1"), **fields: Any) -
 def book() -> Translator:
     book = Translator("gw", interim_s=60)
     book.offered(ask(), NAS, NOW)
-    book.admitted(CALL, 100)
     return book
 
 

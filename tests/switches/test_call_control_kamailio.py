@@ -1,6 +1,7 @@
 """The real Kamailio, its own call_control module and the shipped configuration, with calls by SIPp."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -116,6 +117,29 @@ async def test_no_worker_gets_anothers_answer(bench: Bench) -> None:
     allowed, _ = await asyncio.gather(bench.calls(60, per_second=100), refused)
     assert allowed == Outcome(60, ended_by_caller=60, ended_by_switch=0)
     await bench.recorded(60)
+
+
+async def test_a_call_id_is_no_ticket_for_a_second_call(bench: Bench) -> None:
+    """The same INVITE in a transaction of its own, by the caller of a call that is up."""
+    await bench.room.furnish(source_ips=(CALLER,))
+    calling = asyncio.create_task(bench.calls(talk_s=1))
+    await bench.talking()
+    (session,) = bench.room.calls.live()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.setblocking(False)
+        again.bind((CALLER, 0))
+        here = f"{CALLER}:{again.getsockname()[1]}"
+        to = f"sip:{NUMBER}@{bench.proxy.host}:{bench.proxy.sip_port}"
+        lines = [f"INVITE {to} SIP/2.0", f"Via: SIP/2.0/UDP {here};branch=z9hG4bKagain", "Max-Forwards: 70"]
+        lines += [f"From: <sip:+31201234567@{here}>;tag=again", f"To: <{to}>", f"Contact: <sip:{here}>"]
+        lines += [f"Call-ID: {session.call.call_id}", "CSeq: 1 INVITE", "Content-Length: 0", "", ""]
+        again.connect((bench.proxy.host, bench.proxy.sip_port))
+        again.send("\r\n".join(lines).encode())
+        async with asyncio.timeout(5):
+            while not (answer := await asyncio.get_running_loop().sock_recv(again, 4_000)).startswith(b"SIP/2.0 403"):
+                assert answer.startswith(b"SIP/2.0 1")
+    assert await calling == Outcome(1, ended_by_caller=1, ended_by_switch=0)
+    await bench.recorded(1)
 
 
 async def test_an_operator_hangs_up(bench: Bench) -> None:

@@ -43,24 +43,22 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 class Management:
-    """Asks one thing at a time, each from a socket of its own, which has no name in the file system."""
+    """Asks each question from a socket of its own, which has no name in the file system."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._numbers = count(1)
-        self._asking = asyncio.Lock()
 
     async def ask(self, method: str, params: list[Any] | dict[str, Any]) -> Any:
         """Its result. NotDone where the proxy says no, SwitchUnavailable where it says nothing that makes sense."""
-        async with self._asking:
-            number = next(self._numbers)
-            request = _encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
-            try:
-                async with asyncio.timeout(ANSWER_WITHIN_S):
-                    answer = _decode(await self._exchange(request))
-            except (OSError, TimeoutError, msgspec.MsgspecError) as failed:
-                why = "no answer" if isinstance(failed, TimeoutError) else str(failed)
-                raise SwitchUnavailable(f"{self._path}: {method}: {why}") from failed
+        number = next(self._numbers)
+        request = _encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                answer = _decode(await self._exchange(request))
+        except (OSError, TimeoutError, msgspec.MsgspecError) as failed:
+            why = "no answer" if isinstance(failed, TimeoutError) else str(failed)
+            raise SwitchUnavailable(f"{self._path}: {method}: {why}") from failed
         if answer.error is not None:
             raise NotDone(answer.error.code, answer.error.message)
         if answer.id != number:

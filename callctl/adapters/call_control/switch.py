@@ -26,7 +26,7 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 log = structlog.get_logger(__name__)
 
 LISTEN_AGAIN_MS: Final = 2_000
-BRIEFLY: Final = "cFsS"  # Call-ID, From-tag, state, start: a whole `dlg.list` of 200 calls would fit into no datagram
+BRIEFLY: Final = "csS"  # Call-ID, state, start: a whole `dlg.list` of 200 calls would fit into no datagram
 NOT_FOUND: Final = 404
 """What both proxies answer for a dialog that they have not."""
 
@@ -34,9 +34,9 @@ NOT_FOUND: Final = 404
 class CallControlSwitch:
     """Implements `ports.SwitchAdapter`.
 
-    `management`: the proxy's datagram socket; without it callctl can end no call. `lists`: it is Kamailio's, which can
-    list its dialogs. `answer_ms`: how long a verdict is waited for; then the proxy is told `Error`, and what was taken
-    is given back. `trusts_diverter`: who a call is diverted for pays for it.
+    `management`: the proxy's datagram socket; without it callctl can end no call. `opensips`: its dialogs have names of
+    another kind, and are not listed. `answer_ms`: how long a verdict is waited for; then the proxy is told `Error`, and
+    what was taken is given back. `trusts_diverter`: who a call is diverted for pays for it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CallControlSwitch:
         place: Local | Tcp,
         clock: Clock,
         management: Path | None = None,
-        lists: bool = True,
+        opensips: bool = False,
         answer_ms: int = 400,
         trusts_diverter: bool = False,
     ) -> None:
@@ -57,12 +57,13 @@ class CallControlSwitch:
             extends=False,
             warns=(),
             hangs_up=management is not None,
-            lists=lists and management is not None,
+            lists=not opensips and management is not None,
         )
         self._server = Server(place, self._answer)
         self._place = place
         self._clock = clock
         self._management = Management(management) if management is not None else None
+        self._duplicate = Reply.DUPLICATE if opensips else Reply.LOCKED  # which no Kamailio takes for an error of ours
         self._answer_s = answer_ms / 1000
         self._calls = Translator(name, trusts_diverter=trusts_diverter)
         self._verdicts: dict[str, asyncio.Future[Reply]] = {}
@@ -121,31 +122,24 @@ class CallControlSwitch:
         return Reply.OK if known is not None else Reply.NOT_FOUND  # which changes nothing: we may have been restarted
 
     async def _init(self, init: Init) -> Reply:
-        """The verdict. An INVITE that is repeated while another worker asks about it gets the same."""
-        call_id, known = init.call_id, self._calls.known(init.call_id)
-        if known is not None and known.from_tag != init.from_tag:
-            return Reply.DUPLICATE
-        verdict = self._verdicts.get(call_id)
-        if verdict is None and known is not None:
-            return Reply.LIMITED
-        if verdict is None:
-            verdict = self._verdicts[call_id] = asyncio.get_running_loop().create_future()
-            self._report(self._calls.offered(init, self._clock.now()))
+        """The verdict. A Call-ID asks once: with it a second call could be had for the price of one."""
+        call_id = init.call_id
+        if self._calls.known(call_id) is not None:
+            return self._duplicate
+        verdict: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._verdicts[call_id] = verdict
+        self._report(self._calls.offered(init, self._clock.now()))
         try:
             async with asyncio.timeout(self._answer_s):
-                return await asyncio.shield(verdict)
+                return await verdict
         except TimeoutError:
-            return self._give_up(call_id)
-
-    def _give_up(self, call_id: str) -> Reply:
-        self.counts.unanswered += 1
-        log.warning("call_control_no_verdict_in_time", switch=self.name, call_id=call_id)
-        verdict = self._verdicts.pop(call_id, None)
-        if verdict is not None:
-            verdict.set_result(Reply.ERROR)  # for another worker that waits for it
+            self.counts.unanswered += 1
+            log.warning("call_control_no_verdict_in_time", switch=self.name, call_id=call_id)
             self._calls.forget(call_id)
             self._report(Released(self._calls.key(call_id), self._clock.now(), estimated=True))
-        return Reply.ERROR
+            return Reply.ERROR
+        finally:
+            del self._verdicts[call_id]
 
     # ---- ports.Switch
 
@@ -154,16 +148,14 @@ class CallControlSwitch:
         self._decide(call, Reply.LIMITED)
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
-        if self._decide(call, refusal(cause)):
-            self._calls.forget(call.call_id)
+        self._calls.forget(call.call_id)
+        self._decide(call, refusal(cause))
 
-    def _decide(self, call: CallKey, reply: Reply) -> bool:
-        """Whether anybody still waits for it. (If not, the call's end has been reported.)"""
-        verdict = self._verdicts.pop(call.call_id, None)
-        if verdict is None:
-            return False
-        verdict.set_result(reply)
-        return True
+    def _decide(self, call: CallKey, reply: Reply) -> None:
+        """Where nobody waits for it any more the call's end has been reported."""
+        verdict = self._verdicts.get(call.call_id)
+        if verdict is not None and not verdict.done():
+            verdict.set_result(reply)
 
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
         """The proxy has no timer for one call that could be set from outside: callctl's clock ends the call."""

@@ -27,7 +27,6 @@ NOT_YET_LISTED_MS: Final = 5_000
 class Known(msgspec.Struct, frozen=True):
     """A call that was asked about, or that the proxy listed; `since` then. `dialog`: its name there, once answered."""
 
-    from_tag: str
     since: Instant
     dialog: str | None = None
 
@@ -54,7 +53,7 @@ class Translator:
 
     def offered(self, init: Init, now: Instant) -> Offered:
         """A diverter pays as an account, or by its number; else who calls, by source address and then by number."""
-        self._remember(init.call_id, Known(init.from_tag, now))
+        self._remember(init.call_id, Known(now))
         account, source_ip, a_number = None, init.source_ip, init.caller
         if self._trusts_diverter and init.diverter is not None:
             is_number = init.diverter.removeprefix("+").isdigit()
@@ -72,7 +71,7 @@ class Translator:
         """A call that is not in the book was asked about before we began."""
         known = self._calls.get(start.call_id)
         again = known is not None and known.dialog is not None
-        self._remember(start.call_id, replace(known or Known("", now), dialog=start.dialog))
+        self._remember(start.call_id, replace(known or Known(now), dialog=start.dialog))
         if again:
             return SeenAlive(self.key(start.call_id), now)
         return Answered(self.key(start.call_id), now)
@@ -98,7 +97,7 @@ class Translator:
                 self.forget(call_id)
         for dialog in up.values():
             if dialog.is_answered:
-                known = self._calls.get(dialog.call_id) or Known(dialog.from_tag, now)
+                known = self._calls.get(dialog.call_id) or Known(now)
                 self._remember(dialog.call_id, replace(known, dialog=dialog.name))
         seen = [SeenAlive(self.key(call_id), now, dialog.answered_at(now)) for call_id, dialog in up.items()]
         return seen + [SeenAlive(self.key(call_id), now) for call_id in young]
@@ -115,7 +114,6 @@ class Dialog(msgspec.Struct, frozen=True):
     call_id: str = msgspec.field(name="call-id")
     h_entry: int
     h_id: int
-    from_tag: str = ""
     state: int = 0
     start_s: int = msgspec.field(name="start_ts", default=0)
 

@@ -55,7 +55,6 @@ class Init(msgspec.Struct, frozen=True):
     """
 
     call_id: str
-    from_tag: str
     caller: str
     called: str
     source_ip: str
@@ -108,7 +107,6 @@ def _init(call_id: str, values: dict[str, str]) -> Init:
     diverter = values.get("diverter", NOTHING)
     return Init(
         call_id,
-        _printable(values["fromtag"]),
         caller=user_of(values["from"]),
         called=user_of(values["ruri"]),
         source_ip=_printable(values["sourceip"]),

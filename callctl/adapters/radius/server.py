@@ -25,7 +25,7 @@ Source = tuple[str, int]
 Seen = tuple[Source, bytes]
 
 Answer = Callable[[bytes], None]
-Decide = Callable[[Question, Client], Awaitable[bytes | None]]
+Decide = Callable[[Question, Client], Awaitable[bytes]]
 Note = Callable[[Report, Client], None]
 
 
@@ -52,7 +52,7 @@ class Places(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """`decide` finds the answer to a question, None for none; `note` takes a report, which is then acknowledged."""
+    """`decide` finds the answer to a question; `note` takes a report, which is then acknowledged."""
 
     def __init__(
         self, places: Places, clients: Mapping[str, Client], decide: Decide, note: Note, clock: Clock, counts: Counts
@@ -107,9 +107,8 @@ class Server:
 
     async def _answer(self, question: Question, client: Client, seen: Seen, answer: Answer) -> None:
         found = await self._decide(question, client)
-        if found is not None:
-            self._remember(seen, found)
-            answer(found)
+        self._remember(seen, found)
+        answer(found)
 
     def _told(self, datagram: bytes, source: Source, answer: Answer) -> None:
         if (client := self._trusted(datagram, source, answer)) is None:

@@ -14,7 +14,7 @@ from callctl.accounts import WarnTo
 from callctl.adapters.radius.disconnecting import Disconnector
 from callctl.adapters.radius.server import Counts, Places, Server
 from callctl.adapters.radius.translate import Translator
-from callctl.adapters.radius.wire import Ask, Client, Question, Report
+from callctl.adapters.radius.wire import Client, Question, Report
 from callctl.call.events import CallKey, Released, SeenAlive
 from callctl.causes import Cause
 from callctl.errors import SwitchUnavailable
@@ -122,47 +122,33 @@ class RadiusSwitch:
 
     # ---- what gateways ask and report
 
-    async def _decide(self, question: Question, client: Client) -> bytes | None:
+    async def _decide(self, question: Question, client: Client) -> bytes:
         ask = question.ask
         if ask.credential is not None:
             return question.reject(DENIED, f"nobody here can check a {ask.credential}")
         if ask.password is not None and ask.password != self._password:
             return question.reject(2, "wrong password")
-        known = self._calls.find(ask.names, client)
-        if known is not None and not _same(known.ask, ask):
-            return question.reject(IN_USE, "this call is up already, with other parties")
-        if known is None:
-            offered = self._calls.offered(ask, client, self._clock.now())
-            call = offered.call
-            self._verdicts[call] = asyncio.get_running_loop().create_future()
-            self._report(offered)
-        else:
-            call = known.key
-            if known.admitted_s is not None:
-                return question.accept(call.call_id, known.admitted_s, self._interim_s)
-        return self._told(question, call, await self._verdict(call))
-
-    async def _verdict(self, call: CallKey) -> Verdict | None:
-        """None where it does not come in time: what was taken is given back."""
-        verdict = self._verdicts.get(call)
-        if verdict is None:
-            return None
+        if self._calls.find(ask.names, client) is not None:  # it could be had twice for the price of one
+            return question.reject(IN_USE, "this call is up already")
+        offered = self._calls.offered(ask, client, self._clock.now())
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._verdicts[offered.call] = verdict
+        self._report(offered)
         try:
             async with asyncio.timeout(self._answer_s):
-                return await asyncio.shield(verdict)
+                return self._told(question, offered.call, await verdict)
         except TimeoutError:
-            if self._verdicts.pop(call, None) is not None:
-                self.counts.unanswered += 1
-                log.warning("radius_no_verdict_in_time", switch=self.name, call_id=call.call_id)
-                self._calls.forget(call)
-                self._report(Released(call, self._clock.now(), estimated=True))
-            return None
+            self.counts.unanswered += 1
+            log.warning("radius_no_verdict_in_time", switch=self.name, call_id=offered.call.call_id)
+            self._calls.forget(offered.call)
+            self._report(Released(offered.call, self._clock.now(), estimated=True))
+            return question.reject(DENIED, "no verdict: the call may be over already")
+        finally:
+            del self._verdicts[offered.call]
 
-    def _told(self, question: Question, call: CallKey, verdict: Verdict | None) -> bytes:
+    def _told(self, question: Question, call: CallKey, verdict: Verdict) -> bytes:
         if isinstance(verdict, int):
             return question.accept(call.call_id, verdict, self._interim_s)
-        if verdict is None:
-            return question.reject(DENIED, "no verdict: the call may be over already")
         return question.reject(RETURN_CODES.get(verdict.announcement, DENIED), verdict.announcement.replace("-", " "))
 
     def _note(self, report: Report, client: Client) -> None:
@@ -173,7 +159,6 @@ class RadiusSwitch:
 
     async def admit(self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str) -> None:
         """The NAS counts `granted_s` from the answer by itself."""
-        self._calls.admitted(call, granted_s)
         self._settle(call, granted_s)
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
@@ -182,8 +167,8 @@ class RadiusSwitch:
 
     def _settle(self, call: CallKey, verdict: Verdict) -> None:
         """Where nobody waits for it any more the call's end has been reported."""
-        waiting = self._verdicts.pop(call, None)
-        if waiting is not None:
+        waiting = self._verdicts.get(call)
+        if waiting is not None and not waiting.done():
             waiting.set_result(verdict)
 
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
@@ -203,7 +188,3 @@ class RadiusSwitch:
 
     async def live_calls(self) -> list[SeenAlive]:
         raise SwitchUnavailable(f"{self.name}: RADIUS has no list of calls")
-
-
-def _same(before: Ask, ask: Ask) -> bool:
-    return (before.user, before.caller, before.called) == (ask.user, ask.caller, ask.called)

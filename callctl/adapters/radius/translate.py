@@ -43,7 +43,6 @@ class Known(msgspec.Struct, frozen=True):
     ask: Ask
     heard: Instant
     aliases: frozenset[str] = frozenset()
-    admitted_s: int | None = None
     answered: Moment | None = None
     interims: int = 0
     gap_ms: int = 0
@@ -60,7 +59,7 @@ class Translator:
         self._named: dict[tuple[str, str], CallKey] = {}
 
     def whereabouts(self, call: CallKey) -> tuple[str, Names, str]:
-        """The address of its NAS, its names there and its user; of a call that is not in the book what its name tells."""
+        """The address of its NAS, its names there, its user; of one that is not in the book what its name tells."""
         known = self._calls.get(call)
         if known is not None:
             return known.client, known.names, known.ask.user
@@ -86,11 +85,6 @@ class Translator:
             account = ask.user
         a_number = ask.caller or (ask.user if account is None and not _is_address(ask.user) else "")
         return Offered(call, now, a_number, ask.called, account=account, source_ip=source_ip)
-
-    def admitted(self, call: CallKey, granted_s: int) -> None:
-        known = self._calls.get(call)
-        if known is not None:
-            self._remember(replace(known, admitted_s=granted_s))
 
     def forget(self, call: CallKey) -> None:
         known = self._calls.pop(call, None)
