@@ -10,6 +10,7 @@ from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.ports import Clock
 from callctl.simulators import ami
 from tests.contract.rigs_freeswitch import FreeSwitchRig
+from tests.contract.rigs_threecx import GatedThreeCxRig, ThreeCxRig
 from tests.contract.switchboard import SPEED, Party, Rig, Script, Seen, Trick
 
 HOME, ABROAD = "+31201234567", "+442079460000"
@@ -131,5 +132,10 @@ class AsteriskCall:
         raise AssertionError("the rig says that it cannot")
 
 
-RIGS: Mapping[str, Callable[[Clock], Rig]] = {"asterisk": AsteriskRig, "freeswitch": FreeSwitchRig}
+RIGS: Mapping[str, Callable[[Clock], Rig]] = {
+    "asterisk": AsteriskRig,
+    "freeswitch": FreeSwitchRig,
+    "threecx": GatedThreeCxRig,
+    "threecx-observe": ThreeCxRig,
+}
 """By the kind of the `[[switch]]` table; all run on a clock that is `SPEED` times as fast."""

@@ -192,6 +192,17 @@ async def test_what_was_not_done_is_told_and_not_repeated(desk: Desk, status: in
     assert (call.ended, len(desk.simulator.api.actions)) == (None, 1)
 
 
+@pytest.mark.parametrize("statuses", [[500, 503], [429], [422]])
+async def test_a_refused_call_is_dropped_however_often_it_takes(desk: Desk, statuses: list[int]) -> None:
+    call = dials(desk)
+    key = await desk.offered()
+    desk.simulator.faults.action_statuses = statuses
+    with pytest.raises(SwitchUnavailable):
+        await desk.switch.reject(key, NO_CREDIT)
+    await desk.first(Released)
+    assert call.ended_by is EndedBy.APP
+
+
 async def test_a_reply_that_is_lost_is_told_as_unknown_and_the_end_is_seen(desk: Desk) -> None:
     await in_state(desk, "talking")
     desk.simulator.faults.lose_replies = 1

@@ -17,7 +17,7 @@ import structlog
 from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.audio import play
 from callctl.adapters.threecx.calls import Call, Site, Wanted
-from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, Unanswered, path_of
+from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, path_of
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Key, Participant, Status
 from callctl.errors import SwitchUnavailable
@@ -225,7 +225,7 @@ class RoutePoint:
         except NotDone as error:
             connected, said = False, str(error)
         except SwitchUnavailable as error:
-            connected, said = await self._is_handed_over(call, gate), str(error)
+            connected, said = await self._is_handed_over(call, gate, timeout_ms), str(error)
         if connected:
             await self._look_again(call)
         else:
@@ -244,21 +244,35 @@ class RoutePoint:
                 for leg in wire.participants(told, dn):
                     self._emit(self._book.seen(leg, self._clock.now()))
 
-    async def _is_handed_over(self, call: Call, gate: Key) -> bool:
-        """After an answer was lost: the caller has left the route point, and is somewhere else."""
-        try:
-            await self._link.get(path_of(*_at(gate)))
-        except NotDone as error:
-            return error.status == GONE and bool(self._listed or self._book.beside(call))
-        except Unanswered:
-            return False
+    async def _is_handed_over(self, call: Call, gate: Key, within_ms: int) -> bool:
+        """After an answer was lost: whether the caller leaves the route point in time, and is somewhere else then."""
+        began = self._clock.now()
+        while self._book.call(call.id) is not None and self._clock.now().since_ms(began) < within_ms:
+            try:
+                await self._link.get(path_of(*_at(gate)))
+            except NotDone as error:
+                if error.status == GONE:
+                    return self._listed or bool(self._book.beside(call))
+            except SwitchUnavailable as error:
+                log.info("threecx_route_unknown", call_id=call.id, error=str(error))
+            await self._clock.sleep_ms(self._times.poll_ms)
         return False
 
+    def insist(self, call: Call) -> None:
+        """End it, however often that has to be tried."""
+        for leg in call.legs:
+            self._start(self._end(leg))
+
     async def _end(self, leg: Key) -> None:
-        try:
-            await self.drop(leg)
-        except SwitchUnavailable as error:
-            log.info("threecx_not_dropped", participant=leg[1], error=str(error))
+        """Nobody but us ends a caller whom we do not connect: it is tried until that is done, or nobody is there."""
+        while True:
+            try:
+                return await self.drop(leg)
+            except SwitchUnavailable as error:
+                log.info("threecx_not_dropped", participant=leg[1], error=str(error))
+            await self._clock.sleep_ms(self._times.poll_ms)
+            if self._book.leg(leg) is None:
+                return
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

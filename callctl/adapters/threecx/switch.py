@@ -128,9 +128,8 @@ class ThreeCxSwitch:
     @property
     def counts(self) -> LinkCounts:
         """What the link has seen."""
-        counts = self._link.counts
-        counts.unnumbered, counts.ungated = self._book.unnumbered, self._book.ungated
-        return counts
+        self._link.counts.unnumbered, self._link.counts.ungated = self._book.unnumbered, self._book.ungated
+        return self._link.counts
 
     # ---- ports.Switch
 
@@ -146,12 +145,13 @@ class ThreeCxSwitch:
     async def reject(self, call: CallKey, cause: Cause) -> None:
         """At the route point it is told by a sound, where there is one; elsewhere the caller hears a hang-up."""
         known = self._book.call(call.call_id)
-        if known is None:
-            return
-        if known.gate is not None:
-            await self._gate.refuse(known, cause.announcement)
-        else:
-            await self._drop_all(known)
+        if known is not None:
+            refused = self._drop_all(known) if known.gate is None else self._gate.refuse(known, cause.announcement)
+            try:
+                await refused
+            except SwitchUnavailable:
+                self._gate.insist(known)  # control forgets a call that it has refused
+                raise
 
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
         """3CX has no timer for a call: callctl itself hangs up when its time is over (`Capabilities.timer`)."""
@@ -161,8 +161,7 @@ class ThreeCxSwitch:
         log.info("warning_not_heard", switch=self.name, call_id=str(call), left_s=left_s)
 
     async def hang_up(self, call: CallKey, q850: int) -> None:
-        known = self._book.call(call.call_id)
-        if known is not None:
+        if (known := self._book.call(call.call_id)) is not None:
             await self._drop_all(known)
 
     async def live_calls(self) -> list[SeenAlive]:

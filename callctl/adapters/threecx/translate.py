@@ -296,7 +296,7 @@ class Book:
         if call.answered is None and calls.answers(leg, call, self._site):
             known = self._active.get(call.group)
             since = known.established if known is not None and known.established is not None else at
-            call = self._calls[call.id] = replace(call, answered=since)
+            call = self._calls[call.id] = replace(call, answered=since, routing=False)
             events += self._answer(call)
         return events
 

@@ -47,6 +47,8 @@ class EventServer:
 
     def tell(self, kind: int, leg: Leg, data: dict[str, Any] | None, shown: dict[str, Any] | None) -> None:
         """`data` belongs to the event; `shown` is the participant."""
+        if self._faults.lose_ends and kind == REMOVE:
+            return
         attached = data if data is not None else shown if self._faults.attached and kind != REMOVE else None
         entity = f"/callcontrol/{quote(leg.dn, safe='')}/participants/{leg.id}"
         event = {"event_type": kind, "entity": entity, "attached_data": attached}

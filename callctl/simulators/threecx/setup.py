@@ -82,6 +82,8 @@ class Faults(msgspec.Struct, kw_only=True):
     late_ms: int = 0
     lose: int = 0
     """So many events are counted and never sent."""
+    lose_ends: bool = False
+    """No participant is told to be removed."""
     unknown_events: bool = False
     binary_frames: bool = False
     stalled: bool = False
