@@ -378,6 +378,7 @@ async def test_what_it_cannot_do(desk: Desk) -> None:
     """Without a management socket it can neither end a call nor list any, and says so."""
     can = desk.switch.capabilities
     assert (can.timer, can.extends, can.warns, can.hangs_up, can.lists) == (False, False, (), False, False)
+    assert (can.gate, can.sip_codes, can.announcements) == (True, False, False)
     call = CallKey("sbc", "c1")
     await desk.switch.arm(call, 1)
     await desk.switch.warn(call, 10, WarnTo.CALLER)

@@ -52,6 +52,7 @@ class CallControlSwitch:
     ) -> None:
         self.name = name
         self.capabilities = Capabilities(
+            sip_codes=False,
             announcements=False,
             timer=False,
             extends=False,
