@@ -27,6 +27,7 @@ class Call:
         self.number = number
         self.ear = ear
         self.incoming = incoming
+        self.trying = False  # the switch has the INVITE
         self.provisional: list[int] = []
         self.status: int | None = None  # the final answer to the INVITE
         self.caller = ""  # of an incoming call, as its From header has it
@@ -183,6 +184,7 @@ class Call:
         if response.media:
             self.ear.connect(response.media)
         if status < 200:
+            self.trying = True
             if status > 100:
                 self.provisional.append(status)
             return

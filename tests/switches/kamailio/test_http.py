@@ -1,0 +1,185 @@
+"""The decision API asked by the real Kamailio: docker/kamailio/kamailio-http.cfg and the whole of callctl."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import pytest
+
+from tests.e2e.daemon import TOKEN
+from tests.e2e.provider import Provider
+from tests.switches.kamailio.desk import NUMBER
+from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B
+from tests.switches.rig.kamailio import KamailioRig
+from tests.switches.sip.phone import Phone
+from tests.switches.sip.sipp import Outcome, call_many, carrier
+from tests.waiting import until
+
+
+class Floor:
+    """The daemon, a Kamailio that asks it, a customer's phone and a carrier's."""
+
+    def __init__(self, daemon: Provider, rig: KamailioRig, acme: Phone, carrier: Phone) -> None:
+        self.daemon = daemon
+        self.rig = rig
+        self.acme = acme
+        self.carrier = carrier
+
+    async def furnish(self, credit: str = "10.00", **account: Any) -> None:
+        await self.daemon.furnish(credit, source_ips=[ACME], **account)
+
+    async def recorded(self, calls: int = 1) -> list[Any]:
+        """The CDRs, once there are so many; then nothing is held."""
+
+        async def all_there() -> bool:
+            return len(await self.daemon.cdrs()) >= calls
+
+        await self.daemon.until(all_there)
+        cdrs, account = await self.daemon.cdrs(), await self.daemon.account()
+        assert len(cdrs) == calls
+        assert Decimal(account["held"]) == 0
+        return cdrs
+
+
+@asynccontextmanager
+async def asking(home: Path, daemon: Provider, more: str = "") -> AsyncIterator[Floor]:
+    api = f'#!define API "http://127.0.0.1:{daemon.port}"\n#!define API_TOKEN "{TOKEN}"\n'
+    rig = KamailioRig(home / "kamailio", config="kamailio-http.cfg", more=api + more)
+    rig.start()
+    try:
+        async with (
+            Phone(ACME, rig.sip_address, port=rig.peer_port, tone_hz=None) as acme,
+            Phone(CARRIER_A, rig.sip_address, port=rig.peer_port, tone_hz=None) as carrier,
+        ):
+            carrier.answer_calls()
+            yield Floor(daemon, rig, acme, carrier)
+    finally:
+        rig.stop()
+
+
+@pytest.fixture
+async def floor(tmp_path: Path) -> AsyncIterator[Floor]:
+    async with Provider(tmp_path) as daemon, asking(tmp_path, daemon) as floor:
+        yield floor
+
+
+async def test_a_call_and_its_record(floor: Floor) -> None:
+    await floor.furnish()
+    call = await floor.acme.call("0612345678")
+    await call.until_answered()
+    outgoing = await floor.carrier.next_call()
+    assert outgoing.number == NUMBER
+    await outgoing.hang_up()
+    (cdr,) = await floor.recorded()
+    assert cdr["call_id"].startswith(f"{call.call_id};")
+    assert (cdr["switch"], cdr["released_by"], cdr["to"]) == ("sbc-http", "callee", NUMBER)
+    assert cdr["charge"] == f"{cdr['billed_s'] / 100:.4f}"
+
+
+@pytest.mark.parametrize(
+    ("credit", "account", "number", "status", "refusal"),
+    [
+        ("0", {}, NUMBER, 402, "no_credit"),
+        ("10.00", {"status": "suspended"}, NUMBER, 403, "account_suspended"),
+        ("10.00", {}, "+442079460000", 404, "no_rate"),
+        ("10.00", {}, "99", 484, "invalid_number"),
+        ("10.00", {"caps": {"outbound": 0}}, NUMBER, 503, "channel_limit"),
+    ],
+)
+async def test_a_refusal_has_its_status(
+    floor: Floor, credit: str, account: dict[str, Any], number: str, status: int, refusal: str
+) -> None:
+    await floor.furnish(credit, **account)
+    call = await floor.acme.call(number)
+    await call.until_ended()
+    assert call.status == status
+    assert call.reason.startswith("Q.850;cause=")
+    (cdr,) = await floor.recorded()
+    assert (cdr["refusal"], cdr["sip_code"]) == (refusal, status)
+    assert floor.carrier.calls == []
+
+
+async def test_the_end_of_the_grant_is_kamailios(floor: Floor) -> None:
+    await floor.furnish("0.02")
+    call = await floor.acme.call(NUMBER)
+    await call.until_answered()
+    outgoing = await floor.carrier.next_call()
+    await call.until_ended()
+    await outgoing.until_ended()
+    assert 2 <= call.talked_s <= 4.2
+    (cdr,) = await floor.recorded()
+    assert (cdr["charge"], cdr["released_by"]) == ("0.0200", "callctl")
+    assert Decimal((await floor.daemon.account())["balance"]) == 0
+
+
+async def test_a_call_that_nobody_answered_costs_nothing(floor: Floor) -> None:
+    await floor.furnish()
+    floor.carrier.refuse_calls(486)
+    call = await floor.acme.call(NUMBER)
+    await call.until_ended()
+    (cdr,) = await floor.recorded()
+    assert (call.status, cdr["sip_code"], cdr["charge"], cdr["answer_time"]) == (486, 486, "0.0000", None)
+
+
+async def test_a_caller_who_gives_up_holds_nothing(floor: Floor) -> None:
+    await floor.furnish()
+    floor.carrier.answer_calls(after_s=60)
+    call = await floor.acme.call(NUMBER)
+    await until(lambda: 180 in call.provisional)
+    await call.hang_up()
+    (cdr,) = await floor.recorded()
+    assert (call.status, cdr["charge"]) == (487, "0.0000")
+
+
+async def test_a_caller_who_gives_up_while_callctl_thinks_holds_nothing(floor: Floor) -> None:
+    await floor.furnish()
+    process = floor.daemon.process
+    assert process is not None
+    process.send_signal(SIGSTOP)
+    try:
+        call = await floor.acme.call(NUMBER)
+        await until(lambda: call.trying)
+        giving_up = asyncio.create_task(call.hang_up())
+        await asyncio.sleep(0)  # the CANCEL is sent
+    finally:
+        process.send_signal(SIGCONT)
+    await giving_up
+    assert call.status == 487
+    (cdr,) = await floor.recorded()
+    assert cdr["charge"] == "0.0000"
+
+
+async def test_without_callctl_emergency_calls_pass_and_no_others(floor: Floor) -> None:
+    await floor.daemon.kill()
+    call = await floor.acme.call(NUMBER)
+    await call.until_ended()
+    assert (call.status, call.reason) == (503, 'Q.850;cause=41;text="call control is away"')
+    emergency = await floor.acme.call("112")
+    await emergency.until_answered()
+    await emergency.hang_up()
+    await floor.daemon.start()
+
+
+async def test_a_caller_cannot_write_into_the_question(floor: Floor) -> None:
+    await floor.furnish()
+    name = '"x\\",\\"account\\":\\"acme" <sip:+31201234567@127.0.0.11>'
+    call = await floor.acme.call(NUMBER, name, call_id='a/b?c=d&e%2F"f{g}@x')
+    await call.until_answered()
+    await call.hang_up()
+    (cdr,) = await floor.recorded()
+    assert (cdr["from"], cdr["call_id"].partition(";")[0]) == ("+31201234567", call.call_id)
+
+
+async def test_many_calls_are_charged_once_each(floor: Floor) -> None:
+    await floor.furnish("10000.00")
+    calls = 100
+    async with carrier(floor.rig, address=CARRIER_B, ring_s=0.05):
+        floor.carrier.refuse_calls(503)
+        outcome = await call_many(floor.rig, ACME, NUMBER, calls=calls, per_second=50, talk_s=1)
+    assert outcome == Outcome(calls=calls, ended_by_caller=calls, ended_by_switch=0)
+    cdrs = await floor.recorded(calls)
+    assert {(cdr["verdict"], cdr["estimated"]) for cdr in cdrs} == {("allowed", False)}
