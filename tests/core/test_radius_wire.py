@@ -49,6 +49,14 @@ def test_what_a_gateway_asks() -> None:
     )
 
 
+def test_what_is_no_text_is_no_obstacle_where_nobody_reads_it() -> None:
+    sent = [*ASKS[:1], (31, b"J\xf6rg"), *ASKS[2:], cisco(1, b"name=a\nb\xff"), cisco(1, b"call-id=x@y")]
+    ask = Question(question(sent), NAS).ask
+    assert (ask.caller, ask.names.call_id) == ("J\\xf6rg", "x@y")
+    with pytest.raises(Malformed):
+        Question(question([*ASKS, cisco(1, b"call-id=x\ny")]), NAS)
+
+
 def test_a_question_that_names_no_call_gets_a_name() -> None:
     assert Question(question(ASKS[:3]), NAS).ask.names.all() == (AUTHENTICATOR.hex(),)
 

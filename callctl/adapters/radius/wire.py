@@ -246,26 +246,25 @@ def _told(packet: AcctPacket) -> Told:
 
 
 def _names(packet: Any) -> Names:
-    pairs = dict(pair.split("=", 1) for pair in _texts(packet, "Cisco-AVPair") if "=" in pair)
     ours = [value for value in packet.get("Class") or [] if value.startswith(CLASS_PREFIX)]
+    call_ids = [pair for pair in _texts(packet, "Cisco-AVPair") if pair.startswith("call-id=")]
     return Names(
         ours=_printable(ours[0][len(CLASS_PREFIX) :].decode()) if ours else "",
         conf_id=" ".join(_text(packet, "h323-conf-id").upper().split()),
-        call_id=pairs.get("call-id", ""),
+        call_id=_printable(call_ids[0].removeprefix("call-id=")) if call_ids else "",
         session_id=_text(packet, "Acct-Session-Id"),
     )
 
 
 def _texts(packet: Any, name: str) -> list[str]:
-    """Every value of an attribute. Cisco's repeat their own name, which is taken off."""
+    """Every value of an attribute, as it is."""
     values = packet.get(name) or []
-    return [
-        _printable(value.decode() if isinstance(value, bytes) else value).removeprefix(f"{name}=") for value in values
-    ]
+    return [value.decode(errors="backslashreplace") if isinstance(value, bytes) else value for value in values]
 
 
 def _text(packet: Any, name: str) -> str:
-    return next(iter(_texts(packet, name)), "")
+    """The first value of an attribute. Cisco's repeat their own name, which is taken off."""
+    return _printable(next(iter(_texts(packet, name)), "")).removeprefix(f"{name}=")
 
 
 def _printable(text: str) -> str:
