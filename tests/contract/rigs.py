@@ -29,7 +29,7 @@ class AsteriskRig:
         Trick.TRANSFER: "the simulated phones do not; on a real Asterisk they do",
     }
 
-    def __init__(self, clock: Clock, name: str = "pbx1") -> None:
+    def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
         self.name = name
         self.simulator = ami.AmiSimulator({"cc": ami.User("pw")}, clock=self.clock)
@@ -132,10 +132,10 @@ class AsteriskCall:
         raise AssertionError("the rig says that it cannot")
 
 
-RIGS: Mapping[str, Callable[[Clock], Rig]] = {
+RIGS: Mapping[str, Callable[[Clock, str], Rig]] = {
     "asterisk": AsteriskRig,
     "freeswitch": FreeSwitchRig,
     "threecx": GatedThreeCxRig,
     "threecx-observe": ThreeCxRig,
 }
-"""By the kind of the `[[switch]]` table; all run on a clock that is `SPEED` times as fast."""
+"""By the kind of the `[[switch]]` table; made with a clock that is `SPEED` times as fast, and the switch's name."""

@@ -28,8 +28,9 @@ class FreeSwitchRig:
     late_ms = 1_000
     cannot: Mapping[Trick, str] = {}
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
+        self.name = name
         self.simulator = esl.EslSimulator("pw", clock=self.clock)
         self._placed: list[esl.SimCall] = []
 
@@ -46,7 +47,7 @@ class FreeSwitchRig:
 
     def adapter(self) -> FreeSwitch:
         return FreeSwitch(
-            name="fs1",
+            name=self.name,
             host="127.0.0.1",
             port=self.simulator.port,
             secret="pw",

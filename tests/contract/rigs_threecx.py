@@ -56,8 +56,9 @@ class ThreeCxRig:
         Trick.ALONE: "3CX needs no callctl to route a call in mode observe",
     }
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
+        self.name = name
         self.simulator = ThreeCxSimulator(Setup(sim_calls=64, extensions=EXTENSIONS, watched=EXTENSIONS), clock=clock)
         self._offered: set[CallKey] = set()
 
@@ -75,7 +76,7 @@ class ThreeCxRig:
     def adapter(self) -> ThreeCxSwitch:
         return RememberingSwitch(
             self._offered,
-            name="pbx1",
+            name=self.name,
             base_url=self.simulator.url,
             client_id="900",
             secret=self.simulator.setup.secret,

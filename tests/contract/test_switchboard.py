@@ -33,7 +33,7 @@ CAUSES = [(refusal, False) for refusal in Refusal] + [(Refusal.CHANNEL_LIMIT, Tr
 
 @pytest.fixture(params=RIGS)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with RIGS[request.param](ScaledClock(SystemClock(), SPEED)) as rig:
+    async with RIGS[request.param](ScaledClock(SystemClock(), SPEED), "pbx1") as rig:
         yield rig
 
 

@@ -1,10 +1,9 @@
 """Every kind of switch at once on one account: never overdrawn; and a bad neighbour that the others do not notice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,8 +49,8 @@ class House:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     clock = ScaledClock(SystemClock(), SPEED)
     async with AsyncExitStack() as stack:
-        rigs = {kind: await stack.enter_async_context(rig(clock)) for kind, rig in RIGS.items()}
-        rigs["another"] = await stack.enter_async_context(AsteriskRig(clock, "pbx2"))
+        rigs = {kind: await stack.enter_async_context(rig(clock, kind)) for kind, rig in RIGS.items()}
+        rigs["another"] = await stack.enter_async_context(AsteriskRig(clock, "another"))
         room = await stack.enter_async_context(ControlRoom(tmp_path, clock=clock, policy=POLICY))
         yield House(room, rigs)
 
@@ -84,36 +83,54 @@ async def test_a_call_on_each_of_them_is_recorded_with_its_switch(house: House) 
     await house.squares(10 * EURO)
 
 
-async def flapping(rig: Rig) -> None:
+@asynccontextmanager
+async def flapping(rig: Rig) -> AsyncIterator[None]:
     """Its link breaks all the time."""
-    while True:
-        await rig.cut_link()
-        await rig.restore_link()
-        await rig.clock.sleep_ms(1_000)
+
+    async def breaking() -> None:
+        while True:
+            await rig.cut_link()
+            await rig.restore_link()
+            await rig.clock.sleep_ms(1_000)
+
+    task = asyncio.create_task(breaking())
+    await asyncio.sleep(0)
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await rig.restore_link()
 
 
-async def hung(rig: Rig) -> None:
+@asynccontextmanager
+async def hung(rig: Rig) -> AsyncIterator[None]:
     """It accepts and says nothing more."""
     await rig.play(Trick.HANG)
+    yield
+    await rig.resume()
 
 
-async def slow(rig: Rig) -> None:
+@asynccontextmanager
+async def slow(rig: Rig) -> AsyncIterator[None]:
     """Whatever it says comes three seconds late."""
     await rig.play(Trick.LATE)
+    yield
 
 
-async def away(rig: Rig) -> None:
+@asynccontextmanager
+async def away(rig: Rig) -> AsyncIterator[None]:
     """Nobody can connect to it."""
     await rig.cut_link()
+    yield
+    await rig.restore_link()
 
 
-Misbehave = Callable[[Rig], Coroutine[Any, Any, None]]
-NEEDS: dict[Misbehave, Trick] = {hung: Trick.HANG, slow: Trick.LATE}
+Trouble = Callable[[Rig], AbstractAsyncContextManager[None]]
+NEEDS: dict[Trouble, Trick] = {hung: Trick.HANG, slow: Trick.LATE}
 
 
 @pytest.mark.parametrize("bad", [flapping, hung, slow, away])
 @pytest.mark.parametrize("kind", RIGS)
-async def test_a_bad_neighbour_is_not_noticed(house: House, kind: str, bad: Misbehave) -> None:
+async def test_a_bad_neighbour_is_not_noticed(house: House, kind: str, bad: Trouble) -> None:
     """Calls on all the others are decided, connected and charged; and so are its own when it is well again."""
     neighbour = house.rigs.pop(kind)
     needed = NEEDS.get(bad)
@@ -121,15 +138,10 @@ async def test_a_bad_neighbour_is_not_noticed(house: House, kind: str, bad: Misb
         pytest.skip(f"{needed}: {neighbour.cannot[needed]}")
     await house.room.furnish()
     await house.start(neighbour)
-    misbehaving = asyncio.create_task(bad(neighbour))
-    await asyncio.sleep(0)
-    troubled = [await neighbour.place(Script(talks_s=2)) for _ in range(ROUNDS)]
-    good = [await rig.place(Script(talks_s=2)) for _ in range(ROUNDS) for rig in house.rigs.values()]
-    assert [(await call.over()).connected for call in good] == [True] * len(good)
-    misbehaving.cancel()
-    await asyncio.gather(misbehaving, return_exceptions=True)
-    await neighbour.restore_link()
-    await neighbour.resume()
+    async with bad(neighbour):
+        troubled = [await neighbour.place(Script(talks_s=2)) for _ in range(ROUNDS)]
+        good = [await rig.place(Script(talks_s=2)) for _ in range(ROUNDS) for rig in house.rigs.values()]
+        assert [(await call.over()).connected for call in good] == [True] * len(good)
     await asyncio.gather(*(call.over() for call in troubled))
     async with asyncio.timeout(WITHIN_S):
         while not (await (await neighbour.place(Script(to=ELSEWHERE, talks_s=1))).over()).connected:
