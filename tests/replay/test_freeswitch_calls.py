@@ -4,6 +4,8 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callctl.adapters.freeswitch import listing
 from callctl.adapters.freeswitch.legs import released_by, sip_code_of, trunk_of
@@ -252,3 +254,15 @@ async def test_lists_are_told_as_recorded(story: Story) -> None:
     assert dump is not None
     assert recorded is not None
     assert {name for name in dump if not name.startswith("variable_")} <= set(recorded)
+
+
+@given(st.lists(st.sampled_from(range(len(whole_call()))), max_size=40))
+def test_whatever_order_they_come_in_a_call_ends_at_most_once(order: list[int]) -> None:
+    """And is never longer than it was, nor answered after its end."""
+    calls, events = translator(), whole_call()
+    told = [it for number in order for it in calls.translate(events[number], NOW)]
+    offers = sum(isinstance(it, Offered) for it in told)
+    ends = [it for it in told if isinstance(it, Released)]
+    assert len(ends) <= offers
+    for end in ends:
+        assert end.answered_at is None or end.at.wall_ms - end.answered_at.wall_ms == 1539

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from callctl.ports import Clock
+from callctl.simulators.esl.causes import cause_named
 from callctl.simulators.esl.channel import Channel, EndedBy
 
 Headers = Mapping[str, object]
@@ -172,7 +173,7 @@ class Core:
         name, _, arguments = task.command.partition(" ")
         leg = self.find(arguments.partition(" ")[0]) if name == "uuid_kill" else None
         if leg is not None:
-            leg.end(arguments.rpartition(" ")[2], EndedBy.LIMIT)
+            leg.end(cause_named(arguments.rpartition(" ")[2]), EndedBy.LIMIT)
         else:
             self.execute(task.command)
 
