@@ -169,7 +169,7 @@ async def test_forged_and_malformed_datagrams_are_dropped(desk: Desk, nas: Nas) 
     nas.send(report(told(START, "s1"), secret=b"another"), nas.acct_port)
     await until(lambda: desk.switch.counts.untrusted == 3)
     nas.send(b"x", nas.auth_port)
-    nas.send(question(asked("s1", to=YES), code=12), nas.auth_port)
+    nas.send(question(asked("s1", to=YES), code=40), nas.auth_port)
     nas.send(report([(40, number(77))]), nas.acct_port)
     nas.send(question([(1, bytes(250))] * 17), nas.auth_port)  # longer than a packet may be
     await until(lambda: desk.switch.counts.malformed == 4)

@@ -1,5 +1,6 @@
 """RADIUS packets: what gateways send is understood, what is not signed is dropped, and nothing crashes the reader."""
 
+import contextlib
 import hashlib
 import hmac
 
@@ -19,6 +20,7 @@ from callctl.adapters.radius.wire import (
     Status,
     Told,
     Untrusted,
+    still_here,
 )
 from callctl.causes import REFUSALS
 from tests.radius_packets import (
@@ -215,11 +217,21 @@ ATTRIBUTES = st.lists(st.one_of(st.tuples(KNOWN, st.binary(max_size=60)), VENDOR
 
 @given(ATTRIBUTES, st.booleans())
 def test_whatever_a_nas_signs_is_understood_or_dropped(attributes: Attributes, signed: bool) -> None:
-    for read, sent in ((Question, question(attributes, signed=signed)), (Report, report(attributes))):
-        try:
-            read(sent, Client("192.0.2.7", SECRET, signed=False))
-        except (Untrusted, Malformed):
-            continue
+    lax = Client("192.0.2.7", SECRET, signed=False)
+    health = question(attributes, signed=signed, code=12)
+    for read in (
+        lambda: Question(question(attributes, signed=signed), lax),
+        lambda: Report(report(attributes), lax),
+        lambda: still_here(health, lax, accounting=signed),
+    ):
+        with contextlib.suppress(Untrusted, Malformed):
+            assert read() is not None
+
+
+def test_who_asks_whether_we_live_must_sign() -> None:
+    with pytest.raises(Untrusted):
+        still_here(question([], signed=False, code=12), Client("192.0.2.7", SECRET, signed=False), accounting=False)
+    assert still_here(question(ASKS), NAS, accounting=False) is None
 
 
 @given(st.binary(max_size=100))

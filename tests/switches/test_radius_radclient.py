@@ -37,13 +37,13 @@ class Gateway:
         await self.room.start(self.switch)
         await until(lambda: self.switch.state().up)
 
-    async def send(self, kind: str, attributes: dict[str, str]) -> str:
+    async def send(self, kind: str, attributes: dict[str, str], port: int | None = None) -> str:
         """What radclient says of the answer; it checks its signature."""
-        auth, acct = self.switch.ports
+        port = self.switch.ports[kind != "auth" if port is None else port]
         command = ["radclient", "-x", "-r", "1", "-t", "1", "-S", str(self.secret)]
         radclient = await asyncio.create_subprocess_exec(
             *command,
-            f"127.0.0.1:{auth if kind == 'auth' else acct}",
+            f"127.0.0.1:{port}",
             kind,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -106,6 +106,13 @@ async def test_an_unsigned_question_has_no_answer(gateway: Gateway, unsigned: bo
     assert "Received" not in await gateway.send("auth", asked)
     await until(lambda: gateway.switch.counts.untrusted)
     assert gateway.room.calls.live() == []
+
+
+@pytest.mark.parametrize(("port", "answer"), [(0, "Access-Accept"), (1, "Accounting-Response")])
+async def test_whether_we_live(gateway: Gateway, port: int, answer: str) -> None:
+    assert f"Received {answer}" in await gateway.send("status", SIGNED, port=port)
+    gateway.secret.write_text("another\n")
+    assert "Received" not in await gateway.send("status", SIGNED, port=port)
 
 
 async def test_a_wrong_password(gateway: Gateway) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from callctl.adapters.radius.wire import LONGEST, Client, Malformed, Question, Report, Untrusted
+from callctl.adapters.radius.wire import LONGEST, Client, Malformed, Question, Report, Untrusted, still_here
 from callctl.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -94,6 +94,8 @@ class Server:
     def _asked(self, datagram: bytes, source: Source, answer: Answer) -> None:
         if (client := self._trusted(datagram, source, answer)) is None:
             return
+        if (alive := still_here(datagram, client, accounting=False)) is not None:
+            return answer(alive)
         question = Question(datagram, client)
         self.counts.questions += 1
         if len(self._under_way) >= MOST_UNDER_WAY:
@@ -113,6 +115,8 @@ class Server:
     def _told(self, datagram: bytes, source: Source, answer: Answer) -> None:
         if (client := self._trusted(datagram, source, answer)) is None:
             return
+        if (alive := still_here(datagram, client, accounting=True)) is not None:
+            return answer(alive)
         report = Report(datagram, client)
         self.counts.reports += 1
         self._note(report, client)

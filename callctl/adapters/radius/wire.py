@@ -166,6 +166,25 @@ class Report:
         return encoded
 
 
+def still_here(datagram: bytes, client: Client, *, accounting: bool) -> bytes | None:
+    """The answer to a NAS that asks whether we live (Status-Server, RFC 5997); None to anything else.
+
+    Raises Untrusted and Malformed.
+    """
+    if datagram[:1] != bytes([pyrad_packet.StatusServer]):
+        return None
+    kind = AcctPacket if accounting else AuthPacket
+    try:
+        packet = kind(packet=datagram, secret=client.secret, dict=_DICTIONARY)
+        if not packet.message_authenticator:
+            raise Untrusted("no Message-Authenticator")
+        _check_signature(packet)
+        encoded: bytes = packet.CreateReply().ReplyPacket()
+    except _MALFORMED as wrong:
+        raise Malformed(str(wrong)) from wrong
+    return encoded
+
+
 class Disconnect:
     """A Disconnect-Request (RFC 5176) for a call, and what the NAS answers to it."""
 
