@@ -13,13 +13,13 @@ from callctl.adapters.threecx.calls import Call, Mode, Wanted
 from callctl.adapters.threecx.cdr import CdrSocket
 from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.crosscheck import FIELDS, Crosscheck, Logged, parse_line
-from callctl.adapters.threecx.xapi import duration_ms
+from callctl.adapters.threecx.xapi import PAGE, duration_ms
 from callctl.call.events import Answered, Released
 from callctl.clock import Instant, SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.limits.licence import LicenceStatus
 from callctl.rating.tariff import Direction
-from callctl.simulators.threecx import EndedBy, Setup, SimCall, ThreeCxSimulator
+from callctl.simulators.threecx import EndedBy, Far, Setup, SimCall, ThreeCxSimulator
 from tests.servers import free_port
 from tests.threecx_desk import NUMBER, PBX, SOON, Desk, at, laid, whole
 from tests.waiting import until
@@ -114,6 +114,18 @@ async def test_the_true_end_of_a_call_corrects_what_was_guessed(tmp_path: Path) 
         assert (estimated["estimated"], correction["corrects"]) == (True, estimated["id"])
         assert abs(correction["duration_ms"] - call.talked_ms) < 100
         assert table.room.calls.live() == []
+
+
+async def test_a_log_of_many_pages_is_read_to_its_end() -> None:
+    async with laid(xapi=True, checking=checking(call_log=True)) as desk:
+        desk.simulator.pbx.any_far = Far()
+        for _ in range(2 * PAGE + 5):
+            call = desk.simulator.phone_dials("115", NUMBER)
+            assert call is not None
+            desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+        await spoken(desk)
+        await compared(desk)
+        assert (desk.switch.counts.differences, desk.switch.counts.unlogged) == (0, 0)
 
 
 async def test_a_log_that_cannot_be_read_is_asked_for_again() -> None:

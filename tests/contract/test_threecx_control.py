@@ -8,19 +8,20 @@ import pytest
 
 from callctl.accounts import Warnings, WarnTo
 from callctl.adapters.threecx.calls import Mode
+from callctl.adapters.threecx.link import Times
 from callctl.call.events import HangUpAsked
 from callctl.call.session import State
 from callctl.limits.concurrency import Caps
 from callctl.simulators.threecx import EndedBy, Far
 from tests.control_room import EURO, PER_SECOND
-from tests.threecx_desk import NUMBER, SOON, Table, whole
+from tests.threecx_desk import NUMBER, Table, whole
 from tests.waiting import until
 
 SPEED = 20
 # Times of the link that runs as fast as its calls: what takes real time must not be over too soon.
-FAST = SOON.__class__(
-    request_ms=5_000, retry_first_ms=200, retry_longest_ms=800, again_ms=100, linger_ms=2_000, resync_ms=40_000, resync_apart_ms=200,
-    poll_ms=800, key_pause_ms=3_000, handover_grace_ms=10_000,
+FAST = Times(
+    request_ms=5_000, retry_first_ms=200, retry_longest_ms=800, again_ms=100, linger_ms=2_000, resync_ms=40_000,
+    resync_apart_ms=200, poll_ms=800, key_pause_ms=3_000, handover_grace_ms=10_000,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from callctl.adapters.threecx.audio import read_sound
 from callctl.adapters.threecx.calls import Mode
+from callctl.call.admission import EMERGENCY_GRANT_S
 from callctl.call.events import Answered, Offered, Released
 from callctl.causes import REFUSALS, Refusal
 from callctl.errors import ConfigError
@@ -71,7 +72,7 @@ async def test_an_extension_whose_number_is_sent_to_the_route_point(desk: Desk) 
     assert [len(desk.told(kind)) for kind in (Offered, Answered, Released)] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("pressed", "number"), [("0612#345", "0612"), (NUMBER, NUMBER)])
+@pytest.mark.parametrize(("pressed", "number"), [("0612#345", "0612"), (NUMBER, NUMBER), ("1123", "112")])
 async def test_keys_are_a_number_up_to_the_hash_or_a_pause(pressed: str, number: str) -> None:
     async with laid(Mode.ROUTE_POINT, prompt=SOUND) as desk:
         call = dials(desk, "900")
@@ -219,6 +220,16 @@ async def test_a_caller_whom_nobody_could_follow_is_not_connected(desk: Desk) ->
     await desk.admitted()
     assert (await desk.first(Released)).answered_at is None
     assert (desk.simulator.pbx.dialled, call.ended_by) == ([], EndedBy.APP)
+
+
+async def test_an_emergency_call_is_connected_whoever_follows_it(desk: Desk) -> None:
+    call = desk.simulator.pbx.inbound("112", "+49301234567", "900")
+    assert call is not None
+    key = await desk.offered()
+    await desk.switch.admit(key, granted_s=EMERGENCY_GRANT_S, setup_s=60, b_number="112", account="acme")
+    await until(lambda: call.attempt is not None)
+    desk.simulator.pbx.far_answers(call)
+    await desk.first(Answered)
 
 
 async def test_such_a_caller_is_followed_by_xapi() -> None:

@@ -44,7 +44,7 @@ def leg(
 
 def book(site: Site = OBSERVE, **options: Any) -> Book:
     made = Book("pbx1", site, **options)
-    made.connected(at(0))
+    made.connected()
     made.snapshot(Snapshot(DNS, ()), (), at(0), fresh=True)
     return made
 
@@ -334,7 +334,7 @@ def test_what_a_snapshot_lacks_has_ended_unseen() -> None:
 def test_after_a_restart_of_the_pbx_an_id_is_another_participant() -> None:
     calls = book()
     key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
-    calls.connected(at(5))
+    calls.connected()
     told = calls.snapshot(Snapshot(DNS, (leg(),)), calls.keys(), at(6), fresh=True)
     assert kinds(told) == ["Released", "Offered"]
     assert told[1].call != key

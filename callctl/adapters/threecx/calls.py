@@ -196,9 +196,9 @@ def listed_call(call_id: str, active: Active, established: Instant) -> Call:
     )
 
 
-def name_of(leg: Participant, era_ms: int) -> str:
+def name_of(leg: Participant, began_ms: int) -> str:
     """The name of the call that begins with this participant: unique over restarts of the PBX, readable in a CDR."""
-    return f"{era_ms}-{plain(leg.call)}-{plain(leg.id)}-{leg.dn}"
+    return f"{began_ms}-{plain(leg.call)}-{plain(leg.id)}-{leg.dn}"
 
 
 def group_in(call_id: str) -> str:

@@ -38,7 +38,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
     connect_ms: int = 5_000
     request_ms: int = 5_000
-    ping_every_ms: int = 10_000
+    ping_every_ms: int = 5_000
     retry_first_ms: int = 1_000
     retry_longest_ms: int = 30_000
     refused_ms: int = 60_000

@@ -20,7 +20,9 @@ from callctl.adapters.threecx.calls import Call, Site, Wanted
 from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, path_of
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.call.admission import EMERGENCY_GRANT_S
 from callctl.errors import SwitchUnavailable
+from callctl.numbering import DialRules, emergency_number
 from callctl.ports import Clock
 from callctl.rating.tariff import Direction
 
@@ -28,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 MOST_KEYS: Final = 32
 END_KEY: Final = "#"
+ANYWHERE: Final = DialRules()
 GONE: Final = 404
 
 
@@ -123,7 +126,7 @@ class RoutePoint:
         return None
 
     async def _pressed(self, leg: Participant) -> str:
-        """The keys up to #, or to a pause. A caller who presses none is waited for three times as long."""
+        """The keys up to #, to a pause, or to an emergency number. Who presses none is waited for thrice as long."""
         keys: asyncio.Queue[str] = asyncio.Queue(MOST_KEYS)
         self._keys[leg.key] = keys
         prompting = asyncio.get_running_loop().create_task(self._ask_aloud(leg))
@@ -135,6 +138,8 @@ class RoutePoint:
                 if key in ("", END_KEY):
                     break
                 number += key
+                if emergency_number(number, ANYWHERE) is not None:
+                    break
             return number
         finally:
             prompting.cancel()
@@ -169,13 +174,13 @@ class RoutePoint:
 
     # ---- yes and no
 
-    def connect(self, call: Call, b_number: str, setup_s: int) -> None:
-        """Have 3CX connect the caller; what becomes of it is reported."""
+    def connect(self, call: Call, b_number: str, setup_s: int, granted_s: int) -> None:
+        """Have 3CX connect the caller; what becomes of it is reported. An emergency call is, whoever follows it."""
         wanted, gate = call.wanted, call.gate
         if wanted is None or gate is None:
             return
         destination = self._destination(wanted, b_number)
-        if not self._can_be_followed(call, destination):
+        if granted_s < EMERGENCY_GRANT_S and not self._can_be_followed(call, destination):
             log.error("threecx_call_cannot_be_followed", call_id=call.id, caller=wanted.a_number)
             self._start(self._end(gate))
             return

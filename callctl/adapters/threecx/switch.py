@@ -140,7 +140,7 @@ class ThreeCxSwitch:
             return
         self._emit(self._book.admitted(call.call_id, self._clock.now()))
         if known.gate is not None and not known.routing and known.answered is None:
-            self._gate.connect(known, b_number, setup_s)
+            self._gate.connect(known, b_number, setup_s, granted_s)
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
         """At the route point it is told by a sound, where there is one; elsewhere the caller hears a hang-up."""
@@ -309,7 +309,7 @@ class ThreeCxSwitch:
                 await self._clock.sleep_ms(2 * self._times.again_ms)  # the events of their ends may be on their way
             missed = not fresh and bool((before - keys) & self._book.keys() or keys - self._book.keys() - before)
             if fresh:
-                self._book.connected(self._clock.now())
+                self._book.connected()
             self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
             if fresh and self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
                 self._book.take_up_listed()

@@ -1,8 +1,8 @@
 """What the participants of a 3CX mean as call events. Values in, events out: no I/O, no clock.
 
 The book groups participants by `callid`, the PBX's counter of calls. It counts from 1 again when the PBX starts, so a
-call's name begins with the moment of the websocket by which it was first seen; a call that was up before (callctl was
-started anew) is found by the rest of its name among those that control still knows.
+call's name begins with the moment at which it was first seen; a call that was up before (callctl was started anew) is
+found by the rest of its name among those that control still knows.
 
 A call is charged once for each far party outside the PBX: who is transferred to another extension goes on in the same
 call; a leg to another outside number in the same `callid` is a call of its own, paid by whoever made it.
@@ -49,7 +49,6 @@ class Book:
         self._site = site
         self._is_trunk = is_trunk
         self._known = known
-        self._era_ms = 0
         self._legs: dict[Key, Participant] = {}
         self._calls: dict[str, Call] = {}
         self._call_of: dict[Key, str] = {}
@@ -87,9 +86,8 @@ class Book:
 
     # ---- what is told
 
-    def connected(self, at: Instant) -> None:
+    def connected(self) -> None:
         """A new websocket: after a restart of the PBX all counters count from the beginning."""
-        self._era_ms = at.wall_ms
         self._removed.clear()
 
     def active(self, active: Mapping[str, Active]) -> None:
@@ -235,7 +233,7 @@ class Book:
             wanted = None if is_gate else self._wanted(leg, at)
             if wanted is None and not is_gate:
                 return ()
-            call = Call(id=calls.name_of(leg, self._era_ms), group=leg.call, began=at, wanted=wanted)
+            call = Call(id=calls.name_of(leg, at.wall_ms), group=leg.call, began=at, wanted=wanted)
             events = () if wanted is None else (self._offered(call, wanted),)
         call = self._join(replace(call, gate=leg.key if is_gate else None), leg)
         events += self._progress(call, leg, at)

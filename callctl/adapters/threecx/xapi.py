@@ -17,6 +17,7 @@ from callctl.limits.licence import LicenceStatus
 
 ROOT: Final = "/xapi/v1"
 PAGE: Final = 200
+MOST_ROWS: Final = 10_000
 DURATION: Final = re.compile(r"P(?:(\d{1,4})D)?T?(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})(?:\.(\d+))?S)?")
 CLOCKED: Final = re.compile(r"(?:(\d{1,4})\.)?(\d{1,4}):(\d{2}):(\d{2})(?:\.(\d+))?")
 
@@ -63,8 +64,14 @@ class Xapi:
         period = f"periodFrom={_stamp(since_ms)},periodTo={_stamp(until_ms)}"
         sides = "sourceType=0,sourceFilter='',destinationType=0,destinationFilter='',callsType=0"
         times = "callTimeFilterType=0,callTimeFilterFrom='0:00:0',callTimeFilterTo='0:00:0',hidePcalls=true"
-        path = f"{ROOT}/ReportCallLogData/Pbx.GetCallLogData({period},{sides},{times})?$top={PAGE}&$orderby=StartTime"
-        return [logged for row in _rows(await self._link.get(path)) if (logged := _logged(row)) is not None]
+        path = f"{ROOT}/ReportCallLogData/Pbx.GetCallLogData({period},{sides},{times})?$orderby=StartTime&$top={PAGE}"
+        found: list[Mapping[str, Any]] = []
+        for skip in range(0, MOST_ROWS, PAGE):
+            page = list(_rows(await self._link.get(f"{path}&$skip={skip}")))
+            found += page
+            if len(page) < PAGE:
+                break
+        return [logged for row in found if (logged := _logged(row)) is not None]
 
 
 def _rows(told: Any) -> Iterator[Mapping[str, Any]]:

@@ -67,7 +67,8 @@ class XapiServer:
         since, until = match.groups()
         segments = ((call, segment) for call in self._pbx.history for segment in call.segments)
         rows = [_logged(call, it) for call, it in segments if since <= format_time(it.began_ms) <= until]
-        return _json({"value": rows})
+        top, skip = (int(request.query.get(name, default)) for name, default in (("$top", "50"), ("$skip", "0")))
+        return _json({"value": rows[skip : skip + top]})
 
     def _active(self, call: SimCall) -> dict[str, Any]:
         now: Instant = self._clock.now()
