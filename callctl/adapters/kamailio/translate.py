@@ -26,6 +26,7 @@ TALKING: Final = (3, 4)
 CANCELLED: Final = 487
 BY: Final = {"caller": ReleasedBy.CALLER, "callee": ReleasedBy.CALLEE}
 DIRECTIONS: Final = {direction.value: direction for direction in Direction}
+_NAME = re.compile(r"(.+);[^;]*;([0-9]{1,10})\.([0-9]{1,10})")
 _CAUSE = re.compile(r"Q\.850\s*;(?:[^,]*;)?\s*cause\s*=\s*(\d{1,3})", re.IGNORECASE)  # RFC 3326
 
 Events = tuple[CallEvent, ...]
@@ -215,11 +216,8 @@ def _ended_by(message: Message, leg: Leg, answered: Instant | None) -> ReleasedB
 
 
 def _named(call_id: str) -> Leg | None:
-    call, _, rest = call_id.partition(";")
-    entry, dot, number = rest.rpartition(";")[2].partition(".")
-    if not (dot and entry.isdecimal() and number.isdecimal()):
-        return None
-    return Leg(int(entry), int(number), call)
+    found = _NAME.fullmatch(call_id)
+    return Leg(int(found[2]), int(found[3]), found[1]) if found else None
 
 
 def _cause(reason: str) -> int | None:
