@@ -27,11 +27,14 @@ _watch = lru_cache(maxsize=4096)(Watch)
 def watching(
     levels: tuple[Level, ...], chain: Chain, default: Thresholds | None, number: Number | None
 ) -> tuple[Level, ...]:
-    """The levels of an outbound call with what watches each; `default`: of accounts that state no thresholds."""
+    """The levels of an outbound call with what watches each; `default`: of accounts that state no thresholds.
+
+    There are none where there is no price.
+    """
     if default is None and all(account.thresholds is None for account in chain):
         return levels
     found = []
-    for account, level in zip(chain, levels, strict=True):
+    for account, level in zip(chain, levels, strict=False):
         watch = watch_on(account, default, level.traffic_class, number)
         slots = level.slots if watch is None else (*level.slots, WATCHED_CALLS)
         found.append(level if watch is None else replace(level, watch=watch, slots=slots))

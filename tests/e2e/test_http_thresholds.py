@@ -91,6 +91,13 @@ async def test_what_is_not_watched_is_not_counted(world) -> None:
     assert (await ids(world))["today"]["spent"] == "0.0000"
 
 
+@pytest.mark.parametrize(("number", "refusal"), [("+12125550100", "no_rate"), ("nonsense", "invalid_number")])
+async def test_what_has_no_price_is_not_watched(door, number, refusal) -> None:
+    await agree(door)
+    decision = await offer(door, "c1", number)
+    assert (decision["refusal"], lines(decision)) == (refusal, [])
+
+
 async def test_who_has_no_thresholds_is_not_asked(world) -> None:
     assert lines(await offer(world, "c1")) == []
     assert (await ids(world))["agreed"] is None
