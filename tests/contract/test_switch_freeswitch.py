@@ -578,6 +578,32 @@ async def test_calls_may_come_by_the_socket_application() -> None:
         assert released.at.wall_ms - answered.at.wall_ms == outcome.billed_us // 1000
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Unique-ID: 27760a05-46ad-494f-a14f-bece41115e99\nvariable_current_application: socket\n\n",
+        b"Unique-ID: x%0A%0Aapi hupall\n\n",
+        b"Content-Length: lots\n\n",
+        b"\xff\xfe\n\n",
+        b"",
+    ],
+)
+async def test_nobody_is_believed_at_the_gate_but_the_switch(said: bytes) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    async with laid(setup=Setup(gate=(f"127.0.0.1:{port}",)), listen=("127.0.0.1", port)) as desk:
+        await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.readexactly(9) == b"connect\n\n"
+        writer.write(said)
+        if said:
+            await writer.drain()
+        call = await desk.gated()
+        assert [offered.call for offered in desk.told(Offered)] == [desk.key(call)]
+        assert not desk.asked("hupall")
+        writer.close()
+
+
 async def test_a_gate_without_callctl_refuses_at_once() -> None:
     async with laid(setup=Setup(gate=("127.0.0.1:1",))) as desk:
         call = desk.simulator.place_call(SCRIPT)

@@ -76,6 +76,8 @@ def test_the_directory_user_hears_all_that_callctl_subscribes_to() -> None:
         each.get("name"): each.get("value", "") for each in ET.parse(FOLDER / "callctl.directory.xml").iter("param")
     }
     assert set(SUBSCRIBED.split()) <= set(params["esl-allowed-events"].split(","))
+    answer = f"Allowed-Events: {params['esl-allowed-events']}\nAllowed-API: {params['esl-allowed-api']}\n"
+    assert len(answer) < 440  # with the rest of the answer, FreeSWITCH has room for 512
 
 
 def test_the_event_socket_is_not_open_to_the_world() -> None:

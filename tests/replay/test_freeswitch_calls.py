@@ -165,7 +165,11 @@ def test_recorded_tasks_of_others_are_left_alone() -> None:
 
 
 def test_the_trunk_of_a_recorded_leg() -> None:
-    assert trunk_of(event("CHANNEL_ANSWER-outbound.json.raw")) == "127.0.0.1:5990"
+    leg = event("CHANNEL_ANSWER-outbound.json.raw")
+    assert trunk_of(leg) == "127.0.0.1:5990"
+    by_gateway = {**leg, "Channel-Name": "sofia/external/5550123"}
+    assert trunk_of(by_gateway) is None
+    assert trunk_of({**by_gateway, "variable_sip_gateway_name": "carrier-a"}) == "carrier-a"
 
 
 # -------------------------------------------------------------------- the simulator

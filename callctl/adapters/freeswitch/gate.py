@@ -1,8 +1,8 @@
-"""The gate by the dialplan's `socket` application: FreeSWITCH connects to us with each call, and tells all of it.
+"""The gate by the dialplan's `socket` application: FreeSWITCH connects to us with each call, and tells of it.
 
 What it adds to a parked channel: FreeSWITCH itself tries the next callctl of a list where one is dead, and refuses at
-once where none listens. All that follows goes over the link, and so does the verdict: a connection only offers the
-call. While there is no link it is closed at once, for we could not answer.
+once where none listens. All that follows goes over the link, and so does the verdict: a connection only names the leg
+that calls, and no more is believed of it. While there is no link it is closed at once, for we could not answer.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import Final
 
 import structlog
 
-from callctl.adapters.freeswitch.wire import Event, Reader, decoded
+from callctl.adapters.freeswitch.legs import uuid_of
+from callctl.adapters.freeswitch.wire import Reader, decoded
 from callctl.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -25,10 +26,10 @@ LISTEN_AGAIN_MS: Final = 1_000
 
 
 class SocketGate:
-    """Listens at `host` and `port` while `serve` runs. `on_call` gets the channel; it never blocks, never raises."""
+    """Listens at `host` and `port` while `serve` runs. `on_call` gets the leg's uuid; it never blocks, never raises."""
 
     def __init__(
-        self, host: str, port: int, clock: Clock, on_call: Callable[[Event], None], is_open: Callable[[], bool]
+        self, host: str, port: int, clock: Clock, on_call: Callable[[str], None], is_open: Callable[[], bool]
     ) -> None:
         self.host, self.port = host, port
         self.is_listening = False
@@ -77,7 +78,7 @@ class SocketGate:
             while not (told := frames.feed(await self._read(reader))):
                 if frames.fault:
                     return
-        self._on_call(decoded(told[0].headers))
+        self._on_call(uuid_of(decoded(told[0].headers)))
         while await self._read(reader):
             pass
 

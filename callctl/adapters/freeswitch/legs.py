@@ -151,8 +151,8 @@ def next_call_id(event: Event) -> str:
 
 
 def trunk_of(event: Event) -> str | None:
-    """The gateway that a leg was sent to, or its host."""
-    return variable(event, "sip_gateway_name") or event.get("Channel-Name", "").rpartition("@")[2] or None
+    """The gateway that a leg was sent to, or the host: in the name of a leg to a gateway there is none."""
+    return variable(event, "sip_gateway_name") or event.get("Channel-Name", "").partition("@")[2] or None
 
 
 def gave_away(event: Event) -> bool:

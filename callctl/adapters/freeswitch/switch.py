@@ -261,8 +261,14 @@ class FreeSwitch:
         else:
             raise asyncio.QueueFull
 
-    def _on_call(self, event: Event) -> None:
-        self._tell(self._calls.parked(event, self._clock.now()))
+    def _on_call(self, leg: str) -> None:
+        self._start(self._look_at(leg))
+
+    async def _look_at(self, leg: str) -> None:
+        """What is said to call is believed when the switch itself says so."""
+        dump = (await self._dumps([leg]))[leg]
+        if dump is not None:
+            self._tell(self._calls.parked(dump, self._clock.now()))
 
     def _offers(self, dump: Event, now: Instant) -> list[Offered]:
         return [told for told in self._calls.parked(dump, now) if isinstance(told, Offered)]

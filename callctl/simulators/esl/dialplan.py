@@ -108,7 +108,7 @@ class Dialplan:
                 return
 
     def _originate(self, leg: Channel, route: str, number: str, *, is_trunk: bool) -> Channel:
-        name = f"sofia/external/{number}@{route}.example" if is_trunk else f"sofia/internal/{route}@phones.example"
+        name = f"sofia/external/{number}" if is_trunk else f"sofia/internal/{route}@phones.example"
         other = Channel("outbound", name, number, leg.context, self._core.now_us())
         other.caller_name, other.caller_number = leg.caller_name, leg.caller_number
         other.source_ip = leg.source_ip
