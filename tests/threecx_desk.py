@@ -24,10 +24,22 @@ NUMBER = "0612345678"
 E164 = "+31612345678"
 PBX = "pbx1"
 SOON = Times(
-    connect_ms=2_000, request_ms=2_000, retry_first_ms=10, retry_longest_ms=40, refused_ms=40, again_ms=5, linger_ms=100,
-    resync_ms=2_000, resync_apart_ms=10, poll_ms=40, key_pause_ms=150, handover_grace_ms=500, check_ms=40,
+    connect_ms=2_000,
+    request_ms=2_000,
+    retry_first_ms=10,
+    retry_longest_ms=40,
+    refused_ms=40,
+    again_ms=5,
+    linger_ms=100,
+    resync_ms=2_000,
+    ringing_resync_ms=500,
+    resync_apart_ms=10,
+    poll_ms=40,
+    key_pause_ms=150,
+    handover_grace_ms=500,
+    check_ms=40,
     unlogged_ms=400,
-)  # fmt: skip
+)
 
 
 def adapter(simulator: ThreeCxSimulator, mode: Mode = Mode.OBSERVE, **options: Any) -> ThreeCxSwitch:

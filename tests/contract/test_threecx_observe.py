@@ -303,6 +303,15 @@ async def test_the_last_event_that_is_lost_is_found_by_the_next_snapshot(desk: D
     assert desk.switch.counts.missed == 1
 
 
+async def test_a_lost_answer_is_found_before_the_next_event(desk: Desk) -> None:
+    desk.simulator.faults.repeat_ms = 0
+    call = await in_state(desk, "dialling")
+    desk.simulator.faults.lose = 1
+    desk.simulator.pbx.far_answers(call)
+    await desk.first(Answered)
+    assert desk.switch.counts.gaps == 0
+
+
 async def test_a_websocket_that_says_nothing_any_more_is_replaced(desk: Desk) -> None:
     desk.simulator.faults.stalled = True
     dials(desk)

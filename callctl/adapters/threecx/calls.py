@@ -11,6 +11,7 @@ import msgspec
 
 from callctl.adapters.threecx.wire import Key, Participant, Status
 from callctl.clock import Instant
+from callctl.ports import Capabilities
 from callctl.rating.tariff import Direction
 
 SAME_DIGITS: Final = 7
@@ -23,6 +24,12 @@ class Mode(StrEnum):
 
     ROUTE_POINT = "route_point"
     OBSERVE = "observe"
+
+
+def capabilities_of(mode: Mode) -> Capabilities:
+    """3CX has no timer for a call, no way to play into it, and chooses the status that a caller sees."""
+    gated = mode is Mode.ROUTE_POINT
+    return Capabilities(gate=gated, sip_codes=False, announcements=gated, timer=False, warns=(), tells_who=False)
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     linger_ms: int = 300
     tries: int = 8
     resync_ms: int = 10_000
+    ringing_resync_ms: int = 2_000
     resync_apart_ms: int = 1_000
     poll_ms: int = 1_000
     key_pause_ms: int = 4_000

@@ -13,31 +13,25 @@ from typing import Final
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.threecx.calls import Call, Mode, Site
+from callctl.adapters.threecx.calls import Call, Mode, Site, capabilities_of
 from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.link import LinkCounts, NotDone, ThreeCxLink, Times
 from callctl.adapters.threecx.reading import Reader, read_snapshot
 from callctl.adapters.threecx.routepoint import RoutePoint
 from callctl.adapters.threecx.translate import Book, Events
-from callctl.adapters.threecx.wire import Event, Key, Kind, Participant
+from callctl.adapters.threecx.wire import Event, Key, Kind
 from callctl.adapters.threecx.xapi import Xapi
 from callctl.call.events import CallKey, SeenAlive
 from callctl.causes import Cause
 from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
 from callctl.limits.licence import LicenceStatus
-from callctl.ports import Capabilities, Clock, LinkState, Report
+from callctl.ports import Clock, LinkState, Report
 
 log = structlog.get_logger(__name__)
 
 MOST_BUFFERED: Final = 10_000
 FORBIDDEN: Final = 403
-
-
-def capabilities_of(mode: Mode) -> Capabilities:
-    """3CX has no timer for a call, no way to play into it, and chooses the status that a caller sees."""
-    gated = mode is Mode.ROUTE_POINT
-    return Capabilities(gate=gated, sip_codes=False, announcements=gated, timer=False, warns=(), tells_who=False)
 
 
 class ThreeCxSwitch:
@@ -90,7 +84,12 @@ class ThreeCxSwitch:
             listed=xapi,
         )
         self._reader = Reader(
-            self._link, clock, times, seen=self._on_seen, gone=self._on_gone, failed=self._on_unreadable
+            self._link,
+            clock,
+            times,
+            seen=lambda leg, at: self._emit(self._book.seen(leg, at)),
+            gone=self._on_gone,
+            failed=self._on_unreadable,
         )
         self._up = False
         self._since_ms = clock.now().wall_ms
@@ -234,9 +233,6 @@ class ThreeCxSwitch:
             self._wake.set()
         self._last_sequence = sequence if last is None else max(last, sequence)
 
-    def _on_seen(self, participant: Participant, at: Instant) -> None:
-        self._emit(self._book.seen(participant, at))
-
     def _on_gone(self, key: Key, at: Instant) -> None:
         self._reader.forget(key)
         self._emit(self._book.removed(key, at))
@@ -259,9 +255,14 @@ class ThreeCxSwitch:
     # ---- keeping in step
 
     async def _remind(self) -> None:
+        """More often while a call waits for its answer, of which there is one event alone."""
+        idle_ms = 0
         while True:
-            await self._clock.sleep_ms(self._times.resync_ms)
-            self._wake.set()
+            await self._clock.sleep_ms(self._times.ringing_resync_ms)
+            idle_ms += self._times.ringing_resync_ms
+            if idle_ms >= self._times.resync_ms or any(call.answered is None for call in self._book.calls()):
+                idle_ms = 0
+                self._wake.set()
 
     async def _let_linger(self) -> None:
         while True:
@@ -305,8 +306,8 @@ class ThreeCxSwitch:
             await self._read_active(fresh=fresh)
             shown = await read_snapshot(self._link, before)
             keys = {each.key for each in shown.participants if self._site.concerns(each.dn)}
-            if not fresh and before - keys:
-                await self._clock.sleep_ms(2 * self._times.again_ms)  # the events of their ends may be on their way
+            if not fresh and keys ^ self._book.keys():
+                await self._clock.sleep_ms(2 * self._times.again_ms)  # the events may be on their way
             missed = not fresh and bool((before - keys) & self._book.keys() or keys - self._book.keys() - before)
             if fresh:
                 self._book.connected()

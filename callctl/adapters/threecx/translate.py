@@ -294,7 +294,10 @@ class Book:
         if call.answered is None and calls.answers(leg, call, self._site):
             known = self._active.get(call.group)
             since = known.established if known is not None and known.established is not None else at
-            call = self._calls[call.id] = replace(call, answered=since, routing=False)
+            if call.gate is not None:
+                self._forget(call.gate, at)
+            call = replace(call, answered=since, routing=False, legs=call.legs - {call.gate})
+            self._calls[call.id] = call
             events += self._answer(call)
         return events
 

@@ -24,6 +24,7 @@ class CallControlApi:
         self.reads = 0
         self.streams: set[asyncio.Event] = set()
         """One for each open stream; setting it ends the stream."""
+        self._routing: set[asyncio.Future[bool]] = set()
         self._setup = setup
         self._faults = faults
         self._clock = clock
@@ -135,9 +136,9 @@ class CallControlApi:
             case "divert" if self._pbx.divert(call, leg, str(destination)):
                 return True
             case "routeto":
-                return await self._pbx.route(call, leg, str(destination), _seconds(body))
+                return await self._route(call, leg, str(destination), body)
             case "transferto" if leg.status == CONNECTED:
-                return await self._pbx.route(call, leg, str(destination), _seconds(body))
+                return await self._route(call, leg, str(destination), body)
             case "attach_participant_data" | "attach_party_data":
                 target = leg if action == "attach_participant_data" else leg.peer
                 if target is not None:
@@ -147,6 +148,13 @@ class CallControlApi:
                 raise web.HTTPUnprocessableEntity
             case _:
                 raise web.HTTPNotFound
+
+    async def _route(self, call: SimCall, leg: Leg, destination: str, body: dict[str, Any]) -> bool:
+        """The PBX goes on with it, also when the request is broken off."""
+        routing = asyncio.ensure_future(self._pbx.route(call, leg, destination, _seconds(body)))
+        self._routing.add(routing)
+        routing.add_done_callback(self._routing.discard)
+        return await asyncio.shield(routing)
 
     async def make_call(self, request: web.Request) -> web.StreamResponse:
         dn, body = self._dn(request), await _body(request)
