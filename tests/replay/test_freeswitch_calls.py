@@ -11,7 +11,7 @@ from callctl.adapters.freeswitch import listing
 from callctl.adapters.freeswitch.legs import released_by, sip_code_of, trunk_of
 from callctl.adapters.freeswitch.timers import Timers
 from callctl.adapters.freeswitch.times import SwitchTime
-from callctl.adapters.freeswitch.translate import SUBSCRIBED, Translator
+from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Translator
 from callctl.adapters.freeswitch.wire import Event, decoded, parse_dump, parse_event, parse_rows
 from callctl.call.events import Alerting, Answered, Offered, Released, ReleasedBy
 from callctl.clock import Instant
@@ -170,6 +170,19 @@ def test_the_trunk_of_a_recorded_leg() -> None:
     by_gateway = {**leg, "Channel-Name": "sofia/external/5550123"}
     assert trunk_of(by_gateway) is None
     assert trunk_of({**by_gateway, "variable_sip_gateway_name": "carrier-a"}) == "carrier-a"
+
+
+def test_a_leg_that_the_caller_has_not_dialled_is_left_to_talk() -> None:
+    """As after an attended transfer within the house; one that it has dialled past the gate is not."""
+    calls, events = translator(), whole_call()
+    bridge = next(it for it in events if it["Event-Name"] == "CHANNEL_BRIDGE")
+    answer = next(it for it in events if it["Event-Name"] == "CHANNEL_ANSWER" and it["Call-Direction"] == "outbound")
+    for it in events[: events.index(bridge) + 1]:
+        calls.translate(it, NOW)
+    elsewhere = {**bridge, "Other-Leg-Unique-ID": "another-leg", "Bridge-B-Unique-ID": "another-leg"}
+    assert calls.translate(elsewhere, NOW) == ()
+    assert calls.translate({**answer, "Unique-ID": "another-leg"}, NOW) == ()
+    assert calls.translate(elsewhere, NOW) == (Stray("another-leg"),)
 
 
 # -------------------------------------------------------------------- the simulator

@@ -33,9 +33,9 @@ class Legs(msgspec.Struct, frozen=True):
 
     `ingress` asked for the call, `carrier` is the leg that answered it; each with the moment of its own answer.
     `offered`: it has been told of; a list may show it a moment before. `former`: the call that the ingress leg has
-    answered before, and is the carrier of still. `answered`: when both had. `bridged`: they have talked. `left`: the
-    ingress has ended or gone on to another call, and the carrier leg lives. `ended`: the carrier leg has ended, and
-    the ingress is not known to.
+    answered before, and is the carrier of still. `answered`: when both had. `bridged`: they have talked. `again`:
+    the leg that the ingress has dialled since. `left`: the ingress has ended or gone on to another call, and the
+    carrier leg lives. `ended`: the carrier leg has ended, and the ingress is not known to.
     """
 
     call_id: str
@@ -53,6 +53,7 @@ class Legs(msgspec.Struct, frozen=True):
     carrier_answered_us: int = 0
     answered: Instant | None = None
     bridged: bool = False
+    again: str = ""
     left: bool = False
     ended: Released | None = None
 

@@ -279,8 +279,8 @@ class FreeSwitch:
                 log.warning("freeswitch_stray_leg", switch=self.name, leg=event.uuid)
                 self._start(self._perform([_kill(event.uuid, NAMES[52])]))
                 continue
-            if isinstance(event, Released):
-                self._start(self._perform(self._timers.forget(event.call.call_id)))
+            if isinstance(event, Released) and (timers := self._timers.forget(event.call.call_id)):
+                self._start(self._perform(timers))
             self._report(event)
 
     def _on_up(self, core: str) -> None:

@@ -198,7 +198,11 @@ class Translator:
 
     def _answer(self, event: Event, now: Instant) -> Told:
         legs, at_us = self._call_of(event), answered_us(event)
-        if legs is None or legs.answered is not None or not at_us:
+        if legs is None or not at_us:
+            return ()
+        if legs.answered is not None:
+            if uuid_of(event) not in (legs.ingress, legs.carrier):
+                self.book.remember(replace(legs, again=uuid_of(event)))
             return ()
         if uuid_of(event) == legs.ingress:
             legs = replace(legs, ingress_answered_us=at_us)
@@ -214,8 +218,7 @@ class Translator:
         if legs is None or not other or event.get("Other-Type") != "originatee":
             return ()
         if legs.bridged:
-            known = self.book.of_carrier(other) or self.book.of_ingress(other)
-            return () if known or legs.emergency else (*self._moved_on(legs), Stray(other))
+            return (*self._moved_on(legs), Stray(other)) if other == legs.again and not legs.emergency else ()
         name, carrier_us = event.get("Other-Leg-Channel-Name", ""), answered_us(event, "Other-Leg")
         if other != legs.carrier and carrier_us:
             legs = self._with_carrier(legs, other, name, carrier_us)
