@@ -202,5 +202,6 @@ def _refusal(status: int, body: bytes) -> SaidNoError:
         return SaidNoError(f"status {status}", answer=answer if isinstance(answer, dict) else None)
     details = tuple(printable(str(detail)) for detail in error.get("details", ()))
     field = f"{error['field']}: " if error.get("field") else ""
-    message = f"{len(details)} mistakes:" if details else f"{field}{error.get('message')}"
+    count = "1 mistake" if len(details) == 1 else f"{len(details)} mistakes"
+    message = f"{count}:" if details else f"{field}{error.get('message')}"
     return SaidNoError(printable(f"{message} ({status} {error.get('code')})"), details, answer)

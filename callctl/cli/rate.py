@@ -47,9 +47,8 @@ def _rate(arguments: argparse.Namespace) -> int:
         return Exit.OK
     say(f"{rated['charge']} {rated['currency']} for {minutes(rated['billed_s'])}")
     say(f"  {rated['number']}: {rated['destination']} {rated['type']}, row {rated['row']} of {rated['plan']}")
-    say(
-        f"  {rated['connection_fee']} + {rated['per_minute']} per minute{f', {band}' if (band := rated['band']) else ''}"
-    )
+    band = f", {rated['band']}" if rated["band"] else ""
+    say(f"  {rated['connection_fee']} + {rated['per_minute']} per minute{band}")
     if rated["taxes"]:
         levied = ", ".join(f"{tax['name']} {tax['amount']}" for tax in rated["taxes"])
         say(f"  {rated['gross']} {rated['currency']} with {levied}")

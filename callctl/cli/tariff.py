@@ -148,7 +148,8 @@ def _check(client: Client, arguments: argparse.Namespace, text: str, advance: Ad
     deck = import_deck(text, plan_of(client, arguments.plan), _layout(arguments), advance)
     if deck.errors:
         mistakes = tuple(map(str, deck.errors))
-        raise SaidNoError(f"{len(mistakes)} mistakes, nothing was imported:", mistakes)
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise SaidNoError(f"{count}, nothing was imported:", mistakes)
 
 
 def _layout(arguments: argparse.Namespace) -> "Layout":

@@ -7,8 +7,8 @@ decks, each ended by an empty frame. It writes the outcome, and where there are 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import BinaryIO
 
 import msgspec
@@ -27,7 +27,7 @@ from callctl.http.deckanswer import (
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.deck import DeckImport, import_deck
 from callctl.rating.deckdiff import DeckDiff, Movement, diff_decks
-from callctl.rating.deckmargin import DeckMargin, all_rows, judge_deck, no_purchase, without_purchase
+from callctl.rating.deckmargin import DeckMargin, Purchases, all_rows, judge_deck, no_purchase
 from callctl.rating.exchange import Conversion
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck
@@ -181,18 +181,24 @@ def _percentages_of_nothing(task: Task, read: DeckImport, buy: Deck | None) -> I
     """A reseller's plan names no `buy_plan`; where one is named, it must have a price for every percentage."""
     buy_plan = task.own[-1].buy_plan
     if buy_plan is not None:
-        found = without_purchase(read.rows, all_rows(buy), task.at_ms)
-        for index in islice(found, _MAX_ERRORS):
+        for index in islice(Purchases(all_rows(buy), task.at_ms).missing(read.rows), _MAX_ERRORS):
             yield DeckError(read.lines[index], f"percent: {no_purchase(buy_plan)}")
 
 
 def _lost_purchases(task: Task, rows_of: dict[str, Sequence[Row]]) -> Iterator[str]:
     """Of other plans: percentages for which nothing is bought, once the rows of this one are these."""
+    purchases: dict[tuple[str, ...], Purchases] = {}  # many buy by the same
     for seller in task.sellers:
-        sold, bought = ([row for plan_id in ids for row in rows_of[plan_id]] for ids in (seller.sells, seller.buys))
-        rows = [sold[index] for index in without_purchase(sold, bought, task.at_ms)]
+        if seller.buys not in purchases:
+            purchases[seller.buys] = Purchases(_rows(rows_of, seller.buys), task.at_ms)
+        sold = list(_rows(rows_of, seller.sells))
+        rows = [sold[index] for index in purchases[seller.buys].missing(sold)]
         if rows:
             yield f"plan {seller.id}: {no_purchase(seller.buy_plan, rows)}"
+
+
+def _rows(rows_of: dict[str, Sequence[Row]], plan_ids: Iterable[str]) -> Iterator[Row]:
+    return chain.from_iterable(rows_of[plan_id] for plan_id in plan_ids)
 
 
 def _answer(

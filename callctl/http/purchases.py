@@ -8,7 +8,7 @@ from callctl.clock import local_day
 from callctl.http.deckwork import Seller
 from callctl.http.errors import HttpError
 from callctl.ports import Definitions
-from callctl.rating.deckmargin import no_purchase, without_purchase
+from callctl.rating.deckmargin import Purchases, no_purchase
 from callctl.rating.exchange import Conversion, Exchanges, find_conversion
 from callctl.rating.tariff import Plan, Row
 
@@ -53,7 +53,7 @@ async def refuse_without(definitions: Definitions, plans: Plans, plan: Plan, at_
     after = {**plans, plan.id: plan}
     sold = [row async for row in _rows(definitions, family(after, plan.id)) if row.percent is not None]
     bought = [row async for row in _rows(definitions, family(after, plan.buy_plan))] if sold else []
-    rows = [sold[index] for index in await asyncio.to_thread(lambda: [*without_purchase(sold, bought, at_ms)])]
+    rows = [sold[index] for index in await asyncio.to_thread(lambda: [*Purchases(bought, at_ms).missing(sold)])]
     if rows:
         details = tuple(f"row {row.name}: {no_purchase(plan.buy_plan)}" for row in islice(rows, _TOLD_AT_MOST))
         raise HttpError(422, "percentages_of_nothing", no_purchase(plan.buy_plan, rows), "buy_plan", details=details)

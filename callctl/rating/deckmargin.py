@@ -72,27 +72,35 @@ def judge_deck(sell: Deck, buy: Deck, rule: MarginRule, at_ms: int, conversion: 
     return DeckMargin(tuple(short), tuple(row for key, row in asked.items() if key not in has_purchase))
 
 
-def without_purchase(rows: Sequence[Row], bought: Iterable[Row], at_ms: int) -> Iterator[int]:
-    """The indices of percentages of nothing: no amount is `bought` for any number of theirs, at `at_ms` or later."""
-    directions = {row.direction for row in rows if row.percent is not None}
-    priced: dict[Direction, set[str]] = {way: set() for way in directions}
-    for row in bought if directions else ():
-        if row.percent is None and row.direction in directions and (row.valid_until_ms or at_ms + 1) > at_ms:
-            priced[row.direction].add(row.prefix)
-    above: dict[Direction, set[str]] = {}
-    for index, row in enumerate(rows):
-        if row.percent is None or any(row.prefix[:end] in priced[row.direction] for end in range(len(row.prefix) + 1)):
-            continue
-        if row.direction not in above:
-            above[row.direction] = {prefix[:end] for prefix in priced[row.direction] for end in range(len(prefix))}
-        if row.prefix not in above[row.direction]:
-            yield index
+class Purchases:
+    """For which prefixes an amount is bought, at `at_ms` or later."""
+
+    def __init__(self, bought: Iterable[Row], at_ms: int) -> None:
+        self._priced: dict[Direction, set[str]] = {way: set() for way in Direction}
+        for row in bought:
+            if row.percent is None and (row.valid_until_ms is None or row.valid_until_ms > at_ms):
+                self._priced[row.direction].add(row.prefix)
+        self._above: dict[Direction, set[str]] = {}
+
+    def missing(self, rows: Sequence[Row]) -> Iterator[int]:
+        """The indices of percentages of nothing: no amount is bought for any number of theirs."""
+        for index, row in enumerate(rows):
+            if row.percent is not None and not self._buys(row.prefix, row.direction):
+                yield index
+
+    def _buys(self, prefix: str, direction: Direction) -> bool:
+        priced = self._priced[direction]
+        if any(prefix[:end] in priced for end in range(len(prefix) + 1)):
+            return True
+        if direction not in self._above:
+            self._above[direction] = {longer[:end] for longer in priced for end in range(len(longer))}
+        return prefix in self._above[direction]
 
 
 def no_purchase(buy_plan: str, rows: Sequence[Row] = ()) -> str:
     """In words, of which rows."""
     names = f"{', '.join(row.name for row in rows[:_NAMED])}{', ...' if len(rows) > _NAMED else ''}"
-    of = f"{len(rows)} percentages ({names})" if rows else "these numbers"
+    of = f"{len(rows)} percentage{'s' if len(rows) > 1 else ''} ({names})" if rows else "these numbers"
     return f"the buy plan {buy_plan} has no price for {of}"
 
 

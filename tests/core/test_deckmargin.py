@@ -6,7 +6,7 @@ import pytest
 
 from callctl.numbering import NumberType
 from callctl.rating.builder import DeckBuilder
-from callctl.rating.deckmargin import DeckMargin, all_rows, judge_deck, without_purchase
+from callctl.rating.deckmargin import DeckMargin, Purchases, all_rows, judge_deck
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row
@@ -128,12 +128,12 @@ def test_a_percentage_of_what_is_not_bought_at_all() -> None:
         Row("", percent=1), Row("31", percent=1), Row("3161", percent=1), Row("4420", percent=1),
         Row("33", percent=1), Row("32", percent=1), Row("3", percent=1), Row("1", per_minute=1),
     ]  # fmt: skip
-    assert [rows[index].prefix for index in without_purchase(rows, all_rows(buy), NOW_MS)] == ["33", "32"]
-    assert list(without_purchase([Row("", percent=1)], (), NOW_MS)) == [0]
+    assert [rows[index].prefix for index in Purchases(all_rows(buy), NOW_MS).missing(rows)] == ["33", "32"]
+    assert list(Purchases((), NOW_MS).missing([Row("", percent=1)])) == [0]
 
 
 def test_what_is_bought_no_more_is_no_purchase() -> None:
     over, coming = Row("31", per_minute=1, valid_until_ms=NOW_MS), Row("32", per_minute=1, valid_from_ms=NOW_MS + 1)
     percentages = [Row("31", percent=1), Row("32", percent=1)]
-    assert list(without_purchase(percentages, (over, coming), NOW_MS)) == [0]
-    assert list(without_purchase(percentages, (over, coming), NOW_MS - 1)) == []
+    assert list(Purchases((over, coming), NOW_MS).missing(percentages)) == [0]
+    assert list(Purchases((over, coming), NOW_MS - 1).missing(percentages)) == []

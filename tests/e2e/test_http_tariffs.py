@@ -347,8 +347,8 @@ async def test_a_plan_does_not_buy_where_its_percentages_have_no_price(door, buy
     shop = {"buy_plan": buy_plan, "extends": "base"}
     error = await door.refused(422, "PUT", "/v1/plans/shop", json=shop)
     assert (error["code"], error["field"]) == ("percentages_of_nothing", "buy_plan")
-    lost = ["44", "31"] if buy_plan == "nothing" else ["44"]
-    assert error["message"] == f"the buy plan {buy_plan} has no price for {len(lost)} percentages ({', '.join(lost)})"
+    lost, some = (["44", "31"], "2 percentages") if buy_plan == "nothing" else (["44"], "1 percentage")
+    assert error["message"] == f"the buy plan {buy_plan} has no price for {some} ({', '.join(lost)})"
     assert len(error["details"]) == len(lost)
     assert (await door.json("GET", "/v1/plans/shop"))["buy_plan"] == "wholesale"
     if buy_plan == "other":
@@ -361,7 +361,7 @@ async def test_a_deck_tells_whose_percentages_lose_their_purchase(door) -> None:
     await _percentages(door)
     await door.json("PUT", "/v1/plans/heir", json={"extends": "shop", "buy_plan": "wholesale"})
     deck, path = "prefix;per_minute\n31;0,20\n", "/v1/plans/wholesale/rows"
-    told = [f"plan {plan}: the buy plan wholesale has no price for 1 percentages (44)" for plan in ("shop", "heir")]
+    told = [f"plan {plan}: the buy plan wholesale has no price for 1 percentage (44)" for plan in ("shop", "heir")]
     for query in ("?dry_run=true", ""):
         assert (await door.json("PUT", path + query, data=deck, headers=CSV))["warnings"] == told
     whole = await door.json("PUT", path, data="prefix;per_minute\n;0,20\n", headers=CSV)
@@ -371,7 +371,7 @@ async def test_a_deck_tells_whose_percentages_lose_their_purchase(door) -> None:
 async def test_a_deck_of_percentages_is_held_against_what_its_heirs_buy(door) -> None:
     await _percentages(door)
     answer = await door.json("PUT", "/v1/plans/base/rows", data="prefix;percent\n33;120\n", headers=CSV)
-    assert answer["warnings"][1:] == ["plan shop: the buy plan wholesale has no price for 1 percentages (33)"]
+    assert answer["warnings"][1:] == ["plan shop: the buy plan wholesale has no price for 1 percentage (33)"]
 
 
 async def test_a_deck_without_rows_is_taken_and_said(door) -> None:
