@@ -224,20 +224,19 @@ class ThreeCxLink:
         """Keep the websocket until cancelled. `connected` and `lost` are told each time, in order with the events."""
         failures = 0
         while True:
-            began_ms, longest_ms = self._clock.now().monotonic_ms, self._times.retry_longest_ms
+            began_ms = self._clock.now().monotonic_ms
+            pause_ms = min(self._times.retry_longest_ms, self._times.retry_first_ms << min(failures, 20))
             try:
                 await self._listen(connected, on_event)
                 reason = "the PBX closed the websocket"
             except CredentialsRefused as error:
-                reason, failures, longest_ms = str(error), 99, self._times.refused_ms
+                reason, pause_ms = str(error), self._times.refused_ms
             except (SwitchUnavailable, aiohttp.ClientError, OSError) as error:
                 reason = _why(error)
+            lasted = self._clock.now().monotonic_ms - began_ms >= self._times.retry_longest_ms
+            failures = 0 if lasted else failures + 1
             self._socket, self.detail = None, reason
             lost(reason)
-            if self._clock.now().monotonic_ms - began_ms >= self._times.retry_longest_ms:
-                failures = 0
-            pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
-            failures += 1
             await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
 
     async def drop(self) -> None:

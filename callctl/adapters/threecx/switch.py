@@ -91,7 +91,7 @@ class ThreeCxSwitch:
             gone=self._on_gone,
             failed=self._on_unreadable,
         )
-        self._up = False
+        self._up = self._outage_told = False
         self._since_ms = clock.now().wall_ms
         self._buffer: list[tuple[Event, Instant]] | None = None
         self._last_sequence: int | None = None
@@ -113,7 +113,7 @@ class ThreeCxSwitch:
                 group.create_task(self._keep_in_step(relinked))
                 group.create_task(self._let_linger())
                 if self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
-                    group.create_task(self._watch_listed(self._xapi))
+                    group.create_task(self._watch_listed())
                 if self._checking is not None:
                     group.create_task(self._checking.run(self._xapi, self._clock, self._link.counts, self._emit))
         finally:
@@ -198,9 +198,9 @@ class ThreeCxSwitch:
 
     def _on_lost(self, reason: str) -> None:
         self._buffer = None
-        if self._up:
+        if self._up or not self._outage_told:
             log.warning("threecx_down", switch=self.name, reason=reason)
-            self._up, self._since_ms = False, self._clock.now().wall_ms
+            self._up, self._since_ms, self._outage_told = False, self._clock.now().wall_ms, True
 
     def _on_event(self, event: Event) -> None:
         now = self._clock.now()
@@ -303,7 +303,8 @@ class ThreeCxSwitch:
         """Make the book agree with all that 3CX shows. `fresh`: by a new websocket."""
         async with self._in_turn:
             before = self._book.keys()
-            await self._read_active(fresh=fresh)
+            if fresh:
+                await self._read_active()
             shown = await read_snapshot(self._link, before)
             keys = {each.key for each in shown.participants if self._site.concerns(each.dn)}
             if not fresh and keys ^ self._book.keys():
@@ -325,25 +326,20 @@ class ThreeCxSwitch:
             await self._link.drop()
         self._events_seen = counts.events
 
-    async def _read_active(self, *, fresh: bool) -> None:
-        """Who made the calls that are up, and since when they talk, for those that we have not seen begin."""
-        if self._xapi is None or not fresh:
-            return
+    async def _read_active(self) -> bool:
+        """Who made the calls that are up, and since when they talk, of those that we have not seen begin."""
         try:
-            self._book.active(await self._xapi.active(self._clock.now()))
+            if self._xapi is not None:
+                self._book.active(await self._xapi.active(self._clock.now()))
         except SwitchUnavailable as error:
             log.warning("threecx_active_calls_not_read", switch=self.name, error=str(error))
+            return False
+        return True
 
-    async def _watch_listed(self, xapi: Xapi) -> None:
+    async def _watch_listed(self) -> None:
         """Calls without a participant of ours end when XAPI lists them no more."""
         while True:
             await self._clock.sleep_ms(self._times.poll_ms)
             before = [call.id for call in self._book.calls() if call.listed]
-            if not before:
-                continue
-            try:
-                self._book.active(await xapi.active(self._clock.now()))
-            except SwitchUnavailable as error:
-                log.warning("threecx_active_calls_not_read", switch=self.name, error=str(error))
-            else:
+            if before and await self._read_active():
                 self._emit(self._book.listed(before, self._clock.now()))

@@ -272,7 +272,6 @@ class Book:
                 self._let_pass.add(leg.key)
                 self.ungated += 1
             return None
-        self._past = [call for call in self._past if call.ended and at.since_ms(call.ended) < REMEMBERED_MS]
         for past in self._past:
             if past.wanted is not None and calls.continued_from(leg, past):
                 return replace(past.wanted, own=leg.dn)
@@ -326,7 +325,8 @@ class Book:
         if call.wanted is None:
             return ()
         ended = replace(call, ended=at)
-        self._past.append(ended)
+        recent = [past for past in self._past if past.ended is not None and at.since_ms(past.ended) < REMEMBERED_MS]
+        self._past = [*recent, ended]
         self.finished.append(ended)
         return (Released(self._key(call), at, answered_at=call.answered, estimated=call.estimated),)
 
