@@ -122,18 +122,18 @@ def decoded(headers: Mapping[str, str]) -> Event:
 
 def parse_event(body: bytes) -> Event | None:
     """A JSON event. None for anything else."""
-    return parse_dump(body.decode("utf-8", "replace"))
+    told = _decode(body)
+    return _plain(told) if isinstance(told, dict) else None
 
 
 def parse_dump(text: str) -> Event | None:
     """What `uuid_dump ... json` tells of a channel; None for anything else, as for one that is gone."""
-    told = _decode(text)
-    return _plain(told) if isinstance(told, dict) else None
+    return parse_event(text.encode("utf-8", "replace"))
 
 
 def parse_rows(text: str) -> list[Event] | None:
     """What `show ... as json` lists. Without rows it has no such key. None for anything else."""
-    told = _decode(text)
+    told = _decode(text.encode("utf-8", "replace"))
     rows = told.get("rows", []) if isinstance(told, dict) and "row_count" in told else None
     return [_plain(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else None
 
@@ -165,11 +165,17 @@ def assignments(variables: Mapping[str, str]) -> str:
     return ";".join(f"{name}={value}" for name, value in variables.items())
 
 
-def _decode(text: str) -> object:
-    """None for what is no JSON."""
+def _decode(data: bytes) -> object:
+    """None for what is no JSON. What is no UTF-8 in it is some caller's name, and no reason to fail."""
     try:
-        return msgspec.json.decode(text.encode("utf-8", "replace"))
+        return msgspec.json.decode(data)
+    except UnicodeDecodeError:
+        data = data.decode("utf-8", "replace").encode()
     except (msgspec.DecodeError, RecursionError):
+        return None
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
