@@ -273,6 +273,7 @@ def test_settings_are_frozen(configure) -> None:
         ('[http]\nhost = "10.0.0.1"\n' + TOKEN, "without TLS"),
         (SWITCH + 'host = "10.0.0.1"', "switch pbx1: the manager password"),
         (KAMAILIO + 'host = "10.0.0.1"\nsecret = "s"', "switch sbc1: its link crosses the network in the clear"),
+        (FREESWITCH + 'host = "10.0.0.1"\n', "switch fs1: its link crosses the network in the clear"),
         (KAMAILIO, "switch sbc1: without a secret"),
         (CALL_CONTROL, "switch sbc2: without management no call of it can be ended"),
         (CALL_CONTROL + 'mode = "666"', "switch sbc2: everybody on this machine can ask at /run/callcontrol/socket"),
