@@ -100,7 +100,7 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     def __str__(self) -> str:
         """In words, for whoever was refused."""
         asked = f"{self.asked} asked for" if self.asked else ""
-        limit = f"{self.limit} since {self.since}" if self.since else self.limit
+        limit = f"{self.limit} since {self.since}" if self.limit and self.since else self.limit
         return ", ".join(filter(None, (self.saw, asked, limit)))
 
 

@@ -12,9 +12,9 @@ from callctl.call.checks import Finding
 from callctl.call.due import Due
 from callctl.call.session import Level, Session
 from callctl.causes import Refusal
-from callctl.clock import Instant, format_time, local_moment
+from callctl.clock import Instant, format_time, local_day, local_moment
 from callctl.limits.concurrency import Slot
-from callctl.limits.ids import Ask, Mode, Rule, Seen, Settled, Thresholds, Watch, asked, high_risk
+from callctl.limits.ids import HOUR_MS, Ask, Mode, Rule, Seen, Settled, Thresholds, Watch, asked, high_risk
 from callctl.money import format_amount
 from callctl.numbering import Number
 from callctl.prepaid import slicing
@@ -123,32 +123,46 @@ def findings(session: Session, seen: Iterable[Seen]) -> Iterator[Finding]:
     for each in seen:
         level = session.levels[each.level]
         above = level.account if each.level else ""
-        saw, limit, since = _in_words(each, level.currency)
+        saw, limit = _in_words(each, level.currency)
         refusal = None
         if each.rule is not Rule.NONE:
             own = Refusal.IDS_BLOCKED if each.rule is Rule.BLOCKED else Refusal.IDS_THRESHOLD
             refusal = Refusal.PROVIDER_LIMIT if above else own
-        yield Finding("ids", saw, refusal, limit, above, since=since, enforced=each.refuses)
+        yield Finding("ids", saw, refusal, limit, above, since=_since(session, level, each), enforced=each.refuses)
 
 
-def _in_words(seen: Seen, currency: str) -> tuple[str, str, str]:
-    """What was seen, its limit, and since when."""
+def _since(session: Session, level: Level, seen: Seen) -> str:
+    """Since when its counter counts, or blocks."""
+    at_ms = session.setup.wall_ms
+    match seen.rule:
+        case Rule.BLOCKED:
+            return format_time(seen.since_ms)
+        case Rule.HOUR:
+            return format_time(at_ms - at_ms % HOUR_MS)
+        case Rule.CONCURRENT | Rule.BURST:
+            return ""
+        case _:
+            return local_day(level.watch.timezone, at_ms // 60_000) if level.watch is not None else ""
+
+
+def _in_words(seen: Seen, currency: str) -> tuple[str, str]:
+    """What was seen, and its limit."""
     now, more = format_amount(seen.exposure), format_amount(seen.amount)
     day = f"{format_amount(seen.baseline)} average + {format_amount(seen.threshold - seen.baseline)} range"
     spent = f"{now} {currency} spent or held today + {more} for this call"
     counted, limit = format_amount(seen.seen), format_amount(seen.limit)
     match seen.rule:
         case Rule.NONE:
-            return spent, f"at most {day}", ""
+            return spent, f"at most {day}"
         case Rule.BLOCKED:
-            return spent, "blocked until midnight or a release", format_time(seen.since_ms)
+            return spent, "blocked until midnight or a release"
         case Rule.THRESHOLD:
-            return f"{spent} > {day}", "", ""
+            return f"{spent} > {day}", ""
         case Rule.HOUR:
-            return f"{counted} {currency} in this hour with this call > {limit}", "", ""
+            return f"{counted} {currency} in this hour with this call > {limit}", ""
         case Rule.COUNTRY:
-            return f"{counted} {currency} today with this call to a country not called for 60 days > {limit}", "", ""
+            return f"{counted} {currency} today with this call to a country not called for 60 days > {limit}", ""
         case Rule.CONCURRENT:
-            return f"{seen.seen} watched calls at once with this one > {seen.limit}", "", ""
+            return f"{seen.seen} watched calls at once with this one > {seen.limit}", ""
         case Rule.BURST:
-            return f"{seen.seen} watched attempts in 60 s > {seen.limit}", "", ""
+            return f"{seen.seen} watched attempts in 60 s > {seen.limit}", ""

@@ -71,7 +71,7 @@ async def test_a_refusal_explains_itself_and_explain_says_the_same(world) -> Non
         assert decision["detail"] == (
             "39.5000 EUR spent or held today + 1.0000 for this call > 0.0000 average + 40.0000 range"
         )
-        assert lines(decision)[0]["verdict"] == "refuse"
+        assert (lines(decision)[0]["verdict"], lines(decision)[0]["since"]) == ("refuse", "2026-11-21")
 
 
 async def test_an_allowed_call_shows_what_is_left(world) -> None:
@@ -82,6 +82,7 @@ async def test_an_allowed_call_shows_what_is_left(world) -> None:
         "verdict": "pass",
         "saw": "0.0000 EUR spent or held today + 1.0000 for this call",
         "limit": "at most 0.0000 average + 40.0000 range",
+        "since": "2026-11-21",
     }
 
 
