@@ -108,7 +108,8 @@ class RoutePoint:
         own = leg.number if leg.is_external else leg.party or leg.number
         if leg.is_external and leg.did in self._site.routes:
             return Wanted(Direction.INBOUND, own, leg.did, self._site.routes[leg.did], own, leg.party or None)
-        number = leg.did or (None if leg.is_external else await self._shown_by(leg)) or await self._pressed(leg)
+        did = "" if leg.did == self._site.route_point else leg.did
+        number = did or (None if leg.is_external else await self._shown_by(leg)) or await self._pressed(leg)
         if not number:
             return None
         direction = Direction.INTERNAL if self._book.is_watched(number) else Direction.OUTBOUND
