@@ -125,7 +125,7 @@ class Translator:
     # ---- the gate
 
     def parked(self, event: Event, now: Instant) -> Told:
-        """A channel waits at the gate, or its socket has connected to us: a call begins, unless it has already."""
+        """A channel waits at the gate: a call begins, unless it has already."""
         uuid = uuid_of(event)
         if not uuid or not is_at_gate(event):
             return ()
@@ -207,8 +207,7 @@ class Translator:
         if uuid_of(event) == legs.ingress:
             legs = replace(legs, ingress_answered_us=at_us)
         else:
-            legs = replace(self._with_carrier(legs, uuid_of(event), event.get("Channel-Name", ""), at_us))
-            legs = replace(legs, trunk_out=trunk_of(event))
+            legs = replace(legs, carrier=uuid_of(event), trunk_out=trunk_of(event), carrier_answered_us=at_us)
         return self._both_answered(legs, now)
 
     def _bridge(self, event: Event, now: Instant) -> Told:
@@ -219,14 +218,13 @@ class Translator:
             return ()
         if legs.bridged:
             return (*self._moved_on(legs), Stray(other)) if other == legs.again and not legs.emergency else ()
-        name, carrier_us = event.get("Other-Leg-Channel-Name", ""), answered_us(event, "Other-Leg")
-        if other != legs.carrier and carrier_us:
-            legs = self._with_carrier(legs, other, name, carrier_us)
-        legs = replace(legs, ingress_answered_us=answered_us(event), bridged=True)
-        if legs.answered is not None:
-            self.book.remember(legs)
-            return ()
-        return self._both_answered(legs, now)
+        bridged = met(legs, event)
+        if other == legs.carrier:  # whose own answer has told more of it
+            bridged = replace(bridged, trunk_out=legs.trunk_out)
+        if legs.answered is None:
+            return self._both_answered(bridged, now)
+        self.book.remember(bridged)
+        return ()
 
     def _both_answered(self, legs: Legs, now: Instant) -> Told:
         legs = self._answered(legs, now)
@@ -237,10 +235,6 @@ class Translator:
 
     def _answered(self, legs: Legs, now: Instant) -> Legs:
         return replace(legs, answered=self._time.place(legs.answered_us // 1000, now)) if legs.answered_us else legs
-
-    def _with_carrier(self, legs: Legs, uuid: str, channel: str, at_us: int) -> Legs:
-        trunk = trunk_of({"Channel-Name": channel})
-        return replace(legs, carrier=uuid, trunk_out=trunk, carrier_answered_us=at_us)
 
     # ---- the end
 
