@@ -16,6 +16,7 @@ from callctl.clock import Instant
 from callctl.rating.tariff import Direction
 
 FOLDER = Path(__file__).parent / "kamailio"
+EARLY = Instant(0, 0)
 OUR_CLOCK_IS_AHEAD_MS = 3_600_000  # so that a duration over two clocks would be seen
 
 # What each recording tells; "+ms" is from the answer to the end, by Kamailio's own clock.
@@ -55,6 +56,7 @@ def now(message: Message) -> Instant:
 
 def heard(messages: list[Message] | tuple[Message, ...]) -> list[CallEvent]:
     translator = Translator("sbc1", SwitchTime())
+    translator.listed([], (), EARLY)
     return [event for message in messages for event in translator.translate(message, now(message))]
 
 
@@ -141,6 +143,19 @@ def test_a_list_tells_what_is_up_since_when_and_what_is_gone() -> None:
     )  # of a whole second nobody pays for what may not have been
     assert (ringing.call.call_id, ringing.answered_at) == ("x@y;t;7.8", None)
     assert translator.known() == {talking.call.call_id, "x@y;t;7.8"}
+
+
+@pytest.mark.parametrize(("listed", "events"), [(False, ["answered by carrier-a", "released by caller"]), (True, [])])
+def test_until_the_first_list_a_call_of_before_is_told_of_too(listed: bool, events: list[str]) -> None:
+    translator = Translator("sbc1", SwitchTime())
+    if listed:
+        translator.listed([], (), EARLY)
+    late = [message for message in recorded("caller-hangs-up") if message.event in ("answered", "ended")]
+    assert [told(event) for message in late for event in translator.translate(message, now(message))] == events
+    translator.relinked()
+    (ended,) = translator.translate(late[1], now(late[1]))
+    assert isinstance(ended, Released)
+    assert ended.answered_at is not None
 
 
 def test_a_list_may_show_a_call_before_its_offer() -> None:

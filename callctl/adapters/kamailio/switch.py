@@ -171,6 +171,7 @@ class KamailioSwitch:
 
     def _on_up(self) -> None:
         self._since_ms = self._clock.now().wall_ms
+        self._calls.relinked()
         self._connected.set()
         log.info("kamailio_up", switch=self.name)
 

@@ -62,6 +62,11 @@ class Translator:
         self._switch = switch
         self._time = time
         self._legs: dict[str, Leg] = {}
+        self._complete = False
+
+    def relinked(self) -> None:
+        """Until the next list there may be calls that are not in the book: those of a process before this one."""
+        self._complete = False
 
     def translate(self, message: Message, now: Instant) -> Events:
         """What an event means. Never raises."""
@@ -128,6 +133,7 @@ class Translator:
             if dialog.state != OVER:
                 call = self._key(dialog)
                 seen[call.call_id] = SeenAlive(call, now, self._take_up(call.call_id, dialog, now))
+        self._complete = True
         for call_id in before:
             if call_id not in seen:
                 self._legs.pop(call_id, None)
@@ -170,7 +176,7 @@ class Translator:
         return (offered,)
 
     def _answered(self, key: CallKey, message: Message, at: Instant, stated: bool) -> Events:
-        leg = self._legs.get(key.call_id)
+        leg = self._legs.get(key.call_id) or self._of_before(message)
         if leg is None or leg.answered is not None:
             return ()
         limit = None if leg.granted_s is None else at.plus_ms(leg.granted_s * 1000)
@@ -178,7 +184,7 @@ class Translator:
         return (Answered(key, at, stated, trunk_out=message.trunk or None),)
 
     def _ended(self, key: CallKey, message: Message, at: Instant, stated: bool) -> Events:
-        leg = self._legs.pop(key.call_id, None)
+        leg = self._legs.pop(key.call_id, None) or self._of_before(message)
         if leg is None or leg.refused:
             return ()
         answered = leg.answered
@@ -196,6 +202,9 @@ class Translator:
         return (ended,)
 
     # ---- the book
+
+    def _of_before(self, message: Message) -> Leg | None:
+        return None if self._complete else Leg(message.h_entry, message.h_id, message.call)
 
     def _change(self, call_id: str, **fields: int | Instant) -> None:
         leg = self._legs.get(call_id)

@@ -14,7 +14,10 @@ Told = Callable[[dict[str, Any]], int]
 
 
 class Relay:
-    """Listens on `port`. `passes` decides about each message of the switch; `told` keeps them all."""
+    """Listens on `port`. `passes` decides about each message of the switch; `told` keeps them all.
+
+    Events are passed on `delay_s` after they came.
+    """
 
     port: int
 
@@ -92,6 +95,8 @@ class Relay:
                 message = msgspec.json.decode(frame)
                 self.told.append(message)
                 await self._flows.wait()
+                passed_on = b"%d:%b," % (len(frame), frame) * self.passes(message)
                 if self.delay_s and "event" in message:
-                    await asyncio.sleep(self.delay_s)
-                writer.write(b"%d:%b," % (len(frame), frame) * self.passes(message))
+                    asyncio.get_running_loop().call_later(self.delay_s, writer.write, passed_on)
+                else:
+                    writer.write(passed_on)

@@ -1,12 +1,14 @@
 """A real Kamailio on loopback, with the configuration that ships in docker/kamailio/."""
 
+import contextlib
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
-from tests.servers import HOST, Server, free_port, hang, missing
+from tests.servers import HOST, STOP_S, Server, free_port, hang, missing
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B, GLOBEX, STRANGER
 
 SHIPPED = Path(__file__).parents[3] / "docker" / "kamailio"
@@ -84,14 +86,25 @@ class KamailioRig(Server):
             return super()._signal(number)
         processes = self._processes()
         for pid in processes[:1] if number == SIGTERM else processes:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _end(self, number: int) -> None:
+        """The processes of a namespace die a moment after its first: until then they hold the ports."""
+        processes = self._processes() if self.running else []
+        super()._end(number)
+        until = time.monotonic() + STOP_S
+        while any(Path(f"/proc/{pid}").exists() for pid in processes):
+            assert time.monotonic() < until, "Kamailio does not end"
+            time.sleep(0.005)
 
     def _processes(self) -> list[int]:
         """Those of Kamailio itself."""
         assert self._process is not None, "not running"
         found, parents = [], [self._process.pid]
         for parent in parents:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            parents += map(int, children)
-            found += map(int, children)
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+                parents += map(int, children)
+                found += map(int, children)
         return found

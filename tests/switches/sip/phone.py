@@ -74,7 +74,7 @@ class Phone(asyncio.DatagramProtocol):
     # ---------------------------------------------------------------- calling
 
     async def call(self, number: str, caller: str = "+31201234567", call_id: str | None = None) -> Call:
-        """Send an INVITE for `number`, showing `caller`: a number, or a whole address; what comes of it is in the call."""
+        """Send an INVITE for `number`, showing `caller` (a number or an address); what comes of it is in the call."""
         ear = await Ear.open(self.address, self.tone_hz)
         call = Call(self, call_id or f"{secrets.token_hex(8)}@{self.address}", number, ear, incoming=False)
         self.calls.append(call)
