@@ -2,8 +2,7 @@
 
 `AmiLink.run` connects, logs in, hands over events, and connects again with growing pauses until it is
 cancelled. Any number of actions may be under way; each is answered, or fails with `SwitchUnavailable` at its
-time-out or when the connection goes. **Nothing is ever sent twice**: whether a lost action was carried out is
-unknown, and the caller decides afresh from the switch's own channel list.
+time-out or when the connection goes (`adapters/line.py`).
 """
 
 import asyncio
@@ -14,14 +13,12 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 
 import msgspec
-import structlog
 
 from callctl.adapters.asterisk.wire import Message, Reader, encode_action
+from callctl.adapters.line import Line, Pending, Refused
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
-
-log = structlog.get_logger(__name__)
 
 BANNER: Final = b"Asterisk Call Manager/"
 READ_BYTES: Final = 64 * 1024
@@ -75,32 +72,18 @@ class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
     on_refused: Callable[[str], None] = lambda _message: None
 
 
-class LoginRefused(SwitchUnavailable):
-    """Asterisk does not accept our user and secret. Not cured by trying harder."""
+class _Action(Pending[Message]):
+    """A list action gathers `items` until Asterisk says that the list is complete."""
 
-
-class _Pending:
-    """An action under way. A list action gathers `items` until Asterisk says that the list is complete."""
-
-    __slots__ = ("answer", "deadline_ms", "is_list", "items", "name")
+    __slots__ = ("is_list", "items")
 
     def __init__(self, name: str, deadline_ms: int, *, is_list: bool) -> None:
-        self.name = name
-        self.deadline_ms = deadline_ms
+        super().__init__(name, deadline_ms)
         self.is_list = is_list
         self.items: list[Message] = []
-        self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-
-    def settle(self, answer: Message) -> None:
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-    def fail(self, reason: str) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(SwitchUnavailable(f"{self.name}: {reason}"))
 
 
-class AmiLink:
+class AmiLink(Line):
     """One Asterisk, one user, one connection at a time. See the module."""
 
     def __init__(
@@ -117,40 +100,27 @@ class AmiLink:
         bounds: LinkBounds = LinkBounds(),  # noqa: B008  frozen
     ) -> None:
         self.counts = LinkCounts()
-        self.up = False
-        self.detail = "not connected yet"
+        super().__init__(
+            "Asterisk",
+            (host, port),
+            clock or SystemClock(),
+            times,
+            self.counts,
+            unsent_bytes=bounds.unsent_bytes,
+            tells_down=events.on_down,
+            tells_refusal=events.on_refused,
+        )
         self.version = ""
         """What Asterisk's greeting says of the protocol: "11.0.0" on Asterisk 22, "5.0.4" on 16."""
-        self._address = (host, port)
         self._login_headers = [("Username", username), ("Secret", secret), ("Events", "on")]
         self._tell = events
         self._tls = tls
-        self._clock: Clock = clock or SystemClock()
         self._times = times
         self._bounds = bounds
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, _Action] = {}
         self._sent = 0
         # Events that carry an ActionID reach every session of the switch, so ours must be ours alone.
         self._id_prefix = f"callctl-{random.getrandbits(32):08x}"
-        self._transport: asyncio.WriteTransport | None = None
-        self._outage_told = self._refusal_told = False
-
-    async def run(self) -> None:
-        """Keep the link until cancelled."""
-        failures = 0
-        while True:
-            began_ms = self._now_ms()
-            longest_ms = self._times.retry_longest_ms
-            try:
-                await self._live()
-            except LoginRefused as error:
-                self._tell_refusal(str(error))
-                pause_ms = self._times.refused_ms
-            except (SwitchUnavailable, OSError) as error:
-                self._tell_outage(str(error) or type(error).__name__)
-                failures = 0 if self._now_ms() - began_ms >= longest_ms else failures + 1
-                pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
-            await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
 
     async def action(self, name: str, headers: Headers = (), *, timeout_ms: int | None = None) -> Message:
         """Asterisk's response, `succeeded` or not. ValueError for headers that cannot be sent as they are."""
@@ -167,7 +137,7 @@ class AmiLink:
             raise SwitchUnavailable(f"{name}: {len(items)} of {last['ListItems']} items arrived")
         return items
 
-    async def _ask(self, name: str, headers: Headers, timeout_ms: int | None, *, is_list: bool) -> _Pending:
+    async def _ask(self, name: str, headers: Headers, timeout_ms: int | None, *, is_list: bool) -> _Action:
         if not self.up:
             raise SwitchUnavailable(f"{name}: {self.detail}")
         if len(self._pending) >= self._bounds.in_flight and name != "Ping":
@@ -177,7 +147,7 @@ class AmiLink:
         data = encode_action(name, headers, action_id)
         self._write(data)
         deadline_ms = self._now_ms() + (self._times.action_ms if timeout_ms is None else timeout_ms)
-        pending = self._pending[action_id] = _Pending(name, deadline_ms, is_list=is_list)
+        pending = self._pending[action_id] = _Action(name, deadline_ms, is_list=is_list)
         try:
             await pending.answer
         finally:
@@ -185,7 +155,6 @@ class AmiLink:
         return pending
 
     async def _live(self) -> None:
-        """One connection, from connecting to its end, which is always an exception."""
         try:
             async with asyncio.timeout(self._times.connect_ms / 1000) as patience:
                 reader, writer = await asyncio.open_connection(*self._address, ssl=self._tls)
@@ -212,15 +181,14 @@ class AmiLink:
         async for message in messages:
             if message.get("ActionID") == action_id:
                 if not message.succeeded:
-                    raise LoginRefused(message.get("Message", "login refused"))
+                    raise Refused(message.get("Message", "login refused"))
                 return
 
     async def _serve(self, messages: AsyncGenerator[Message, None]) -> None:
         self.counts.connections += 1
-        self.up, self.detail = True, "up"
-        self._outage_told = self._refusal_told = False
-        self._guarded(self._tell.on_up)
-        watches = [asyncio.create_task(self._keep_deadlines()), asyncio.create_task(self._keep_pinging())]
+        self._is_up(self._tell.on_up)
+        watching = (self._keep_deadlines(self._times.tick_ms), self._keep_pinging())
+        watches = [asyncio.create_task(each) for each in watching]
         try:
             async for message in messages:
                 self._receive(message)
@@ -258,45 +226,10 @@ class AmiLink:
 
     def _deliver(self, event: Message) -> None:
         self.counts.events += 1
-        try:
-            self._tell.on_event(event)
-        except asyncio.QueueFull:
-            self.counts.overflows += 1
-            raise SwitchUnavailable("the queue of events is full") from None
-        except Exception:
-            self._callback_failed()
+        self._hand_over(lambda: self._tell.on_event(event))
 
-    def _guarded(self, callback: Callable[..., None], *arguments: str) -> None:
-        try:
-            callback(*arguments)
-        except Exception:
-            self._callback_failed()
-
-    def _callback_failed(self) -> None:
-        """A consumer's mistake must not cost the connection."""
-        self.counts.failed_callbacks += 1
-        log.exception("ami_callback_failed", switch=self._address)
-
-    def _tell_outage(self, reason: str) -> None:
-        self.detail = reason
-        if not self._outage_told:
-            self._outage_told = True
-            self._guarded(self._tell.on_down, reason)
-
-    def _tell_refusal(self, message: str) -> None:
-        self.detail = f"login refused: {message}"
-        if not self._refusal_told:
-            self._refusal_told = True
-            self._guarded(self._tell.on_refused, message)
-
-    async def _keep_deadlines(self) -> None:
-        while True:
-            await self._clock.sleep_ms(self._times.tick_ms)
-            now_ms = self._now_ms()
-            for pending in self._pending.values():
-                if pending.deadline_ms <= now_ms and not pending.answer.done():
-                    self.counts.timeouts += 1
-                    pending.fail("no answer in time; whether it was done is unknown")
+    def _waiting(self) -> Iterable[_Action]:
+        return self._pending.values()
 
     async def _keep_pinging(self) -> None:
         """A frozen switch keeps its TCP connection open: only an unanswered Ping tells."""
@@ -308,29 +241,6 @@ class AmiLink:
                 self._drop("no answer to Ping")
                 return
 
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            raise SwitchUnavailable("the connection is lost")
-        if transport.get_write_buffer_size() > self._bounds.unsent_bytes:
-            self.counts.overflows += 1
-            self._drop("Asterisk does not read")
-            raise SwitchUnavailable(self.detail)
-        transport.write(data)
-
-    def _drop(self, reason: str) -> None:
-        """End the connection and everything that waits for it. The first reason stays."""
-        if self._transport is None:
-            return
-        self._transport.abort()
-        self._transport = None
-        self.up, self.detail = False, reason
-        for pending in self._pending.values():
-            pending.fail(f"{reason}; whether it was done is unknown")
-
     def _next_id(self) -> str:
         self._sent += 1
         return f"{self._id_prefix}-{self._sent}"
-
-    def _now_ms(self) -> int:
-        return self._clock.now().monotonic_ms

@@ -2,28 +2,24 @@
 
 `EslLink.run` connects, logs in, subscribes, hands over events, and connects again with growing pauses until it is
 cancelled. Any number of commands may be under way. Replies have no id: they come in the order of the commands, so one
-that is given up for lost keeps its place, and its reply, when it comes, is dropped. **Nothing is ever sent twice**:
-whether a lost command was carried out is unknown, and the caller decides afresh from the channels that there are.
+that is given up for lost keeps its place, and its reply, when it comes, is dropped.
 
 FreeSWITCH does one command of a connection at a time, and tells no event meanwhile: only quick ones are to be asked.
 """
 
 import asyncio
 import contextlib
-import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 
 import msgspec
-import structlog
 
 from callctl.adapters.freeswitch.wire import Event, Frame, Reader, encode_command, parse_event
+from callctl.adapters.line import Line, Pending, Refused
 from callctl.clock import Instant, SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
-
-log = structlog.get_logger(__name__)
 
 READ_BYTES: Final = 256 * 1024
 WHICH_CORE: Final = "api global_getvar core_uuid"
@@ -76,27 +72,7 @@ class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
     on_refused: Callable[[str], None] = lambda _message: None
 
 
-class LoginRefused(SwitchUnavailable):
-    """FreeSWITCH does not accept our password, address or subscription. Not cured by trying harder."""
-
-
-class _Pending:
-    """A command under way, or one given up for lost whose reply is still to come."""
-
-    __slots__ = ("deadline_ms", "name", "reply")
-
-    def __init__(self, name: str, deadline_ms: int) -> None:
-        self.name = name
-        self.deadline_ms = deadline_ms
-        self.reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-
-    def fail(self, reason: str) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(SwitchUnavailable(f"{self.name}: {reason}"))
-            self.reply.exception()  # heard of, even if nobody waits for this one any more
-
-
-class EslLink:
+class EslLink(Line):
     """One FreeSWITCH, one connection at a time. See the module.
 
     `user` is that of an `esl-user` in the directory (`meter@example.org`); without it the socket's own password is
@@ -117,37 +93,24 @@ class EslLink:
         bounds: LinkBounds = LinkBounds(),  # noqa: B008  frozen
     ) -> None:
         self.counts = LinkCounts()
-        self.up = False
-        self.detail = "not connected yet"
-        self._address = (host, port)
+        super().__init__(
+            "FreeSWITCH",
+            (host, port),
+            clock or SystemClock(),
+            times,
+            self.counts,
+            unsent_bytes=bounds.unsent_bytes,
+            tells_down=lambda reason: events.on_down(reason, self._last_heard),
+            tells_refusal=events.on_refused,
+        )
         self._login = f"userauth {user}:{secret}" if user else f"auth {secret}"
         self._subscription = f"event json {subscribed}"
         self._tell = events
-        self._clock: Clock = clock or SystemClock()
         self._times = times
         self._bounds = bounds
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Pending[Frame]] = deque()
         self._early: list[Frame] = []
-        self._transport: asyncio.WriteTransport | None = None
         self._last_heard = self._clock.now()
-        self._outage_told = self._refusal_told = False
-
-    async def run(self) -> None:
-        """Keep the link until cancelled."""
-        failures = 0
-        while True:
-            began_ms = self._now_ms()
-            longest_ms = self._times.retry_longest_ms
-            try:
-                await self._live()
-            except LoginRefused as error:
-                self._tell_refusal(str(error))
-                pause_ms = self._times.refused_ms
-            except (SwitchUnavailable, OSError) as error:
-                self._tell_outage(str(error) or type(error).__name__)
-                failures = 0 if self._now_ms() - began_ms >= longest_ms else failures + 1
-                pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
-            await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
 
     def api(self, command: str, *, timeout_ms: int | None = None) -> "asyncio.Future[Frame]":
         """Asks at once; the answer, `-ERR ...` included, is to be awaited. Unsendable: it would be another command."""
@@ -162,12 +125,11 @@ class EslLink:
             raise SwitchUnavailable(f"{name}: {len(self._pending)} commands are unanswered already")
         data = encode_command(command)
         self._write(data)
-        pending = _Pending(name, self._now_ms() + (self._times.command_ms if timeout_ms is None else timeout_ms))
+        pending = Pending[Frame](name, self._now_ms() + (self._times.command_ms if timeout_ms is None else timeout_ms))
         self._pending.append(pending)
-        return pending.reply
+        return pending.answer
 
     async def _live(self) -> None:
-        """One connection, from connecting to its end, which is always an exception."""
         try:
             async with asyncio.timeout(self._times.connect_ms / 1000) as patience:
                 reader, writer = await asyncio.open_connection(*self._address, limit=READ_BYTES)
@@ -186,17 +148,17 @@ class EslLink:
         self._early = []
         async for greeting in frames:
             if greeting.kind == "text/rude-rejection":
-                raise LoginRefused(f"this address is not allowed: {greeting.text}")
+                raise Refused(f"this address is not allowed: {greeting.text}")
             if greeting.kind != "auth/request":
                 raise SwitchUnavailable(f"not an event socket: {greeting.kind[:40]!r}")
             break
         for asked in (self._login, self._subscription):
             reply = await self._reply_to(asked, frames)
             if reply.startswith(REFUSED):
-                raise LoginRefused(f"{asked.partition(' ')[0]}: {reply}")
+                raise Refused(f"{asked.partition(' ')[0]}: {reply}")
         core = await self._reply_to(WHICH_CORE, frames)
         if not core or core.startswith(REFUSED):
-            raise LoginRefused(f"global_getvar: {core or 'no answer'}")
+            raise Refused(f"global_getvar: {core or 'no answer'}")
         return core
 
     async def _reply_to(self, command: str, frames: AsyncGenerator[Frame, None]) -> str:
@@ -210,12 +172,11 @@ class EslLink:
 
     async def _serve(self, core: str, frames: AsyncGenerator[Frame, None]) -> None:
         self.counts.connections += 1
-        self.up, self.detail = True, "up"
-        self._outage_told = self._refusal_told = False
-        self._guarded(lambda: self._tell.on_up(core))
+        self._is_up(lambda: self._tell.on_up(core))
         for frame in self._early:
             self._deliver(frame)
-        watches = [asyncio.create_task(self._keep_deadlines()), asyncio.create_task(self._keep_pinging())]
+        watching = (self._keep_deadlines(self._times.tick_ms), self._keep_pinging())
+        watches = [asyncio.create_task(each) for each in watching]
         try:
             async for frame in frames:
                 self._receive(frame)
@@ -242,9 +203,7 @@ class EslLink:
                 if not self._pending:
                     self.counts.unasked_replies += 1
                     raise SwitchUnavailable("a reply to nothing: replies are out of step")
-                pending = self._pending.popleft()
-                if not pending.reply.done():
-                    pending.reply.set_result(frame)
+                self._pending.popleft().settle(frame)
             case "text/disconnect-notice":
                 raise SwitchUnavailable("FreeSWITCH says goodbye")
 
@@ -254,45 +213,10 @@ class EslLink:
             self.counts.garbled_events += 1
             return
         self.counts.events += 1
-        try:
-            self._tell.on_event(event)
-        except asyncio.QueueFull:
-            self.counts.overflows += 1
-            raise SwitchUnavailable("the queue of events is full") from None
-        except Exception:
-            self._callback_failed()
+        self._hand_over(lambda: self._tell.on_event(event))
 
-    def _guarded(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except Exception:
-            self._callback_failed()
-
-    def _callback_failed(self) -> None:
-        """A consumer's mistake must not cost the connection."""
-        self.counts.failed_callbacks += 1
-        log.exception("esl_callback_failed", switch=self._address)
-
-    def _tell_outage(self, reason: str) -> None:
-        self.detail = reason
-        if not self._outage_told:
-            self._outage_told = True
-            self._guarded(lambda: self._tell.on_down(reason, self._last_heard))
-
-    def _tell_refusal(self, message: str) -> None:
-        self.detail = f"login refused: {message}"
-        if not self._refusal_told:
-            self._refusal_told = True
-            self._guarded(lambda: self._tell.on_refused(message))
-
-    async def _keep_deadlines(self) -> None:
-        while True:
-            await self._clock.sleep_ms(self._times.tick_ms)
-            now_ms = self._now_ms()
-            for pending in self._pending:
-                if pending.deadline_ms <= now_ms and not pending.reply.done():
-                    self.counts.timeouts += 1
-                    pending.fail("no answer in time; whether it was done is unknown")
+    def _waiting(self) -> Iterable[Pending[Frame]]:
+        return self._pending
 
     async def _keep_pinging(self) -> None:
         """A frozen switch keeps its TCP connection open: only an unanswered question tells."""
@@ -304,29 +228,9 @@ class EslLink:
                 self._drop("no answer to a question")
                 return
 
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            raise SwitchUnavailable("the connection is lost")
-        if transport.get_write_buffer_size() > self._bounds.unsent_bytes:
-            self.counts.overflows += 1
-            self._drop("FreeSWITCH does not read")
-            raise SwitchUnavailable(self.detail)
-        transport.write(data)
-
     def _drop(self, reason: str) -> None:
-        """End the connection and everything that waits for it. The first reason stays."""
-        if self._transport is None:
-            return
-        self._transport.abort()
-        self._transport = None
-        self.up, self.detail = False, reason
-        for pending in self._pending:
-            pending.fail(f"{reason}; whether it was done is unknown")
-        self._pending.clear()
-
-    def _now_ms(self) -> int:
-        return self._clock.now().monotonic_ms
+        super()._drop(reason)
+        self._pending.clear()  # no reply of theirs can come any more
 
 
 def _name(command: str) -> str:
