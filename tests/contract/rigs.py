@@ -10,6 +10,7 @@ from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.ports import Clock
 from callctl.simulators import ami
 from tests.contract.rigs_freeswitch import FreeSwitchRig
+from tests.contract.rigs_radius import RadiusRig
 from tests.contract.rigs_threecx import GatedThreeCxRig, ThreeCxRig
 from tests.contract.switchboard import SPEED, Party, Rig, Script, Seen, Trick
 
@@ -135,6 +136,7 @@ class AsteriskCall:
 RIGS: Mapping[str, Callable[[Clock, str], Rig]] = {
     "asterisk": AsteriskRig,
     "freeswitch": FreeSwitchRig,
+    "radius": RadiusRig,
     "threecx": GatedThreeCxRig,
     "threecx-observe": ThreeCxRig,
 }

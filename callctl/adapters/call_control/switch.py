@@ -57,6 +57,7 @@ class CallControlSwitch:
             timer=False,
             extends=False,
             warns=(),
+            tells_who=False,
             hangs_up=management is not None,
             lists=not opensips and management is not None,
         )

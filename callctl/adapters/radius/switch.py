@@ -62,7 +62,9 @@ class RadiusSwitch:
         answer_ms: int = 3_000,
     ) -> None:
         self.name = name
-        self.capabilities = Capabilities(sip_codes=False, announcements=False, extends=False, warns=(), lists=False)
+        self.capabilities = Capabilities(
+            sip_codes=False, announcements=False, extends=False, warns=(), tells_who=False, lists=False
+        )
         self.counts = Counts()
         self._places = places
         self._clients = {client.address: client for client in clients}
