@@ -37,7 +37,8 @@ EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its a
 class Policy(msgspec.Struct, frozen=True):
     """The house rules of admission; every default stands in the example configuration.
 
-    `thresholds`: of accounts that state none. `blind_s`: how long a postpaid call may last that was admitted without the store; 0 refuses it.
+    `thresholds`: of who calls and states none. `blind_s`: how long a postpaid call may last that was admitted without
+    the store; 0 refuses it.
     """
 
     budget_ms: int = 1500
@@ -203,12 +204,18 @@ def _level(
 
 
 def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, ...] = ()) -> Take:
-    """What the store is asked for: the session's slice at every level, its channels, and the tokens of `rates`."""
+    """What the store is asked for: the session's slice at every level, its channels, and the tokens of `rates`.
+
+    The slice of a call that was admitted without the store belongs to the day on which it was granted.
+    """
+    granted, again = now, session.tries > 0
     if session.state is not State.TAKING:  # admitted without the store; what is being decided becomes so by the answer
         session = replace(session, state=State.ADMITTED, busy=False)
+        granted = session.setup
+    seconds = 0 if session.emergency else session.granted_s
     return Take(
         session=session,
-        levels=tuple([_take_of(level, 0 if session.emergency else session.granted_s, now) for level in session.levels]),
+        levels=tuple([_take_of(level, seconds, granted, again=again) for level in session.levels]),
         trunk_slots=session.trunk_slots,
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
@@ -217,7 +224,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     )
 
 
-def _take_of(level: Level, seconds: int, now: Instant) -> TakeLevel:
+def _take_of(level: Level, seconds: int, granted: Instant, *, again: bool) -> TakeLevel:
     draws: tuple[Draw, ...] = ()
     if level.sources:
         level = drawing.kept(drawing.proposed(level, seconds))
@@ -225,7 +232,8 @@ def _take_of(level: Level, seconds: int, now: Instant) -> TakeLevel:
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, first_ask(level, seconds, now))
+    ask = first_ask(level, seconds, granted, again=again)
+    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
 
 
 def deciding(findings: Iterable[Finding]) -> Finding | None:

@@ -93,7 +93,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of a call: posts, CDRs, channels and what is left of the holds given back, in one step.
 
-    `session` is as it shall be remembered (state ended, or refused: then `posts` is empty and nothing was held). `watched`: what it has used of spend thresholds.
+    `session` is as it shall be remembered (state ended, or refused: then `posts` is empty and nothing was held).
+    `watched`: what it has used of spend thresholds.
     """
 
     session: Session
