@@ -27,15 +27,15 @@ _watch = lru_cache(maxsize=4096)(Watch)
 def watching(
     levels: tuple[Level, ...], chain: Chain, default: Thresholds | None, number: Number | None
 ) -> tuple[Level, ...]:
-    """The levels of an outbound call with what watches each; `default`: of accounts that state no thresholds.
+    """The levels of an outbound call with what watches each; `default`: of who calls and states no thresholds.
 
-    There are none where there is no price.
+    There are no levels where there is no price.
     """
     if default is None and all(account.thresholds is None for account in chain):
         return levels
-    found = []
+    found: list[Level] = []
     for account, level in zip(chain, levels, strict=False):
-        watch = watch_on(account, default, level.traffic_class, number)
+        watch = watch_on(account, None if found else default, level.traffic_class, number)
         slots = level.slots if watch is None else (*level.slots, WATCHED_CALLS)
         found.append(level if watch is None else replace(level, watch=watch, slots=slots))
     return tuple(found)
@@ -64,9 +64,12 @@ def exposed(level: Level, seconds: int) -> Level:
     return level if level.watch is None else replace(level, exposed=exposure(level, seconds))
 
 
-def first_ask(level: Level, seconds: int, now: Instant) -> Ask | None:
-    """What a call that is to be admitted for `seconds` asks of its payer's day."""
-    return None if level.watch is None else asked(level.watch, exposure(level, seconds), now.wall_ms)
+def first_ask(level: Level, seconds: int, now: Instant, *, again: bool = False) -> Ask | None:
+    """What a call that is to be admitted for `seconds` asks of its payer's day. `again`: it has asked before."""
+    if level.watch is None:
+        return None
+    ask = asked(level.watch, exposure(level, seconds), now.wall_ms)
+    return replace(ask, again=True) if again else ask
 
 
 def further_asks(before: Sequence[Level], after: Sequence[Level], now: Instant) -> tuple[Ask | None, ...]:

@@ -12,7 +12,7 @@ from callctl.accounts import Account
 from callctl.call.events import CallEvent, Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
 from callctl.call.judgement import not_enforced
 from callctl.call.session import Level, Session
-from callctl.limits.ids import Alert, Mode, Seen, Thresholds
+from callctl.limits.ids import Alert, Mode, Rule, Seen, Thresholds
 from callctl.money import format_amount
 from callctl.ports import Observer
 
@@ -49,6 +49,13 @@ class Alarms:
             for seen in event.watched:
                 if seen.news:
                     self._tell(session, seen)
+                if seen.refuses and (seen.rule is Rule.BLOCKED or Alert.TRIPPED in seen.alerts):
+                    self._block(session.levels[seen.level])
+
+    def _block(self, level: Level) -> None:
+        """Told again by every refusal of a blocked account: the word of the trip itself may be lost, or too early."""
+        if level.watch is not None and level.watch.thresholds.mode is Mode.HARD:
+            self._tripped(level.account)
 
     def _tell(self, session: Session, seen: Seen) -> None:
         level = session.levels[seen.level]
@@ -67,8 +74,6 @@ class Alarms:
                 threshold=format_amount(seen.threshold),
                 currency=level.currency,
             )
-        if Alert.TRIPPED in seen.alerts and seen.refuses and mode is Mode.HARD:
-            self._tripped(level.account)
 
 
 def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpAsked]:
@@ -84,7 +89,9 @@ def by_present_rules(
     """The call with the thresholds as they are now; where there are none any more it is only counted."""
     if all(level.watch is None for level in session.levels):
         return session
-    return replace(session, levels=tuple(_renewed(lv, account_of(lv.account), default) for lv in session.levels))
+    customer, *above = session.levels
+    renewed = [_renewed(level, account_of(level.account), None) for level in above]
+    return replace(session, levels=(_renewed(customer, account_of(customer.account), default), *renewed))
 
 
 def _renewed(level: Level, account: Account | None, default: Thresholds | None) -> Level:

@@ -152,9 +152,12 @@ class ThresholdRoutes:
         told = [
             Told(day_of(each.day), each.spent, each.threshold, each.most_at_once, each.incident) for each in asked.days
         ]
+        today = self._day(account)
         for each in told:
-            if each.day > self._day(account):
+            if each.day > today:
                 raise unacceptable(f"{iso_day(each.day)} is yet to come", "days")
+            if each.day == today and each.spent is not None:
+                raise unacceptable(f"{iso_day(each.day)} is not over: what is spent is being counted", "days")
         return await self._say(account, asked, holder, Tell(tuple(told)))
 
     async def _say(

@@ -99,6 +99,8 @@ def broken(day: Day, ask: Ask, counters: Counters) -> tuple[Rule, int, int]:
     """The first rule that the call breaks, what its counter would be, and its limit. `Rule.NONE`: it keeps them all."""
     agreed = ask.watch.thresholds
     limit = threshold(day, ask.range, ask.ceiling)
+    if ask.amount < 0:
+        return Rule.NONE, 0, 0
     in_hour = day.in_hour if day.hour == ask.hour else 0
     if agreed.mode is Mode.HARD and day.tripped_ms:
         return Rule.BLOCKED, day.exposure, limit
@@ -137,25 +139,33 @@ def judged(level: int, day: Day, ask: Ask, counters: Counters, *, poor: bool = F
 
 
 def told(day: Day, seen: Seen, *, goes: bool) -> Seen:
-    """With the alerts that are due and were not told today. Only thresholds may refuse the call, or it `goes`."""
+    """With the alerts that are due and were not told today. Only thresholds may refuse the call, or it `goes`.
+
+    The trip is told whenever it happens, though the threshold may have been broken before: by a call that was let pass.
+    """
     alert = _ALERT_OF.get(seen.rule)
-    due = 0 if alert is None else 1 << ALERTS.index(alert)
+    due = 0 if alert is None else _bit(alert)
     after = seen.exposure + (seen.amount if goes else 0)
     if 5 * (after - seen.baseline) >= 4 * (seen.threshold - seen.baseline):
-        due |= 1
-    return replace(seen, news=due & ~day.told)
+        due |= _bit(Alert.WARNED)
+    news = due & ~day.told
+    if alert is Alert.TRIPPED and seen.refuses and not day.tripped_ms:
+        news |= _bit(Alert.TRIPPED)
+    return replace(seen, news=news)
 
 
 def noted(day: Day, seen: Seen, ask: Ask) -> None:
-    """What a call leaves behind, admitted or not: the alerts that were told, and the threshold it was held against."""
+    """What a call leaves behind, admitted or not: the trip, the alerts that were told, and the threshold it was held
+    against.
+    """
+    if seen.refuses and seen.news & _bit(Alert.TRIPPED):
+        day.tripped_ms = ask.now_ms
     day.told |= seen.news
     day.cap = _cap(day, ask)
 
 
-def tripped(day: Day, seen: Seen, ask: Ask) -> None:
-    """The first refusal by the threshold is the trip."""
-    if seen.refuses and seen.rule is Rule.THRESHOLD and not day.tripped_ms:
-        day.tripped_ms = ask.now_ms
+def _bit(alert: Alert) -> int:
+    return 1 << ALERTS.index(alert)
 
 
 def _cap(day: Day, ask: Ask) -> int:
@@ -165,24 +175,36 @@ def _cap(day: Day, ask: Ask) -> int:
 
 
 class Exposure(msgspec.Struct):
-    """What a running call has of one payer's days. `last`: its last slice, taken in `hour`; `by_day`: all, in order."""
+    """What a running call has of one payer's days. `last`: its last slice, taken in `hour`.
+
+    `by_day`: (day, amount) of all its slices, in order; a day comes twice where the clock was set back over midnight.
+    """
 
     country: str
     hour: int = 0
     last: int = 0
-    by_day: dict[int, int] = {}
+    by_day: list[tuple[int, int]] = []
+
+    @property
+    def amount(self) -> int:
+        return sum(amount for _, amount in self.by_day)
+
+    @property
+    def last_day(self) -> int | None:
+        return self.by_day[-1][0] if self.by_day else None
 
     def add(self, day: Day, ask: Ask) -> None:
         """Count a slice; the one before it is used up. A negative one makes the last slice smaller."""
-        last_day = next(reversed(self.by_day), None)
         if ask.amount < 0:
-            if last_day == day.day:
+            if self.last_day == day.day:
                 self.take_back(day, -ask.amount)
             return
-        if last_day == day.day:
+        so_far = 0
+        if self.last_day == day.day:
             day.held -= self.last
+            _, so_far = self.by_day.pop()
         self.hour, self.last = ask.hour, ask.amount
-        self.by_day[day.day] = self.by_day.get(day.day, 0) + ask.amount
+        self.by_day.append((day.day, so_far + ask.amount))
         day.spent += ask.amount
         day.held += ask.amount
         day.in_hour = ask.amount + (day.in_hour if day.hour == ask.hour else 0)
@@ -193,24 +215,22 @@ class Exposure(msgspec.Struct):
         """Of the last slice, when its price is known better. `day`: that of the slice."""
         back = min(self.last, amount)
         self.last -= back
-        self.by_day[day.day] -= back
+        self.by_day[-1] = day.day, self.by_day[-1][1] - back
         day.spent -= back
         day.held -= back
         if day.hour == self.hour:
             day.in_hour = max(0, day.in_hour - back)
 
 
-def shares(exposure: Exposure, used: int | None) -> dict[int, int]:
-    """By how much each day of a call that is over changes when it has used so much in all; None: what it held.
+def shares(exposure: Exposure, used: int | None) -> list[tuple[int, int, int]]:
+    """(day, amount, change) of a call that is over, when it has used so much in all; None: what it held.
 
     What it used fills its days in order; more than it held belongs to the last.
     """
-    rest = sum(exposure.by_day.values()) if used is None else used
-    changes = {}
-    for day, amount in exposure.by_day.items():
-        kept = min(amount, rest)
-        rest -= kept
-        changes[day] = kept - amount
-    if exposure.by_day:
-        changes[next(reversed(exposure.by_day))] += rest
-    return changes
+    rest = exposure.amount if used is None else used
+    found = []
+    for place, (day, held) in enumerate(exposure.by_day, 1):
+        amount = rest if place == len(exposure.by_day) else min(held, rest)
+        rest -= amount
+        found.append((day, amount, amount - held))
+    return found

@@ -125,13 +125,17 @@ class Watch(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a take or an extension would add to the day: `amount`, in the local `day`, under the `range` of now."""
+    """What a take or an extension would add to the day: `amount`, in the local `day`, under the `range` of now.
+
+    `again`: the same attempt, for less.
+    """
 
     amount: int
     day: int
     now_ms: int
     range: int
     watch: Watch
+    again: bool = False
 
     @property
     def hour(self) -> int:

@@ -82,11 +82,11 @@ class MemoryStore(MemoryCharging):
             [account.in_use[WATCHED_CALLS.name] for account in accounts],
             counts=not take.dry,
         )
-        within = allowed(watched, poor=poor or not covered)
-        alone = not (full or poor or not covered or exceeded is not None)
-        goes = covered and (take.force or (alone and within))
+        within = allowed(watched, poor=not take.force and (poor or not covered))
+        alone = covered and (take.force or not (full or poor or exceeded is not None))
+        goes = alone and (take.force or within)
         keeps = not take.probe and not take.dry
-        told = seen_by(watched, goes=goes, alone=alone, keeps=keeps)
+        told = seen_by(watched, goes=goes, tells=alone and keeps)
         if not goes:
             return TakeRefused(session.call, tuple(available), *seen, exceeded, _any(left), told)
 
@@ -151,9 +151,10 @@ class MemoryStore(MemoryCharging):
             [None] * len(accounts),
             counts=False,
         )
-        within = allowed(watched, poor=not rich or not covered)
-        goes = covered and (extension.force or (rich and within))
-        told = seen_by(watched, goes=goes, alone=rich and covered)
+        within = allowed(watched, poor=not extension.force and (not rich or not covered))
+        alone = covered and (extension.force or rich)
+        goes = alone and (extension.force or within)
+        told = seen_by(watched, goes=goes, tells=alone)
         if not goes:
             return ExtendRefused(session.call, tuple(account.available for account in accounts), _any(left), told)
         known.exposures |= {look.seen.level: look.add(known.exposures.get(look.seen.level)) for look in watched}
@@ -289,6 +290,6 @@ def _holding(
     for depth, (level, held, over, drawn) in enumerate(zip(session.levels, holds, overflow, draws, strict=True)):
         pairs = zip(level.sources, drawn, strict=True)
         sources = tuple(replace(source, held=amount, left=0) for source, amount in pairs)
-        exposed = sum(exposures[depth].by_day.values()) if depth in exposures else 0
+        exposed = exposures[depth].amount if depth in exposures else 0
         levels.append(replace(level, held=held, overflow=over, sources=sources, exposed=exposed))
     return replace(session, version=session.version + 1, levels=tuple(levels))

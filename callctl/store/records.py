@@ -19,9 +19,10 @@ from callctl.call.running import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Balance, Extension, LedgerEntry, Post, Settlement, Take, TakeLevel, TopUp
 from callctl.limits.concurrency import Slot
-from callctl.limits.ids import Ask, Rule, Seen, Settled, Thresholds
+from callctl.limits.ids import Ask, Rule, Seen, Settled
 from callctl.rating.bundles import Block, Sources
 from callctl.store import keys
+from callctl.store.link import Argument
 
 _session = msgspec.msgpack.Decoder(Session)
 _encode = msgspec.msgpack.Encoder().encode
@@ -204,39 +205,37 @@ def _any(left: Sequence[tuple[int, ...]]) -> Left:
     return tuple(left) if any(left) else ()
 
 
-def hold(level: TakeLevel) -> str | int:
+def hold(level: TakeLevel) -> Argument:
     """What is held at a level, as admit.lua is told: of money, of each source, and of what it may spend today."""
     if not level.draws and level.watch is None:
         return level.hold
     drawn = " ".join(f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws)
-    return f"{level.hold}|{drawn}{_asked(level.watch)}"
+    return _asking(f"{level.hold}|{drawn}", level.watch)
 
 
-def more(extension: Extension) -> Sequence[str | int]:
+def more(extension: Extension) -> Sequence[Argument]:
     """How much more is held at each level, as extend.lua is told."""
     if not extension.draws and not extension.watch:
         return extension.more
     levels = len(extension.more)
     asked = zip(extension.more, extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True)
     return [
-        f"{money}|{' '.join(map(str, draws))}{_asked(watch)}" if draws or watch is not None else money
+        _asking(f"{money}|{' '.join(map(str, draws))}", watch) if draws or watch is not None else money
         for money, draws, watch in asked
     ]
 
 
-def _asked(ask: Ask | None) -> str:
-    """What `lua/watch.lua` is asked."""
+def _asking(held: str, ask: Ask | None) -> str | bytes:
+    """What is held, and behind it what `lua/watch.lua` is asked."""
     if ask is None:
-        return ""
-    country = keys.word(ask.watch.country) or "-"
-    return f"|{ask.amount} {ask.day} {ask.now_ms} {country} {ask.range} {_agreed(ask.watch.thresholds)}"
-
-
-@lru_cache(maxsize=8_192)
-def _agreed(agreed: Thresholds) -> str:
-    optional = ("-" if limit is None else str(limit) for limit in (agreed.new_country, agreed.attempts_per_minute))
-    ceiling = "-" if agreed.ceiling is None else agreed.ceiling
-    return f"{agreed.mode} {agreed.range} {ceiling} {agreed.hourly:d} {agreed.concurrent:d} {' '.join(optional)}"
+        return held
+    agreed = ask.watch.thresholds
+    asked = (
+        *(ask.amount, ask.day, ask.now_ms, ask.range, keys.word(ask.watch.country) or None),
+        *(agreed.mode, agreed.range, agreed.ceiling, agreed.hourly, agreed.concurrent),
+        *(agreed.new_country, None if ask.again else agreed.attempts_per_minute),
+    )
+    return f"{held}|".encode() + _encode(asked)
 
 
 def used(settled: Settled) -> str:

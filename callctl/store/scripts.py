@@ -1,5 +1,6 @@
 """The Lua scripts, as Redis knows them: by the SHA-1 of their text."""
 
+import re
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -10,6 +11,8 @@ import msgspec
 from callctl.store.link import Argument, Link, Reply, ScriptMissing
 
 _LUA: Final = files("callctl.store") / "lua"
+_CONSTANTS: Final = re.compile(r"^ *local ([A-Z_]+(?:, [A-Z_]+)*) = (\d+(?:, \d+)*)$", re.MULTILINE)
+_CAPITALS: Final = re.compile(r"\b[A-Z_]+\b")
 _PRELUDE: Final = (_LUA / "prelude.lua").read_text("utf-8")
 
 
@@ -22,8 +25,20 @@ class Script(msgspec.Struct, frozen=True):
 
 def load(*names: str) -> Script:
     """The script of `lua/<name>.lua`; of several, one behind the other."""
-    source = "".join((_PRELUDE, *((_LUA / f"{name}.lua").read_text("utf-8") for name in names)))
+    source = "".join((_PRELUDE, *(_with_constants((_LUA / f"{name}.lua").read_text("utf-8")) for name in names)))
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _with_constants(text: str) -> str:
+    """The text with the value of each constant where its name stands.
+
+    To a function of Lua's a constant is one more variable to be found and bound whenever the function is made, and
+    Redis makes them anew in every run.
+    """
+    values: dict[str, str] = {}
+    for names, numbers in _CONSTANTS.findall(text):
+        values |= zip(names.split(", "), numbers.split(", "), strict=True)
+    return _CAPITALS.sub(lambda found: values.get(found[0], found[0]), _CONSTANTS.sub("", text))
 
 
 ADMIT: Final = load("watch", "admit")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from callctl.limits.exposure import BURST_MS, DAYS, Counters, Day, Exposure, begun, judged, noted, shares, told, tripped
+from callctl.limits.exposure import BURST_MS, DAYS, Counters, Day, Exposure, begun, judged, noted, shares, told
 from callctl.limits.ids import Ask, Seen, Settled
 from callctl.limits.watching import Allow, Note, Release, Tell, Told, Word
 
@@ -37,7 +37,7 @@ class WatchedDays(msgspec.Struct):
         country = self._country(ask)
         attempts = None
         most = ask.watch.thresholds.attempts_per_minute
-        if in_use is not None and most is not None:
+        if in_use is not None and most is not None and not ask.again:
             if counts:
                 self.attempts = [ask.now_ms, *self.attempts][: most + 1]
             recent = [at for at in self.attempts[: most + 1] if at > ask.now_ms - BURST_MS]
@@ -76,24 +76,36 @@ class WatchedDays(msgspec.Struct):
     def over(self, exposure: Exposure, used: int | None, *, is_estimate: bool) -> None:
         """A call is over: what it held and did not use is given back."""
         changes = shares(exposure, used)
-        for number, more in changes.items():
-            self._change(number, more, exposure.by_day[number] + more if is_estimate else 0)
-        final = next(reversed(exposure.by_day))
+        final, _, more = changes[-1]
+        for number, amount, change in changes[:-1]:
+            self.change(number, change, amount if is_estimate else 0)
+        self.change(final, more, changes[-1][1] if is_estimate else 0, -exposure.last)
         day = self.day
-        if day is not None and day.day == final:
-            day.held -= exposure.last
-            if day.hour == exposure.hour:
-                day.in_hour = max(0, day.in_hour + max(changes[final], -exposure.last))
+        if day is not None and day.day == final and day.hour == exposure.hour:
+            day.in_hour = max(0, day.in_hour + max(more, -exposure.last))
         country = self.countries.get(exposure.country)
         if country is not None and country.day == final:
-            country.spent = max(0, country.spent + changes[final])
+            country.spent = max(0, country.spent + more)
 
     def corrected(self, settled: Settled) -> None:
         """What came to light later, or belongs to a call whose holds were lost."""
+        amount = settled.amount or 0
         if settled.more:
-            self._change(settled.day, settled.amount or 0, -settled.guessed)
-        elif settled.amount is not None:
-            self._change(settled.day, settled.amount, settled.amount if settled.estimated else 0)
+            self._correct(settled.day, amount, settled.guessed)
+        else:
+            self.change(settled.day, amount, amount if settled.estimated else 0)
+
+    def _correct(self, number: int, more: int, guessed: int) -> None:
+        """A guess is none any more, and was wrong by so much: on the latest days that have one, up to `number`."""
+        latest = None
+        for each in range(number, number - DAYS, -1):
+            day = self.day if self.day is not None and self.day.day == each else self.past.get(each)
+            part = 0 if day is None else min(day.estimated, guessed)
+            if part:
+                back = max(-part, min(more, 0))
+                self.change(each, back, -part)
+                latest, guessed, more = latest or each, guessed - part, more - back
+        self.change(latest or number, more)
 
     def say(self, word: Word) -> None:
         """What an operator says, and that it was said."""
@@ -122,15 +134,18 @@ class WatchedDays(msgspec.Struct):
         day.incident = day.incident if told.incident is None else int(told.incident)
         self.since = told.day if self.since is None else min(self.since, told.day)
 
-    def _change(self, number: int, more: int, estimated: int) -> None:
+    def change(self, number: int, spent: int = 0, estimated: int = 0, held: int = 0) -> None:
+        """The day that is kept, or one of the past. What was released of it is settled in any case."""
         if self.day is not None and self.day.day == number:
             day = self.day
-        elif more or estimated:
-            day = self.past.setdefault(number, Day(number, cap=more))
+        elif spent or estimated or held:
+            day = self.past.setdefault(number, Day(number, cap=spent))
         else:
             return
-        day.spent += more
+        day.spent += spent
         day.estimated = max(0, day.estimated + estimated)
+        day.held = max(0, day.held + held)
+        day.released = min(day.released, day.settled)
 
 
 class Look(msgspec.Struct):
@@ -148,20 +163,21 @@ class Look(msgspec.Struct):
         self.seen = judged(self.seen.level, self.day, self.ask, self.counters, poor=poor)
         return self.seen.refuses
 
-    def told(self, *, goes: bool, alone: bool) -> Seen:
-        if alone:
+    def told(self, *, goes: bool, tells: bool) -> Seen:
+        if tells:
             self.seen = told(self.day, self.seen, goes=goes)
         return self.seen
 
     def refused(self) -> None:
         if self.seen.news:
-            tripped(self.day, self.seen, self.ask)
             noted(self.day, self.seen, self.ask)
             self.account.keep(self.day)
 
     def add(self, exposure: Exposure | None) -> Exposure:
         """Count what is held, with what the call holds already."""
         exposure = exposure or Exposure(self.ask.watch.country if self.country is not None else "")
+        if exposure.last_day not in (None, self.day.day) and self.ask.amount >= 0:
+            self.account.change(exposure.last_day, held=-exposure.last)  # used up
         exposure.add(self.day, self.ask)
         if self.counters.in_use is not None:
             self.day.peak = max(self.day.peak, self.counters.in_use + 1)
@@ -186,14 +202,14 @@ def looks(
 
 def allowed(looks: Sequence[Look], *, poor: bool) -> bool:
     """Whether no threshold refuses the call."""
-    refusing = [look for look in looks if look.judge(poor=poor) and look.ask.amount >= 0]
+    refusing = [look for look in looks if look.judge(poor=poor)]
     return not refusing
 
 
-def seen(looks: Sequence[Look], *, goes: bool, alone: bool, keeps: bool = True) -> tuple[Seen, ...]:
-    """What is answered. A refusal by thresholds `alone` leaves its trip and its alerts behind, if anything is kept."""
-    found = tuple([look.told(goes=goes, alone=alone) for look in looks])
-    if not goes and keeps:
+def seen(looks: Sequence[Look], *, goes: bool, tells: bool) -> tuple[Seen, ...]:
+    """What is answered. A refusal leaves its trip and its alerts behind, if it `tells`: only thresholds refuse."""
+    found = tuple([look.told(goes=goes, tells=tells) for look in looks])
+    if not goes:
         for look in looks:
             look.refused()
     return found

@@ -68,6 +68,7 @@ def statistics(
     today = known.get(day)
     if today is None:
         today = begun(day, first, known)
+        today.free_until_ms = kept.free_until_ms if kept is not None else 0
     past = tuple([known[each] for each in sorted(known) if day - DAYS <= each < day])
     return Statistics(today, past, first, tuple(notes))
 

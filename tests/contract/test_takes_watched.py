@@ -363,6 +363,83 @@ async def test_who_is_refused_for_something_else_trips_nothing(store):
     assert (await today(store)).tripped_ms == 0
 
 
+async def test_a_look_at_a_call_that_is_refused_otherwise_tells_nothing(store):
+    seen = (await asking(store, 41 * EUR, agreed=mode(Mode.HARD), probe=True)).watched[0]
+    assert (seen.rule, seen.refuses, seen.news) == (Rule.THRESHOLD, True, 0)
+
+
+async def test_what_was_let_pass_does_not_keep_the_account_from_being_blocked(store):
+    """By `monitor`, by a release until a moment, or because the store was away."""
+    hard = mode(Mode.HARD)
+    await asking(store, 41 * EUR, "c1", mode(Mode.MONITOR))
+    tripped, blocked = [(await asking(store, EUR, call_id, hard)).watched[0] for call_id in ("c2", "c3")]
+    assert (tripped.rule, tripped.alerts) == (Rule.THRESHOLD, (Alert.TRIPPED,))
+    assert (blocked.rule, blocked.alerts) == (Rule.BLOCKED, ())
+
+
+async def test_a_call_that_is_taken_by_force_trips(store):
+    hard = mode(Mode.HARD)
+    taken = await asking(store, 41 * EUR, "c1", hard, force=True)
+    assert (taken.watched[0].refuses, taken.watched[0].alerts) == (True, (Alert.WARNED, Alert.TRIPPED))
+    assert (await asking(store, 0, "c2", hard)).watched[0].rule is Rule.BLOCKED
+
+
+async def test_who_asks_for_less_breaks_nothing(store):
+    call = await admitted(store, watched_take(watched(session()), 39 * EUR))
+    tight = watched(call, mode(Mode.HARD, ceiling=10 * EUR))
+    longer = await store.extend(further(tight, -EUR))
+    assert (longer.watched[0].rule, longer.watched[0].alerts) == (Rule.NONE, ())
+    assert (await today(store)).tripped_ms == 0
+
+
+# ---- days that turn
+
+
+async def test_a_day_that_is_come_back_to_holds_what_its_calls_hold(store):
+    """The clock is set back over midnight, twice; the call has gone on to another day, or has ended there."""
+    up, gone = [await admitted(store, watched_take(watched(session(name)), 5 * EUR)) for name in ("up", "gone")]
+    await store.extend(further(up, EUR, at_ms=day_ms(1)))
+    await store.settle(over(gone, 2 * EUR))
+    assert (await today(store, day=DAY + 1)).held == EUR
+    assert isinstance(await asking(store, 0, "back"), Taken)
+    day = await today(store)
+    assert (day.exposure, day.held) == (7 * EUR, 0)
+    await store.extend(further(replace(up, version=2), 3 * EUR))
+    assert (await today(store)).held == 3 * EUR
+    await store.settle(over(replace(up, version=3), 9 * EUR))
+    told = await statistics(store, day=DAY + 1)
+    assert (told.past[-1].exposure, told.past[-1].held) == (2 * EUR + 5 * EUR + 3 * EUR, 0)
+    assert (told.today.exposure, told.today.held) == (EUR, 0)
+
+
+async def test_a_guess_is_corrected_on_the_days_that_have_it(store):
+    """The calls were given up after midnight; the truth names the day of that."""
+    calls = [await admitted(store, watched_take(watched(session(f"c{n}")), 5 * EUR)) for n in range(2)]
+    await store.extend(further(calls[1], 2 * EUR, at_ms=day_ms(1)))
+    calls[1] = replace(calls[1], version=2)
+    for call in calls:
+        await store.settle(over(call, None, estimated=True, day=DAY + 1))
+    await store.settle(over(replace(calls[0], version=2), EUR - 5 * EUR, more=True, guessed=5 * EUR, day=DAY))
+    await store.settle(over(replace(calls[1], version=3), 4 * EUR - 7 * EUR, more=True, guessed=7 * EUR, day=DAY + 1))
+    told = await statistics(store, day=DAY + 1)
+    assert (told.past[-1].exposure, told.past[-1].estimated) == (EUR + 4 * EUR, 0)
+    assert (told.today.exposure, told.today.estimated) == (0, 0)
+
+
+async def test_a_correction_gives_nothing_back_of_what_was_released(store):
+    call = await admitted(store, watched_take(watched(session()), 5 * EUR))
+    await store.settle(over(call, None, estimated=True))
+    await store.say(word(Release()))
+    await store.settle(over(replace(call, version=2), -4 * EUR, more=True, guessed=5 * EUR))
+    day = await today(store)
+    assert (day.spent, day.exposure) == (EUR, 0)
+
+
+async def test_a_release_until_a_moment_outlives_midnight_before_anybody_calls(store):
+    await store.say(word(Release(day_ms(2))))
+    assert (await today(store, day=DAY + 1)).free_until_ms == day_ms(2)
+
+
 # ---- further rules
 
 
@@ -443,6 +520,17 @@ async def test_an_explanation_is_no_attempt(store):
     agreed = mode(Mode.SOFT, attempts_per_minute=1)
     for n in range(3):
         assert isinstance(await asking(store, 1, f"c{n}", agreed, dry=True), Taken)
+
+
+async def test_an_attempt_that_asks_again_for_less_is_one(store):
+    agreed = mode(Mode.SOFT, attempts_per_minute=1)
+    proposed = watched_take(watched(session(), agreed), 1)
+    again = replace(proposed, levels=tuple(replace(lv, watch=replace(lv.watch, again=True)) for lv in proposed.levels))
+    poor = replace(again, levels=tuple(replace(lv, hold=1, hold_overflow=1) for lv in again.levels))
+    assert (await store.admit(poor)).watched[0].rule is Rule.NONE
+    assert isinstance(await store.admit(again), Taken)
+    assert isinstance(await asking(store, 1, "c2", agreed), Taken)
+    assert isinstance(await asking(store, 1, "c3", agreed), TakeRefused)
 
 
 # ---- moving

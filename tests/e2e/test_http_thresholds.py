@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from callctl.accounts import Account, Kind
 from callctl.clock import format_time
 from callctl.rating.tariff import Row, TrafficClass
 from tests.e2e.front_door import NL_MOB, FrontDoor
@@ -184,6 +185,51 @@ async def test_monitor_reports_and_lets_pass(world) -> None:
     assert 'callctl_ids_alerts_total{alert="tripped"} 1.0' in page
 
 
+async def test_a_barred_number_neither_alarms_nor_hangs_up(world) -> None:
+    hard = {"range": "1.50", "mode": "hard"}
+    await agree(world, ids=hard)
+    assert (await offer(world, "up"))["verdict"] == "allowed"
+    await agree(world, ids=hard, destinations={"deny": [{"prefix": "33"}]})
+    with capture_logs() as logs:
+        decision = await offer(world, "c1")
+        await asyncio.sleep(0)
+    assert decision["refusal"] == "destination_barred"
+    assert [entry for entry in logs if entry["event"] == "ids_alert"] == []
+    assert "hang_up" not in await world.json("GET", "/v1/calls/up")
+
+
+async def test_what_was_let_pass_is_hung_up_at_the_first_refusal(world) -> None:
+    await agree(world, ids={"range": "1.50", "mode": "monitor"})
+    for n in range(3):
+        assert (await offer(world, f"c{n}"))["verdict"] == "allowed"
+    await agree(world, ids={"range": "1.50", "mode": "hard"})
+    assert (await offer(world, "c3"))["refusal"] == "ids_threshold"
+    assert (await offer(world, "c4"))["refusal"] == "ids_blocked"
+    assert (await world.json("GET", "/v1/calls/c0"))["hang_up"] == "requested"
+
+
+async def test_who_becomes_blocked_by_other_terms_is_hung_up_at_the_next_refusal(world) -> None:
+    await agree(world, ids={"range": "1.50", "mode": "soft"})
+    assert (await offer(world, "up"))["verdict"] == "allowed"
+    assert (await offer(world, "c1"))["refusal"] == "ids_threshold"
+    await agree(world, ids={"range": "1.50", "mode": "hard"})
+    assert (await offer(world, "c2"))["refusal"] == "ids_blocked"
+    await asyncio.sleep(0)
+    assert (await world.json("GET", "/v1/calls/up"))["hang_up"] == "requested"
+
+
+async def test_a_call_that_is_cut_to_the_money_there_is_is_one_attempt(world) -> None:
+    """Its account has 0.50, and 10 s cost 1.00."""
+    await world.definitions.put_account(Account("poor", Kind.PREPAID, "retail"))
+    await agree(world, "poor", ids={"range": "40.00", "attempts_per_minute": 2})
+    await world.json("POST", "/v1/accounts/poor/topups", json={"id": "little", "amount": "0.50"})
+    for call_id in ("c1", "c2"):
+        decision = await offer(world, call_id, account="poor")
+        assert (decision["verdict"], decision["granted_seconds"]) == ("allowed", 5)
+        await world.json("POST", f"/v1/calls/{call_id}/end", json={})
+    assert (await offer(world, "c3", account="poor"))["detail"] == "3 watched attempts in 60 s > 2"
+
+
 async def test_a_block_ends_at_the_accounts_own_midnight(world) -> None:
     await agree(world, ids={"range": "0.50", "mode": "hard"}, timezone="Asia/Tokyo")  # it is 19:00 there
     await offer(world, "c1")
@@ -292,6 +338,7 @@ async def test_days_from_another_system_make_the_average(world) -> None:
         ("release", {"untill": "2026-11-22T00:00:00Z"}, 400, "untill"),
         ("days", {"days": []}, 400, "days"),
         ("days", {"days": [{"day": "2026-11-22"}]}, 422, "days"),
+        ("days", {"days": [{"day": "2026-11-21", "spent": "1.00"}]}, 422, "days"),
         ("days", {"days": [{"day": "yesterday"}]}, 400, "days.0.day"),
     ],
 )

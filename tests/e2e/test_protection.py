@@ -50,6 +50,15 @@ async def test_many_calls_at_once(daemon: Provider) -> None:
     await stopped(daemon, fourth, "4 watched calls at once with this one > 3")
 
 
+async def test_a_resellers_sum_is_its_own_affair(daemon: Provider) -> None:
+    """Four calls at once of four customers are no attack upon their reseller."""
+    for n in range(4):
+        fields = {"kind": "postpaid", "plan": "standard", "dial_rules": {"country": "NL"}, "parent": "acme"}
+        await daemon.good("PUT", f"/v1/accounts/shop-{n}", fields)
+        decision = await daemon.call(f"c{n}", to=GERMANY, account=f"shop-{n}", can_extend=True)
+        assert (decision["verdict"], decision.get("detail")) == ("allowed", None)
+
+
 async def test_a_burst_of_short_calls(daemon: Provider) -> None:
     for n in range(20):
         assert (await talked(daemon, f"c{n}"))["verdict"] == "allowed"

@@ -82,7 +82,7 @@ for hash = 1, tonumber(ARGV[8]) do
     it = W.look(key, seen[counters + 4], watch, watched or 0, mode ~= 'dry')
     it.word, it.write, it.line = #words + 1, write, hash
     looks[#looks + 1] = it
-    for n = 0, 8 do words[it.word + n] = '-' end
+    words[it.word] = '-'
   end
   if #write > 2 then writes[#writes + 1] = write end
   taken[hash] = {key, hold, overflow, names, sources, ''}
@@ -101,14 +101,14 @@ for rate = 1, tonumber(ARGV[at]) do
   if attempts > tonumber(ARGV[at + rate]) and exceeded == 0 then exceeded = rate end
 end
 
-poor = poor or not covered
+local forced = force == '1'
 local within = true  -- of all thresholds
 for _, look in ipairs(looks) do
-  if W.refuses(look, poor) then within = false end
+  if W.refuses(look, not forced and (poor or not covered)) then within = false end
 end
-local alone = not poor and fits and exceeded == 0
-local goes = covered and (force == '1' or (alone and within))
-for _, look in ipairs(looks) do W.answer(words, look.word, look, goes, alone) end
+local alone = covered and (forced or (not poor and fits and exceeded == 0))  -- nothing else refuses it
+local goes = alone and (forced or within)
+for _, look in ipairs(looks) do words[look.word] = W.answer(look, goes, alone and mode == 'take') end
 for _, level in ipairs(levels) do
   if level.left then words[level.word] = digits(goes and level.left - level.took[' '] or level.left) end
 end
@@ -129,9 +129,7 @@ if goes and mode == 'take' then
   for _, guest in ipairs(abroad) do redis.call('SADD', guest, KEYS[1]) end
   redis.call('DEL', running(KEYS[1]))  -- of a call whose record was lost
   redis.call('ZADD', KEYS[2], lease, trace_id)
-elseif mode == 'take' then
-  for _, look in ipairs(looks) do
-    if look.news > 0 then W.refused(look) end
-  end
+else
+  for _, look in ipairs(looks) do W.refused(look) end
 end
 return answer

@@ -56,22 +56,22 @@ local function extend(call, at)
         local it = W.look(hash, seen[4], watch)
         it.word, it.write, it.line = #before + 1, write, #taken + 1
         looks[#looks + 1] = it
-        for n = 0, 8 do before[it.word + n], after[it.word + n] = '-', '-' end
+        before[it.word], after[it.word] = '-', '-'
       end
     end
     taken[#taken + 1] = {hash, held, overflow, counters, sources, watched}
   end
 
-  local poor, within = not fits or not covered, true
+  local forced, within = force == '1', true
   for _, it in ipairs(looks) do
-    if W.refuses(it, poor) and it.ask.amount >= 0 then within = false end
+    if W.refuses(it, not forced and not (fits and covered)) then within = false end
   end
-  local goes = covered and (force == '1' or (fits and within))
-  for _, it in ipairs(looks) do W.answer(goes and after or before, it.word, it, goes, not poor) end
+  local alone = covered and (forced or fits)  -- nothing but thresholds refuses it
+  local goes = alone and (forced or within)
+  local words = goes and after or before
+  for _, it in ipairs(looks) do words[it.word] = W.answer(it, goes, alone) end
   if not goes then
-    for _, it in ipairs(looks) do
-      if it.news > 0 then W.refused(it) end
-    end
+    for _, it in ipairs(looks) do W.refused(it) end
     return 'N ' .. table.concat(before, ' ')
   end
   for _, each in ipairs(levels) do after[each.word] = digits(each.left - mine[each.hash]) end

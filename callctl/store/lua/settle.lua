@@ -43,14 +43,7 @@ if known then
   end
 end
 
-for hash, told in pairs(used) do
-  local amount, day, estimate, guessed = string.match(told, '(%S+) (%S+) (%S+) ?(%S*)')
-  if amount == '+' then
-    W.corrected(hash, tonumber(day), tonumber(estimate), tonumber(guessed))
-  elseif amount ~= '-' then  -- of a call whose holds were lost
-    W.corrected(hash, tonumber(day), tonumber(amount), estimate == '1' and -tonumber(amount) or 0)
-  end
-end
+for hash, told in pairs(used) do W.came_to_light(hash, told) end
 
 at = 10
 for post = 1, tonumber(ARGV[9]) do

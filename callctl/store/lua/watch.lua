@@ -8,9 +8,8 @@
 -- What a call has of an account's days stands behind the second "|" of its record's line:
 --   <country | -> <hour> <last slice> then per day: <day> <amount>
 --
--- What it asks comes behind the second "|" of what is held:
---   <amount> <day> <now ms> <country | -> <range> <mode> <whole range> <ceiling | -> <hourly 0 | 1> <concurrent 0 | 1>
---   <range of a new country | -> <attempts per minute | ->
+-- What it asks comes in msgpack behind the second "|" of what is held: what the names from AMOUNT on say, nil where
+-- nothing limits it.
 --
 -- What is answered of it: rule, refuses (0 | 1), alerts, exposure, average, threshold, the rule's counter, its limit,
 -- blocked since (ms)
@@ -18,10 +17,13 @@
 local function watching()
   local DAY, SPENT, HELD, ESTIMATED, RELEASED, EXTRA, BASELINE, MOST = 1, 2, 3, 4, 5, 6, 7, 8
   local TRIPPED, TOLD, FREE, HOUR, IN_HOUR, PEAK, CAP, INCIDENT = 9, 10, 11, 12, 13, 14, 15, 16
-  local DAYS, FEWEST, AT_ONCE, BURST_MS, NOTED = 60, 14, 3, 60000, 1000
-  local WARNED = 1
-  local ALERT = {threshold = 2, hour = 4, country = 8, concurrent = 16, burst = 32}
+  local AMOUNT, ON, NOW, RANGE, COUNTRY = 1, 2, 3, 4, 5
+  local MODE, WHOLE_RANGE, CEILING, HOURLY, CONCURRENT, NEW_COUNTRY, ATTEMPTS = 6, 7, 8, 9, 10, 11, 12
+  local DAYS, FEWEST, AT_ONCE, HOUR_MS, BURST_MS, NOTED = 60, 14, 3, 3600000, 60000, 1000
+  local WARNED, TRIP = 1, 2
+  local ALERT = {threshold = TRIP, hour = 4, country = 8, concurrent = 16, burst = 32}
   local BY_AMOUNT = {threshold = true, hour = true, country = true}
+  local ANSWER = '%s %s %d %d %d %d %d %d %d'
   local W = {}
 
   local function past(hash)
@@ -36,24 +38,8 @@ local function watching()
     return (a - a % b) / b
   end
 
-  function W.asked(text)
-    local amount, day, now, country, range, mode, all, ceiling, hourly, concurrent, new, burst = string.match(text,
-      '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
-    now = tonumber(now)
-    return {
-      amount = tonumber(amount), day = tonumber(day), now = now, hour = (now - now % 3600000) / 3600000,
-      country = country, range = tonumber(range), mode = mode, whole_range = tonumber(all),
-      ceiling = tonumber(ceiling), hourly = hourly == '1', concurrent = concurrent == '1', new = tonumber(new),
-      burst = tonumber(burst),
-    }
-  end
-
   local function limited(limit, ceiling)
     return ceiling and ceiling < limit and ceiling or limit
-  end
-
-  local function threshold(day, ask)
-    return limited(day[BASELINE] + ask.range, ask.ceiling) + day[EXTRA]
   end
 
   -- The average of the days before `number`, and the highest number of watched calls at once. `kept`: a day that is
@@ -105,116 +91,140 @@ local function watching()
 
   -- What is known of a high-risk country, and what was spent there today if it is new; nil where nobody asks.
   local function country(hash, ask)
-    if ask.country == '-' or not ask.new then return nil end
-    local field = redis.call('HGET', past(hash), 'to ' .. ask.country)
-    local known = field and cmsgpack.unpack(field) or {ask.day, 0}
-    if known[1] < ask.day then known = {ask.day, 0, known[1]} end
+    if not ask[COUNTRY] or not ask[NEW_COUNTRY] then return nil end
+    local field = redis.call('HGET', past(hash), 'to ' .. ask[COUNTRY])
+    local known = field and cmsgpack.unpack(field) or {ask[ON], 0}
+    if known[1] < ask[ON] then known = {ask[ON], 0, known[1]} end
     local is_new = not known[3] or known[1] - known[3] > DAYS
     return known, is_new and known[2] or nil
   end
 
-  local function count_attempt(hash, ask, is_told)
-    if not ask.burst then return nil end
+  local function count_attempt(hash, ask, is_counted)
+    local most, now = ask[ATTEMPTS], ask[NOW]
+    if not most then return nil end
     local key = attempts_key(hash)
-    if is_told then
-      redis.call('LPUSH', key, digits(ask.now))
-      redis.call('LTRIM', key, 0, ask.burst)
+    if is_counted then
+      redis.call('LPUSH', key, digits(now))
+      redis.call('LTRIM', key, 0, most)
       redis.call('PEXPIRE', key, BURST_MS)
     end
-    local attempts = is_told and 0 or 1
-    for _, at in ipairs(redis.call('LRANGE', key, 0, ask.burst)) do
-      if tonumber(at) > ask.now - BURST_MS then attempts = attempts + 1 end
+    local attempts = is_counted and 0 or 1
+    for _, at in ipairs(redis.call('LRANGE', key, 0, most)) do
+      if tonumber(at) > now - BURST_MS then attempts = attempts + 1 end
     end
     return attempts
   end
 
-  local function broken(it, in_use, spent_there, attempts)
-    local day, ask = it.day, it.ask
-    local exposure, limit = day[SPENT] - day[RELEASED], threshold(day, ask)
-    if ask.mode == 'hard' and day[TRIPPED] > 0 then return 'blocked', exposure, limit end
-    if exposure + ask.amount > limit then return 'threshold', exposure + ask.amount, limit end
-    local in_hour = (day[HOUR] == ask.hour and day[IN_HOUR] or 0) + ask.amount
-    local per_hour = whole(day[BASELINE], 4) + whole(ask.range, 2)
-    if ask.hourly and in_hour > per_hour then return 'hour', in_hour, per_hour end
-    if spent_there and spent_there + ask.amount > ask.new then return 'country', spent_there + ask.amount, ask.new end
-    local at_once = math.max(AT_ONCE, 2 * day[MOST])
-    if ask.concurrent and in_use and in_use + 1 > at_once then return 'concurrent', in_use + 1, at_once end
-    if attempts and attempts > ask.burst then return 'burst', attempts, ask.burst end
+  -- The first rule that is broken, its counter, and its limit. Who asks for less than before breaks none.
+  local function broken(it, spent_there, attempts)
+    local day, ask, amount, limit = it.day, it.ask, it.ask[AMOUNT], it.threshold
+    local exposure = day[SPENT] - day[RELEASED]
+    if amount < 0 then return '-', 0, 0 end
+    if day[TRIPPED] > 0 and ask[MODE] == 'hard' then return 'blocked', exposure, limit end
+    if exposure + amount > limit then return 'threshold', exposure + amount, limit end
+    if ask[HOURLY] then
+      local in_hour = amount + (day[HOUR] == it.hour and day[IN_HOUR] or 0)
+      local per_hour = whole(day[BASELINE], 4) + whole(ask[RANGE], 2)
+      if in_hour > per_hour then return 'hour', in_hour, per_hour end
+    end
+    if spent_there and spent_there + amount > ask[NEW_COUNTRY] then
+      return 'country', spent_there + amount, ask[NEW_COUNTRY]
+    end
+    if ask[CONCURRENT] and it.in_use then
+      local at_once = math.max(AT_ONCE, 2 * day[MOST])
+      if it.in_use + 1 > at_once then return 'concurrent', it.in_use + 1, at_once end
+    end
+    if attempts and attempts > ask[ATTEMPTS] then return 'burst', attempts, ask[ATTEMPTS] end
     return '-', 0, 0
   end
 
   -- What one payer's thresholds say. `in_use`: watched calls at once; nil for a call that is up already.
-  function W.look(hash, packed, text, in_use, counts)
-    local it = {hash = hash, ask = W.asked(text)}
-    it.day, it.turned, it.before = W.day(hash, packed, it.ask.day)
+  function W.look(hash, packed, asked, in_use, is_counted)
+    local ask = cmsgpack.unpack(asked)
+    local day, turned, before = W.day(hash, packed, ask[ON])
+    local it = {  -- with room for all that is found out about it: a table that grows is copied
+      hash = hash, ask = ask, day = day, turned = turned, before = before, in_use = in_use, hour = whole(ask[NOW], HOUR_MS),
+      threshold = limited(day[BASELINE] + ask[RANGE], ask[CEILING]) + day[EXTRA],
+      country = false, rule = '-', seen = 0, limit = 0, refusing = false, news = 0, word = 0, write = false, line = 0,
+    }
     local spent_there
-    it.country, spent_there = country(hash, it.ask)
-    it.in_use = in_use
-    local attempts = in_use and count_attempt(hash, it.ask, counts)
-    it.rule, it.seen, it.limit = broken(it, in_use, spent_there, attempts)
-    it.enforced = it.ask.mode ~= 'monitor' and it.ask.now >= it.day[FREE]
+    it.country, spent_there = country(hash, ask)
+    it.rule, it.seen, it.limit = broken(it, spent_there, in_use and count_attempt(hash, ask, is_counted))
     return it
   end
 
   -- Whether it refuses the call. `poor`: money does not pay for this slice, and a smaller one may do.
   function W.refuses(it, poor)
-    it.decided = it.rule ~= '-' and not (poor and BY_AMOUNT[it.rule])
-    it.refusing = it.decided and it.enforced
+    it.refusing = it.rule ~= '-' and not (poor and BY_AMOUNT[it.rule]) and it.ask[MODE] ~= 'monitor'
+      and it.ask[NOW] >= it.day[FREE]
     return it.refusing
   end
 
+  -- The alerts that are due and were not told today. The trip is told whenever it happens, though the threshold may
+  -- have been broken before: by a call that was let pass.
   local function news(it, goes)
-    local day, due = it.day, {}
-    if it.decided and ALERT[it.rule] then due[ALERT[it.rule]] = true end
-    local after = day[SPENT] - day[RELEASED] + (goes and it.ask.amount or 0)
-    if 5 * (after - day[BASELINE]) >= 4 * (threshold(day, it.ask) - day[BASELINE]) then due[WARNED] = true end
-    local bits = 0
-    for bit in pairs(due) do
-      if whole(day[TOLD], bit) % 2 == 0 then bits = bits + bit end
-    end
-    return bits
+    local day, due = it.day, ALERT[it.rule] or 0
+    local after = day[SPENT] - day[RELEASED] + (goes and it.ask[AMOUNT] or 0)
+    if 5 * (after - day[BASELINE]) >= 4 * (it.threshold - day[BASELINE]) then due = due + WARNED end
+    if due > 0 then due = bit.band(due, bit.bnot(day[TOLD])) end
+    if it.rule == 'threshold' and it.refusing and day[TRIPPED] == 0 then due = bit.bor(due, TRIP) end
+    return due
   end
 
-  -- The words of the answer. `alone`: nothing but thresholds refuses the call, so what is found is to be told.
-  function W.answer(words, at, it, goes, alone)
+  -- What is answered, as words. `tells`: nothing but thresholds refuses the call, so what is found is to be told.
+  function W.answer(it, goes, tells)
     local day = it.day
-    it.news = alone and news(it, goes) or 0
-    words[at], words[at + 1], words[at + 2] = it.rule, it.refusing and '1' or '0', digits(it.news)
-    words[at + 3] = digits(day[SPENT] - day[RELEASED])
-    words[at + 4], words[at + 5] = digits(day[BASELINE]), digits(threshold(day, it.ask))
-    words[at + 6], words[at + 7], words[at + 8] = digits(it.seen), digits(it.limit), digits(day[TRIPPED])
+    it.news = tells and news(it, goes) or 0
+    return string.format(ANSWER, it.rule, it.refusing and '1' or '0', it.news, day[SPENT] - day[RELEASED],
+      day[BASELINE], it.threshold, it.seen, it.limit, day[TRIPPED])
   end
 
-  -- What was told, and the threshold that clips the day later on. Answers the day as it is to be kept.
+  -- The trip, what was told, and the threshold that clips the day later on. Answers the day as it is to be kept.
   local function noted(it)
-    local day = it.day
-    day[TOLD] = day[TOLD] + it.news
-    day[CAP] = limited(day[BASELINE] + it.ask.whole_range, it.ask.ceiling)
+    local day, ask = it.day, it.ask
+    day[CAP] = limited(day[BASELINE] + ask[WHOLE_RANGE], ask[CEILING])
     if it.news > 0 then
-      redis.call('XADD', W.notes(it.hash), 'MAXLEN', '~', NOTED, '*', 'at', digits(it.ask.now), 'what', 'alert',
+      if it.refusing and bit.band(it.news, TRIP) > 0 then day[TRIPPED] = ask[NOW] end
+      day[TOLD] = bit.bor(day[TOLD], it.news)
+      redis.call('XADD', W.notes(it.hash), 'MAXLEN', '~', NOTED, '*', 'at', digits(ask[NOW]), 'what', 'alert',
         'alerts', digits(it.news), 'exposure', digits(day[SPENT] - day[RELEASED]), 'average', digits(day[BASELINE]),
-        'threshold', digits(threshold(day, it.ask)), 'asked', digits(it.ask.amount))
+        'threshold', digits(it.threshold), 'asked', digits(ask[AMOUNT]))
     end
     return W.keep(it.hash, day, it.turned, it.before)
   end
 
-  -- A refusal leaves the trip behind, and what was told.
+  -- A refusal leaves behind what was told.
   function W.refused(it)
-    if it.refusing and it.rule == 'threshold' and it.day[TRIPPED] == 0 then it.day[TRIPPED] = it.ask.now end
-    redis.call('HSET', it.hash, 'ids', noted(it))
+    if it.news > 0 then redis.call('HSET', it.hash, 'ids', noted(it)) end
+  end
+
+  -- A day of the past, or the one that is kept, changes by so much. What was released of it is settled in any case.
+  local function change(hash, kept, number, spent, estimated, held)
+    local day = kept and kept[DAY] == number and kept
+    if not day and spent == 0 and estimated == 0 and held == 0 then return end
+    if not day then
+      local known = redis.call('HGET', past(hash), digits(number))
+      day = known and cmsgpack.unpack(known) or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, spent, 0}
+    end
+    day[SPENT], day[ESTIMATED] = day[SPENT] + spent, math.max(0, day[ESTIMATED] + estimated)
+    day[HELD] = math.max(0, day[HELD] + held)
+    day[RELEASED] = math.min(day[RELEASED], day[SPENT] - day[HELD])
+    if day ~= kept then redis.call('HSET', past(hash), digits(number), cmsgpack.pack(day)) end
   end
 
   -- Count a slice that is held; the one before it (`text`: of the line) is used up. A negative one makes that smaller.
   -- Answers the day as it is to be kept, and the line's text.
   function W.add(it, text)
-    local day, ask, hour, last, earlier, on, there = it.day, it.ask, it.ask.hour, 0, '', nil, 0
+    local day, ask, amount = it.day, it.ask, it.ask[AMOUNT]
+    local hour, last, earlier, on, there = it.hour, 0, '', nil, 0
     if text then
-      local _, was_at, was, days, last_day, amount = string.match(text, '^(%S+) (%S+) (%S+) (.-)(%S+) (%S+)$')
-      hour, last, earlier, on, there = tonumber(was_at), tonumber(was), days, tonumber(last_day), tonumber(amount)
+      local _, was_at, was, days, last_day, so_far = string.match(text, '^(%S+) (%S+) (%S+) (.-)(%S+) (%S+)$')
+      hour, last, earlier = tonumber(was_at), tonumber(was), days
+      on, there = tonumber(last_day), tonumber(so_far)
     end
-    if ask.amount < 0 then
+    if amount < 0 then
       if on == day[DAY] then
-        local back = math.min(last, -ask.amount)
+        local back = math.min(last, -amount)
         last, there = last - back, there - back
         day[SPENT], day[HELD] = day[SPENT] - back, day[HELD] - back
         if day[HOUR] == hour then day[IN_HOUR] = math.max(0, day[IN_HOUR] - back) end
@@ -223,34 +233,21 @@ local function watching()
       if on == day[DAY] then
         day[HELD] = day[HELD] - last
       elseif on then
-        earlier, there = earlier .. digits(on) .. ' ' .. digits(there) .. ' ', 0
+        change(it.hash, it.before, on, 0, 0, -last)
+        earlier, there = string.format('%s%d %d ', earlier, on, there), 0
       end
-      on, there, last, hour = day[DAY], there + ask.amount, ask.amount, ask.hour
-      day[SPENT], day[HELD] = day[SPENT] + last, day[HELD] + last
-      day[IN_HOUR] = last + (day[HOUR] == hour and day[IN_HOUR] or 0)
+      on, there, last, hour = day[DAY], there + amount, amount, it.hour
+      day[SPENT], day[HELD] = day[SPENT] + amount, day[HELD] + amount
+      day[IN_HOUR] = amount + (day[HOUR] == hour and day[IN_HOUR] or 0)
       day[HOUR] = hour
-      if it.in_use then day[PEAK] = math.max(day[PEAK], it.in_use + 1) end
+      if it.in_use and it.in_use >= day[PEAK] then day[PEAK] = it.in_use + 1 end
       if it.country then
-        it.country[2] = it.country[2] + last
-        redis.call('HSET', past(it.hash), 'to ' .. ask.country, cmsgpack.pack(it.country))
+        it.country[2] = it.country[2] + amount
+        redis.call('HSET', past(it.hash), 'to ' .. ask[COUNTRY], cmsgpack.pack(it.country))
       end
     end
-    local name = it.country and ask.country or '-'
-    local kept = name .. ' ' .. digits(hour) .. ' ' .. digits(last) .. ' ' .. earlier .. digits(on) .. ' ' .. digits(there)
+    local kept = string.format('%s %d %d %s%d %d', it.country and ask[COUNTRY] or '-', hour, last, earlier, on, there)
     return noted(it), kept
-  end
-
-  -- A day of the past, or the one that is kept, changes by so much.
-  local function change(hash, kept, number, amount, estimated)
-    if kept and kept[DAY] == number then
-      kept[SPENT], kept[ESTIMATED] = kept[SPENT] + amount, math.max(0, kept[ESTIMATED] + estimated)
-      return
-    end
-    if amount == 0 and estimated == 0 then return end
-    local known = redis.call('HGET', past(hash), digits(number))
-    local day = known and cmsgpack.unpack(known) or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, amount, 0}
-    day[SPENT], day[ESTIMATED] = day[SPENT] + amount, math.max(0, day[ESTIMATED] + estimated)
-    redis.call('HSET', past(hash), digits(number), cmsgpack.pack(day))
   end
 
   -- The call is over. `text`: of its line; `used`: what it has used in all, nil where nobody knows and all of it stays.
@@ -263,18 +260,16 @@ local function watching()
       days_held[#days_held + 1] = {tonumber(day), tonumber(amount)}
       held = held + tonumber(amount)
     end
-    used = used or held
-    local rest, final, more = used, days_held[#days_held][1], 0
+    hour, last = tonumber(hour), tonumber(last)
+    local rest, final, more = used or held, days_held[#days_held][1], 0
     for n, of_day in ipairs(days_held) do
-      local part = n == #days_held and rest or math.min(of_day[2], rest)
+      local is_last = n == #days_held
+      local part = is_last and rest or math.min(of_day[2], rest)
       rest, more = rest - part, part - of_day[2]
-      change(hash, kept, of_day[1], more, is_estimate and part or 0)
+      change(hash, kept, of_day[1], more, is_estimate and part or 0, is_last and -last or 0)
     end
-    if kept and kept[DAY] == final then
-      kept[HELD] = kept[HELD] - tonumber(last)
-      if kept[HOUR] == tonumber(hour) then
-        kept[IN_HOUR] = math.max(0, kept[IN_HOUR] + math.max(more, -tonumber(last)))
-      end
+    if kept and kept[DAY] == final and kept[HOUR] == hour then
+      kept[IN_HOUR] = math.max(0, kept[IN_HOUR] + math.max(more, -last))
     end
     local field = name ~= '-' and redis.call('HGET', past(hash), 'to ' .. name)
     local known = field and cmsgpack.unpack(field)
@@ -285,11 +280,34 @@ local function watching()
     return kept and cmsgpack.pack(kept)
   end
 
-  -- What came to light later: so much more (or less) of a day, and so much less of it an estimate.
-  function W.corrected(hash, number, more, guessed)
+  -- A guess is none any more, and was wrong by so much: on the latest days that have one, up to `number`.
+  local function correct(hash, kept, number, more, guessed)
+    local latest
+    for each = number, number - DAYS + 1, -1 do
+      if guessed == 0 then break end
+      local known = not (kept and kept[DAY] == each) and redis.call('HGET', past(hash), digits(each))
+      local day = kept and kept[DAY] == each and kept or known and cmsgpack.unpack(known)
+      local part = day and math.min(day[ESTIMATED], guessed) or 0
+      if part > 0 then
+        local back = math.max(-part, math.min(more, 0))
+        change(hash, kept, each, back, -part, 0)
+        latest, guessed, more = latest or each, guessed - part, more - back
+      end
+    end
+    change(hash, kept, latest or number, more, 0, 0)
+  end
+
+  -- What came to light later: so much more (or less) of a day, and so much less of it an estimate; or what a call has
+  -- used whose holds were lost.
+  function W.came_to_light(hash, told)
     local packed = redis.call('HGET', hash, 'ids')
     local kept = packed and cmsgpack.unpack(packed) or nil
-    change(hash, kept, number, more, -guessed)
+    local amount, day, more, guessed = string.match(told, '(%S+) (%S+) (%S+) ?(%S*)')
+    if amount == '+' then
+      correct(hash, kept, tonumber(day), tonumber(more), tonumber(guessed))
+    elseif amount ~= '-' then
+      change(hash, kept, tonumber(day), tonumber(amount), more == '1' and tonumber(amount) or 0, 0)
+    end
     if kept then redis.call('HSET', hash, 'ids', cmsgpack.pack(kept)) end
   end
 
