@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 
+from callctl.accounts import Directory
 from callctl.clock import local_day
 from callctl.http.deckwork import Seller
 from callctl.http.errors import HttpError
-from callctl.ports import Definitions
+from callctl.ports import Definitions, Tariffs
 from callctl.rating.deckmargin import Purchases, no_purchase
 from callctl.rating.exchange import Conversion, Exchanges, find_conversion
 from callctl.rating.tariff import Plan, Row
@@ -45,18 +46,27 @@ def exchange(plans: Plans, exchanges: Exchanges, plan: Plan, now_ms: int) -> Con
     return find_conversion(exchanges, buy.currency, plan.currency, local_day(buy.timezone, at_ms // 60_000))
 
 
-async def refuse_without(definitions: Definitions, plans: Plans, plan: Plan, at_ms: int) -> None:
-    """HttpError 422 where a plan as it would be has percentages for which its buy plan has no price."""
-    before = plans.get(plan.id)
-    if plan.buy_plan is None or before is None or (before.buy_plan, before.extends) == (plan.buy_plan, plan.extends):
+async def refuse_without(definitions: Definitions, tariffs: Tariffs, plan: Plan, at_ms: int) -> None:
+    """HttpError 422 where a plan, as it would be, has percentages for which nothing would be bought any more."""
+    before = tariffs.plans.get(plan.id)
+    if before is None or (before.buy_plan, before.extends) == (plan.buy_plan, plan.extends):
         return
-    after = {**plans, plan.id: plan}
+    if plan.buy_plan is None and not _sold_by_provider(tariffs.directory, plan.id):
+        return  # who is below another account buys from that one
+    after = {**tariffs.plans, plan.id: plan}
     sold = [row async for row in _rows(definitions, family(after, plan.id)) if row.percent is not None]
     bought = [row async for row in _rows(definitions, family(after, plan.buy_plan))] if sold else []
     rows = [sold[index] for index in await asyncio.to_thread(lambda: [*Purchases(bought, at_ms).missing(sold)])]
     if rows:
         details = tuple(f"row {row.name}: {no_purchase(plan.buy_plan)}" for row in islice(rows, _TOLD_AT_MOST))
         raise HttpError(422, "percentages_of_nothing", no_purchase(plan.buy_plan, rows), "buy_plan", details=details)
+
+
+def _sold_by_provider(directory: Directory, plan_id: str) -> bool:
+    """Whether it charges an account directly below the provider whose trunks do not say what it buys by."""
+    trunks = (trunk for trunk in directory.trunks.values() if trunk.buy_plan is not None)
+    by_trunk = {directory.root(trunk.account) for trunk in trunks}
+    return any(directory.plans[root] == plan_id and root not in by_trunk for root in directory.roots())
 
 
 async def _rows(definitions: Definitions, plan_ids: tuple[str, ...]) -> AsyncIterator[Row]:

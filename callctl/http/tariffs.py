@@ -67,7 +67,7 @@ class TariffPlans:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))
         plan = self._since(asked.becomes(Plan, id=new_id(request.match_info["id"])))
         now_ms = self._clock.now().wall_ms
-        await purchases.refuse_without(self._definitions, self._tariffs.plans, plan, now_ms)
+        await purchases.refuse_without(self._definitions, self._tariffs, plan, now_ms)
         await self._definitions.put_plan(plan)
         return json_response({"id": plan.id, **schemas.PlanBody.of(plan).shown()})
 

@@ -97,11 +97,12 @@ class Purchases:
         return prefix in self._above[direction]
 
 
-def no_purchase(buy_plan: str, rows: Sequence[Row] = ()) -> str:
+def no_purchase(buy_plan: str | None, rows: Sequence[Row] = ()) -> str:
     """In words, of which rows."""
     names = f"{', '.join(row.name for row in rows[:_NAMED])}{', ...' if len(rows) > _NAMED else ''}"
     of = f"{len(rows)} percentage{'s' if len(rows) > 1 else ''} ({names})" if rows else "these numbers"
-    return f"the buy plan {buy_plan} has no price for {of}"
+    where = f"the buy plan {buy_plan} has" if buy_plan is not None else "without a buy plan there is"
+    return f"{where} no price for {of}"
 
 
 def all_rows(deck: Deck | None) -> Iterator[Row]:

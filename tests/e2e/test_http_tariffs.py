@@ -356,6 +356,18 @@ async def test_a_plan_does_not_buy_where_its_percentages_have_no_price(door, buy
     await door.json("PUT", "/v1/plans/shop", json=shop | {"buy_plan": None})
 
 
+async def test_a_plan_that_the_provider_sells_by_buys_somewhere(door) -> None:
+    """But for what is bought by a trunk's plan, or from the account above."""
+    await _percentages(door)
+    kid = {"kind": "prepaid", "plan": "shop", "parent": "reseller"}
+    await door.json("PUT", "/v1/accounts/kid", json=kid)
+    await door.json("PUT", "/v1/accounts/own", json={"kind": "prepaid", "plan": "shop"})
+    error = await door.refused(422, "PUT", "/v1/plans/shop", json={"extends": "base"})
+    assert error["message"] == "without a buy plan there is no price for 2 percentages (44, 31)"
+    await door.json("PUT", "/v1/trunks/line", json={"account": "own", "buy_plan": "wholesale"})
+    await door.json("PUT", "/v1/plans/shop", json={"extends": "base"})
+
+
 async def test_a_deck_tells_whose_percentages_lose_their_purchase(door) -> None:
     """A carrier's deck is taken as it is: what it has no more, it sells no more."""
     await _percentages(door)
