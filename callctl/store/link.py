@@ -2,7 +2,8 @@
 
 Commands of one turn of the event loop leave in one write; answers come back in order. When the connection is lost
 the outcome of what was under way is unknown: each of those calls raises `LinkLost`, nothing is sent twice here, and
-the link connects again by itself. A server that keeps silent past a deadline counts as lost, too.
+the link connects again by itself. A server that keeps silent past a deadline counts as lost, too. One that answers
+but takes no writes (full, read-only) keeps its connection, and the link says that it is down.
 """
 
 import asyncio
@@ -35,6 +36,10 @@ class LinkLost(StoreUnavailable):
 
 class Rejected(StoreUnavailable):
     """The server answered with an error: READONLY, OOM, LOADING, MISCONF ... It says so in its own words."""
+
+
+class WritesRefused(Rejected):
+    """The server answers, but takes no writes for now."""
 
 
 class ScriptMissing(Rejected):
@@ -70,18 +75,36 @@ class _Call(msgspec.Struct, gc=False):
     deadline: float
 
 
+_TAKES_WRITES: Final = pack(("LPUSHX", "nothing", "0"))  # a write that changes nothing: there is no such key
+_KINDS: Final = {"NOSCRIPT": ScriptMissing} | dict.fromkeys(
+    ("READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"), WritesRefused
+)
+
+
 def _reply_error(message: str) -> Rejected:
-    return ScriptMissing(message) if message.startswith("NOSCRIPT") else Rejected(message)
+    return _KINDS.get(message.partition(" ")[0], Rejected)(message)
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, from made to lost: then `reason` says why, `lost` is set, and `on_lost` hears of it."""
+    """One connection, from made to lost: then `reason` says why, `lost` is set, and `on_lost` hears of it.
 
-    def __init__(self, times: LinkTimes, counts: LinkCounts, on_lost: "Callable[[_Connection], None]") -> None:
+    `on_refused` hears why the server takes no writes, and None as long as it does.
+    """
+
+    def __init__(
+        self,
+        times: LinkTimes,
+        counts: LinkCounts,
+        on_lost: "Callable[[_Connection], None]",
+        on_refused: "Callable[[_Connection, str | None], None]",
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._times = times
         self._counts = counts
         self._on_lost = on_lost
+        self._on_refused = on_refused
+        self._refused = False
+        self._asked = self._loop.time()
         self._reader = hiredis.Reader(replyError=_reply_error)
         self._unsent: list[bytes] = []
         self._heard = self._loop.time()
@@ -126,18 +149,26 @@ class _Connection(asyncio.Protocol):
     def _resolve(self, answer: "asyncio.Future[Reply] | None", reply: Reply | Rejected) -> None:
         if isinstance(reply, Rejected):
             self._counts.errors += 1
+            if isinstance(reply, WritesRefused):
+                self._refused = True
+                self._on_refused(self, str(reply))
             if answer is not None and not answer.done():
                 answer.set_exception(reply)
         elif answer is not None and not answer.done():  # its caller may have given up
             answer.set_result(reply)
 
     def _tick(self) -> None:
-        """Fail what is overdue, ask for a sign of life when all is quiet, drop a server that gives none."""
+        """Fail what is overdue, ask for a sign of life when all is quiet, drop a server that gives none.
+
+        One that refuses writes is asked again and again.
+        """
         self._timer = self._loop.call_later(self._times.tick_ms / 1000, self._tick)
         now = self._loop.time()
+        quiet_since = self._asked if self._refused else self._heard
+        if (self._refused or not self.calls) and now - quiet_since >= self._times.ping_every_ms / 1000:
+            self._asked = now
+            self.ask(_TAKES_WRITES, self._times.call_ms).add_done_callback(self._answered)
         if not self.calls:
-            if now - self._heard >= self._times.ping_every_ms / 1000:
-                self.send(pack(("PING",)), None, self._times.call_ms)
             return
         for call in self.calls:
             if call.deadline <= now and call.answer is not None and not call.answer.done():
@@ -148,6 +179,11 @@ class _Connection(asyncio.Protocol):
         silent = now - max(self._heard, oldest.sent)
         if silent >= oldest.deadline - oldest.sent:
             self.drop(f"silent for {round(silent * 1000)} ms")
+
+    def _answered(self, sign_of_life: "asyncio.Future[Reply]") -> None:
+        if not sign_of_life.cancelled() and sign_of_life.exception() is None:
+            self._refused = False
+            self._on_refused(self, None)
 
     def drop(self, reason: str) -> None:
         """Close at once. `connection_lost` follows."""
@@ -256,7 +292,7 @@ class Link:
         loop, address = asyncio.get_running_loop(), self.address
 
         def protocol() -> _Connection:
-            return _Connection(self.times, self.counts, self._lost)
+            return _Connection(self.times, self.counts, self._lost, self._refused)
 
         if address.path is not None:
             return (await loop.create_unix_connection(protocol, address.path))[1]
@@ -278,9 +314,21 @@ class Link:
     def _up(self, connection: _Connection) -> None:
         self.counts.connections += 1
         self._connection = connection
-        self._state = LinkState("redis", up=True, since_ms=self._clock.now().wall_ms, detail=str(self.address))
         self._ready.set()
+        self._answers()
+
+    def _answers(self) -> None:
+        self._state = LinkState("redis", up=True, since_ms=self._clock.now().wall_ms, detail=str(self.address))
         log.info("redis_up", place=str(self.address))
+
+    def _refused(self, connection: _Connection, reason: str | None) -> None:
+        """It takes no writes, or (None) it does."""
+        if connection is not self._connection:
+            return
+        if reason is not None:
+            self._down(f"refuses writes: {reason}")
+        elif not self._state.up:
+            self._answers()
 
     def _lost(self, connection: _Connection) -> None:
         if connection is self._connection:

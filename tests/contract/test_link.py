@@ -169,6 +169,7 @@ async def test_a_replica_refuses_writes(server):
         await link.call("REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(Rejected, match="READONLY"):
             await link.call("SET", "k", "1")
+        assert link.state().detail.startswith("refuses writes: READONLY")
         await link.call("REPLICAOF", "NO", "ONE")
         assert await link.call("SET", "k", "1") == b"OK"
 
@@ -178,6 +179,24 @@ async def test_a_full_server_refuses_writes(server):
         await link.call("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(Rejected, match="OOM"):
             await link.call("SET", "k", "1")
+        assert await link.call("GET", "k") is None
+
+
+@pytest.mark.parametrize(
+    ("refusing", "taking"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+    ],
+)
+async def test_a_server_without_writes_is_noticed_when_nobody_calls(server, refusing, taking):
+    async with linked(server.url, times=QUICK) as link:
+        assert await link.call(*refusing) == b"OK"
+        await until(lambda: not link.state().up)
+        await link.call(*taking)
+        await until(lambda: link.state().up)
+        assert (link.counts.connections, await link.call("DBSIZE")) == (1, 0)
 
 
 async def test_a_server_that_cannot_save_refuses_writes(server, tmp_path):
