@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
-from callctl.errors import CallConflict, UnknownCall
+from callctl.errors import CallConflict, StoreUnavailable, UnknownCall
 from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing
 from callctl.store import keys, records, scripts
@@ -83,7 +83,12 @@ class RedisStore(RedisCharging, RedisWatching):
         attempts = [keys.attempts(root, rate.owner, rate.second) for rate in take.rates]
         claim = None if take.probe or take.dry else self._link.call(*_remember(session))
         touched = (keys.session(root, trace_id), keys.live(root), *hashes, *attempts)
-        answer = await self._run(scripts.ADMIT, touched, arguments)
+        try:
+            answer = await self._run(scripts.ADMIT, touched, arguments)
+        except StoreUnavailable:
+            if claim is not None and not claim.cancel():
+                claim.exception()  # nobody waits for it any more
+            raise
         if isinstance(answer, list):
             return Existing(records.decode_record(*answer))
         decided = records.decode_admission(take, answer)
