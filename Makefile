@@ -3,6 +3,7 @@
 #                 the end of the run says what was not tested. ARGS="-k name" is passed on to pytest
 # make simulate   the seeded simulation; SEED=n replays one run
 # make bench      the figures, each beside its limit
+# make fuzz       every parser of what others send under atheris, SECONDS=60 each; TARGET=name for one of them
 # make lint       ruff, its formatter, mypy
 # make setup      .venv with the pinned dependencies; every other target does it by itself
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: setup demo test simulate bench lint
+.PHONY: setup demo test simulate bench fuzz lint
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -34,6 +35,11 @@ simulate: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+fuzz: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 lint: setup
 	$(BIN)/ruff check .

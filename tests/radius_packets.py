@@ -20,10 +20,22 @@ def cisco(number: int, value: bytes) -> tuple[int, bytes]:
     return 26, struct.pack("!I", CISCO) + attribute(number, value)
 
 
+def octets(attributes: Attributes | bytes) -> bytes:
+    """Attributes as they stand in a packet; bytes stand there already, whatever they are."""
+    if isinstance(attributes, bytes):
+        return attributes
+    return b"".join([attribute(number, value) for number, value in attributes])
+
+
 def question(
-    attributes: Attributes, *, signed: bool = True, secret: bytes = SECRET, code: int = 1, nonce: bytes = AUTHENTICATOR
+    attributes: Attributes | bytes,
+    *,
+    signed: bool = True,
+    secret: bytes = SECRET,
+    code: int = 1,
+    nonce: bytes = AUTHENTICATOR,
 ) -> bytes:
-    body = b"".join([attribute(number, value) for number, value in attributes])
+    body = octets(attributes)
     if signed:
         body += attribute(80, bytes(16))
     packet = struct.pack("!BBH", code, 7, 20 + len(body)) + nonce + body
@@ -32,8 +44,8 @@ def question(
     return packet
 
 
-def report(attributes: Attributes, secret: bytes = SECRET, code: int = 4) -> bytes:
-    body = b"".join([attribute(number, value) for number, value in attributes])
+def report(attributes: Attributes | bytes, secret: bytes = SECRET, code: int = 4) -> bytes:
+    body = octets(attributes)
     head = struct.pack("!BBH", code, 7, 20 + len(body))
     return head + hashlib.md5(head + bytes(16) + body + secret).digest() + body
 
