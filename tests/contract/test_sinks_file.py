@@ -315,8 +315,11 @@ def test_killed_again_and_again(tmp_path: Path, form: str) -> None:
         ("-2+3", "'-2+3"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\uff1d1", "'\uff1d1"),
-        ("\t=1", " =1"),
-        ("\r\n=1", "  =1"),
+        ("\t=1", "' =1"),
+        ("\r\n=1", "'  =1"),
+        ("\ufeff\u202e=1", "'\ufeff\u202e=1"),
+        ("Ann;=1+1;+31612345678", "Ann;'=1+1;+31612345678"),
+        ("Ann;+31612345678", "Ann;+31612345678"),
         ("a=b", "a=b"),
         ("", ""),
         ('Zoë, "the" caller', 'Zoë, "the" caller'),
@@ -334,6 +337,13 @@ def test_csv_cells_of_every_type() -> None:
     (row,) = csv.DictReader([Csv.header.decode(), line])
     assert (row["sequence"], row["exempt"], row["refusal"]) == ("7", "false", "")
     assert json.loads(row["trace"]) == [{"check": "credit"}]
+
+
+def test_a_list_is_on_one_line_and_no_formula_either() -> None:
+    line = Csv().line(dict.fromkeys(COLUMNS) | {"trace": [{"saw": "\u2028a\x85;=1"}]}).decode()
+    (row,) = csv.DictReader([Csv.header.decode(), line])
+    assert json.loads(row["trace"]) == [{"saw": " a ;'=1"}]
+    assert len(line.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", FORMS)

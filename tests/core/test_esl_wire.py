@@ -1,6 +1,7 @@
 """FreeSWITCH's event socket as bytes, whatever TCP, a caller or chance makes of them."""
 
 import json
+import tracemalloc
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -92,6 +93,16 @@ def test_a_length_that_cannot_be_is_the_end_of_the_connection(length: str) -> No
     assert reader.feed(f"Content-Length: {length}\n\n".encode() + frame({"A": "b"})) == []
     assert reader.fault
     assert reader.feed(frame({"A": "b"})) == []
+
+
+def test_nothing_is_kept_after_a_fault() -> None:
+    reader = Reader()
+    reader.feed(b"Content-Length: -1\n\n")
+    tracemalloc.start()
+    reader.feed(bytes(1_000_000))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
 
 
 def test_headers_without_end_are_the_end_of_the_connection() -> None:

@@ -71,6 +71,8 @@ class Reader:
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames completed by `data`. Never raises."""
+        if self.fault:
+            return []
         self._buffer += data
         frames = []
         while not self.fault:
