@@ -201,6 +201,7 @@ class App:
         async with asyncio.TaskGroup() as group:
             group.create_task(_learn_numbers())
             group.create_task(self.follower.follow())
+            group.create_task(self.definitions.keep())
             group.create_task(self.calls.deadlines.run())
             group.create_task(self.reconciler.run())
             group.create_task(self.outbox.run())

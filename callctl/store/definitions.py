@@ -1,6 +1,7 @@
 """Writing definitions to Redis: each in one script, which refuses a writer who has not seen the latest.
 
-So what was checked still holds when it is written, whichever processes write at once.
+So what was checked still holds when it is written, whichever processes write at once. What Redis has lost is written
+again by whoever still knows it.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from callctl.accounts import Account, Group, Trunk
 from callctl.errors import StoreUnavailable
@@ -25,7 +27,10 @@ from callctl.store.follower import Follower, StoredDeck
 from callctl.store.link import Link
 from callctl.store.scripts import DEFINE, run
 
+log = structlog.get_logger(__name__)
+
 _AT_ONCE: Final = 500
+_RETRY_MS: Final = 200
 _TIMEOUT_MS: Final = 5_000
 _UPLOAD_TTL_S: Final = 3_600
 _OLD_DECK_TTL_S: Final = 600
@@ -129,6 +134,50 @@ class RedisDefinitions:
         """At the start: put right what the death of a writer between two steps has left."""
         await self._known.refresh()
         await self._finish_moves()
+        await self._set_limits()
+
+    async def keep(self) -> None:
+        """For ever: what Redis has lost is written to it again, as we know it."""
+        while True:
+            await self._known.lost.wait()
+            self._known.lost.clear()
+            try:
+                async with self._known.turn:
+                    await self._set_limits()  # without which postpaid has no credit
+                await self._restore()
+            except StoreUnavailable:
+                self._known.lost.set()
+                await self._clock.sleep_ms(_RETRY_MS)
+
+    async def _restore(self) -> None:
+        """Definitions only: no money, no call and no subscription, of which we know a part at the most."""
+        restored = 0
+        for kind, known in self._known.known().items():
+            for id in sorted((id for id in known if f"{kind}:{id}" in self._known.missing), key=self._depth(kind)):
+                async with self._known.turn:  # others may write between two
+                    while f"{kind}:{id}" in self._known.missing and not await self._write_again(kind, id, known[id]):
+                        await self._known.catch_up()
+                restored += 1
+        log.warning("definitions_restored", count=restored)
+
+    def _depth(self, kind: str) -> Callable[[str], int]:
+        """By which accounts stand behind those above them."""
+        directory = self._tariffs.directory
+        return lambda id: len(directory.chain(id)) if kind == "account" else 0
+
+    async def _write_again(self, kind: str, id: str, value: Any) -> bool:
+        """`_define`, of what we know."""
+        if kind == "blocks":
+            value = Blocks(id, value)
+        if kind == "deck":
+            value = await self._upload(id, [row async for row in self.rows(id)])
+        written = await self._define(kind, id, value)
+        if written and kind == "deck":
+            self._known.stored[id] = value
+        return written
+
+    async def _set_limits(self) -> None:
+        """How far below zero each account may go, where the scripts find it."""
         accounts = list(self._tariffs.accounts.values())
         for start in range(0, len(accounts), _AT_ONCE):
             some = accounts[start : start + _AT_ONCE]
@@ -179,6 +228,7 @@ class RedisDefinitions:
         if revision is None:
             return False
         self._known.revision = revision
+        self._known.missing.discard(f"{kind}:{id}")
         with contextlib.suppress(StoreUnavailable):  # it is written; others hear of it a little later
             kept = ("MAXLEN", "~", keys.CHANGES_KEPT)
             self._link.post("XADD", keys.CHANGES, *kept, "*", "what", kind, "id", id)

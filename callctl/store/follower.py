@@ -2,11 +2,12 @@
 
 Each write counts a revision up, and notes at which revision what was written. So whoever knows how far it has read
 finds exactly what has changed since, whatever it missed; the stream `changes` only rings the bell. A definition that
-cannot be read is reported, and the last good one stays.
+cannot be read is reported, and the last good one stays. So does what Redis has lost (a restart without its data, a
+failover), until `RedisDefinitions.keep` has written it again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -46,6 +47,7 @@ class Follower:
 
     `refresh` once before the first call, then `follow` for good. `topped_up` hears the account of every top-up, from
     any process, `tripped` of every block by a spend threshold; they must not block or raise. Who writes holds `turn`.
+    `lost` is set when Redis has lost something, `missing` names the definitions ("<kind>:<id>") that only we have.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Follower:
         self.revision = 0
         self.stored: dict[str, StoredDeck] = {}
         self.turn = asyncio.Lock()
+        self.missing: set[str] = set()
+        self.lost = asyncio.Event()
         self._link = link
         self._clock = clock
         self._told = {b"topup": topped_up, b"trip": tripped}
@@ -66,9 +70,7 @@ class Follower:
     async def refresh(self, *, anew: bool = False) -> None:
         """Read all that has changed; `anew`, everything, whatever the revision. StoreUnavailable."""
         async with self.turn:
-            if anew:
-                self.revision = 0
-            await self.catch_up()
+            await self.catch_up(anew=anew)
 
     async def follow(self) -> None:
         """Stay up to date until cancelled, through every loss of the connection."""
@@ -92,18 +94,36 @@ class Follower:
         finally:
             await bell.close()
 
-    async def catch_up(self) -> None:
+    def known(self) -> Mapping[str, Mapping[str, Any]]:
+        """Every definition by kind and id; a kind stands behind those that it needs. Blocks without their account."""
+        known = self.tariffs
+        return {
+            "plan": known.plans,
+            "exchange": known.exchanges,
+            "deck": self.stored,
+            "group": known.groups,
+            "account": known.accounts,
+            "trunk": known.trunks,
+            "blocks": known.blocks,
+            "licence": known.licences,
+            "limit": known.limits.by_id,
+        }
+
+    async def catch_up(self, *, anew: bool = False) -> None:
         """`refresh` for who has the turn."""
         revision = int(await self._call("GET", keys.REVISION) or 0)
-        if revision < self.revision:
-            log.error("definitions_lost_by_store", kept=self.revision, found=revision)
-            self.revision = 0
-        if revision == self.revision:
+        lost = revision < self.revision
+        if revision == self.revision and not anew:
             return
-        kinds = ("plan", "exchange", "deck", "group", "account", "trunk", "blocks", "licence", "limit")
-        ids: dict[str, list[str]] = {kind: [] for kind in kinds}
-        for written in await self._call("ZRANGEBYSCORE", keys.WRITTEN, self.revision + 1, revision):
-            kind, _, id = written.decode().partition(":")
+        since = 0 if lost or anew else self.revision
+        written = [name.decode() for name in await self._call("ZRANGEBYSCORE", keys.WRITTEN, since + 1, revision)]
+        if since == 0:
+            self._compare(written, revision, lost=lost)
+        self.missing.difference_update(written)
+        self.revision = since  # until all is read
+        ids: dict[str, list[str]] = {kind: [] for kind in self.known()}
+        for name in written:
+            kind, _, id = name.partition(":")
             ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
         for plan in await self._read("plan", ids["plan"], Plan):
             if plan != self.tariffs.plan(plan.id):
@@ -124,6 +144,14 @@ class Follower:
         for limit in await self._read("limit", ids["limit"], ProviderLimit):
             self.tariffs.put_limit(limit)
         self.revision = revision
+
+    def _compare(self, written: Sequence[str], revision: int, *, lost: bool) -> None:
+        """What we know with all that Redis has."""
+        self.missing = {f"{kind}:{id}" for kind, ids in self.known().items() for id in ids}.difference(written)
+        if lost or self.missing:
+            log.error("definitions_lost_by_store", kept=self.revision, found=revision, missing=len(self.missing))
+            self._link.counts.losses += 1
+            self.lost.set()
 
     def _put_accounts(self, accounts: Sequence[Account]) -> None:
         """Parents first: a chain may have been written in any order."""

@@ -65,6 +65,7 @@ class LinkCounts(msgspec.Struct):
     overdue: int = 0
     overflows: int = 0
     errors: int = 0
+    losses: int = 0  # times that the server came back with less than it had confirmed
 
 
 class _Call(msgspec.Struct, gc=False):

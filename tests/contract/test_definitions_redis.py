@@ -17,6 +17,7 @@ from callctl.clock import SystemClock
 from callctl.errors import Contradiction, StoreUnavailable
 from callctl.limits.licence import LicenceStatus, SwitchLicence
 from callctl.limits.provider import ProviderLimit
+from callctl.rating.bundles import Block
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import decks, keys
@@ -336,6 +337,34 @@ async def test_what_the_store_has_lost_is_kept_in_memory(one: Process, complaint
     fresh = Process(one.link)
     await fresh.follower.refresh()
     assert set(fresh.accounts) == {"initech"}
+
+
+async def test_what_the_store_has_lost_is_written_again(one: Process, other: Process, complaints: list[Any]) -> None:
+    """By each process that knows it, whatever the other one has written; credit limits, too."""
+    await one.definitions.put_exchange(Exchange("USD-EUR", (DatedRate("2026-11-01", 9),)))
+    await one.definitions.put_rows("standard", [Row(f"31{n}", per_minute=n) for n in range(1_000, 5_000)])
+    await one.definitions.put_group(Group("gold", "standard"))
+    await one.definitions.put_account(account("child"))
+    await one.definitions.put_account(account("parent", credit_limit=5))
+    await one.definitions.put_account(account("child", "parent"))
+    await one.definitions.put_trunk(Trunk("line", "child"))
+    await one.definitions.put_blocks("child", lambda _: (Block(id="b1", name="hour", seconds=3_600),))
+    await one.definitions.put_licence(LICENCE)
+    await one.definitions.put_limit(ProviderLimit("all", total=9))
+    await other.follower.refresh()
+    await one.link.call("FLUSHALL")
+    keepers = [asyncio.create_task(each.definitions.keep()) for each in (one, other)]
+    await asyncio.gather(one.follower.refresh(), other.follower.refresh())
+    await until(lambda: not one.follower.missing | other.follower.missing)
+    for keeper in keepers:
+        keeper.cancel()
+    fresh = Process(one.link)
+    await fresh.follower.refresh()
+    assert fresh.follower.known() == one.follower.known()
+    assert fresh.rows("standard") == one.rows("standard")
+    assert await one.link.call("HGET", keys.account("parent", "parent"), "floor") == b"5"
+    assert {complaint["event"] for complaint in complaints} == {"definitions_lost_by_store", "definitions_restored"}
+    assert one.link.counts.losses == 2
 
 
 # ---- What dies
