@@ -71,9 +71,11 @@ def test_what_is_no_netstring_is_a_fault(data: bytes, fault: str) -> None:
     assert reader.feed(b"2:{},") == []
 
 
-def test_the_largest_one_passes() -> None:
-    reader = Reader()
-    assert reader.feed(b"%d:" % MAX_MESSAGE_BYTES) == []
+@pytest.mark.parametrize("cut", range(9))
+def test_the_largest_one_passes(cut: int) -> None:
+    reader, length = Reader(), b"%d:" % MAX_MESSAGE_BYTES
+    assert reader.feed(length[:cut]) == []
+    assert reader.feed(length[cut:]) == []
     content = bytes(MAX_MESSAGE_BYTES)
     assert reader.feed(content) == []
     assert reader.feed(b",") == [content]

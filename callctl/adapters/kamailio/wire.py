@@ -94,7 +94,7 @@ class Reader:
         while True:
             if self._size is None:
                 colon = rest.find(b":", at, at + _MAX_DIGITS + 1)
-                digits = bytes(rest[at : at + _MAX_DIGITS] if colon < 0 else rest[at:colon])
+                digits = bytes(rest[at : at + _MAX_DIGITS + 1] if colon < 0 else rest[at:colon])
                 self.fault = _excess(digits, whole=colon >= 0)
                 if self.fault or colon < 0:
                     break
@@ -115,7 +115,7 @@ def _excess(digits: bytes, *, whole: bool) -> str:
     """Why these are not the first digits of a length, or, if `whole`, not a length; "" when they are."""
     if (digits and not digits.isdigit()) or (whole and not digits):
         return f"not a netstring: {digits!r}"
-    if len(digits) >= _MAX_DIGITS and (not whole or int(digits) > MAX_MESSAGE_BYTES):
+    if len(digits) > _MAX_DIGITS or (whole and int(digits) > MAX_MESSAGE_BYTES):
         return f"a netstring of more than {MAX_MESSAGE_BYTES} bytes"
     return ""
 
