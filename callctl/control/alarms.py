@@ -12,6 +12,7 @@ from callctl.accounts import Account
 from callctl.call.events import CallEvent, Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
 from callctl.call.judgement import not_enforced
 from callctl.call.session import Level, Session
+from callctl.control.within import LIVE
 from callctl.limits.ids import Alert, Mode, Rule, Seen, Thresholds
 from callctl.money import format_amount
 from callctl.ports import Observer
@@ -79,7 +80,11 @@ class Alarms:
 def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpAsked]:
     """What ends those of the calls that count against the account's thresholds."""
     for session in sessions:
-        if not session.unwanted and any(lv.account == account and lv.watch is not None for lv in session.levels):
+        if (
+            session.state in LIVE
+            and not session.unwanted
+            and any(lv.account == account and lv.watch is not None for lv in session.levels)
+        ):
             yield HangUpAsked(session.call)
 
 
