@@ -115,9 +115,10 @@ class Follower:
         lost = revision < self.revision
         if revision == self.revision and not anew:
             return
-        since = 0 if lost or anew else self.revision
+        everything = lost or anew
+        since = 0 if everything else self.revision
         written = [name.decode() for name in await self._call("ZRANGEBYSCORE", keys.WRITTEN, since + 1, revision)]
-        if since == 0:
+        if everything:
             self._compare(written, revision, lost=lost)
         self.missing.difference_update(written)
         self.revision = since  # until all is read
