@@ -9,6 +9,7 @@ from callctl.adapters.asterisk.link import LinkTimes
 from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.ports import Clock
 from callctl.simulators import ami
+from tests.contract.rigs_call_control import CallControlRig
 from tests.contract.rigs_freeswitch import FreeSwitchRig
 from tests.contract.rigs_radius import RadiusRig
 from tests.contract.rigs_threecx import GatedThreeCxRig, ThreeCxRig
@@ -136,6 +137,7 @@ class AsteriskCall:
 RIGS: Mapping[str, Callable[[Clock, str], Rig]] = {
     "asterisk": AsteriskRig,
     "freeswitch": FreeSwitchRig,
+    "call_control": CallControlRig,
     "radius": RadiusRig,
     "threecx": GatedThreeCxRig,
     "threecx-observe": ThreeCxRig,

@@ -324,7 +324,7 @@ async def test_the_link_is_lost_and_comes_back(board: Board, state: State) -> No
     call = await (board.ringing() if state is State.ADMITTED else board.talking())
     await board.rig.cut_link()
     with suppress(TimeoutError):  # whoever connects to us is not missed
-        await until(lambda: not board.switch.state().up, within_s=1)
+        await until(lambda: not board.switch.state().up, within_s=0.3)
     await board.rig.restore_link()
     await board.linked()
     assert await call.answered()
