@@ -251,22 +251,25 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         running_on, saving = running.save(replace(running_on, granted_s=session.granted_s), now, policy)
         return running_on, (*effects, *running.watch(running_on, now), *saving)
     if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
+        effects = (*effects, *running.watch(running_on, now))
         return running_on, (deadline_at(session, Deadline.BUDGET, None), *effects, _go_ahead(running_on, policy))
-    return running_on, (*effects, *running.armed(running_on, now))
+    return running_on, (*effects, *running.armed(running_on, now), *running.watch(running_on, now))
 
 
 def resume(session: Session, now: Instant, policy: Policy) -> Advance:
-    """Take up a call that the store remembers: after a restart, or from another process."""
+    """Take up a call that the store remembers: after a restart, or from another process.
+
+    One that its switch can tell of is not extended before the switch has: it may be over.
+    """
     session = anchored(session)
     session = replace(session, busy=False, wanted_s=session.granted_s)
     # Its answer may have come while nobody listened: it is given the time to be seen or reported.
     setup = now.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None
     retry = now if session.state is State.BLIND else None
-    return session, (
-        deadline_at(session, Deadline.SETUP, setup),
-        deadline_at(session, Deadline.RETRY, retry),
-        *running.watch(session, now),
-    )
+    watched = running.watch(session, now)
+    if session.attended:
+        watched = tuple(effect for effect in watched if effect.deadline is not Deadline.EXTEND)
+    return session, (deadline_at(session, Deadline.SETUP, setup), deadline_at(session, Deadline.RETRY, retry), *watched)
 
 
 TABLE: dict[tuple[State, type], Handler] = {

@@ -95,7 +95,7 @@ def armed(session: Session, now: Instant) -> tuple[Effect, ...]:
     return (ArmCall(session.call, max(1, _left_ms(session, session.granted_s, now))),)
 
 
-def watch(session: Session, now: Instant) -> tuple[Effect, ...]:
+def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
     """The deadlines of an answered call: next slice, next warning, the end."""
     if session.answered is None or session.emergency:
         return ()

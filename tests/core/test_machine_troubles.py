@@ -182,3 +182,15 @@ def test_what_is_told_of_a_call_that_is_over_leaves_no_mailbox_behind() -> None:
     played.put(Answered(CALL, START.plus_ms(3_000)))
     assert played.wants(Unexpected)
     assert played.wants(Forget)
+
+
+def test_a_call_taken_up_is_extended_only_once_its_switch_has_told_of_it() -> None:
+    """It may have ended while nobody listened: what is held more would be charged by guess."""
+    played = answered()
+    granted_s = played.session.granted_s
+    later = START.plus_ms(1_000 * granted_s - 1_000)
+    played.session, effects = machine.resume(played.session, later, POLICY)
+    waits = {effect.deadline for effect in effects if isinstance(effect, SetDeadline) and effect.at is not None}
+    assert waits == {Deadline.CUT}
+    played.put(SeenAlive(CALL, later), after_ms=1_000 * granted_s - 1_000)
+    assert Deadline.EXTEND in {effect.deadline for effect in played.effects if isinstance(effect, SetDeadline)}
