@@ -269,7 +269,9 @@ def resume(session: Session, now: Instant, policy: Policy) -> Advance:
     watched = running.watch(session, now)
     if session.attended:
         watched = tuple(effect for effect in watched if effect.deadline is not Deadline.EXTEND)
-    return session, (deadline_at(session, Deadline.SETUP, setup), deadline_at(session, Deadline.RETRY, retry), *watched)
+    lost = now.plus_ms(policy.lease_grace_s * 1000) if session.cut else None  # it was told to end
+    waits = ((Deadline.SETUP, setup), (Deadline.RETRY, retry), (Deadline.LOST, lost))
+    return session, (*(deadline_at(session, deadline, at) for deadline, at in waits), *watched)
 
 
 TABLE: dict[tuple[State, type], Handler] = {

@@ -194,3 +194,12 @@ def test_a_call_taken_up_is_extended_only_once_its_switch_has_told_of_it() -> No
     assert waits == {Deadline.CUT}
     played.put(SeenAlive(CALL, later), after_ms=1_000 * granted_s - 1_000)
     assert Deadline.EXTEND in {effect.deadline for effect in played.effects if isinstance(effect, SetDeadline)}
+
+
+def test_a_call_that_was_told_to_end_before_we_restarted_is_given_up() -> None:
+    """Nobody may ever tell of its end."""
+    played = answered()
+    played.put(HangUpAsked(CALL))
+    played.session, effects = machine.resume(played.session, played.now, POLICY)
+    lost = [it.at for it in effects if isinstance(it, SetDeadline) and it.deadline is Deadline.LOST]
+    assert lost == [played.now.plus_ms(POLICY.lease_grace_s * 1000)]
