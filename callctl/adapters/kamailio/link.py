@@ -2,28 +2,24 @@
 
 `EvapiLink.run` connects, says who it is, hands over events, and connects again with growing pauses until it is
 cancelled. Any number of commands may be under way; each is answered, or fails with `SwitchUnavailable` at its time-out
-or when the connection goes. **Nothing is ever sent twice**: whether a lost command was carried out is unknown, and the
-caller decides afresh from Kamailio's own list of dialogs.
+or when the connection goes (`adapters/line.py`).
 
 Kamailio's one evapi process reads, carries out and answers one command after the other, in their order. So few of them
 are sent ahead of their answers that they fit its buffer whole; the others wait here.
 """
 
 import asyncio
-import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
-import structlog
 
 from callctl.adapters.kamailio.wire import Message, Reader, decode, encode
+from callctl.adapters.line import Line, Pending, Refused
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
-
-log = structlog.get_logger(__name__)
 
 READ_BYTES: Final = 64 * 1024
 # Kamailio leaves Nagle's algorithm on: an event that is not acknowledged at once holds back the next for 40 ms.
@@ -46,6 +42,7 @@ class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
 
     ahead: int = 48
     waiting: int = 8_192
+    unsent_bytes: int = 1_048_576
 
 
 class LinkCounts(msgspec.Struct):
@@ -72,11 +69,7 @@ class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
     on_down: Callable[[str], None] = lambda _reason: None
 
 
-class LinkRefused(SwitchUnavailable):
-    """Kamailio does not take our secret, or its configuration is not ours. Not cured by trying harder."""
-
-
-class EvapiLink:
+class EvapiLink(Line):
     """One Kamailio, one connection at a time. See the module."""
 
     def __init__(
@@ -91,38 +84,25 @@ class EvapiLink:
         bounds: LinkBounds = LinkBounds(),  # noqa: B008  frozen
     ) -> None:
         self.counts = LinkCounts()
-        self.up = False
-        self.detail = "not connected yet"
-        self._address = (host, port)
+        super().__init__(
+            "Kamailio",
+            (host, port),
+            clock or SystemClock(),
+            times,
+            self.counts,
+            unsent_bytes=bounds.unsent_bytes,
+            tells_down=events.on_down,
+            tells_refusal=events.on_down,
+        )
         self._secret = secret
         self._tell = events
-        self._clock: Clock = clock or SystemClock()
         self._times = times
         self._bounds = bounds
-        self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._pending: dict[int, Pending[Message]] = {}
         self._window = asyncio.Semaphore(bounds.ahead)
-        self._waiting = 0
+        self._queued = 0
         self._sent = 0
         self._missed: int | None = None
-        self._transport: asyncio.WriteTransport | None = None
-        self._outage_told = False
-
-    async def run(self) -> None:
-        """Keep the link until cancelled."""
-        failures = 0
-        while True:
-            began_ms = self._clock.now().monotonic_ms
-            longest_ms = self._times.retry_longest_ms
-            try:
-                await self._live()
-            except LinkRefused as error:
-                self._tell_outage(str(error))
-                pause_ms = self._times.refused_ms
-            except (SwitchUnavailable, OSError) as error:
-                self._tell_outage(str(error) or type(error).__name__)
-                failures = 0 if self._clock.now().monotonic_ms - began_ms >= longest_ms else failures + 1
-                pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
-            await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
 
     async def ask(self, do: str, **fields: str | int) -> Message:
         """Kamailio's answer to a command. ValueError for what cannot be sent as it is."""
@@ -134,24 +114,23 @@ class EvapiLink:
         self._sent += 1
         id_ = self._sent
         data = encode({"id": id_, "do": do, **fields})
-        if self._waiting >= self._bounds.waiting:
+        if self._queued >= self._bounds.waiting:
             self.counts.overflows += 1
-            raise SwitchUnavailable(f"{do}: {self._waiting} commands wait already")
-        self._waiting += 1
+            raise SwitchUnavailable(f"{do}: {self._queued} commands wait already")
+        self._queued += 1
         try:
             async with asyncio.timeout(self._times.command_ms / 1000), self._window:
                 self._write(data)
-                self._pending[id_] = asyncio.get_running_loop().create_future()
-                return await self._pending[id_]
+                pending = self._pending[id_] = Pending[Message](do, self._now_ms() + self._times.command_ms)
+                return await pending.answer
         except TimeoutError:
             self.counts.timeouts += 1
             raise SwitchUnavailable(f"{do}: no answer in time; whether it was done is unknown") from None
         finally:
-            self._waiting -= 1
+            self._queued -= 1
             self._pending.pop(id_, None)
 
     async def _live(self) -> None:
-        """One connection, from connecting to its end, which is always an exception."""
         try:
             async with asyncio.timeout(self._times.connect_ms / 1000):
                 reader, writer = await asyncio.open_connection(*self._address)
@@ -165,19 +144,18 @@ class EvapiLink:
             greeting.cancel()
             self._drop("the connection is lost")
             await asyncio.gather(greeting, return_exceptions=True)
-            if greeting.done() and not greeting.cancelled() and isinstance(greeting.exception(), LinkRefused):
-                raise LinkRefused(str(greeting.exception()))
+            if greeting.done() and not greeting.cancelled() and isinstance(greeting.exception(), Refused):
+                raise Refused(str(greeting.exception()))
 
     async def _greet_and_ping(self) -> None:
         """A frozen Kamailio keeps its connection open: only an unanswered ping tells."""
         try:
             welcome = await self._ask("hello", {"secret": self._secret})
             if welcome.word != "welcome":
-                raise LinkRefused("Kamailio does not take the secret, or its kamailio.cfg is not callctl's")
+                raise Refused("Kamailio does not take the secret, or its kamailio.cfg is not callctl's")
             self._missed = welcome.missed
             self.counts.connections += 1
-            self.up, self.detail, self._outage_told = True, "up", False
-            self._guarded(self._tell.on_up)
+            self._is_up(self._tell.on_up)
             while True:
                 await self._clock.sleep_ms(self._times.ping_every_ms)
                 self._compare(await self._ask("ping", {}))
@@ -211,40 +189,13 @@ class EvapiLink:
             return
         if message.event:
             self.counts.events += 1
-            self._guarded(self._tell.on_event, message)
+            self._guarded(lambda: self._tell.on_event(message))
             return
         waiting = self._pending.get(message.id) if message.id is not None else None
-        if waiting is None or waiting.done():
+        if waiting is None or waiting.answer.done():
             self.counts.unasked_answers += 1
         else:
-            waiting.set_result(message)
+            waiting.settle(message)
 
-    def _guarded(self, callback: Callable[..., None], *arguments: object) -> None:
-        """A consumer's mistake must not cost the connection."""
-        try:
-            callback(*arguments)
-        except Exception:
-            self.counts.failed_callbacks += 1
-            log.exception("evapi_callback_failed", switch=self._address)
-
-    def _tell_outage(self, reason: str) -> None:
-        self.detail = reason
-        if not self._outage_told:
-            self._outage_told = True
-            self._guarded(self._tell.on_down, reason)
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
-            raise SwitchUnavailable("the connection is lost")
-        self._transport.write(data)
-
-    def _drop(self, reason: str) -> None:
-        """End the connection and everything that waits for it. The first reason stays."""
-        if self._transport is None:
-            return
-        self._transport.abort()
-        self._transport = None
-        self.up, self.detail = False, reason
-        for waiting in self._pending.values():
-            if not waiting.done():
-                waiting.set_exception(SwitchUnavailable(f"{reason}; whether it was done is unknown"))
+    def _waiting(self) -> Iterable[Pending[Message]]:
+        return self._pending.values()
