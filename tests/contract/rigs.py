@@ -13,7 +13,7 @@ from tests.contract.rigs_call_control import CallControlRig
 from tests.contract.rigs_freeswitch import FreeSwitchRig
 from tests.contract.rigs_radius import RadiusRig
 from tests.contract.rigs_threecx import GatedThreeCxRig, ThreeCxRig
-from tests.contract.switchboard import SPEED, Party, Rig, Script, Seen, Trick
+from tests.contract.switchboard import GATE_MS, SPEED, Party, Rig, Script, Seen, Trick
 
 HOME, ABROAD = "+31201234567", "+442079460000"
 BY = {ami.EndedBy.CALLER: Party.CALLER, ami.EndedBy.CALLEE: Party.CALLEE}
@@ -34,7 +34,7 @@ class AsteriskRig:
     def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
         self.name = name
-        self.simulator = ami.AmiSimulator({"cc": ami.User("pw")}, clock=self.clock)
+        self.simulator = ami.AmiSimulator({"cc": ami.User("pw")}, clock=self.clock, setup=ami.Setup(gate_ms=GATE_MS))
         self._placed: list[ami.SimCall] = []
 
     async def __aenter__(self) -> Self:

@@ -9,7 +9,7 @@ from callctl.adapters.freeswitch.link import LinkTimes
 from callctl.adapters.freeswitch.switch import FreeSwitch
 from callctl.ports import Clock
 from callctl.simulators import esl
-from tests.contract.switchboard import SPEED, Party, Script, Seen, Trick
+from tests.contract.switchboard import GATE_MS, SPEED, Party, Script, Seen, Trick
 from tests.waiting import until
 
 HOME, ABROAD = "+31201234567", "+442079460000"
@@ -31,7 +31,7 @@ class FreeSwitchRig:
     def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
         self.name = name
-        self.simulator = esl.EslSimulator("pw", clock=self.clock)
+        self.simulator = esl.EslSimulator("pw", clock=self.clock, setup=esl.Setup(park_timeout_s=GATE_MS // 1_000))
         self._placed: list[esl.SimCall] = []
 
     async def __aenter__(self) -> Self:
