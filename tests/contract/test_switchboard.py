@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -21,6 +22,7 @@ from callctl.cli.doctor import WITHOUT
 from callctl.clock import SystemClock
 from callctl.limits.concurrency import Caps
 from callctl.ports import Capabilities
+from callctl.settings.switches import SWITCHES
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.rigs import RIGS
 from tests.contract.switchboard import ELSEWHERE, POLICY, SPEED, TOLD_BADLY, Board, Party, Refuser, Rig, Script, Trick
@@ -29,6 +31,7 @@ from tests.waiting import until
 
 HOME = "+31201234567"
 ADAPTERS = Path(__file__).parents[2] / "docs/adapters.md"
+SWITCH_TESTS = Path(__file__).parents[1] / "switches"
 CAUSES = [(refusal, False) for refusal in Refusal] + [(Refusal.CHANNEL_LIMIT, True), (Refusal.LICENCE_LIMIT, True)]
 
 
@@ -55,6 +58,13 @@ def test_every_capability_is_documented_in_the_words_of_the_doctor() -> None:
     before_the_sections = ADAPTERS.read_text().partition("\n## ")[0]
     told = re.findall(r"^\| `(\w+)` \| (.+) \|$", before_the_sections, re.MULTILINE)
     assert dict(told) == WITHOUT
+
+
+def test_every_kind_of_switch_is_held_to_the_contract() -> None:
+    """By a rig that runs everywhere, or by the real switch."""
+    kinds = {kind for table in SWITCHES for kind in get_args(table.model_fields["kind"].annotation)}
+    real = {path.parent.name for path in SWITCH_TESTS.glob("*/test_contract.py")}
+    assert kinds <= {name.partition("-")[0] for name in RIGS} | real
 
 
 # -------------------------------------------------------------------- no
