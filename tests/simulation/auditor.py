@@ -20,6 +20,7 @@ from tests.simulation.policy import POLICY
 from tests.simulation.records import RecordsAudit
 from tests.simulation.store import at_once
 from tests.simulation.story import Story, TrueCall
+from tests.simulation.thresholds import HUNG_UP, ThresholdsAudit
 
 LATE_MS = 1_000  # promise 5
 
@@ -70,6 +71,8 @@ class Auditor:
         self._market = market
         self._store = store
         self._calls = calls
+        timezone = lambda name: market.accounts[name].timezone  # noqa: E731
+        self.thresholds = ThresholdsAudit(loop, store, calls, timezone, self.object)
         self._stepped = False
         self._written: set[str] = set()
 
@@ -116,6 +119,7 @@ class Auditor:
     # ---- every write
 
     def wrote(self, request: Take | Extension | Settlement, answer: object) -> None:
+        self.thresholds.wrote(request, answer)
         session = request.session
         call = self._calls[session.call]
         if isinstance(request, Take) and isinstance(answer, Taken):
@@ -244,7 +248,7 @@ class Auditor:
         """Promise 2, some minutes after everything works: a call that is up has its channels, and no other has."""
         up = {key for key, call in self._calls.items() if call.alive and "passed by the dialplan" not in call.harmed}
         for key in up - self.open.keys():
-            if self._calls[key].harmed & {"client silent", "hung up by the operator"} and key.switch == "http":
+            if self._calls[key].harmed & {"client silent", "hung up by the operator", HUNG_UP} and key.switch == "http":
                 continue  # given up, and nobody can be told
             self.object(f"{key} is up and has no channel")
         for key in self.open.keys() - up:
@@ -265,7 +269,8 @@ class Auditor:
             self._outlived(call)
             if call.emergency and "reject" in call.decided:
                 self.object(f"emergency call {call.key} was refused")
-        records = RecordsAudit(self._market, self._calls, self.ended, self.open.keys(), self.object)
+        used = self.thresholds.used
+        records = RecordsAudit(self._market, self._calls, self.ended, self.open.keys(), used, self.object)
         records.delivered(delivered, self._written)
         charged = records.charged()
         for account in self._market.accounts.values():
@@ -279,6 +284,7 @@ class Auditor:
             if (shown.held or shown.slots) and not self.open:
                 self.object(f"{account.id} ends with {shown.held} held and channels {shown.slots}")
         records.calls()
+        self.thresholds.close()
 
     def _outlived(self, call: TrueCall) -> None:
         """Promise 5, by the switch's own truth."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from callctl.clock import Instant
 
-EPOCH_MS = 1_800_000_000_000
+EPOCH_MS = 1_776_981_450_000  # 2026-04-23T21:57:30Z: in Cairo, that night, midnight is skipped
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -2,13 +2,16 @@
 
 from random import Random
 
+from msgspec.structs import replace
+
 from callctl.accounts import Account, Kind, Trunk, Warnings
 from callctl.call.purchase import buy
 from callctl.call.takes import TopUp
 from callctl.limits.concurrency import Caps, Overflow
+from callctl.limits.ids import Mode, Thresholds
 from callctl.numbering import DialRules
 from callctl.rating.bundles import Block, Blocks, month_before, month_of
-from callctl.rating.tariff import Bundle, Plan
+from callctl.rating.tariff import Bundle, Plan, TrafficClass
 from callctl.rating.tax import Tax
 from callctl.store.memory import MemoryStore
 from callctl.store.registry import Registry
@@ -18,12 +21,15 @@ from tests.simulation.store import at_once
 from tests.simulation.story import Story
 
 TRUNK = "trunk-1"
+ZONES = ("Africa/Cairo", "Europe/Amsterdam", "UTC")  # in the first two a day turns while people call
 
 
 class Market:
     """`tables[plan]`: every price table that the plan has had, with the virtual ms from which it held."""
 
-    def __init__(self, loop: VirtualLoop, rng: Random, store: MemoryStore, story: Story) -> None:
+    def __init__(
+        self, loop: VirtualLoop, rng: Random, store: MemoryStore, story: Story, watched: Random | None = None
+    ) -> None:
         self.registry = Registry()
         self.tables: dict[str, list[tuple[int, Table]]] = {}
         self.accounts: dict[str, Account] = {}
@@ -33,6 +39,7 @@ class Market:
         self._store = store
         self._story = story
         self._paid = 0
+        self._watched = watched
         for n in range(rng.randint(1, 2)):
             self._family(f"r{n}")
         self.registry.put_trunk(
@@ -79,6 +86,8 @@ class Market:
             caps=caps,
             warnings=Warnings(rng.choice([(), (10,), (30, 10)])),
             active=rng.random() < 0.97,
+            timezone=self._watched.choice(ZONES) if self._watched is not None else "UTC",
+            thresholds=self.thresholds(),
         )
         self.accounts[id] = account
         self.registry.put_plan(Plan(account.plan, taxes=any_taxes(rng), bundles=self._bundles()))
@@ -90,6 +99,24 @@ class Market:
         self.pay(id, rng.randint(0, most // 100) * 100)
         self._sell_blocks(id)
         return id
+
+    def thresholds(self) -> Thresholds | None:
+        """What may be agreed: much or little beside what a call costs. All calls are watched."""
+        rng = self._watched
+        if rng is None or rng.random() < 0.4:
+            return None
+        return Thresholds(
+            rng.choice([0, 20_000, 100_000, 500_000, 2_000_000]),
+            mode=rng.choice([Mode.MONITOR, Mode.SOFT, Mode.SOFT, Mode.HARD]),
+            ceiling=rng.choice([None, None, 150_000]),
+            watch=(TrafficClass.MOB,),
+        )
+
+    def agree(self, account: str) -> None:
+        """Other thresholds, or none any more."""
+        self.accounts[account] = replace(self.accounts[account], thresholds=self.thresholds())
+        self.registry.put_account(self.accounts[account])
+        self._story.tell("agreed", account, self.accounts[account].thresholds)
 
     def _bundles(self) -> tuple[Bundle, ...]:
         """Small ones, so that parallel calls use them up."""

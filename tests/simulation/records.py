@@ -47,12 +47,14 @@ class RecordsAudit:
         calls: Mapping[CallKey, TrueCall],
         ended: Mapping[CallKey, Closed],
         still_open: Collection[CallKey],
+        used: Mapping[tuple[CallKey, str], int],
         objects: Callable[[str], None],
     ) -> None:
         self._market = market
         self._calls = calls
         self._ended = ended
         self._open = still_open
+        self._used = used
         self._object = objects
         self._cdrs: list[Cdr] = []
 
@@ -201,6 +203,9 @@ class RecordsAudit:
         tables = (
             [Table(((0, 0),))] if call.emergency else self._market.prices_at(call.account or "", call.offered_ms)[depth]
         )
+        used = self._used.get((call.key, account.id))
+        if used is not None and used not in {charged(table, paid_s, answer_s)[1] for table in tables}:
+            self._object(f"{call.key}: {account.id} has used {used} of its threshold with {paid_s} s at {tables}")
         covered_s = sum(cdr["bundle_s"] for cdr in cdrs)
         if not 0 <= covered_s <= last["billed_s"]:
             self._object(f"{call.key}: {covered_s} of {last['billed_s']} billed seconds of a bundle")

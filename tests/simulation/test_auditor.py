@@ -7,15 +7,21 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.accounts import Account
-from callctl.call import cdr, ending, running, settlement
+from callctl.call import cdr, ending, running, settlement, watched
 from callctl.call.session import Level
 from callctl.call.takes import Settlement
+from callctl.clock import local_moment
 from callctl.control import facts
+from callctl.control.calls import CallControl
 from callctl.errors import StoreUnavailable, SwitchUnavailable
+from callctl.limits import exposure, ids
+from callctl.limits.ids import Rule
 from callctl.numbering import DialRules, normalise
+from callctl.prepaid import slicing
 from callctl.rating.match import price_levels
 from callctl.rating.tariff import Direction
 from callctl.store import memory
+from callctl.store.watch_memory import WatchedDays
 from tests.simulation.clock import EPOCH_MS
 from tests.simulation.faults import Faults
 from tests.simulation.store import Archive
@@ -117,6 +123,31 @@ def test_what_is_used_of_a_bundle_is_not_what_is_told(times: int, words: str, mo
 
     monkeypatch.setattr(settlement, "_used", wrong)
     assert objects(words)
+
+
+def test_a_threshold_that_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposure, "broken", lambda day, ask, counters: (Rule.NONE, 0, 0))
+    assert objects("goes beyond its threshold")
+
+
+def test_what_is_held_of_a_day_and_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WatchedDays, "over", lambda self, exposure, used, is_estimate: None)
+    assert objects("spent and")
+
+
+def test_a_day_that_is_not_the_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "local_moment", lambda timezone, minute: local_moment("UTC", minute))
+    assert objects("asks of day")
+
+
+def test_a_threshold_that_counts_taxes_and_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "exposure", slicing.cost)
+    assert objects("of its threshold with")
+
+
+def test_a_blocked_account_whose_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CallControl, "tripped", lambda self, account: None)
+    assert objects("went on after its account was blocked")
 
 
 def test_4_charging_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,16 @@ def test_without_faults_every_call_that_was_answered_is_recorded_to_the_millisec
     assert not any(call.harmed for call in answered)
 
 
+def test_late_ends_correct_what_counts_against_thresholds() -> None:
+    late = Faults(events_late=0.7, kills=4, kill_on_write=0.02, clients_silent=0.2, wall_steps=2)
+    corrected = 0
+    for seed in range(20):
+        world = simulate(seed, faults=late)
+        assert not world.auditor.objections, (seed, world.auditor.objections)
+        corrected += world.auditor.thresholds.corrected
+    assert corrected
+
+
 def test_nothing_else_of_a_running_call_changes_than_what_is_saved_of_it(monkeypatch) -> None:
     extend, saved, unlike = MemoryStore.extend, [], []
 

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from callctl.limits.watching import Allow, Release, Tell, Told, Word
 from tests.simulation.clock import WallClock
+from tests.simulation.store import at_once
 from tests.simulation.switch import FakeSwitch
+from tests.simulation.thresholds import local_day
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -34,6 +37,7 @@ class Troubles:
         often(faults.switch_wall_steps, lambda: self._step(self._any_switch().wall))
         often(faults.reloads, world.market.reload)
         often(rng.randint(0, 4), self._somebody_pays)
+        often(rng.randint(0, 6), self._an_operator_speaks)
 
     def relink(self, switch: FakeSwitch) -> None:
         switch.linked = True
@@ -78,3 +82,19 @@ class Troubles:
         world.market.pay(account, self._rng.randint(1, 5_000) * 100)
         if world.life is not None:
             world.life.topped_up(account)
+
+    def _an_operator_speaks(self) -> None:
+        """About the thresholds of an account, and of its day as the wall clock has it."""
+        world, rng = self._world, self._rng
+        account = world.market.accounts[rng.choice(sorted(world.market.accounts))]
+        now_ms = world.wall.now_ms()
+        day = local_day(now_ms, account.timezone)
+        before = tuple(Told(day - ago, rng.randint(0, 2_000_000), incident=ago == 7) for ago in range(1, 30, 3))
+        said = rng.choice([Release(), Release(now_ms + 20_000), Allow(50_000), Tell(before), None])
+        if said is None:
+            world.market.agree(account.id)
+            return
+        word = Word(account.id, world.market.registry.root(account), day, now_ms, "ops", "", said)
+        at_once(world.market._store.say(word))
+        world.auditor.thresholds.said(word)
+        world.story.tell("operator says", account.id, said)
