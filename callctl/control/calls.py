@@ -30,7 +30,7 @@ from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
 from callctl.causes import Refusal
-from callctl.clock import Instant
+from callctl.control import elsewhere
 from callctl.control.alarms import Alarms, by_present_rules, watched_calls
 from callctl.control.deadlines import Deadlines
 from callctl.control.facts import gather, purchase
@@ -95,6 +95,8 @@ class CallControl:
         box = self._boxes.get(event.call)
         if isinstance(event, Released) and (box is None or box.session.state is State.SETTLING):
             self.performer.start(self._late(event))
+        elif box is not None and isinstance(event, DeadlineReached) and elsewhere.may_go_on(box.session, event):
+            self.performer.start(elsewhere.unless_it_goes_on(box, event, self._sessions))
         elif box is not None:
             box.put(event)
         elif isinstance(event, Offered):
@@ -155,6 +157,8 @@ class CallControl:
         if box is not None:
             if not box.decided:
                 await box.until(lambda it: it.decided)
+            if isinstance(event, ExtendAsked):
+                await elsewhere.catch_up(box, self._sessions)
             box.put(event)
             await box.until(lambda it: not it.session.busy)
         return box
@@ -180,7 +184,7 @@ class CallControl:
     def adopt(self, stored: Session) -> Mailbox:
         """Take up a call that the store or the journal remembers."""
         now = self._clock.now()
-        session = replace(_not_ahead(stored, now), busy=False)
+        session = replace(elsewhere.not_ahead(stored, now), busy=False)
         box = self._register(session)
         box.decided = True
         if session.state in LIVE:
@@ -316,25 +320,3 @@ class CallControl:
                 if not calls:
                     del self._by_account[level.account]
             self._end(self._within.remove(box.session))
-
-
-def _not_ahead(session: Session, now: Instant) -> Session:
-    """The moments of a call that another process has written: none lies ahead of now, all keep their distances.
-
-    They would, where the wall clock was set back before this process started.
-    """
-    moments = (session.setup, session.alerting, session.answered)  # an estimated end may well lie ahead
-    ahead_ms = max(moment.monotonic_ms for moment in moments if moment is not None) - now.monotonic_ms
-    if ahead_ms <= 0:
-        return session
-
-    def earlier(moment: Instant | None) -> Instant | None:
-        return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms - ahead_ms)
-
-    return replace(
-        session,
-        setup=Instant(session.setup.wall_ms, session.setup.monotonic_ms - ahead_ms),
-        alerting=earlier(session.alerting),
-        answered=earlier(session.answered),
-        released=earlier(session.released),
-    )

@@ -1,0 +1,81 @@
+"""A call that no switch of ours carries is reported to any of several processes on one store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callctl.call.admission import Policy
+from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, ExtendAsked, Offered, Released
+from callctl.call.session import State
+from callctl.control.calls import CallControl
+from callctl.control.journal import Journal
+from tests.e2e.front_door import NL_MOB, FrontDoor
+
+CALL = CallKey("http", "c1")
+
+
+@pytest.fixture
+def there(door: FrontDoor, tmp_path: Path) -> Iterator[CallControl]:
+    """Another process beside that of the door."""
+    journal = Journal(tmp_path / "there")
+    yield CallControl(
+        clock=door.clock,
+        tariffs=door.tariffs,
+        takes=door.store,
+        sessions=door.store,
+        switches={},
+        journal=journal,
+        observer=door.metrics,
+        policy=Policy(),
+        wake=lambda _root: None,
+    )
+    journal.close()
+
+
+async def admitted(door: FrontDoor) -> None:
+    offered = Offered(CALL, door.clock.now(), "+31201234567", NL_MOB, account="acme", can_extend=True)
+    assert (await door.calls.authorize(offered)).state is State.ADMITTED
+
+
+async def test_what_is_answered_there_is_extended_here(door, there) -> None:
+    await admitted(door)
+    await there.report(Answered(CALL, door.clock.now(), stated=False))
+    for granted_s, calls in ((30, door.calls), (70, there), (150, door.calls), (310, door.calls), (610, there)):
+        session = await calls.report(ExtendAsked(CALL))
+        assert (session.state, session.granted_s) == (State.ANSWERED, granted_s)
+
+
+@pytest.mark.parametrize("deadline", [Deadline.CUT, Deadline.LOST])
+async def test_what_is_extended_there_is_not_ended_here(door, there, deadline) -> None:
+    await admitted(door)
+    await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
+    for _ in range(3):
+        await there.report(ExtendAsked(CALL))
+    door.clock.pass_s(60)
+    door.calls.receive(DeadlineReached(CALL, deadline))
+    await door.calls.performer.drain()
+    assert (await door.calls.find(CALL)).state is State.ANSWERED
+    assert [it.state for it in await door.store.live(["acme"])] == [State.ANSWERED]
+    ended, (record, *_) = await there.end(Released(CALL, door.clock.now(), stated=False))
+    assert (ended.state, ended.estimated, b'"duration_s":60' in record.payload) == (State.ENDED, False, True)
+
+
+async def test_what_is_answered_there_is_not_given_up_here(door, there) -> None:
+    await admitted(door)
+    await there.report(Answered(CALL, door.clock.now(), stated=False))
+    door.calls.receive(DeadlineReached(CALL, Deadline.SETUP))
+    await door.calls.performer.drain()
+    session = await door.calls.find(CALL)
+    assert (session.state, session.cut) == (State.ANSWERED, False)
+
+
+async def test_what_nobody_has_heard_of_since_is_given_up(door, there) -> None:
+    await admitted(door)
+    await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
+    door.clock.pass_s(60)
+    for deadline in (Deadline.CUT, Deadline.LOST):
+        door.calls.receive(DeadlineReached(CALL, deadline))
+        await door.calls.performer.drain()
+    ended = await there.find(CALL)
+    assert (ended.state, ended.estimated) == (State.ENDED, True)
