@@ -27,10 +27,10 @@ class Provider(Daemon):
         redis = f'[redis]\nurl = "{redis_url}"\n' if redis_url else ""
         with (home / "config/callctl.toml").open("a") as config:
             config.write(redis + more)
-        self._session: aiohttp.ClientSession | None = None
+        self.session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
+        self.session = aiohttp.ClientSession(
             f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {TOKEN}"}
         )
         await self.start()
@@ -40,8 +40,8 @@ class Provider(Daemon):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.kill(signal.SIGTERM)
-        if self._session is not None:
-            await self._session.close()
+        if self.session is not None:
+            await self.session.close()
 
     async def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -56,11 +56,11 @@ class Provider(Daemon):
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of one request; `body` is JSON, or text as CSV."""
-        assert self._session is not None
+        assert self.session is not None
         sent: dict[str, Any] = {} if body is None else {"json": body}
         if isinstance(body, str):
             sent = {"data": body.encode(), "headers": {"Content-Type": "text/csv"}}
-        async with self._session.request(method, path, **sent) as answer:
+        async with self.session.request(method, path, **sent) as answer:
             return answer.status, json.loads(await answer.read() or b"null")
 
     async def good(self, method: str, path: str, body: Any = None) -> Any:
