@@ -247,8 +247,10 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         return ending.settle(ending.carry_over(session, merged))
     state = State.ADMITTED if merged.answered is None else State.ANSWERED
     running_on, effects = resume(replace(merged, state=state), now, policy)
-    if session.state is State.BLIND and session.granted_s > running_on.granted_s:  # so it was told; to be held for
-        running_on, saving = running.save(replace(running_on, granted_s=session.granted_s), now, policy)
+    news = session.granted_s > running_on.granted_s or (stored.answered is None and session.answered is not None)
+    if session.state is State.BLIND and news:  # what it was told is to be held for, and as long as it lasts
+        told_s = max(session.granted_s, running_on.granted_s)
+        running_on, saving = running.save(replace(running_on, granted_s=told_s), now, policy)
         return running_on, (*effects, *running.watch(running_on, now), *saving)
     if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
         effects = (*effects, *running.watch(running_on, now))

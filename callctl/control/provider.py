@@ -1,8 +1,9 @@
 """The provider's own limits around the takes of calls: taken after the account's atomic step, given back at the end.
 
 They bind calls of all customers, so they cannot be in that step. A call that finds them full has taken its account's
-channels and money by then; the record of its refusal gives those back. Only calls that such a limit is about pay for
-the round trip.
+channels and money by then; the record of its refusal gives those back. One that goes on without having been counted
+(the store has done its take, but too late for its answer) is counted when it is taken again. Only calls that such a
+limit is about pay for the round trip.
 """
 
 from collections.abc import Awaitable, Coroutine
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, LimitUse, Taken, TakeRefused
 from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
+from callctl.control.within import LIVE
 from callctl.errors import StoreUnavailable
 from callctl.ports import Existing, ProviderChannels, Takes
 
@@ -31,11 +33,12 @@ class LimitedTakes:
 
     async def _admit(self, take: Take) -> Taken | TakeRefused | Existing:
         answer = await self._takes.admit(take)
-        if not isinstance(answer, Taken):
+        taken_late = take.force and isinstance(answer, Existing) and answer.session.state in LIVE
+        if not taken_late and not isinstance(answer, Taken):
             return answer
         slots, call, look = take.session.limits, take.session.trace_id, take.probe or take.dry
         in_use = await self._channels.take(slots, call, take.now_ms, take.lease_until_ms, force=take.force, look=look)
-        return replace(answer, limits=tuple(map(LimitUse, slots, in_use)))
+        return replace(answer, limits=tuple(map(LimitUse, slots, in_use))) if isinstance(answer, Taken) else answer
 
     def extend(self, extension: Extension) -> Awaitable[Extended | ExtendRefused | Existing]:
         session = extension.session

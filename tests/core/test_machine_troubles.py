@@ -34,6 +34,18 @@ def blind(**kwargs: object) -> Played:
     return played
 
 
+def test_the_store_hears_of_the_answer_of_a_call_that_it_took_without_our_knowing() -> None:
+    """Its take was done too late for its answer, for longer than the switch was told then."""
+    played = blind()
+    took = msgspec.structs.replace(played.session, state=State.ADMITTED, granted_s=3_600, version=1)
+    played.put(Answered(CALL, START.plus_ms(1_000)))
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    played.put(Recalled(CALL, took))
+    saving = played.wanted(ExtendNow).extension
+    assert (saving.session.answered, saving.session.granted_s) == (START.plus_ms(1_000), 3_600)
+    assert saving.lease_until_ms > START.wall_ms + 3_600_000
+
+
 def test_an_emergency_call_beyond_a_cap_costs_nothing() -> None:
     chain = (account(caps=Caps(total=0, overflow=Overflow(1, per_call=50_000))),)
     played = Played(facts(chain=chain, prices=(price(0),), emergency=True))
