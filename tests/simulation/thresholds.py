@@ -92,6 +92,7 @@ class ThresholdsAudit:
     """Sees every write, as the auditor does.
 
     `used`: what each answered call has used of each account's days; `corrected`: how many guesses were.
+    `all_heard`: no answer of the store gets lost.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class ThresholdsAudit:
         self._object = objects
         self._accounts: defaultdict[tuple[str, str], Account] = defaultdict(Account)
         self.corrected = 0
+        self.all_heard = True
         self._unwanted_ms: dict[CallKey, int] = {}
         self.used: dict[tuple[CallKey, str], int] = {}
 
@@ -246,8 +248,11 @@ class ThresholdsAudit:
                 account.averages[day] = account.average(day)
 
     def close(self) -> None:
-        """Every account's days are what we have counted, and calls of a blocked account were hung up."""
-        for key, at_ms in self._unwanted_ms.items():
+        """Every account's days are what we have counted, and calls of a blocked account were hung up at once.
+
+        Where callctl has not heard that the account is blocked, they are when it asks again.
+        """
+        for key, at_ms in self._unwanted_ms.items() if self.all_heard else ():
             call = self._calls[key]
             if call.attended and call.harmed == {HUNG_UP} and (call.ended_ms or self._loop.now_ms) > at_ms + SOON_MS:
                 self._object(f"{key} went on after its account was blocked")
