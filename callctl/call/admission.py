@@ -70,13 +70,19 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         trace = [Check("emergency", Verdict.PASS, f"{number} is an emergency number")]
         refused = None
     else:
-        rings_s = policy.setup_timeout_s if any(price.in_bands for _, price in facts.payers) else 0
-        until_s = None if offered.can_extend else rings_s + ceiling_s
-        found = [finding for checker in CHECKS for finding in checker(offered, facts, now, until_s)]
+        until_s = None if offered.can_extend else ceiling_s + _rings(facts, policy)
+        found: list[Finding] = []
+        for checker in CHECKS:
+            found += checker(offered, facts, now, until_s)
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *untold_licences(facts)]
         refused = deciding(found)
     session = _session(offered, facts, number, ceiling_s, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)
+
+
+def _rings(facts: Facts, policy: Policy) -> int:
+    """How long after its set-up a call may be answered, where its prices depend on that."""
+    return policy.setup_timeout_s if any(price.in_bands for _, price in facts.payers) else 0
 
 
 def traced(finding: Finding) -> Check:
@@ -172,7 +178,7 @@ def _level(
     within: bool = False,
 ) -> Level:
     number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
-    if overflow is None and not facts.above(account.id) and facts.trunk is not None and facts.trunk.caps is not None:
+    if overflow is None and facts.trunk is not None and facts.trunk.caps is not None and not facts.above(account.id):
         overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
     home = account.dial_rules.country or facts.home
     traffic_class = price.traffic_class or (class_of(number, home, facts.lists) if number is not None else "")
@@ -195,7 +201,7 @@ def _level(
         surcharge_call=overflow.per_call if overflow is not None else 0,
         surcharge_minute=overflow.per_minute if overflow is not None else 0,
         taxes=account.bears(price.taxes),
-        parts=tuple([replace(part, taxes=account.bears(part.taxes)) for part in price.parts]),
+        parts=tuple([replace(part, taxes=account.bears(part.taxes)) for part in price.parts]) if price.parts else (),
         answer_by_s=answer_by_s if price.in_bands else None,
         sources=price.sources,
         role=Role.RESELLER if depth else Role.CUSTOMER,

@@ -104,78 +104,90 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         return ", ".join(filter(None, (self.saw, asked, limit)))
 
 
-Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]
+Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]  # a generator costs as much as its check
 """The last is how long the call can last by what is granted now; None: it can be extended."""
 
 
-def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterator[Finding]:
+def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterable[Finding]:
     if not facts.chain:
-        yield Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, facts.unknown)
+        return (Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, facts.unknown),)
+    found = []
     for account in facts.chain:
         above = facts.above(account.id)
         if not account.active:
             refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_SUSPENDED
-            yield Finding("account", account.id, refusal, "suspended", above)
+            found.append(Finding("account", account.id, refusal, "suspended", above))
         elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
             refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_EXPIRED
-            yield Finding("account", account.id, refusal, "expired", above)
+            found.append(Finding("account", account.id, refusal, "expired", above))
         elif not above:
-            yield Finding("account", facts.caller, level=facts.above(facts.pbx))
+            found.append(Finding("account", facts.caller, level=facts.above(facts.pbx)))
+    return found
 
 
-def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterator[Finding]:
-    if facts.b_number is not None:
-        yield Finding("number", f"{facts.b_number.e164} {facts.b_number.country} {facts.b_number.type}")
-    elif facts.free:
-        yield Finding("number", f"extension {facts.dialled}")
-    elif facts.chain:
-        yield Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number")
+def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterable[Finding]:
+    number = facts.b_number
+    if number is not None:
+        return (Finding("number", f"{number.e164} {number.country} {number.type}"),)
+    if facts.free:
+        return (Finding("number", f"extension {facts.dialled}"),)
+    if facts.chain:
+        return (Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number"),)
+    return ()
 
 
-def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
+def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterable[Finding]:
     if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
-        return
+        return ()
     owned = [(each.destinations, depth, each.id, "") for depth, each in enumerate(facts.chain) if each.destinations]
     if facts.trunk is not None and facts.trunk.destinations is not None and facts.chain:
         owned.append((facts.trunk.destinations, 0, facts.trunk.account, f"trunk {facts.trunk.id}: "))
     if not owned:
-        return
+        return ()
+    found = []
     dialled = Dialled(facts.b_number, offered.at.wall_ms // 1000, facts.home, facts.lists)
     for rules, depth, owner, whose in owned:
         seen = dialled.seen_by(facts.chain[depth], facts.prices[depth] if facts.prices else None)
         barred = rules.barred_by(seen)
         saw = f"{whose}{seen.name} {seen.type}, class {seen.traffic_class}"
         refusal = Refusal.DESTINATION_BARRED if barred else None
-        yield Finding("destination", saw, refusal, barred or "", facts.above(owner))
+        found.append(Finding("destination", saw, refusal, barred or "", facts.above(owner)))
+    return found
 
 
-def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterator[Finding]:
+def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterable[Finding]:
+    found = []
     if facts.unpriced is not None and facts.b_number is not None:
         saw = f"{facts.b_number.e164} {facts.b_number.type}"
         limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
-        yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account))
+        found.append(Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account)))
         if facts.unpriced.no_buy:
-            yield Finding("exchange", facts.unpriced.no_buy, level=PROVIDER)
+            found.append(Finding("exchange", facts.unpriced.no_buy, level=PROVIDER))
     for account, price in zip(facts.chain, facts.prices, strict=False):
-        yield Finding("rate", f"{price.plan} {price.row}", level=facts.above(account.id))
-        for part in price.parts:
-            yield Finding("rate", f"besides {part.plan} {part.row}", level=facts.above(account.id))
+        above = facts.above(account.id)
+        found.append(Finding("rate", f"{price.plan} {price.row}", level=above))
+        found += [Finding("rate", f"besides {part.plan} {part.row}", level=above) for part in price.parts]
         if price.no_buy:
-            yield Finding("exchange", price.no_buy, level=PROVIDER)
+            found.append(Finding("exchange", price.no_buy, level=PROVIDER))
+    return found
 
 
-def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
+def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterable[Finding]:
+    found = []
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.margin is not None and not facts.free:
-            found = margin_kept(account.margin, price, until_s)
-            yield _ruled("margin", found, Refusal.MARGIN_TOO_LOW, facts.seller(depth))
+            kept = margin_kept(account.margin, price, until_s)
+            found.append(_ruled("margin", kept, Refusal.MARGIN_TOO_LOW, facts.seller(depth)))
+    return found
 
 
-def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterator[Finding]:
+def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterable[Finding]:
+    found = []
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.max_cost is not None and not facts.free:
-            found = cost_within(account.max_cost, price, until_s)
-            yield _ruled("max_cost", found, Refusal.COST_TOO_HIGH, facts.seller(depth))
+            kept = cost_within(account.max_cost, price, until_s)
+            found.append(_ruled("max_cost", kept, Refusal.COST_TOO_HIGH, facts.seller(depth)))
+    return found
 
 
 def _ruled(check: str, found: Found, broken: Refusal, seller: str) -> Finding:
@@ -183,16 +195,18 @@ def _ruled(check: str, found: Found, broken: Refusal, seller: str) -> Finding:
     return Finding(check, found.saw, refusal, found.limit, seller)
 
 
-def _called(_: Offered, facts: Facts, now: Instant, until_s: int | None) -> Iterator[Finding]:
+def _called(_: Offered, facts: Facts, now: Instant, until_s: int | None) -> Iterable[Finding]:
     """Whoever is called and pays for it: what limits that side is the provider's business to the caller."""
-    if facts.called is None:
-        return
-    for depth, (account, price) in enumerate(zip(facts.called.chain, facts.called.prices, strict=True)):
+    return () if facts.called is None else _other_side(facts.called, now, until_s)
+
+
+def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[Finding]:
+    for depth, (account, price) in enumerate(zip(called.chain, called.prices, strict=True)):
         expired = account.expires_ms is not None and account.expires_ms <= now.wall_ms
         wrong = "" if account.active and not expired else "expired" if account.active else "suspended"
         refusal = Refusal.PROVIDER_LIMIT if wrong else None
         yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
-        seller = facts.called.chain[depth + 1].id if depth + 1 < len(facts.called.chain) else PROVIDER
+        seller = called.chain[depth + 1].id if depth + 1 < len(called.chain) else PROVIDER
         for rule, judge in ((account.margin, margin_kept), (account.max_cost, cost_within)):
             found = judge(rule, price, until_s) if rule is not None else None
             if found is not None:

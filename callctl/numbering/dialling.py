@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
@@ -68,14 +69,11 @@ def normalise(dialled: str, rules: DialRules) -> Number | None:
     Read as the first of: short code, plus, international prefix, own calling code bare, national number.
     Digits, a leading plus, `*`, `#` and the separators ` -.()/` are accepted, other characters are not.
     """
-    keys = _keys(dialled)
-    if keys is None:
-        return None
-    for outside in _without_access_prefix(keys, rules):
-        target = rules.short_codes.get(outside)
-        number = _number(outside, rules) if target is None else _target(target)
-        if number is not None:
-            return number
+    for keys, _, number in _readings(dialled, rules):
+        target = rules.short_codes.get(keys)
+        reached = number if target is None else _target(target)
+        if reached is not None:
+            return reached
     return None
 
 
@@ -85,19 +83,15 @@ def emergency_number(dialled: str, rules: DialRules, own: Collection[str] = ()) 
     With or without the access prefix, and as equipment that makes everything international has it: +31112, 0031112,
     +112 and 00112 are 112. No number of a plan is lost by that: none is so short.
     """
-    keys = _keys(dialled)
-    if keys is None:
-        return None
-    for outside in _without_access_prefix(keys, rules):
-        for number, country in ((outside, rules.country), *_made_international(outside, rules)):
+    for keys, abroad, _ in _readings(dialled, rules):
+        for number, country in ((keys, rules.country), *_made_international(abroad, rules)):
             if number in rules.emergency or number in own or emergency_numbers(country).fullmatch(number):
                 return number
     return None
 
 
-def _made_international(keys: str, rules: DialRules) -> tuple[tuple[str, str], ...]:
-    """What may stand behind a plus or an international prefix, with the country whose emergency number it may be."""
-    digits = keys[1:] if keys.startswith("+") else _behind_international_prefix(keys, rules)
+def _made_international(digits: str | None, rules: DialRules) -> tuple[tuple[str, str], ...]:
+    """What stands behind a plus or an international prefix, with the country whose emergency number it may be."""
     if not digits:
         return ()
     code = CODE_BY_COUNTRY[rules.country] if rules.country else calling_code_of(digits)
@@ -111,33 +105,51 @@ def caller(a_number: str, rules: DialRules) -> str:
 
     At most 32 ASCII characters, perhaps none. Short codes and the access prefix are not read: nobody dialled.
     """
-    keys = _keys(a_number)
-    number = _number(keys, rules) if keys else None
+    readings = read(a_number, rules.country, rules.national_prefix, rules.international_prefix)
+    number = readings[0].number if readings else None
     return number.e164 if number else NOT_OF_A_CALLER.sub("", a_number[:LONGEST_DIALLED])[:LONGEST_CALLER]
 
 
+class Reading(NamedTuple):
+    """One way to read what was dialled: its keys, those behind a plus or an international prefix, its number."""
+
+    keys: str
+    abroad: str | None
+    number: Number | None
+
+
+def _readings(dialled: str, rules: DialRules) -> tuple[Reading, ...]:
+    """The ways to read what was dialled."""
+    return read(dialled, rules.country, rules.national_prefix, rules.international_prefix, rules.access_prefix)
+
+
 @lru_cache(maxsize=16_384)
-def _keys(dialled: str) -> str | None:
+def read(
+    dialled: str, country: str, national_prefix: str | None, international_prefix: str | None, access_prefix: str = ""
+) -> tuple[Reading, ...]:
+    """The ways to read what was dialled, by these of its `DialRules`: the one behind the access prefix comes first.
+
+    There is none where no phone can dial it.
+    """
     if len(dialled) > LONGEST_DIALLED:
-        return None
+        return ()
     keys = dialled.translate(VISUAL_SEPARATORS)
-    return keys if DIALLED.fullmatch(keys) else None
+    if not DIALLED.fullmatch(keys):
+        return ()
+    whole = _reading(keys, country, national_prefix, international_prefix)
+    if not access_prefix or not keys.startswith(access_prefix):
+        return (whole,)
+    return _reading(keys[len(access_prefix) :], country, national_prefix, international_prefix), whole
 
 
-def _without_access_prefix(keys: str, rules: DialRules) -> tuple[str, ...]:
-    """The readings of what was dialled: the one behind the access prefix comes first."""
-    prefix = rules.access_prefix
-    return (keys[len(prefix) :], keys) if prefix and keys.startswith(prefix) else (keys,)
-
-
-def _number(keys: str, rules: DialRules) -> Number | None:
-    if keys.startswith("+"):
-        return international(keys[1:])
-    abroad = _behind_international_prefix(keys, rules)
+def _reading(keys: str, country: str, national_prefix: str | None, international_prefix: str | None) -> Reading:
+    abroad = keys[1:] if keys.startswith("+") else _behind_international_prefix(keys, country, international_prefix)
     if abroad is not None:
-        return international(abroad)
-    number = national(keys, rules.country, rules.national_prefix) if rules.country else None
-    return international(keys) if number is None and rules.international_prefix == "" else number
+        return Reading(keys, abroad, international(abroad))
+    number = national(keys, country, national_prefix) if country else None
+    if number is None and international_prefix == "":
+        number = international(keys)
+    return Reading(keys, None, number)
 
 
 def _target(e164: str) -> Number | None:
@@ -149,12 +161,11 @@ def _target(e164: str) -> Number | None:
     return number
 
 
-def _behind_international_prefix(keys: str, rules: DialRules) -> str | None:
-    if rules.international_prefix is not None:
-        prefix = rules.international_prefix
+def _behind_international_prefix(keys: str, country: str, prefix: str | None) -> str | None:
+    if prefix is not None:
         rest = keys[len(prefix) :] if prefix and keys.startswith(prefix) else None
     else:
-        pattern = home_of(rules.country).international_prefix if rules.country else None
+        pattern = home_of(country).international_prefix if country else None
         match = pattern.match(keys) if pattern else None
         rest = keys[match.end() :] if match else None
     # No calling code begins with 0: behind a 0, this was a national number after all.

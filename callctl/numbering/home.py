@@ -7,7 +7,7 @@ the country needs it (612345678 in the Netherlands).
 
 import re
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from phonenumbers.phonemetadata import NumberFormat
@@ -74,7 +74,6 @@ class Home(NamedTuple):
         return False
 
 
-@lru_cache(maxsize=16_384)
 def national(dialled: str, country: str, prefix: str | None) -> Number | None:
     """The valid number that `dialled` reaches within `country`; a `prefix` replaces the country's own."""
     home = home_of(country)

@@ -5,7 +5,7 @@ which order follows the library (`phonenumberutil.py`), and the tests prove the 
 """
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY
@@ -54,7 +54,6 @@ class Plan(NamedTuple):
         return kinds.by_group[match.lastindex - 1] if kinds and match and match.lastindex else None
 
 
-@lru_cache(maxsize=16_384)
 def international(digits: str) -> Number | None:
     """The number of calling code and national significant number, taken at their word; None if not valid."""
     calling_code = calling_code_of(digits)

@@ -6,14 +6,14 @@ difference, so that fee and rounding happen once.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from callctl.call import drawing
 from callctl.call.anchor import possible, possible_levels
 from callctl.call.bill import bill
 from callctl.call.session import Level
 from callctl.rating.bundles import covered, credit_in
-from callctl.rating.charge import affordable_seconds, charge, first_charged_second, stretch
+from callctl.rating.charge import Price, affordable_seconds, charge, first_charged_second, stretch
 from callctl.rating.tax import affordable_net
 
 HORIZON_S = 10**9  # thirty years: what no money ends before this, nothing ends
@@ -123,9 +123,11 @@ def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
 def first_slice(levels: Sequence[Level], least_s: int) -> int:
     """Length of the first slice: `least_s`, or the longest first increment of a payer."""
     for level in levels:
-        for price in (level.sell, *[part.sell for part in level.parts]):
-            for each in possible(price, level.answer_by_s):
-                least_s = max(least_s, each.first_increment_s + each.free_s)
+        prices: Iterable[Price] = (level.sell, *[part.sell for part in level.parts]) if level.parts else (level.sell,)
+        if level.answer_by_s is not None:
+            prices = [each for price in prices for each in possible(price, level.answer_by_s)]
+        for price in prices:
+            least_s = max(least_s, price.first_increment_s + price.free_s)
     return least_s
 
 
