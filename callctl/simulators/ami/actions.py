@@ -20,6 +20,9 @@ class Action:
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
 
+    def __repr__(self) -> str:
+        return f"Action({self._headers!r})"
+
     def __getitem__(self, name: str) -> str:
         return next((value for header, value in self._headers if header.lower() == name.lower()), "")
 
@@ -54,6 +57,8 @@ class Actions:
     def __init__(self, exchange: Exchange, originate: Callable[[Announcement], None]) -> None:
         self._exchange = exchange
         self._originate = originate
+        self.asked: list[Action] = []
+        """Every action of a user who is logged in, in order."""
         call, report = frozenset({"call"}), frozenset({"call", "reporting"})
         self._rules = {
             "ping": Rule(frozenset(), self._ping),
@@ -71,6 +76,7 @@ class Actions:
 
     def perform(self, action: Action, write: frozenset[str]) -> list[Block]:
         """The blocks that answer `action` of a user with these write classes."""
+        self.asked.append(action)
         name = action["Action"]
         rule = self._rules.get(name.lower())
         if rule is None:

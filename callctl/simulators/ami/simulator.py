@@ -43,7 +43,8 @@ class AmiSimulator:
         self._socket: asyncio.Server | None = None
         self.exchange = Exchange(setup, clock or SystemClock())
         self._dialplan = Dialplan(self.exchange)
-        self._server = ManagerServer(self.exchange, Actions(self.exchange, self._originate), users)
+        self.actions = Actions(self.exchange, self._originate)
+        self._server = ManagerServer(self.exchange, self.actions, users)
 
     async def __aenter__(self) -> Self:
         await self._listen()
