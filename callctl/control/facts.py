@@ -15,6 +15,7 @@ from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, emergency_number, normalise
+from callctl.numbering.dialling import LONGEST_DIALLED
 from callctl.ports import Tariffs
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, carrier_price, price_levels
 from callctl.rating.price import Price, Tier, anchored
@@ -23,6 +24,8 @@ from callctl.rating.tariff import Direction, TrafficClass
 from callctl.rating.tax import Tax
 
 EXTENSION = re.compile(r"[0-9*#]{1,32}")
+LONGEST_TOLD = 256
+"""Characters of what told the payer. A switch may hand on whatever a caller has made up; more is not recorded."""
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 
 
@@ -58,12 +61,12 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     return Facts(
         chain=chain,
         trunk=trunk,
-        dialled=helpline or dialled,
+        dialled=helpline or dialled[:LONGEST_DIALLED],
         a_number=caller(offered.a_number, rules),
         b_number=number,
         emergency=emergency,
         trace_id=offered.call.trace_id,
-        caller=payer.told_by,
+        caller=payer.told_by[:LONGEST_TOLD],
         pbx=payer.pbx,
         unknown=payer.unknown,
         called=called,
