@@ -57,7 +57,7 @@ class Follower:
         topped_up: Callable[[str], None] = lambda _: None,
         tripped: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.tariffs = Registry()
+        self.tariffs = Registry(known=False)
         self.revision = 0
         self.stored: dict[str, StoredDeck] = {}
         self.turn = asyncio.Lock()
@@ -114,6 +114,7 @@ class Follower:
         revision = int(await self._call("GET", keys.REVISION) or 0)
         lost = revision < self.revision
         if revision == self.revision and not anew:
+            self.tariffs.known = True
             return
         everything = lost or anew
         since = 0 if everything else self.revision
@@ -145,6 +146,7 @@ class Follower:
         for limit in await self._read("limit", ids["limit"], ProviderLimit):
             self.tariffs.put_limit(limit)
         self.revision = revision
+        self.tariffs.known = True
 
     def _compare(self, written: Sequence[str], revision: int, *, lost: bool) -> None:
         """What we know with all that Redis has."""

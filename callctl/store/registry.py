@@ -26,7 +26,8 @@ class Registry:
     """`ports.Tariffs`, and how it changes. The `put_` methods refuse what could not be read any more; the `check_`
     methods, for who writes a definition, everything else that contradicts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, known: bool = True) -> None:
+        self.known = known
         self.accounts: dict[str, Account] = {}
         self.trunks: dict[str, Trunk] = {}
         self.groups: dict[str, Group] = {}

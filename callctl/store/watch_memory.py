@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from callctl.limits.exposure import BURST_MS, DAYS, Counters, Day, Exposure, begun, judged, noted, shares, told
 from callctl.limits.ids import Ask, Seen, Settled
@@ -49,11 +50,11 @@ class WatchedDays(msgspec.Struct):
     def _day(self, number: int) -> Day:
         if self.day is not None and self.day.day == number:
             return self.day
-        if number in self.past:
-            return self.past[number]
         known = {**self.past, **({self.day.day: self.day} if self.day is not None else {})}
         since = self.since if self.since is not None else self.day.day if self.day is not None else number
         day = begun(number, since, known)
+        if number in self.past:  # the clock was set back, or the day is known because it was told
+            return replace(self.past[number], baseline=day.baseline, most=day.most)
         day.free_until_ms = self.day.free_until_ms if self.day is not None else 0
         return day
 
@@ -127,9 +128,10 @@ class WatchedDays(msgspec.Struct):
         self.notes.append(word.note)
 
     def _tell(self, today: Day, told: Told) -> None:
-        day = today if told.day == today.day else self.past.setdefault(told.day, Day(told.day, cap=told.spent or 0))
+        day = today if told.day == today.day else self.past.setdefault(told.day, Day(told.day))
         day.spent = day.spent if told.spent is None else told.spent
-        day.cap = day.cap if told.cap is None else told.cap
+        cap = day.cap or told.spent or 0  # a threshold that nobody knows clips nothing of what is told
+        day.cap = cap if told.cap is None else told.cap
         day.peak = day.peak if told.peak is None else told.peak
         day.incident = day.incident if told.incident is None else int(told.incident)
         self.since = told.day if self.since is None else min(self.since, told.day)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from callctl.limits.exposure import DAYS, Day, begun
 from callctl.limits.watching import Allow, Note, Release, Statistics, Tell, Word
@@ -65,10 +66,12 @@ def statistics(
     """The account's day, as the next call would find it, and what its average is of."""
     known = days if kept is None else {**days, kept.day: kept}
     first = since if since is not None else kept.day if kept is not None else day
-    today = known.get(day)
-    if today is None:
+    today = kept
+    if today is None or today.day != day:
         today = begun(day, first, known)
         today.free_until_ms = kept.free_until_ms if kept is not None else 0
+        if day in known:
+            today = replace(known[day], baseline=today.baseline, most=today.most)
     past = tuple([known[each] for each in sorted(known) if day - DAYS <= each < day])
     return Statistics(today, past, first, tuple(notes))
 

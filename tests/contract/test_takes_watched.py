@@ -321,6 +321,12 @@ async def test_what_is_allowed_for_today_does_not_raise_later_averages(store):
     assert (await asking(store, 0, at_ms=day_ms(1))).watched[0].baseline == 40 * EUR // 14
 
 
+async def test_a_day_of_which_only_a_word_is_known_is_clipped_by_no_threshold(store):
+    await store.say(word(Allow(EUR)))
+    await store.say(word(Tell((Told(DAY, 14 * EUR),)), day=DAY + 1))
+    assert (await today(store, day=DAY + 1)).baseline == EUR
+
+
 async def test_an_incident_is_left_out_and_the_days_shrink(store):
     await spent_before(store, [(ago, 10 * EUR) for ago in range(1, 31)])
     await store.say(word(Tell((Told(DAY - 1, 45 * EUR),))))

@@ -68,8 +68,9 @@ class Account:
         return sum(slices[-1][1] for slices in self.calls.values() if slices[-1][0] == day)
 
     def average(self, day: int) -> int:
-        if day in self.averages:
-            return self.averages[day]
+        return self.averages[day] if day == self.kept else self.anew(day)
+
+    def anew(self, day: int) -> int:
         first = day if self.first is None else self.first
         past = [each for each in range(day - 60, day) if each not in self.incidents]
         left_out = sum(day - 60 <= each < day for each in self.incidents)
@@ -92,7 +93,7 @@ class ThresholdsAudit:
     """Sees every write, as the auditor does.
 
     `used`: what each answered call has used of each account's days; `corrected`: how many guesses were.
-    `all_heard`: no answer of the store gets lost.
+    `all_heard`: no answer of the store gets lost, and no command.
     """
 
     def __init__(
@@ -244,8 +245,7 @@ class ThresholdsAudit:
                     account.first = each.day if account.first is None else min(account.first, each.day)
                     if each.incident:
                         account.incidents.add(each.day)
-                del account.averages[day]
-                account.averages[day] = account.average(day)
+                account.averages[day] = account.anew(day)
 
     def close(self) -> None:
         """Every account's days are what we have counted, and calls of a blocked account were hung up at once.

@@ -89,8 +89,7 @@ class World:
         watched = Random(f"thresholds {self.seed}")
         self.market = Market(loop, rng, self._store, self.story, watched if watched.random() < 0.6 else None)
         self.auditor = Auditor(loop, self.story, self.market, self._store, self.calls)
-        faults = self.faults
-        self.auditor.thresholds.all_heard = not (faults.store_failing or faults.store_slow or faults.store_late)
+        self.auditor.thresholds.all_heard = self.faults == Faults(reloads=self.faults.reloads)
         self.store = FaultyStore(self._store, loop, Random(rng.random()), self.faults, self.story, self.auditor)
         self.store.kills = lambda: self.kill_and_restart(rng.choice([300, 3_000, 20_000]))
         self.feeds = FaultyFeeds(MemoryFeeds(self._store.outbox), self.store, Random(rng.random()), self.faults)

@@ -65,9 +65,10 @@ local function watching()
     local kept = packed and cmsgpack.unpack(packed) or nil
     if kept and kept[DAY] == number then return kept, false end
     local known = redis.call('HGET', past(hash), digits(number))
-    if known then return cmsgpack.unpack(known), true, kept end
-    local average, most = statistics(hash, kept, number)
-    return {number, 0, 0, 0, 0, 0, average, most, 0, 0, kept and kept[FREE] or 0, 0, 0, 0, 0, 0}, true, kept
+    local day = known and cmsgpack.unpack(known)
+      or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, kept and kept[FREE] or 0, 0, 0, 0, 0, 0}
+    day[BASELINE], day[MOST] = statistics(hash, kept, number)
+    return day, true, kept
   end
 
   -- Keep the day. The one before it goes to the past, and who is too old for an average is forgotten.
@@ -325,12 +326,13 @@ local function watching()
     day[EXTRA], day[TRIPPED], day[TOLD] = day[EXTRA] + more, 0, 0
   end
 
-  -- One day as it is told; nil: as it was.
+  -- One day as it is told; nil: as it was. A threshold that nobody knows clips nothing of what is told.
   function W.tell(hash, day, number, told)
     local known = redis.call('HGET', past(hash), digits(number))
     local it = day[DAY] == number and day or known and cmsgpack.unpack(known)
-    it = it or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, told.spent or 0, 0}
-    it[SPENT], it[CAP], it[PEAK] = told.spent or it[SPENT], told.cap or it[CAP], told.peak or it[PEAK]
+    it = it or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    it[SPENT], it[PEAK] = told.spent or it[SPENT], told.peak or it[PEAK]
+    it[CAP] = told.cap or (it[CAP] == 0 and told.spent) or it[CAP]
     it[INCIDENT] = told.incident or it[INCIDENT]
     if it ~= day then redis.call('HSET', past(hash), digits(number), cmsgpack.pack(it)) end
     local since = tonumber(redis.call('HGET', past(hash), 'since'))
