@@ -27,7 +27,7 @@ from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
 from callctl.http.switches import Reloaded
 from callctl.numbering import warm_up
-from callctl.ports import ARCHIVE, Report, SwitchAdapter
+from callctl.ports import ARCHIVE, LinkState, Report, SwitchAdapter
 from callctl.settings import Settings, Switch
 from callctl.settings.difference import difference
 from callctl.store.address import parse_address
@@ -137,7 +137,7 @@ class App:
                 clock=self.clock,
                 cdr_feed=ARCHIVE,
                 feed_names=(ARCHIVE, *(sink.name for sink in self.sinks)),
-                switches=self.switches.keys(),
+                switches=self.switches,
             ),
             self.settings.http.host,
             self.settings.http.port,
@@ -177,10 +177,18 @@ class App:
             for it in self.switches.values()
         ]
         sinks = [Neighbour(LinkKind.SINK, state, needed=False) for state in self.outbox.states()]
-        return [Neighbour(LinkKind.STORE, self.link.state(), counts=asdict(self.link.counts)), *switches, *sinks]
+        store = self.link.state()
+        if store.up and not self.follower.tariffs.known:
+            store = LinkState(store.name, up=False, since_ms=store.since_ms, detail="the definitions are being read")
+        return [Neighbour(LinkKind.STORE, store, counts=asdict(self.link.counts)), *switches, *sinks]
 
     async def start(self) -> None:
-        """Read definitions, take up live calls, open the door. Without a store that answers it waits for one."""
+        """Read definitions, take up live calls, open the door.
+
+        Without a store that answers it waits for one, behind an open door: for emergency calls, and for calls that
+        were admitted before and end now.
+        """
+        door = None
         while True:
             try:
                 await self.link.open()
@@ -189,13 +197,18 @@ class App:
                 break
             except StoreUnavailable as error:
                 log.error("waiting_for_the_store", error=str(error))
+                door = door or await self._open_door()
                 await self.clock.sleep_ms(WAIT_FOR_STORE_MS)
+        self.port = door or await self._open_door()
+        self.work = asyncio.create_task(self._run())
+
+    async def _open_door(self) -> int:
+        """Its port."""
         try:
-            self.port = await self.http.start()
+            return await self.http.start()
         except OSError as failed:
             where = f"{self.settings.http.host}:{self.settings.http.port}"
             raise CallctlError(f"cannot listen on {where}: {failed.strerror or failed}") from failed
-        self.work = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -109,6 +109,16 @@ class SwitchAdapter(Switch, Protocol):
     def counts(self) -> msgspec.Struct: ...
 
 
+@runtime_checkable
+class HttpSwitch(Protocol):
+    """A switch whose calls are authorized and reported over HTTP, under its name, and not by a link."""
+
+    name: str
+
+    def offered(self, asked: Offered) -> Offered:
+        """The call as it was asked for, with what callctl can do for it there."""
+
+
 class Observer(Protocol):
     """Who counts what happens. Never raises, never waits. `took_s`: from question to answer."""
 
@@ -201,8 +211,13 @@ class Watching(Protocol):
 
 
 class Tariffs(Protocol):
-    """The definitions as compiled in this process: read without waiting, replaced as a whole when they change."""
+    """The definitions as compiled in this process: read without waiting, replaced as a whole when they change.
 
+    `known`: they have been read from the store. Before that there seems to be nobody.
+    """
+
+    @property
+    def known(self) -> bool: ...
     @property
     def directory(self) -> Directory: ...
     @property

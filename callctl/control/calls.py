@@ -112,12 +112,21 @@ class CallControl:
         if box is None and offered.within is not None:
             await self._take_up_outer(CallKey(offered.call.switch, offered.within))
             box = self._boxes.get(offered.call)
-        if box is None:
-            box = self._offer(offered)
-        session = await box.until(lambda it: it.decided)
+        session = await (self._decision(offered) if box is None else box.until(lambda it: it.decided))
         if session.fingerprint != offered.fingerprint:
             raise CallConflict(f"call {offered.call} was asked for before, with another body")
         return session
+
+    async def _decision(self, offered: Offered) -> Session:
+        """A new one, where the journal knows of none: what it keeps is not to be overwritten."""
+        ours = self._journal.pending.get(offered.call.trace_id)
+        if ours is None or ours.state is State.REFUSED:
+            box = self._offer(offered)
+        elif ours.state is State.BLIND and ours.released is None:
+            box = self.adopt(ours)
+        else:
+            return ours
+        return await box.until(lambda it: it.decided)
 
     async def explain(self, offered: Offered) -> Session:
         now = self._clock.now()
@@ -227,11 +236,19 @@ class CallControl:
             outer = self._outer(CallKey(offered.call.switch, offered.within))
         proposal = propose(offered, gather(offered, self._tariffs, now, self.policy.lists, outer), now, self.policy)
         box = self._register(proposal.session)
-        if len(self._boxes) > MOST_CALLS and not proposal.session.emergency:
-            self._observer.overflowed("calls")
-            proposal = replace(proposal, refused=Finding("capacity", "too many calls at once", Refusal.OVERLOADED))
+        if not proposal.session.emergency:
+            proposal = replace(proposal, refused=self._not_now() or proposal.refused)
         box.follow(machine.begin(proposal, now, self.policy))
         return box
+
+    def _not_now(self) -> Finding | None:
+        """What keeps this process from deciding at all."""
+        if not self._tariffs.known:
+            return Finding("store", "the definitions are not read yet", Refusal.STORE_UNAVAILABLE)
+        if len(self._boxes) > MOST_CALLS:
+            self._observer.overflowed("calls")
+            return Finding("capacity", "too many calls at once", Refusal.OVERLOADED)
+        return None
 
     def _outer(self, call: CallKey) -> Session | None:
         """The call that others are within; None where it is not up."""

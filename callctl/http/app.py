@@ -1,6 +1,6 @@
 """The front door, put together from what it is given. Nothing here is global; nothing here starts anything."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from aiohttp import web
@@ -66,11 +66,11 @@ def make_site(
     clock: Clock,
     cdr_feed: str,
     feed_names: Sequence[str] = (),
-    switches: Collection[str] = (),
+    switches: Mapping[str, Switch],
 ) -> Site:
     """The site. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured.
 
-    `thresholds`: of accounts that state none. `switches`: the names of those that callctl is linked to.
+    `thresholds`: of accounts that state none. `switches`: those that callctl is linked to, by name.
     """
     routes = (
         *Decisions(calls, tariffs, clock, switches).routes(),
@@ -85,20 +85,24 @@ def make_site(
         *SwitchRoutes(reload).routes(),
         *Ops(links, metrics, calls, feeds, feed_names, tariffs, clock).routes(),
     )
-    return Site(serve_routes((*routes, *openapi.routes(routes)), tokens), FastPath(routes, tokens, clock))
+    app = serve_routes((*routes, *openapi.routes(routes)), tokens, lambda: tariffs.known)
+    return Site(app, FastPath(routes, tokens, clock))
 
 
-def serve_routes(routes: Sequence[Route], tokens: Tokens) -> web.Application:
-    """aiohttp's application for these routes; JSON errors for paths and methods that are not among them."""
+def serve_routes(routes: Sequence[Route], tokens: Tokens, known: Callable[[], bool] = lambda: True) -> web.Application:
+    """aiohttp's application for these routes; JSON errors for paths and methods that are not among them.
+
+    As long as the definitions are not `known`, only calls and what is asked about callctl itself are served.
+    """
     app = web.Application()
     for route in routes:
         # A call id may contain braces, which aiohttp's own pattern of a parameter leaves out.
-        app.router.add_route(route.method, route.path.replace("}", ":[^/]+}"), endpoint(route, tokens))
-    known = tuple(app.router.resources())
+        app.router.add_route(route.method, route.path.replace("}", ":[^/]+}"), endpoint(route, tokens, known))
+    resources = tuple(app.router.resources())
 
     async def elsewhere(request: web.Request) -> web.StreamResponse:
         allowed: set[str] = set()
-        for resource in known:
+        for resource in resources:
             allowed |= (await resource.resolve(request))[1]
         if not allowed:
             return errors.respond(errors.not_found("path"))

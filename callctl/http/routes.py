@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from callctl.errors import StoreUnavailable
 from callctl.http import body, errors
 from callctl.http.auth import Holder, Scope, Tokens
 
@@ -14,6 +15,7 @@ Decide = Callable[["Asked", Holder], Awaitable[bytes]]
 OpenHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ANYONE = Holder("anyone", frozenset())
+_EARLY = ("/v1/calls", "/metrics")  # what is served before the definitions are read
 _encode = msgspec.json.Encoder().encode
 
 
@@ -73,9 +75,10 @@ def json_response(value: object, status: int = 200) -> web.Response:
     return web.Response(status=status, body=_encode(value), headers=errors.JSON_HEADERS)
 
 
-def endpoint(route: Route, tokens: Tokens) -> OpenHandler:
+def endpoint(route: Route, tokens: Tokens, known: Callable[[], bool]) -> OpenHandler:
     """The handler behind authentication and error translation; not a middleware, which the hot path would pay."""
     scope, handler, provider = route.scope, route.handler, route.provider
+    early = scope is None or route.path.startswith(_EARLY)
     basic = route.method == "GET"
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -85,6 +88,8 @@ def endpoint(route: Route, tokens: Tokens) -> OpenHandler:
                 holder = tokens.holder(request.headers.get("Authorization"), request.remote or "", scope, basic=basic)
                 if provider and holder.account is not None:
                     raise errors.HttpError(403, "forbidden", "this belongs to the provider")
+            if not early and not known():
+                raise StoreUnavailable("the definitions are not read yet")
             return await handler(request, holder)
         except Exception as exc:  # whatever it was, the client is answered; ours is logged there
             return errors.respond(exc)
