@@ -112,7 +112,7 @@ def ago(seconds: float) -> dict[str, str]:
 
 
 async def begin(daemon: Provider, call_id: str, **more: Any) -> None:
-    assert (await daemon.call(call_id, can_extend=True, **more))["verdict"] == "allowed"
+    assert (await daemon.call(call_id, **more))["verdict"] == "allowed"
     await daemon.good("POST", f"/v1/calls/{call_id}/answer", {})
 
 
@@ -227,7 +227,9 @@ def disk_full(server: Breakable) -> Callable[[], Any]:
 async def test_each_kind_of_account(server: Breakable, daemon: Provider, trouble: Trouble, why: str) -> None:
     async with daemon:
         await furnished(daemon)
-        await begin(daemon, "running")
+        await begin(daemon, "running", can_extend=True)
+        await report(daemon, "extend", "running", "running")
+        before = (await daemon.call("running", can_extend=True))["granted_until"]
         over = trouble(server)
         assert await said(daemon) == (REFUSED, ADMITTED)
         await store_is_told_down(daemon, why)
@@ -240,9 +242,60 @@ async def test_each_kind_of_account(server: Breakable, daemon: Provider, trouble
 
         await daemon.until(counted)
         assert await held_for_today(daemon) >= Decimal("1.20")
-        assert (await daemon.good("POST", "/v1/calls/running/extend", {}))["granted_seconds"] > 10
-        assert (await daemon.good("POST", "/v1/calls/longer/extend", {}))["granted_seconds"] > 60
+
+        async def extended() -> bool:  # once what it was told without Redis is held for
+            return (await daemon.good("POST", "/v1/calls/longer/extend", {}))["granted_seconds"] > 60
+
+        await daemon.until(extended)
+        assert (await daemon.good("POST", "/v1/calls/running/extend", {}))["granted_until"] > before
         await report(daemon, "end", "running", *ADMITTED)
         await settled_once(daemon, "running", *ADMITTED)
         assert (await daemon.ask("GET", "/readyz"))[0] == 200
         assert '"level": "error"' not in daemon.log
+
+
+async def test_we_are_killed_too_and_start_before_redis_is_back(server: Breakable, daemon: Provider) -> None:
+    async with daemon:
+        await furnished(daemon)
+        await begin(daemon, "prepaid-up")
+        await begin(daemon, "ended", account="late")
+        server.kill()
+        assert await said(daemon) == (REFUSED, ADMITTED)
+        await report(daemon, "answer", "postpaid", "longer", "resold", "help")
+        await report(daemon, "end", "ended")
+        again = await daemon.call("ended", account="late")  # a late repetition changes nothing
+        assert (again["verdict"], again["granted_seconds"]) == ("allowed", 3_600)
+        await daemon.kill()
+        await daemon.start()
+
+        assert (await daemon.call("help2", to="112"))["verdict"] == "allowed"
+        assert (await daemon.call("new", account="late"))["refusal"] == "store_unavailable"
+        again = await daemon.call("postpaid", account="late", trunk_out="carrier")
+        assert (again["verdict"], again["granted_seconds"]) == ("allowed", 60)
+        await report(daemon, "end", "help", "resold")
+        for path in ("/v1/accounts/late", "/v1/plans/standard", "/v1/limits/carrier"):
+            assert (await daemon.ask("GET", path))[0] == 503
+        await store_is_told_down(daemon, "refused")
+
+        server.start()
+
+        async def counted() -> bool:
+            return await channels(daemon) == {"acme": 1, "late": 2, "shop": 0, "reseller": 0, "carrier": 1}
+
+        await daemon.until(counted)
+        await report(daemon, "end", "help2", "anonymous", "postpaid", "longer", "prepaid-up")
+        await settled_once(daemon, "prepaid-up", "ended", "help2", *ADMITTED)
+
+
+async def test_an_end_is_not_forgotten_for_a_repetition_that_is_refused(server: Breakable, daemon: Provider) -> None:
+    async with daemon:
+        await furnished(daemon)
+        await begin(daemon, "resold", account="shop")
+        await begin(daemon, "prepaid-up")
+        await begin(daemon, "late-up", account="late")
+        over = killed(server)
+        await asyncio.sleep(1)
+        await report(daemon, "end", "prepaid-up", "late-up", "resold")
+        assert (await daemon.call("prepaid-up"))["verdict"] == "allowed"
+        over()
+        await settled_once(daemon, "prepaid-up", "late-up", "resold")
