@@ -17,6 +17,7 @@ LONGEST_INPUT = 4_096
 SLOWEST_S = 10
 """An input that takes longer to read has found something, too."""
 
+# Written out: targets that are imported before atheris looks would not be seen into.
 NAMES = ("ami", "esl", "netstring", "call_control", "radius", "threecx", "http", "deck", "commands", "records")
 
 
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--play", type=Path, help="one input, without a fuzzer")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
+    if told.play is not None and told.target is None:
+        parser.error("--play: by which target?")
     if told.play is not None or told.here:
         _check(told.target, told.play, told.seconds)
         return 0
