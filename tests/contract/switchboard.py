@@ -83,7 +83,7 @@ class PlacedCall(Protocol):
 
 
 class Trick(StrEnum):
-    """What a rig should be able to play; one that cannot says why in `cannot`, and those tests are told as skipped."""
+    """What a rig should be able to play; one that cannot says why in `cannot`, and those tests are left out."""
 
     TWICE = "every event is told twice"
     LATE = "every event is told three seconds late"

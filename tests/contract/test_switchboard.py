@@ -1,7 +1,8 @@
 """One contract for every switch: what callctl promises of a call holds whatever carries it.
 
 Each test asks the adapter's `Capabilities`; where one is missing it checks what `docs/adapters.md` tells instead.
-A rig that cannot play what a test needs says why. `tests/switches` runs the same suite over real switches.
+A test is left out for a rig that cannot play what it `needs`, and the end of the run says why. `tests/switches` runs the
+same suite over real switches.
 """
 
 import asyncio
@@ -45,12 +46,6 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 async def board(rig: Rig, tmp_path: Path) -> AsyncIterator[Board]:
     async with ControlRoom(tmp_path, clock=rig.clock, policy=POLICY) as room:
         yield Board(rig, room)
-
-
-def needs(rig: Rig, trick: Trick) -> None:
-    """Skip, loudly, what this rig cannot play."""
-    if trick in rig.cannot:
-        pytest.skip(f"{trick.value}: {rig.cannot[trick]}")
 
 
 def test_every_capability_is_documented_in_the_words_of_the_doctor() -> None:
@@ -114,8 +109,8 @@ async def test_a_call_beyond_the_channels_is_refused_until_one_is_free(board: Bo
     await board.squares(10 * EURO)
 
 
+@pytest.mark.needs(Trick.INBOUND)
 async def test_an_inbound_call_is_refused_as_busy(board: Board) -> None:
-    needs(board.rig, Trick.INBOUND)
     await board.room.furnish(numbers=(HOME,), caps=Caps(inbound=0))
     await board.start()
     seen = await (await board.rig.place(Script(inbound=True))).over()
@@ -124,8 +119,8 @@ async def test_an_inbound_call_is_refused_as_busy(board: Board) -> None:
     assert seen.sip == 486 or not (board.can.gate and board.can.sip_codes)
 
 
+@pytest.mark.needs(Trick.INBOUND)
 async def test_an_inbound_call_reaches_its_number(board: Board) -> None:
-    needs(board.rig, Trick.INBOUND)
     await board.room.furnish(numbers=(HOME,))
     await board.start()
     seen = await (await board.rig.place(Script(inbound=True, talks_s=3))).over()
@@ -275,8 +270,8 @@ async def test_many_at_once_on_a_balance_for_few(board: Board) -> None:
 # -------------------------------------------------------------------- elsewhere
 
 
+@pytest.mark.needs(Trick.FORWARD)
 async def test_nobody_is_forwarded_to_who_was_not_authorized(board: Board) -> None:
-    needs(board.rig, Trick.FORWARD)
     await board.room.furnish()
     await board.start()
     await (await board.rig.place(Script(forwards_to=ELSEWHERE, talks_s=2))).over()
@@ -285,10 +280,10 @@ async def test_nobody_is_forwarded_to_who_was_not_authorized(board: Board) -> No
     await board.squares(10 * EURO)
 
 
+@pytest.mark.needs(Trick.TRANSFER)
 @pytest.mark.parametrize("by", Party)
 async def test_nobody_is_transferred_to_who_was_not_authorized(board: Board, by: Party) -> None:
     """And whoever talks on, does so within what is paid for."""
-    needs(board.rig, Trick.TRANSFER)
     await board.room.furnish(balance=2 * board.first_s * PER_SECOND)
     await board.start()
     call = await board.talking()
@@ -362,9 +357,9 @@ async def test_a_call_ends_while_the_link_is_down(board: Board, state: State) ->
     await board.squares(2 * board.first_s * PER_SECOND)
 
 
+@pytest.mark.needs(Trick.HANG)
 async def test_the_switch_hangs_in_the_middle_of_a_call(board: Board) -> None:
     """Its timer ends the call: what could not be told was not granted."""
-    needs(board.rig, Trick.HANG)
     await board.room.furnish()
     await board.start()
     call = await board.talking()
@@ -381,10 +376,10 @@ async def test_the_switch_hangs_in_the_middle_of_a_call(board: Board) -> None:
     assert again.connected
 
 
+@pytest.mark.needs("trick")
 @pytest.mark.parametrize("trick", [Trick.CRASH, Trick.RESTART])
 async def test_the_switch_is_restarted_with_a_call_up(board: Board, trick: Trick) -> None:
     """Nobody is charged for more than was granted."""
-    needs(board.rig, trick)
     await board.room.furnish()
     await board.start()
     await board.talking()
@@ -398,8 +393,8 @@ async def test_the_switch_is_restarted_with_a_call_up(board: Board, trick: Trick
     await board.recorded(2)
 
 
+@pytest.mark.needs(Trick.CRASH)
 async def test_the_switch_is_restarted_with_no_call_up(board: Board) -> None:
-    needs(board.rig, Trick.CRASH)
     await board.room.furnish()
     await board.start()
     await board.rig.play(Trick.CRASH)
@@ -412,10 +407,10 @@ async def test_the_switch_is_restarted_with_no_call_up(board: Board) -> None:
 # -------------------------------------------------------------------- told badly
 
 
+@pytest.mark.needs("trick")
 @pytest.mark.parametrize("trick", TOLD_BADLY)
 async def test_a_call_told_badly_is_charged_once(board: Board, trick: Trick) -> None:
     """A lost end is found by the list, or, without `lists`, by the end of the lease: then it is an estimate."""
-    needs(board.rig, trick)
     await board.room.furnish(balance=2 * board.first_s * PER_SECOND)
     await board.start()
     await board.rig.play(trick)
@@ -485,8 +480,8 @@ async def test_a_call_that_ended_meanwhile_is_settled_once(board: Board) -> None
     assert (await board.room.balance()).held == 0
 
 
+@pytest.mark.needs(Trick.ALONE)
 async def test_with_callctl_dead_emergency_calls_alone_pass(board: Board) -> None:
-    needs(board.rig, Trick.ALONE)
     await board.room.furnish()
     await board.start()
     await board.room.kill()

@@ -54,6 +54,9 @@ class RealAsteriskRig(PhonedRig):
         await gone(self.switch)
 
 
+RIG = RealAsteriskRig
+
+
 @pytest.fixture
 async def rig(asterisk: AsteriskRig) -> AsyncIterator[RealAsteriskRig]:
     async with RealAsteriskRig(asterisk, AmiRelay(asterisk.host, asterisk.ami_port)) as rig:

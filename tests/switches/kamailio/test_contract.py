@@ -36,6 +36,7 @@ if not os.environ.get("CALLCTL_LONG"):
     for name in LASTING:
         del globals()[name]
 
+RIG = ContractRig
 IN_REAL_TIME = replace(POLICY, slice_first_s=4, setup_timeout_s=12)
 
 
