@@ -113,8 +113,6 @@ class SwitchAdapter(Switch, Protocol):
 class HttpSwitch(Protocol):
     """A switch whose calls are authorized and reported over HTTP, under its name, and not by a link."""
 
-    name: str
-
     def offered(self, asked: Offered) -> Offered:
         """The call as it was asked for, with what callctl can do for it there."""
 

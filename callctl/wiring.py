@@ -22,6 +22,8 @@ from callctl.adapters.threecx.cdr import CdrSocket
 from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.crosscheck import FIELDS as CDR_FIELDS
 from callctl.adapters.threecx.switch import ThreeCxSwitch
+from callctl.adapters.webhook.delivery import Courier
+from callctl.adapters.webhook.switch import WebhookSwitch
 from callctl.call.admission import Policy
 from callctl.call.events import CallEvent, CallKey, Offered
 from callctl.clock import SystemClock
@@ -42,6 +44,7 @@ from callctl.settings import RadiusSwitch as RadiusSettings
 from callctl.settings import Settings
 from callctl.settings import Switch as SwitchSettings
 from callctl.settings import ThreeCxSwitch as ThreeCxSettings
+from callctl.settings import WebhookSwitch as WebhookSettings
 from callctl.sinks.file import FileSink
 from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.mqtt import MqttSink
@@ -84,6 +87,8 @@ def switch_of(
             return _radius(settings, clock)
         case ThreeCxSettings():
             return _threecx(settings, clock, is_trunk, known)
+        case WebhookSettings():
+            return _webhook(settings, clock)
 
 
 def _asterisk(settings: AsteriskSettings, clock: SystemClock, is_trunk: Callable[[str], bool]) -> SwitchAdapter:
@@ -208,6 +213,24 @@ def _threecx(
         is_trunk=is_trunk,
         known=known,
         tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
+    )
+
+
+def _webhook(settings: WebhookSettings, clock: SystemClock) -> SwitchAdapter:
+    courier = Courier(
+        settings.url.get_secret_value(),
+        settings.secret.get_secret_value().encode(),
+        clock=clock,
+        timeout_ms=settings.timeout_ms,
+        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.place.scheme == "https" else None,
+    )
+    return WebhookSwitch(
+        name=settings.name,
+        courier=courier,
+        clock=clock,
+        extends="extended" in settings.events,
+        warns="warn" in settings.events,
+        carrier=settings.carrier,
     )
 
 

@@ -67,7 +67,12 @@ class Offered(msgspec.Struct, frozen=True, gc=False):
     within: str | None = None
     trunk_out: str | None = None
     fingerprint: str = ""
-    """What the request said, so that a repeated call id with another body is seen."""
+    """What the request said, so that a repeated call id with another body is seen. Empty where it came by a link."""
+
+    @property
+    def linked(self) -> bool:
+        """Its switch tells of it, by its link to this process, and nobody over HTTP."""
+        return self.attended and not self.fingerprint
 
 
 class Alerting(msgspec.Struct, frozen=True, gc=False):

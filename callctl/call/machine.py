@@ -269,7 +269,7 @@ def resume(session: Session, now: Instant, policy: Policy) -> Advance:
     setup = now.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None
     retry = now if session.state is State.BLIND else None
     watched = running.watch(session, now)
-    if session.attended:
+    if session.linked:
         watched = tuple(effect for effect in watched if effect.deadline is not Deadline.EXTEND)
     lost = now.plus_ms(policy.lease_grace_s * 1000) if session.cut else None  # it was told to end
     waits = ((Deadline.SETUP, setup), (Deadline.RETRY, retry), (Deadline.LOST, lost))

@@ -189,7 +189,8 @@ def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Pol
             return _end(session, NORMAL_CLEARING, now, policy)
         case Deadline.RETRY:
             session, saving = save(session, now, policy)
-            return session, (*armed(session, now), *watch(session, now), *saving)
+            again = (HangUpCall(session.call, NORMAL_CLEARING),) if session.unwanted else ()
+            return session, (*again, *armed(session, now), *watch(session, now), *saving)
         case _:
             return session, ()
 
@@ -327,10 +328,8 @@ def _cut(session: Session, now: Instant, policy: Policy) -> Advance:
 
 
 def hang_up(session: Session, _: HangUpAsked, now: Instant, policy: Policy) -> Advance:
-    """A call that callctl does not extend gets no more time; its switch, or whoever reports it, is told to end it.
-
-    Nobody waits for that: its grant stands until the end is reported.
-    """
+    """It gets no more time, and who carries it is told to end it. Where callctl does not extend it, nobody waits for that:
+    its grant stands until the end is reported."""
     session = replace(session, unwanted=True)
     if session.attended:
         return _end(session, NORMAL_CLEARING, now, policy)

@@ -153,6 +153,11 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     limits: tuple[Slot, ...] = ()  # the provider's own counters that it takes
 
     @property
+    def linked(self) -> bool:
+        """Its switch tells of it, by its link to this process, and nobody over HTTP."""
+        return self.attended and not self.fingerprint
+
+    @property
     def customer(self) -> Level:
         """The payer that the call is made for."""
         return self.levels[0]

@@ -15,13 +15,13 @@ _ENDS = (Deadline.SETUP, Deadline.CUT, Deadline.LOST)
 
 def may_go_on(session: Session, event: DeadlineReached) -> bool:
     """Whether this deadline would end a call of which another process may know more."""
-    return event.deadline in _ENDS and not session.attended
+    return event.deadline in _ENDS and not session.linked
 
 
 async def catch_up(box: Mailbox, sessions: Sessions) -> bool:
     """Have the call know what was reported elsewhere; whether anything was. Nothing, where the store does not say."""
     await box.until(lambda it: not it.session.busy)
-    if box.session.attended:
+    if box.session.linked:
         return False
     try:
         stored = await sessions.find(box.session.call)

@@ -96,7 +96,7 @@ def _told(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | N
     if offered.account is not None:
         trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
         return offered.account, _beside(trunk, offered.account, directory), f"account {offered.account}"
-    if offered.attended and offered.direction is Direction.INBOUND:  # a carrier's line has calls for many accounts
+    if offered.linked and offered.direction is Direction.INBOUND:  # a carrier's line has calls for many accounts
         owner, told_by = _owner(offered, directory)
         if owner is not None:
             return owner, None, told_by

@@ -1,6 +1,6 @@
 """The front door, put together from what it is given. Nothing here is global; nothing here starts anything."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -33,6 +33,7 @@ from callctl.ports import (
     ProviderChannels,
     Services,
     Sessions,
+    Switch,
     Tariffs,
     Watching,
 )

@@ -4,7 +4,7 @@ The same call id with the same body is answered as before; another body is a 409
 pays for what: a retry may state another `at` or `ring_at`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,7 +47,7 @@ from callctl.http.routes import (
     through_aiohttp,
     whole_number,
 )
-from callctl.ports import Calls, Clock, Tariffs
+from callctl.ports import Calls, Clock, HttpSwitch, Switch, Tariffs
 from callctl.rating.tariff import Direction
 
 OLDEST_REPORT_MS = 24 * 3600 * 1000
@@ -65,9 +65,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Decisions:
-    """The routes of calls. `switches`: those that report their calls themselves; nobody else does it for them."""
+    """The routes of calls. `switches`: most of them report their calls themselves, and nobody else does it for them."""
 
-    def __init__(self, calls: Calls, tariffs: Tariffs, clock: Clock, switches: Collection[str] = ()) -> None:
+    def __init__(self, calls: Calls, tariffs: Tariffs, clock: Clock, switches: Mapping[str, Switch]) -> None:
         self._calls = calls
         self._tariffs = tariffs
         self._clock = clock
@@ -158,7 +158,7 @@ class Decisions:
             raise bad_request("printable characters are expected", "call_id")
         if holder.account is not None:
             _refuse_other_payers(self._tariffs.directory, holder.account, asked)
-        return Offered(
+        offered = Offered(
             CallKey(asked.switch, asked.call_id),
             self._instant(asked.at, "at"),
             asked.a_number,
@@ -172,6 +172,8 @@ class Decisions:
             trunk_out=asked.trunk_out,
             fingerprint=fingerprint(asked),
         )
+        switch = self._switches.get(asked.switch)
+        return switch.offered(offered) if switch is not None and isinstance(switch, HttpSwitch) else offered
 
     async def _refuse_hidden_outer(self, asked: Authorize, holder: Holder) -> None:
         """A call within another has that one's payer, whom no field may contradict, and a bound token must see it."""
@@ -201,8 +203,9 @@ class Decisions:
         return now.at_wall(at_ms)
 
     def _refuse_hearsay(self, switch: str) -> None:
-        """When a call of our own switch began or ended is the switch's to say: money hangs on it."""
-        if switch in self._switches:
+        """When a call of a switch with a link began or ended is the switch's to say: money hangs on it."""
+        known = self._switches.get(switch)
+        if known is not None and not isinstance(known, HttpSwitch):
             raise unacceptable(f"{switch} reports its calls itself", "switch")
 
     async def _call(self, request: Asked, holder: Holder, switch: str | None) -> CallKey:

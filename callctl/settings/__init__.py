@@ -35,6 +35,7 @@ from callctl.settings.switches import (
     RadiusSwitch,
     Switch,
     ThreeCxSwitch,
+    WebhookSwitch,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Switch",
     "ThreeCxSwitch",
     "Token",
+    "WebhookSwitch",
     "load",
     "warnings",
 ]

@@ -13,6 +13,7 @@ from callctl.settings.switches import (
     KamailioSwitch,
     RadiusSwitch,
     ThreeCxSwitch,
+    WebhookSwitch,
 )
 from callctl.settings.values import Section
 
@@ -110,6 +111,11 @@ def _of_proxies_and_gateways(switch: Section) -> Iterator[str]:
                 yield f"switch {switch.name}: the secret of {client.address} is short enough to be guessed"
             if not client.message_authenticator:
                 yield f"switch {switch.name}: answers to {client.address} can be forged (CVE-2024-3596)"
+    if isinstance(switch, WebhookSwitch):
+        if switch.place.scheme != "https" and switch.place.hostname not in LOCAL:
+            yield f"switch {switch.name}: its url is not https: what it is told crosses the network in the clear"
+        if len(switch.secret.get_secret_value()) < GUESSABLE:
+            yield f"switch {switch.name}: its secret is short enough to be guessed"
 
 
 def _secret_files(settings: Settings) -> list[tuple[str, Path]]:

@@ -1,8 +1,10 @@
 """The `[[switch]]` tables, by their `kind`."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -175,6 +177,47 @@ class ThreeCxSwitch(SwitchTable):
     cdr_timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
+def _wanted(events: tuple[str, ...]) -> tuple[str, ...]:
+    if "hang_up" not in events:
+        raise ValueError("hang_up among them")
+    if "warn" in events and "extended" not in events:
+        raise ValueError("extended beside warn: only calls that callctl extends are warned of")
+    return events
+
+
+def _receiver(url: SecretStr) -> SecretStr:
+    try:
+        told = urlsplit(url.get_secret_value())
+        good = told.scheme in ("http", "https") and told.hostname and told.port != 0 and not told.fragment
+    except ValueError:
+        good = False
+    if not good or "@" in told.netloc or not re.fullmatch("[!-~]+", url.get_secret_value()):
+        raise ValueError("https://host/path, without a password")
+    return url
+
+
+class WebhookSwitch(SwitchTable):
+    """Whatever authorizes its calls over HTTP under this name, and can be told of them at `url`.
+
+    `events`: what it is told. With `extended` callctl extends its calls by itself. `secret`: signs what it is told.
+    """
+
+    kind: Literal["webhook"]
+    url: Annotated[SecretStr, AfterValidator(_receiver)]
+    url_file: Path | None = None
+    secret: Annotated[SecretStr, Field(min_length=1)]
+    secret_file: Path | None = None
+    tls_ca: Path | None = None
+    timeout_ms: Milliseconds = 2_000
+    events: Annotated[
+        tuple[Literal["hang_up", "extended", "warn"], ...], BeforeValidator(words), AfterValidator(_wanted)
+    ] = ("hang_up",)
+
+    @property
+    def place(self) -> SplitResult:
+        return urlsplit(self.url.get_secret_value())
+
+
 SWITCHES: tuple[type[Section], ...] = (
     AsteriskSwitch,
     FreeSwitchSwitch,
@@ -182,9 +225,16 @@ SWITCHES: tuple[type[Section], ...] = (
     CallControlSwitch,
     RadiusSwitch,
     ThreeCxSwitch,
+    WebhookSwitch,
 )
 Switch = Annotated[
-    AsteriskSwitch | FreeSwitchSwitch | KamailioSwitch | CallControlSwitch | RadiusSwitch | ThreeCxSwitch,
+    AsteriskSwitch
+    | FreeSwitchSwitch
+    | KamailioSwitch
+    | CallControlSwitch
+    | RadiusSwitch
+    | ThreeCxSwitch
+    | WebhookSwitch,
     Field(discriminator="kind"),
 ]
 """One of `SWITCHES`, told by its kind."""

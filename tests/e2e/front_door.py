@@ -65,7 +65,7 @@ def _routes() -> list[Route]:
     """All routes as data; nothing stands behind their handlers."""
     nothing: Any = None
     return [
-        *Decisions(*[nothing] * 3).routes(),
+        *Decisions(*[nothing] * 4).routes(),
         *Accounts(*[nothing] * 6).routes(),
         *TariffPlans(*[nothing] * 3).routes(),
         *BlockRoutes(*[nothing] * 4).routes(),
@@ -198,7 +198,7 @@ class FrontDoor:
             clock=self.clock,
             cdr_feed="api",
             feed_names=("api", "billing"),
-            switches=("pbx1",),
+            switches={"pbx1": object()},
         )
 
     async def _reload(self) -> Reloaded:
