@@ -1,8 +1,8 @@
 """One contract for every switch: what callctl promises of a call holds whatever carries it.
 
 Each test asks the adapter's `Capabilities`; where one is missing it checks what `docs/adapters.md` tells instead.
-A test is left out for a rig that cannot play what it `needs`, and the end of the run says why. `tests/switches` runs the
-same suite over real switches.
+A test is left out for a rig that cannot play what it `needs`, and the end of the run says why. `tests/switches` runs
+the same suite over real switches.
 """
 
 import asyncio
