@@ -328,8 +328,8 @@ def _cut(session: Session, now: Instant, policy: Policy) -> Advance:
 
 
 def hang_up(session: Session, _: HangUpAsked, now: Instant, policy: Policy) -> Advance:
-    """It gets no more time, and who carries it is told to end it. Where callctl does not extend it, nobody waits for that:
-    its grant stands until the end is reported."""
+    """It gets no more time, and who carries it is told to end it. Where callctl does not extend it, nobody waits for
+    that: its grant stands until the end is reported."""
     session = replace(session, unwanted=True)
     if session.attended:
         return _end(session, NORMAL_CLEARING, now, policy)
