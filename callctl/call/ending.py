@@ -123,7 +123,7 @@ def reopened(stored: Session, ours: Session) -> Advance:
 
 def knows_better(ours: Session, stored: Session) -> bool:
     """Whether the store has closed the call by guess, and we have its true end."""
-    guessed = stored.state is State.ENDED and (stored.estimated or stored.voided)
+    guessed = stored.state is State.ENDED and (stored.estimated or stored.voided) and not stored.corrections
     return guessed and ours.released is not None and not ours.estimated and ours.answered is not None
 
 

@@ -247,6 +247,8 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         return ending.settle(ending.carry_over(session, merged))
     state = State.ADMITTED if merged.answered is None else State.ANSWERED
     running_on, effects = resume(replace(merged, state=state), now, policy)
+    if session.state is State.BLIND:  # the journal has nothing to remember any more
+        effects = (*effects, JournalNow(running_on))
     news = session.granted_s > running_on.granted_s or (stored.answered is None and session.answered is not None)
     if session.state is State.BLIND and news:  # what it was told is to be held for, and as long as it lasts
         told_s = max(session.granted_s, running_on.granted_s)

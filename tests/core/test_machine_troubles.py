@@ -6,6 +6,7 @@ import pytest
 from callctl.accounts import Kind, Warnings
 from callctl.call import machine
 from callctl.call.effects import AdmitCall, ArmCall, ExtendNow, Forget, JournalNow, SetDeadline, SettleNow, Unexpected
+from callctl.call.ending import knows_better
 from callctl.call.events import (
     Answered,
     Deadline,
@@ -215,3 +216,23 @@ def test_a_call_that_was_told_to_end_before_we_restarted_is_given_up() -> None:
     played.session, effects = machine.resume(played.session, played.now, POLICY)
     lost = [it.at for it in effects if isinstance(it, SetDeadline) and it.deadline is Deadline.LOST]
     assert lost == [played.now.plus_ms(POLICY.lease_grace_s * 1000)]
+
+
+def test_a_call_that_the_store_has_after_all_is_forgotten_by_the_journal() -> None:
+    """Its line would hide what became of the call from whoever asks for it later."""
+    played = blind()
+    played.put(DeadlineReached(CALL, Deadline.RETRY))
+    stored = msgspec.structs.replace(played.session, state=State.ADMITTED, version=1, busy=False)
+    played.put(Recalled(CALL, stored))
+    assert played.wanted(JournalNow).session.state is State.ADMITTED
+
+
+def test_the_truth_of_a_voided_call_is_posted_once() -> None:
+    """The answer to the correction was lost, and the journal tells it again."""
+    played = admitted()
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=150_000)
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(12_000), answered_at=START.plus_ms(2_000)))
+    corrected = played.wanted(SettleNow).settlement.session
+    assert (corrected.voided, corrected.corrections) == (True, 1)
+    assert not knows_better(played.session, corrected)
