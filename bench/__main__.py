@@ -13,7 +13,20 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deciding, figures, importing, neighbours, provider, rating, serving, storing, switching, whatif
+from bench import (
+    deciding,
+    figures,
+    gates,
+    importing,
+    neighbours,
+    provider,
+    rating,
+    real,
+    serving,
+    storing,
+    switching,
+    whatif,
+)
 from bench.figures import Figure
 from bench.server import NotInstalledError, redis
 from callctl.app import spare_the_garbage_collector
@@ -48,17 +61,28 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
         if "deck" in wanted:
             async with redis(scratch) as server:
                 yield await importing.decks(server, scratch)
-        if wanted & {"http", "ami", "switches"}:
+        if "http" in wanted:
             async with redis(scratch) as server:
-                if "http" in wanted:
-                    yield await serving.http(server, scratch)
-                if "ami" in wanted:
-                    yield await switching.ami(server, scratch)
-                if "switches" in wanted:
-                    yield await switching.esl(server, scratch)
-                    yield await neighbours.neighbours(server, scratch)
+                yield await serving.http(server, scratch)
+        async for some in through_switches(wanted, scratch, not_measured):
+            yield some
     except NotInstalledError as missing:
         not_measured.append(str(missing))
+
+
+async def through_switches(wanted: set[str], scratch: Path, not_measured: list[str]) -> AsyncIterator[list[Figure]]:
+    """Each adapter over its simulator or a small client, then the real switches that are here."""
+    parts = [switching.ami] if "ami" in wanted else []
+    if "switches" in wanted:
+        parts += [switching.esl, gates.threecx, gates.evapi, gates.call_control, gates.radius, neighbours.neighbours]
+    for part in parts:
+        async with redis(scratch) as server:
+            yield await part(server, scratch)
+    for through_real in (real.asterisk, real.kamailio) if "switches" in wanted else ():
+        try:
+            yield await through_real(scratch)
+        except NotInstalledError as missing:
+            not_measured.append(str(missing))
 
 
 async def bench(wanted: set[str], *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """The processes that HTTP load is put on: callctl itself, and an aiohttp that only decodes and encodes.
 
-`python -m bench.daemon callctl REDIS_URL DIRECTORY [KIND:PORT ...]` and `python -m bench.daemon echo` print their port
-when they are ready.
+`python -m bench.daemon callctl REDIS_URL DIRECTORY [SWITCH ...]` and `python -m bench.daemon echo` print their port
+when they are ready. A SWITCH is a table `[[switch]]` as JSON.
 """
 
 import asyncio
@@ -30,12 +30,10 @@ ROWS = 5_000
 async def callctl(redis_url: str, directory: str, *switches: str) -> None:
     """The daemon as it is shipped, with the bench's provider in it, and the switches that there are."""
     token = Token(name="bench", token=SecretStr(TOKEN), scopes=("call", "read", "admin"))
-    places = [place.split(":") for place in switches]
-    tables = [{"name": f"{kind}-{port}", "kind": kind, "port": int(port), "secret": TOKEN} for kind, port in places]
     settings = Settings(
         redis=Redis(url=SecretStr(redis_url), data_dir=Path(directory)),
         http=Http(port=0, token=(token,)),
-        switch=Settings.model_validate({"switch": tables}).switch,
+        switch=Settings.model_validate({"switch": [msgspec.json.decode(switch) for switch in switches]}).switch,
     )
     async with running(settings) as app:
         await _furnish(app)

@@ -11,8 +11,8 @@ from pathlib import Path
 from bench.figures import Figure, Limit, at_most, percentile, ratio_at_most
 from bench.provider import Callers
 from bench.server import Redis
-from bench.serving import daemon
-from bench.switching import arguments, asterisk_simulator, call, phone, until_linked
+from bench.serving import callctl
+from bench.switching import asterisk_simulator, call, phone, table, until_linked
 from callctl.simulators.ami import AmiSimulator
 
 ROUNDS = 8
@@ -63,7 +63,7 @@ async def neighbours(server: Redis, scratch: Path) -> list[Figure]:
     async with (
         asterisk_simulator() as switch,
         asterisk_simulator() as neighbour,
-        daemon(*arguments(server, scratch, switch, neighbour)),
+        callctl(server, scratch, table(switch), table(neighbour)),
     ):
         await until_linked(switch)
         for trouble in (hung, slow, flapping):

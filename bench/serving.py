@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from aiohttp import ClientSession
 
 from bench.daemon import TOKEN
 from bench.figures import Figure, Limit, at_least, percentile, ratio_at_least
@@ -19,6 +21,8 @@ from bench.server import Redis
 AUTHORIZATIONS = 200  # of each connection, in a round
 WHOLE_CALLS = 60
 ROUNDS = 4
+LINKED_WITHIN_S = 20
+IDLE_WITHIN_S = 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -32,6 +36,10 @@ class Daemon:
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def api(self) -> ClientSession:
+        """Requests to it, with its token."""
+        return ClientSession(f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {TOKEN}"})
 
 
 @contextlib.asynccontextmanager
@@ -48,9 +56,29 @@ async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
         await process.wait()
 
 
+def callctl(server: Redis, scratch: Path, *switches: dict[str, Any]) -> contextlib.AbstractAsyncContextManager[Daemon]:
+    """callctl on this Redis, linked to the switches of these tables."""
+    tables = (msgspec.json.encode(switch).decode() for switch in switches)
+    return daemon("callctl", f"redis://127.0.0.1:{server.port}/0", str(scratch), *tables)
+
+
+async def linked(api: ClientSession) -> None:
+    """Wait until it is linked to all of its switches; TimeoutError where it is not."""
+    async with asyncio.timeout(LINKED_WITHIN_S):
+        while (await api.get("/readyz")).status != 200:  # noqa: ASYNC110  another process
+            await asyncio.sleep(0.05)
+
+
+async def idle(api: ClientSession) -> None:
+    """Wait until it has no call left; TimeoutError where one stays."""
+    async with asyncio.timeout(IDLE_WITHIN_S):
+        while (await (await api.get("/v1/calls")).json())["total"]:  # noqa: ASYNC110  another process
+            await asyncio.sleep(0.01)
+
+
 async def http(server: Redis, scratch: Path) -> list[Figure]:
     """Authorizations and whole calls per second of one process, all of them distinct."""
-    async with daemon("echo") as bare, daemon("callctl", f"redis://127.0.0.1:{server.port}/0", str(scratch)) as door:
+    async with daemon("echo") as bare, callctl(server, scratch) as door:
         callers = Callers()
         echoed, decided, ended = [], [], []
         latencies_s: list[float] = []

@@ -9,7 +9,7 @@ from bench.daemon import TOKEN
 from bench.figures import Figure, percentile
 from bench.provider import Callers
 from bench.server import Redis
-from bench.serving import Daemon, daemon
+from bench.serving import Daemon, callctl
 from callctl.simulators import ami as asterisk
 from callctl.simulators import esl as freeswitch
 
@@ -22,7 +22,7 @@ Simulator = asterisk.AmiSimulator | freeswitch.EslSimulator
 
 async def ami(server: Redis, scratch: Path) -> list[Figure]:
     """Whole calls that nobody lets ring: gate, decision, dialling, answer, hang-up, CDR."""
-    async with asterisk_simulator() as switch, daemon(*arguments(server, scratch, switch)) as door:
+    async with asterisk_simulator() as switch, callctl(server, scratch, table(switch)) as door:
         answers_s, took_s, cpu_s = await _loaded(switch, door)
         one: list[float] = []
         await phone(switch, Callers(seed=3), CALLS, one)
@@ -38,7 +38,7 @@ async def ami(server: Redis, scratch: Path) -> list[Figure]:
 
 async def esl(server: Redis, scratch: Path) -> list[Figure]:
     """The same through a FreeSWITCH's event socket."""
-    async with freeswitch.EslSimulator(TOKEN) as switch, daemon(*arguments(server, scratch, switch)) as door:
+    async with freeswitch.EslSimulator(TOKEN) as switch, callctl(server, scratch, table(switch)) as door:
         answers_s, took_s, cpu_s = await _loaded(switch, door)
         return [
             Figure("whole calls through the ESL simulator", len(answers_s) / took_s, "calls/s"),
@@ -50,11 +50,10 @@ def asterisk_simulator() -> asterisk.AmiSimulator:
     return asterisk.AmiSimulator({"ccgate": asterisk.User(TOKEN)})
 
 
-def arguments(server: Redis, scratch: Path, *switches: Simulator) -> list[str]:
-    """What `bench.daemon` is told to be linked to these."""
-    kinds = ["asterisk" if isinstance(switch, asterisk.AmiSimulator) else "freeswitch" for switch in switches]
-    places = [f"{kind}:{switch.port}" for kind, switch in zip(kinds, switches, strict=True)]
-    return ["callctl", f"redis://127.0.0.1:{server.port}/0", str(scratch), *places]
+def table(switch: Simulator) -> dict[str, Any]:
+    """Its `[[switch]]`."""
+    kind = "asterisk" if isinstance(switch, asterisk.AmiSimulator) else "freeswitch"
+    return {"name": f"{kind}-{switch.port}", "kind": kind, "port": switch.port, "secret": TOKEN}
 
 
 async def phone(switch: Simulator, callers: Callers, calls: int, answers_s: list[float]) -> None:

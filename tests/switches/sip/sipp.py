@@ -30,6 +30,14 @@ class Outcome:
     ended_by_switch: int
 
 
+class CallsFailed(RuntimeError):
+    """SIPp's own words; `ended`: how many calls went as their scenario says all the same."""
+
+    def __init__(self, said: str, ended: int) -> None:
+        super().__init__(said)
+        self.ended = ended
+
+
 async def call_many(
     rig: AsteriskRig,
     address: str,
@@ -42,7 +50,7 @@ async def call_many(
 ) -> Outcome:
     """Place `calls` calls from `address`, each talking `talk_s` unless the switch ends it before.
 
-    RuntimeError with SIPp's own words if any call was refused or went wrong.
+    CallsFailed if any call was refused or went wrong.
     """
     many = _many(number, caller, calls, per_second)
     values = {"@TALK_MS@": str(round(talk_s * 1000))}
@@ -97,7 +105,8 @@ async def _place(
             await process.wait()
         if process.returncode != 0:
             said = _content(Path(directory, "errors.log"))[:2000]
-            raise RuntimeError(f"sipp {scenario}: status {process.returncode}\n{said}")
+            ended = _content(Path(directory, "calls.log")).count("ended by")
+            raise CallsFailed(f"sipp {scenario}: status {process.returncode}\n{said}", ended)
         return _content(Path(directory, "calls.log"))
 
 
