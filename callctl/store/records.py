@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -22,10 +23,10 @@ from callctl.limits.concurrency import Slot
 from callctl.limits.ids import Ask, Rule, Seen, Settled
 from callctl.rating.bundles import Block, Sources
 from callctl.store import keys
-from callctl.store.link import Argument
 
 _session = msgspec.msgpack.Decoder(Session)
 _encode = msgspec.msgpack.Encoder().encode
+_json = msgspec.json.Encoder().encode
 encode_session = _encode
 decode_block = msgspec.json.Decoder(Block).decode
 encode_block = msgspec.json.Encoder().encode
@@ -141,13 +142,17 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
 
 
 @lru_cache(maxsize=8_192)
-def counters(slots: tuple[Slot, ...]) -> tuple[str | int, ...]:
-    """The arguments of one hash's counters, their number first."""
-    arguments: list[str | int] = [len(slots)]
-    for slot in slots:
-        limits = (slot.limit, slot.hard_limit)
-        arguments += (keys.word(slot.name), *("" if limit is None else limit for limit in limits))
-    return tuple(arguments)
+def _counters(slots: tuple[Slot, ...]) -> tuple[str | int | Literal[False], ...]:
+    """A line's counters, their number, and what each of them is asked."""
+    names = [keys.word(slot.name) for slot in slots]
+    limits = [(_or_false(slot.limit), _or_false(slot.hard_limit)) for slot in slots]
+    asked = [word for name, of in zip(names, limits, strict=True) for word in (name, *of)]
+    return ("".join(f" {name}" for name in names), len(names), *asked)
+
+
+def _or_false(limit: int | None) -> int | Literal[False]:
+    """Lua's null of JSON is true."""
+    return False if limit is None else limit
 
 
 def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
@@ -205,37 +210,37 @@ def _any(left: Sequence[tuple[int, ...]]) -> Left:
     return tuple(left) if any(left) else ()
 
 
-def hold(level: TakeLevel) -> Argument:
-    """What is held at a level, as admit.lua is told: of money, of each source, and of what it may spend today."""
-    if not level.draws and level.watch is None:
-        return level.hold
-    drawn = " ".join(f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws)
-    return _asking(f"{level.hold}|{drawn}", level.watch)
+def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> str:
+    """What is asked of one hash, as admit.lua is told; of a trunk, which has no money, where there is no level."""
+    if level is None:
+        return _json((False, 0, "", False, *_counters(slots))).decode()
+    drawn = " ".join([f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws])
+    watch = False if level.watch is None else _asked(level.watch)
+    return _json((level.hold, level.hold_overflow, drawn, watch, *_counters(slots))).decode()
 
 
-def more(extension: Extension) -> Sequence[Argument]:
+def more(extension: Extension) -> Sequence[str | int]:
     """How much more is held at each level, as extend.lua is told."""
     if not extension.draws and not extension.watch:
         return extension.more
     levels = len(extension.more)
     asked = zip(extension.more, extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True)
-    return [
-        _asking(f"{money}|{' '.join(map(str, draws))}", watch) if draws or watch is not None else money
-        for money, draws, watch in asked
-    ]
+    return [_more(money, draws, watch) if draws or watch is not None else money for money, draws, watch in asked]
 
 
-def _asking(held: str, ask: Ask | None) -> str | bytes:
-    """What is held, and behind it what `lua/watch.lua` is asked."""
-    if ask is None:
-        return held
+def _more(money: int, draws: Sequence[int], watch: Ask | None) -> str:
+    held = f"{money}|{' '.join(map(str, draws))}"
+    return held if watch is None else f"{held}|{_json(_asked(watch)).decode()}"
+
+
+def _asked(ask: Ask) -> tuple[str | int, ...]:
+    """What `lua/watch.lua` is asked."""
     agreed = ask.watch.thresholds
-    asked = (
-        *(ask.amount, ask.day, ask.now_ms, ask.range, keys.word(ask.watch.country) or None),
-        *(agreed.mode, agreed.range, agreed.ceiling, agreed.hourly, agreed.concurrent),
-        *(agreed.new_country, None if ask.again else agreed.attempts_per_minute),
+    return (
+        *(ask.amount, ask.day, ask.now_ms, ask.range, keys.word(ask.watch.country) or False),
+        *(agreed.mode, agreed.range, _or_false(agreed.ceiling), agreed.hourly, agreed.concurrent),
+        *(_or_false(agreed.new_country), False if ask.again else _or_false(agreed.attempts_per_minute)),
     )
-    return f"{held}|".encode() + _encode(asked)
 
 
 def used(settled: Settled) -> str:

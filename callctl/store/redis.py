@@ -74,11 +74,11 @@ class RedisStore(RedisCharging, RedisWatching):
         ]
         if take.trunk_slots:
             hashes.insert(0, keys.trunk(root, session.trunk or ""))
-            arguments += (len(hashes), "-", "-", *records.counters(take.trunk_slots))
+            arguments += (len(hashes), records.taking(take.trunk_slots))
         else:
             arguments.append(len(hashes))
         for level in take.levels:
-            arguments += (records.hold(level), level.hold_overflow, *records.counters(level.slots))
+            arguments.append(records.taking(level.slots, level))
         arguments += (len(take.rates), *(rate.per_second for rate in take.rates))
         attempts = [keys.attempts(root, rate.owner, rate.second) for rate in take.rates]
         claim = None if take.probe or take.dry else self._link.call(*_remember(session))

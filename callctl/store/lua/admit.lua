@@ -2,10 +2,9 @@
 --
 -- KEYS  record, live, the hash of the trunk if there is one, of each level, one counter per rate
 -- ARGV  nonce, version of the record to write, mode (take | probe | dry), force (0 | 1: no limits), lease (ms),
---       trace id, session, number of hashes, per hash: hold ("-": a trunk; more than money: "|" and a line's sources
---                                             behind it, then "|" and what `watch.lua` is asked), hold with overflow,
---                                             number of counters, per counter: name, limit, hard limit (both "" where
---                                             there is none),
+--       trace id, session, number of hashes, per hash in JSON what the names from HOLD on say (false where there is none):
+--         hold (a trunk has none), hold with overflow, a line's sources, what `watch.lua` is asked, a line's counters,
+--         their number, per counter: name, limit, hard limit;
 --       number of rates, per rate: attempts per second
 -- Answer  what is remembered of a call that is known already, else words:
 --         T (taken) or R (refused), the first rate that is used up (0: none),
@@ -14,81 +13,79 @@
 --                   Then what is left of each source (T: after, R: before), which no force takes more than, and
 --                   what `watch.lua` answers, as it was before.
 
+local HOLD, HOLD_OVERFLOW, SOURCES, WATCH, NAMES, COUNTERS = 1, 2, 3, 4, 5, 6
+
 local nonce, version, mode, force, lease, trace_id, session = unpack(ARGV, 1, 7)
 local known = parse(redis.call('GET', KEYS[1]))
 if known and known.state ~= 'refused' then
   return known.nonce == nonce and known.answer or remembered(KEYS[1])
 end
 
-local fits = true
+-- What a call takes of a hash, by field, for an account may be there twice.
+local function fields_of(write)
+  local found = {}
+  for n = 3, #write, 2 do found[write[n]] = write[n + 1] end
+  return found
+end
+
 local words, levels, writes, taken, draws, looks = {}, {}, {}, {}, {}, {}
 local W  -- what `watch.lua` can do, where it is asked
-local mine = {}  -- by hash: what the call takes of it, for an account may be there twice
+local write_of, holds = {}, {}  -- by hash
 local home, abroad = tag(KEYS[1]), {}
-local covered, poor = true, false
-local at = 9
-local over = false
+local fits, covered, poor, over = true, true, false, false
 for hash = 1, tonumber(ARGV[8]) do
-  local key, hold_overflow, counters = KEYS[hash + 2], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local hold, asked = parted(ARGV[at])
-  local sources, watch = parted(asked)
-  local ask, write, names = {'HMGET', key, 'bal', 'held', 'floor'}, {'HSET', key}, ''
-  for n = 1, counters do
-    ask[n + 5] = ARGV[at + 3 * n]
-    names = names .. ' ' .. ask[n + 5]
-  end
-  if watch ~= '' then ask[counters + 6] = 'ids' end
+  local key, asked = KEYS[hash + 2], cjson.decode(ARGV[hash + 8])
+  local hold, counters, watch = asked[HOLD], asked[COUNTERS], asked[WATCH]
+  local ask, write = {'HMGET', key, 'bal', 'held', 'floor'}, {'HSET', key}
+  for n = 1, counters do ask[n + 5] = asked[3 * n + 4] end
+  if watch then ask[counters + 6] = 'ids' end
   local seen = redis.call(unpack(ask))
-  local in_use, took, watched = {}, mine[key] or {}, nil
-  mine[key] = took
+  local own = write_of[key] and fields_of(write_of[key])
+  write_of[key] = write
   if string.sub(key, 1, #home) ~= home then abroad[#abroad + 1] = guests(key) end
+  local word, watched = #words, 0
+  if hold then
+    words[word + 1], words[word + 2] = '-', '0'
+    word = word + 2
+  end
   for n = 1, counters do
-    local limit, hard_limit = tonumber(ARGV[at + 3 * n + 1]), tonumber(ARGV[at + 3 * n + 2])
-    in_use[n] = seen[n + 3] or '0'
-    local count = tonumber(in_use[n])
-    if took[ask[n + 5]] then
-      count = count + took[ask[n + 5]]
-      in_use[n] = digits(count)
-    end
-    took[ask[n + 5]] = (took[ask[n + 5]] or 0) + 1
-    if ask[n + 5] == 'watched' then watched = count end
+    local name, limit, hard_limit = asked[3 * n + 4], asked[3 * n + 5], asked[3 * n + 6]
+    local count = own and own[name] or tonumber(seen[n + 3]) or 0
+    words[word + n] = own and digits(count) or seen[n + 3] or '0'
+    if name == 'watched' then watched = count end
     if hard_limit and count >= hard_limit then fits = false end
     if limit and count >= limit then over = true end
-    write[2 * n + 1], write[2 * n + 2] = ask[n + 5], digits(count + 1)
+    write[2 * n + 1], write[2 * n + 2] = name, count + 1
   end
   local overflow = over and '1' or '0'
-  if hold ~= '-' then
-    if over then hold = hold_overflow end
-    local amount, left = tonumber(hold), available(seen[1], seen[2], seen[3])
-    local held = took[' '] or 0  -- no counter has this name
-    if left and amount > 0 and left - held < amount then poor = true end
-    took[' '] = held + amount
-    levels[#levels + 1] = {word = #words + 1, left = left, took = took}
-    words[#words + 1] = '-'
-    words[#words + 1] = overflow
+  if hold then
+    if over then hold = asked[HOLD_OVERFLOW] end
+    local left, held = available(seen[1], seen[2], seen[3]), holds[key] or 0
+    if left and hold > 0 and left - held < hold then poor = true end
+    holds[key] = held + hold
+    if left then levels[#levels + 1] = {word = word - 1, left = left, hash = key} end
+    words[word] = overflow
     write[#write + 1] = 'held'
-    write[#write + 1] = digits((tonumber(seen[2]) or 0) + held + amount)
+    write[#write + 1] = (tonumber(seen[2]) or 0) + held + hold
     over = false  -- the overflow of a trunk stays set until here: its account is the first level
   end
-  for n = 1, counters do words[#words + 1] = in_use[n] end
-  for _, source in ipairs(look(key, sources)) do
+  for _, source in ipairs(look(key, asked[SOURCES])) do
     if source.held > source.left and source.held > 0 then covered = false end
     draws[#draws + 1] = {hash = key, word = #words + 1, source = source}
     words[#words + 1] = '-'
   end
-  local it
-  if watch ~= '' then
+  if watch then
     W = W or watching()
-    it = W.look(key, seen[counters + 4], watch, watched or 0, mode ~= 'dry')
+    local it = W.look(key, seen[counters + 4], watch, watched, mode ~= 'dry')
     it.word, it.write, it.line = #words + 1, write, hash
     looks[#looks + 1] = it
     words[it.word] = '-'
   end
   if #write > 2 then writes[#writes + 1] = write end
-  taken[hash] = {key, hold, overflow, names, sources, ''}
-  at = at + 3 + 3 * counters
+  taken[hash] = {key, hold and digits(hold) or '-', overflow, asked[NAMES], asked[SOURCES], ''}
 end
 
+local at = 9 + #taken
 local exceeded = 0
 for rate = 1, tonumber(ARGV[at]) do
   local key, attempts = KEYS[#taken + 2 + rate], nil
@@ -110,7 +107,7 @@ local alone = covered and (forced or (not poor and fits and exceeded == 0))  -- 
 local goes = alone and (forced or within)
 for _, look in ipairs(looks) do words[look.word] = W.answer(look, goes, alone and mode == 'take') end
 for _, level in ipairs(levels) do
-  if level.left then words[level.word] = digits(goes and level.left - level.took[' '] or level.left) end
+  words[level.word] = digits(goes and level.left - holds[level.hash] or level.left)
 end
 for _, draw in ipairs(draws) do
   words[draw.word] = digits(goes and draw.source.left - draw.source.held or draw.source.left)

@@ -4,7 +4,7 @@
 -- KEYS  per call: record, live
 -- ARGV  nonce, then per call: version that the caller saw, force (0 | 1: no limits), lease (ms), trace id, what changes
 --       of its session, number of levels, per level: how much more is held; behind "|" the same of each of its sources,
---       then behind "|" what `watch.lua` is asked
+--       then behind "|" what `watch.lua` is asked, in JSON
 -- Answer  per call: U when there is no such call; what is remembered when it is not what the caller saw; else words:
 --         E (extended) or N (not), per level: available (E: after, N: before; "-": unlimited), left of each source,
 --         what `watch.lua` answers, where it was asked; or X and what went wrong
@@ -53,7 +53,7 @@ local function extend(call, at)
       end
       if watch ~= '' then
         W = W or watching()
-        local it = W.look(hash, seen[4], watch)
+        local it = W.look(hash, seen[4], cjson.decode(watch))
         it.word, it.write, it.line = #before + 1, write, #taken + 1
         looks[#looks + 1] = it
         before[it.word], after[it.word] = '-', '-'

@@ -8,8 +8,7 @@
 -- What a call has of an account's days stands behind the second "|" of its record's line:
 --   <country | -> <hour> <last slice> then per day: <day> <amount>
 --
--- What it asks comes in msgpack behind the second "|" of what is held: what the names from AMOUNT on say, nil where
--- nothing limits it.
+-- What it asks is an array of what the names from AMOUNT on say, false where nothing limits it. It comes in JSON.
 --
 -- What is answered of it: rule, refuses (0 | 1), alerts, exposure, average, threshold, the rule's counter, its limit,
 -- blocked since (ms)
@@ -140,8 +139,7 @@ local function watching()
   end
 
   -- What one payer's thresholds say. `in_use`: watched calls at once; nil for a call that is up already.
-  function W.look(hash, packed, asked, in_use, is_counted)
-    local ask = cmsgpack.unpack(asked)
+  function W.look(hash, packed, ask, in_use, is_counted)
     local day, turned, before = W.day(hash, packed, ask[ON])
     local it = {  -- with room for all that is found out about it: a table that grows is copied
       hash = hash, ask = ask, day = day, turned = turned, before = before, in_use = in_use, hour = whole(ask[NOW], HOUR_MS),
