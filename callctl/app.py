@@ -65,7 +65,7 @@ class App:
             parse_address(redis_url), times=LinkTimes(call_ms=settings.policy.redis_deadline_ms), clock=self.clock
         )
         self.store = RedisStore(self.link)
-        self.follower = Follower(self.link, self.clock, self._topped_up, self._tripped)
+        self.follower = Follower(self.link, self.clock, self._topped_up, self._tripped, self._lost_some)
         self.definitions = RedisDefinitions(self.link, self.store, self.follower, self.clock)
         self.feeds = RedisFeeds(self.link)
         self.services = RedisServices(self.link)
@@ -166,6 +166,9 @@ class App:
 
     def _tripped(self, account: str) -> None:
         self.calls.tripped(account)
+
+    def _lost_some(self) -> None:
+        self.calls.take_anew()
 
     def roots(self) -> Sequence[str]:
         """Every root account, and that of attempts by nobody we know."""

@@ -218,6 +218,12 @@ class CallControl:
             if box.session.state is State.ANSWERED and box.session.attended:
                 box.put(DeadlineReached(call, Deadline.RETRY))
 
+    def take_anew(self) -> None:
+        """The store has lost something: what runs is saved, and so taken again where the store knows it no more."""
+        for box in tuple(self._boxes.values()):
+            if box.session.state in (State.ADMITTED, State.ANSWERED):
+                box.put(DeadlineReached(box.session.call, Deadline.RETRY))
+
     def tripped(self, account: str) -> None:
         """The account is blocked by its spend threshold: its watched calls end."""
         sessions = [self._boxes[call].session for call in self._by_account.get(account, ())]

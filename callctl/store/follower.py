@@ -46,8 +46,9 @@ class Follower:
     """What this process knows of the definitions (`tariffs`), and up to which `revision`.
 
     `refresh` once before the first call, then `follow` for good. `topped_up` hears the account of every top-up, from
-    any process, `tripped` of every block by a spend threshold; they must not block or raise. Who writes holds `turn`.
-    `lost` is set when Redis has lost something, `missing` names the definitions ("<kind>:<id>") that only we have.
+    any process, `tripped` of every block by a spend threshold, `lost_some` that Redis has lost something; they must not
+    block or raise. Who writes holds `turn`. `lost` is set when Redis has lost something, `missing` names the
+    definitions ("<kind>:<id>") that only we have.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Follower:
         clock: Clock,
         topped_up: Callable[[str], None] = lambda _: None,
         tripped: Callable[[str], None] = lambda _: None,
+        lost_some: Callable[[], None] = lambda: None,
     ) -> None:
         self.tariffs = Registry(known=False)
         self.revision = 0
@@ -63,6 +65,7 @@ class Follower:
         self.turn = asyncio.Lock()
         self.missing: set[str] = set()
         self.lost = asyncio.Event()
+        self._lost_some = lost_some
         self._link = link
         self._clock = clock
         self._told = {b"topup": topped_up, b"trip": tripped}
@@ -155,6 +158,7 @@ class Follower:
             log.error("definitions_lost_by_store", kept=self.revision, found=revision, missing=len(self.missing))
             self._link.counts.losses += 1
             self.lost.set()
+            self._lost_some()
 
     def _put_accounts(self, accounts: Sequence[Account]) -> None:
         """Parents first: a chain may have been written in any order."""
