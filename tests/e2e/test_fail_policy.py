@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -192,11 +193,6 @@ def read_only(server: Breakable) -> Callable[[], Any]:
     return lambda: server.tell("REPLICAOF", "NO", "ONE")
 
 
-def without_replicas(server: Breakable) -> Callable[[], Any]:
-    server.tell("CONFIG", "SET", "min-replicas-to-write", 1)
-    return lambda: server.tell("CONFIG", "SET", "min-replicas-to-write", 0)
-
-
 def full(server: Breakable) -> Callable[[], Any]:
     server.tell("CONFIG", "SET", "maxmemory", "1mb")
     return lambda: server.tell("CONFIG", "SET", "maxmemory", 0)
@@ -219,7 +215,6 @@ def disk_full(server: Breakable) -> Callable[[], Any]:
         (killed, "refused"),
         (hung, "silent"),
         (read_only, "READONLY"),
-        (without_replicas, "NOREPLICAS"),
         (full, "OOM"),
         (disk_full, "MISCONF"),
     ],
@@ -244,10 +239,11 @@ async def test_each_kind_of_account(server: Breakable, daemon: Provider, trouble
         assert await held_for_today(daemon) >= Decimal("1.20")
 
         async def extended() -> bool:  # once what it was told without Redis is held for
-            return (await daemon.good("POST", "/v1/calls/longer/extend", {}))["granted_seconds"] > 60
+            longer = await daemon.good("POST", "/v1/calls/longer/extend", {})
+            running = await daemon.good("POST", "/v1/calls/running/extend", {})
+            return longer["granted_seconds"] > 60 and running["granted_until"] > before
 
         await daemon.until(extended)
-        assert (await daemon.good("POST", "/v1/calls/running/extend", {}))["granted_until"] > before
         await report(daemon, "end", "running", *ADMITTED)
         await settled_once(daemon, "running", *ADMITTED)
         assert (await daemon.ask("GET", "/readyz"))[0] == 200
@@ -257,14 +253,16 @@ async def test_each_kind_of_account(server: Breakable, daemon: Provider, trouble
 async def test_we_are_killed_too_and_start_before_redis_is_back(server: Breakable, daemon: Provider) -> None:
     async with daemon:
         await furnished(daemon)
+        begun: dict[str, dict[str, Any]] = {"ended": {"account": "late"}, "prepaid-ended": {"can_extend": True}}
+        for call_id, asked in begun.items():
+            await begin(daemon, call_id, **asked)
         await begin(daemon, "prepaid-up")
-        await begin(daemon, "ended", account="late")
         server.kill()
         assert await said(daemon) == (REFUSED, ADMITTED)
         await report(daemon, "answer", "postpaid", "longer", "resold", "help")
-        await report(daemon, "end", "ended")
-        again = await daemon.call("ended", account="late")  # a late repetition changes nothing
-        assert (again["verdict"], again["granted_seconds"]) == ("allowed", 3_600)
+        await report(daemon, "end", "ended", "prepaid-ended")
+        for call_id, asked in begun.items():  # repeated, long after: what the journal has of it stays
+            assert (await daemon.call(call_id, **asked))["verdict"] == "allowed"
         await daemon.kill()
         await daemon.start()
 
@@ -284,18 +282,121 @@ async def test_we_are_killed_too_and_start_before_redis_is_back(server: Breakabl
 
         await daemon.until(counted)
         await report(daemon, "end", "help2", "anonymous", "postpaid", "longer", "prepaid-up")
-        await settled_once(daemon, "prepaid-up", "ended", "help2", *ADMITTED)
+        await settled_once(daemon, "prepaid-up", "ended", "prepaid-ended", "help2", *ADMITTED)
 
 
-async def test_an_end_is_not_forgotten_for_a_repetition_that_is_refused(server: Breakable, daemon: Provider) -> None:
+async def test_postpaid_is_refused_where_the_policy_says_so(server: Breakable, tmp_path: Path) -> None:
+    home = tmp_path / "callctl"
+    home.mkdir()
+    async with Provider(home, redis_url=server.url, more=f'{POLICY}postpaid = "refuse"\n') as daemon:
+        await furnished(daemon)
+        server.kill()
+        refused, granted = await said(daemon)
+        assert granted == dict.fromkeys(("help", "anonymous"), 86_400)
+        assert refused == REFUSED | dict.fromkeys(("postpaid", "longer", "resold"), ("ours", 503))
+
+
+class Slow:
+    """A way to a server on which all that comes back takes `delay_s`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.delay_s = 0.0
+
+    async def __aenter__(self) -> int:
+        self._listening = await asyncio.start_server(self._pass_on, "127.0.0.1")
+        port: int = self._listening.sockets[0].getsockname()[1]
+        return port
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server = await asyncio.open_connection("127.0.0.1", self._port)
+        await asyncio.gather(self._copy(reader, server[1]), self._copy(server[0], writer, delayed=True))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, delayed: bool = False) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                if delayed:
+                    await asyncio.sleep(self.delay_s)
+                writer.write(data)
+        writer.close()
+
+
+async def test_answers_that_come_too_late(server: Breakable, tmp_path: Path) -> None:
+    """Redis does all that it is asked for, and nobody hears of it: what is refused is given back, the rest goes on."""
+    home = tmp_path / "callctl"
+    home.mkdir()
+    slow = Slow(server.port)
+    async with slow as port, Provider(home, redis_url=f"redis://127.0.0.1:{port}", more=POLICY) as daemon:
+        await furnished(daemon)
+        slow.delay_s = 0.4
+        assert await said(daemon) == (REFUSED, ADMITTED)
+        await report(daemon, "answer", "postpaid", "longer", "resold", "help")
+        slow.delay_s = 0
+
+        async def counted() -> bool:
+            return await channels(daemon) == {"acme": 1, "late": 2, "shop": 1, "reseller": 1, "carrier": 1}
+
+        await daemon.until(counted)
+        await report(daemon, "end", *ADMITTED)
+        await settled_once(daemon, *ADMITTED)
+
+
+async def test_while_redis_loads_its_data(server: Breakable, daemon: Provider) -> None:
     async with daemon:
         await furnished(daemon)
+        with Redis.from_url(server.url) as client, client.pipeline(transaction=False) as much:
+            for n in range(10_000):
+                much.set("much", n)
+            much.execute()
+        server.kill()
+        server.extra = ("--key-load-delay", "150")  # us; it answers after every 1,024
+        loading = asyncio.create_task(asyncio.to_thread(server.start))
+        await store_is_told_down(daemon, "LOADING")
+        assert await said(daemon) == (REFUSED, ADMITTED)
+        assert not loading.done()
+        await loading
+
+        async def counted() -> bool:
+            return await channels(daemon) == {"acme": 1, "late": 2, "shop": 1, "reseller": 1, "carrier": 1}
+
+        await daemon.until(counted)
+
+
+@pytest.mark.parametrize("how", ["flushed", "another server"])
+async def test_redis_comes_back_empty(server: Breakable, daemon: Provider, how: str) -> None:
+    """Definitions are written to it again, credit limits too; calls that are up are taken again and charged once."""
+    async with daemon:
+        await furnished(daemon)
+        await begin(daemon, "up", account="late", trunk_out="carrier")
         await begin(daemon, "resold", account="shop")
-        await begin(daemon, "prepaid-up")
-        await begin(daemon, "late-up", account="late")
-        over = killed(server)
-        await asyncio.sleep(1)
-        await report(daemon, "end", "prepaid-up", "late-up", "resold")
-        assert (await daemon.call("prepaid-up"))["verdict"] == "allowed"
-        over()
-        await settled_once(daemon, "prepaid-up", "late-up", "resold")
+        await begin(daemon, "ending")
+        if how == "flushed":
+            server.tell("FLUSHALL")
+            server.tell("SCRIPT", "FLUSH")
+        else:
+            server.kill()
+            shutil.rmtree(server.directory / "appendonlydir")
+            server.start()
+
+        async def written_again() -> bool:
+            return "definitions_restored" in daemon.log
+
+        async def taken_again() -> bool:
+            return await channels(daemon) == {"acme": 1, "late": 1, "shop": 1, "reseller": 1, "carrier": 1}
+
+        await daemon.until(written_again)
+        await daemon.until(taken_again)
+        assert "definitions_lost_by_store" in daemon.log
+        assert daemon.session is not None
+        async with daemon.session.get("/metrics") as answer:
+            assert 'link_events_total{event="losses",kind="store",name="redis"} 1.0' in await answer.text()
+        await daemon.kill()
+        await daemon.start()
+        assert (await daemon.call("new", account="late"))["granted_seconds"] == 3_600
+        assert (await daemon.call("poor"))["refusal"] == "no_credit"
+        assert (await daemon.call("help", to="112"))["verdict"] == "allowed"
+        await report(daemon, "end", "new", "help", "up", "resold", "ending")
+        await settled_once(daemon, "new", "help", "up", "resold", "ending")
