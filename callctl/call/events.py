@@ -132,8 +132,7 @@ class HangUpAsked(msgspec.Struct, frozen=True, gc=False):
 class Deadline(StrEnum):
     """The moments a call waits for; each is absolute and at most one of a kind is set."""
 
-    BUDGET = "budget"  # the admission must be answered
-    SETUP = "setup"  # a call that still rings is given up
+    SETUP = "setup"  # the admission must be answered by then; once it is: a call that still rings is given up
     EXTEND = "extend"  # the slice is nearly used up
     WARN = "warn"  # a low-credit warning is due
     CUT = "cut"  # the paid time is over

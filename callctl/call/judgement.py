@@ -3,7 +3,8 @@
 A call that goes ahead keeps the store's figures; they become text when somebody reads its trace.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -48,7 +49,8 @@ def shortfall(session: Session, answer: Taken) -> Finding | None:
     """What refuses a call whose take went through: grace or free seconds alone are paid for, or a carrier is full."""
     if session.emergency:
         return None
-    if not any(use.full for use in answer.limits) and not any(map(_is_short, session.levels, answer.available)):
+    full = bool(answer.limits) and any(use.full for use in answer.limits)
+    if not full and not any(map(_is_short, session.levels, answer.available)):
         return None
     return deciding(judged(session, answer))
 
@@ -81,9 +83,15 @@ def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
     for use in uses:
         is_trunk = use.level == len(session.levels)
         slots = session.trunk_slots if is_trunk else session.levels[use.level].slots
-        slot = next((slot for slot in slots if slot.name == use.slot), Slot(use.slot))
         above = session.levels[use.level].account if use.level and not is_trunk else ""
-        yield from _limits("channels", slot, use.in_use, above, is_free=session.emergency)
+        yield from _limits("channels", _named(use.slot, slots), use.in_use, above, is_free=session.emergency)
+
+
+def _named(name: str, slots: Iterable[Slot]) -> Slot:
+    for slot in slots:
+        if slot.name == name:
+            return slot
+    return Slot(name)
 
 
 def _provider(session: Session, limits: Iterable[LimitUse]) -> Iterator[Finding]:
@@ -91,18 +99,22 @@ def _provider(session: Session, limits: Iterable[LimitUse]) -> Iterator[Finding]
         yield from _limits("provider", use.slot, use.in_use, PROVIDER, is_free=session.emergency)
 
 
-def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -> Iterator[Finding]:
+def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -> Sequence[Finding]:
     """What limits one counter: what is enforced, and what only would be. `is_free`: nothing limits this call."""
-    if slot.limit is not None and slot.hard_limit is not None:
-        yield _limit(check, slot, _bound_of(slot), in_use, level, is_free=is_free)
-    if slot.soft is not None:
-        soft = _limit(check, slot, slot.soft, in_use, level, is_free=is_free)
-        yield replace(soft, limit=f"not enforced: {soft.limit}", enforced=False)
+    hard, soft = _hard_bound(slot), slot.soft
+    found = [] if hard is None else [_limit(check, slot, hard, in_use, level, is_free=is_free)]
+    if soft is not None:
+        missed = _limit(check, slot, soft, in_use, level, is_free=is_free)
+        found.append(replace(missed, limit=f"not enforced: {missed.limit}", enforced=False))
+    return found
 
 
-def _bound_of(slot: Slot) -> Bound:
-    at_most, hard = slot.limit or 0, slot.hard_limit or 0
-    return Bound(at_most, hard - at_most, slot.by, slot.since)
+@lru_cache(maxsize=8_192)
+def _hard_bound(slot: Slot) -> Bound | None:
+    """Of what is enforced. An account's counters are the same for all its calls of a day."""
+    if slot.limit is None or slot.hard_limit is None:
+        return None
+    return Bound(slot.limit, slot.hard_limit - slot.limit, slot.by, slot.since)
 
 
 def _limit(check: str, slot: Slot, bound: Bound, in_use: int, level: str, *, is_free: bool) -> Finding:

@@ -77,7 +77,7 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
     if proposal.refused is not None:
         session = admission.refuse(session, proposal.refused)
         take = replace(take, probe=True)
-    return session, (deadline_at(session, Deadline.BUDGET, now.plus_ms(policy.budget_ms)), TakeNow(take))
+    return session, (deadline_at(session, Deadline.SETUP, now.plus_ms(policy.budget_ms)), TakeNow(take))
 
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
@@ -91,7 +91,6 @@ def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Adva
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
     return session, (
-        deadline_at(session, Deadline.BUDGET, None),
         deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
         _go_ahead(session, policy),
     )
@@ -155,7 +154,7 @@ def _tell(session: Session) -> Advance:
     if session.cut:
         return session, ()
     return replace(session, cut=True), (
-        deadline_at(session, Deadline.BUDGET, None),
+        deadline_at(session, Deadline.SETUP, None),
         RejectCall(session.call, _cause(session)),
     )
 
@@ -169,7 +168,6 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
         trace = session.trace + encode_trace([line])
         session = replace(session, state=State.BLIND, granted_s=granted_s, first_granted_s=granted_s, trace=trace)
         return session, (
-            deadline_at(session, Deadline.BUDGET, None),
             deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
             deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),
             JournalNow(session),
@@ -190,7 +188,7 @@ def _take_failed(session: Session, _: StoreFailed, now: Instant, policy: Policy)
 
 
 def _budget_exceeded(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
-    if event.deadline is not Deadline.BUDGET:
+    if event.deadline is not Deadline.SETUP:
         return session, ()
     return _without_store(session, Refusal.BUDGET_EXCEEDED, now, policy)
 
@@ -218,7 +216,7 @@ def _refused_unrecorded(session: Session, _: StoreFailed, now: Instant, policy: 
 
 
 def _refused_deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
-    return _tell(session) if event.deadline is Deadline.BUDGET else (session, ())
+    return _tell(session) if event.deadline is Deadline.SETUP else (session, ())
 
 
 # ---- the store knows better
@@ -256,7 +254,7 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
         return running_on, (*effects, *running.watch(running_on, now), *saving)
     if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
         effects = (*effects, *running.watch(running_on, now))
-        return running_on, (deadline_at(session, Deadline.BUDGET, None), *effects, _go_ahead(running_on, policy))
+        return running_on, (*effects, _go_ahead(running_on, policy))
     return running_on, (*effects, *running.armed(running_on, now), *running.watch(running_on, now))
 
 

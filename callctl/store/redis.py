@@ -92,9 +92,9 @@ class RedisStore(RedisCharging, RedisWatching):
         if isinstance(answer, list):
             return Existing(records.decode_record(*answer))
         decided = records.decode_admission(take, answer)
-        self._tell_trips(
-            decided.watched, [level.watch for level in take.levels], [level.account for level in take.levels]
-        )
+        if decided.watched:
+            accounts = [level.account for level in take.levels]
+            self._tell_trips(decided.watched, [level.watch for level in take.levels], accounts)
         namesake = None if claim is None else await self._namesake(claim, session)
         if namesake is None:
             return decided
@@ -138,7 +138,9 @@ class RedisStore(RedisCharging, RedisWatching):
         if verdict == b"X":
             raise Rejected(answer[2:].decode("utf-8", "replace"))
         decided = records.decode_extension(extension, verdict, words)
-        self._tell_trips(decided.watched, extension.watch, [level.account for level in extension.session.levels])
+        if decided.watched:
+            accounts = [level.account for level in extension.session.levels]
+            self._tell_trips(decided.watched, extension.watch, accounts)
         return decided
 
     async def settle(self, settlement: Settlement) -> Existing | None:

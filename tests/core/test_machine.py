@@ -91,7 +91,7 @@ def test_a_call_takes_its_first_slice_before_anything_else() -> None:
     played = Played(facts())
     take = played.wanted(TakeNow).take
     assert [(level.account, level.hold) for level in take.levels] == [("acme", 10_000)]
-    assert due(played, Deadline.BUDGET) == POLICY.budget_ms
+    assert due(played, Deadline.SETUP) == POLICY.budget_ms
     assert not played.wants(AdmitCall)
 
 
@@ -100,7 +100,6 @@ def test_taken_goes_ahead_with_what_is_held() -> None:
     assert played.wanted(AdmitCall) == AdmitCall(CALL, 10, POLICY.setup_timeout_s, NUMBER.e164, "acme")
     assert played.session.levels[0].held == 10_000
     assert due(played, Deadline.SETUP) == POLICY.setup_timeout_s * 1000
-    assert due(played, Deadline.BUDGET) is None
 
 
 def test_short_of_money_takes_what_is_paid_for_to_the_second() -> None:
@@ -419,7 +418,7 @@ def test_a_caller_who_gives_up_during_the_decision_leaves_nothing_behind() -> No
 
 def test_an_answer_after_the_budget_is_given_back_with_the_refusals_record() -> None:
     played = Played(facts())
-    played.put(DeadlineReached(CALL, Deadline.BUDGET), after_ms=POLICY.budget_ms)
+    played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=POLICY.budget_ms)
     assert (played.wants(RejectCall), played.session.refusal) == (True, Refusal.BUDGET_EXCEEDED)
     assert not played.wants(Forget)
     played.put(Taken(CALL, (RICH,), (False,)))
@@ -430,7 +429,7 @@ def test_an_answer_after_the_budget_is_given_back_with_the_refusals_record() -> 
 def test_a_refusal_does_not_wait_for_its_record_beyond_the_budget() -> None:
     played = Played(facts(chain=(account(active=False),)))
     played.put(Taken(CALL, (RICH,), (False,)))
-    played.put(DeadlineReached(CALL, Deadline.BUDGET), after_ms=POLICY.budget_ms)
+    played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=POLICY.budget_ms)
     assert (played.wants(RejectCall), played.session.refusal) == (True, Refusal.ACCOUNT_SUSPENDED)
     played.put(StoreFailed(CALL))
     assert not played.wants(RejectCall)  # once is enough

@@ -185,7 +185,7 @@ def test_who_asks_about_a_call_that_was_decided_elsewhere_is_told() -> None:
     played = Played(facts())
     played.put(Recalled(CALL, decided))
     assert played.wanted(AdmitCall).granted_s == 10
-    assert due(played, Deadline.BUDGET) is None
+    assert due(played, Deadline.SETUP) == POLICY.setup_timeout_s * 1000
 
 
 def test_what_is_told_of_a_call_that_is_over_leaves_no_mailbox_behind() -> None:
