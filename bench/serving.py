@@ -21,7 +21,7 @@ from bench.server import Redis
 AUTHORIZATIONS = 200  # of each connection, in a round
 WHOLE_CALLS = 60
 ROUNDS = 4
-LINKED_WITHIN_S = 20
+LINKED_WITHIN_S = 30
 IDLE_WITHIN_S = 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 

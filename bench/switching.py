@@ -9,7 +9,7 @@ from bench.daemon import TOKEN
 from bench.figures import Figure, percentile
 from bench.provider import Callers
 from bench.server import Redis
-from bench.serving import Daemon, callctl
+from bench.serving import LINKED_WITHIN_S, Daemon, callctl
 from callctl.simulators import ami as asterisk
 from callctl.simulators import esl as freeswitch
 
@@ -83,8 +83,8 @@ async def call(switch: Simulator, callers: Callers) -> float:
 
 
 async def until_linked(switch: Simulator) -> None:
-    """Until callctl decides its calls."""
-    async with asyncio.timeout(ANSWERED_WITHIN_S):
+    """Until callctl decides its calls. A link that has broken often is tried again after a pause."""
+    async with asyncio.timeout(LINKED_WITHIN_S):
         while True:
             try:
                 await call(switch, Callers(seed=4))
