@@ -25,18 +25,20 @@ def known() -> Registry:
 
 
 @pytest.mark.parametrize(
-    ("called", "direction", "attended", "payer"),
+    ("called", "direction", "attended", "fingerprint", "payer"),
     [
-        (DID, Direction.INBOUND, True, "acme"),
-        ("+31201234599", Direction.INBOUND, True, "house"),
-        (DID, Direction.INBOUND, False, "house"),  # over HTTP the caller of the API has named the trunk on purpose
-        (DID, Direction.OUTBOUND, True, "house"),
+        (DID, Direction.INBOUND, True, "", "acme"),
+        ("+31201234599", Direction.INBOUND, True, "", "house"),
+        (DID, Direction.INBOUND, False, "", "house"),
+        (DID, Direction.INBOUND, True, "f", "house"),  # over HTTP the caller of the API has named the trunk on purpose
+        (DID, Direction.OUTBOUND, True, "", "house"),
     ],
 )
 def test_what_a_carrier_brings_is_for_whose_number_is_called(
-    known: Registry, called: str, direction: Direction, attended: bool, payer: str
+    known: Registry, called: str, direction: Direction, attended: bool, fingerprint: str, payer: str
 ) -> None:
-    call = Offered(CALL, START, "+31612345678", called, direction, trunk="carrier-a", attended=attended)
+    told = {"attended": attended, "fingerprint": fingerprint}
+    call = Offered(CALL, START, "+31612345678", called, direction, trunk="carrier-a", **told)
     facts = gather(call, known, START, NumberLists())
     assert facts.chain[0].id == payer
     assert (facts.trunk is None) == (payer == "acme")

@@ -5,7 +5,17 @@ import pytest
 
 from callctl.accounts import Kind, Warnings
 from callctl.call import machine
-from callctl.call.effects import AdmitCall, ArmCall, ExtendNow, Forget, JournalNow, SetDeadline, SettleNow, Unexpected
+from callctl.call.effects import (
+    AdmitCall,
+    ArmCall,
+    ExtendNow,
+    Forget,
+    HangUpCall,
+    JournalNow,
+    SetDeadline,
+    SettleNow,
+    Unexpected,
+)
 from callctl.call.ending import knows_better
 from callctl.call.events import (
     Answered,
@@ -23,7 +33,7 @@ from callctl.call.events import (
 )
 from callctl.call.session import State
 from callctl.limits.concurrency import Caps, Overflow
-from tests.core.calls import CALL, POLICY, START, Played, account, facts, price
+from tests.core.calls import CALL, POLICY, START, Played, account, facts, offered, price
 from tests.core.test_machine import admitted, answered, due
 
 
@@ -236,3 +246,38 @@ def test_the_truth_of_a_voided_call_is_posted_once() -> None:
     corrected = played.wanted(SettleNow).settlement.session
     assert (corrected.voided, corrected.corrections) == (True, 1)
     assert not knows_better(played.session, corrected)
+
+
+def unattended() -> Played:
+    """A call that callctl does not extend, answered."""
+    played = Played(facts(), offered(attended=False))
+    played.put(Taken(CALL, (None,), (False,)))
+    played.put(Answered(CALL, START))
+    played.put(Extended(CALL, (None,)))
+    return played
+
+
+def test_a_hang_up_that_failed_is_asked_for_again() -> None:
+    played = unattended()
+    played.put(HangUpAsked(CALL))
+    assert played.wants(HangUpCall)
+    played.put(Extended(CALL, (None,)))
+    played.put(SwitchFailed(CALL))
+    assert played.wanted(SetDeadline).deadline is Deadline.RETRY
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    assert played.wants(HangUpCall)
+
+
+def test_what_nobody_wants_to_end_is_not_ended_for_a_failure() -> None:
+    played = unattended()
+    played.put(SwitchFailed(CALL))
+    played.put(DeadlineReached(CALL, Deadline.RETRY), after_ms=1_000)
+    assert not played.wants(HangUpCall)
+
+
+@pytest.mark.parametrize("fingerprint", ["", "f"])
+def test_after_a_restart_what_no_link_can_tell_of_is_extended_at_once(fingerprint: str) -> None:
+    session = msgspec.structs.replace(answered().session, fingerprint=fingerprint)
+    _, effects = machine.resume(session, START.plus_ms(2_000), POLICY)
+    extends = any(isinstance(it, SetDeadline) and it.deadline is Deadline.EXTEND and it.at for it in effects)
+    assert extends is bool(fingerprint)

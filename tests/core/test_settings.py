@@ -17,6 +17,9 @@ KAMAILIO = '[[switch]]\nname = "sbc1"\nkind = "kamailio"\n'
 CALL_CONTROL = '[[switch]]\nname = "sbc2"\nkind = "call_control"\n'
 NAS = '[[switch.client]]\naddress = "192.0.2.7"\nsecret = "not to be guessed"\n'
 RADIUS = f'[[switch]]\nname = "gateways"\nkind = "radius"\n{NAS}'
+WEBHOOK = (
+    '[[switch]]\nname = "sbc3"\nkind = "webhook"\nurl = "https://192.0.2.8/callctl"\nsecret = "not to be guessed"\n'
+)
 SWITCH = '[[switch]]\nname = "pbx1"\nkind = "asterisk"\nsecret = "s3cret-of-pbx1"\n'
 
 
@@ -58,7 +61,7 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
     for name in re.findall(r'_file = "/etc/callctl/([^"]+)"', EXAMPLE.read_text()):
         (tmp_path / name).write_text(f"{name} {name}\n")
     lines = [re.sub(r"^# (?=\[|[a-z0-9_-]+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
-    text = "\n".join(line for line in lines if not line.startswith("url = "))
+    text = "\n".join(line for line in lines if not line.startswith('url = "redis'))
     settings = configure(text.replace("/etc/callctl", str(tmp_path)))
     bare = configure(
         SWITCH
@@ -66,6 +69,7 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
         + KAMAILIO
         + CALL_CONTROL
         + RADIUS
+        + WEBHOOK
         + THREECX
         + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
     )
@@ -279,6 +283,8 @@ def test_settings_are_frozen(configure) -> None:
         (CALL_CONTROL + 'mode = "666"', "switch sbc2: everybody on this machine can ask at /run/callcontrol/socket"),
         (CALL_CONTROL + 'tcp_host = "10.0.0.1"', "switch sbc2: everybody who reaches 10.0.0.1:9024"),
         (RADIUS.replace("not to be guessed", "short"), "switch gateways: the secret of 192.0.2.7 is short"),
+        (WEBHOOK.replace("https", "http"), "switch sbc3: its url is not https"),
+        (WEBHOOK.replace("not to be guessed", "short"), "switch sbc3: its secret is short enough"),
         (RADIUS + "message_authenticator = false", "switch gateways: answers to 192.0.2.7 can be forged"),
     ],
 )
@@ -296,7 +302,10 @@ def test_a_secret_that_everybody_can_read_is_warned_of(configure, tmp_path: Path
 
 def test_a_wise_configuration_has_no_warnings(configure) -> None:
     proxy = CALL_CONTROL + 'management = "/run/rpc.sock"\n'
-    assert warnings(configure(TOKEN + SWITCH + proxy + RADIUS)) == []
+    assert warnings(configure(TOKEN + SWITCH + proxy + RADIUS + WEBHOOK)) == []
+    for host in ("127.0.0.1", "[::1]:8090", "localhost"):
+        here = WEBHOOK.replace("https://192.0.2.8", f"http://{host}")
+        assert warnings(configure(TOKEN + here)) == []
 
 
 def test_a_nas_is_one_client_by_its_address(complaint, configure) -> None:
@@ -305,6 +314,43 @@ def test_a_nas_is_one_client_by_its_address(complaint, configure) -> None:
     assert "switch.0.client.0.address: found 'nas'" in complaint(RADIUS.replace("192.0.2.7", "nas"))
     assert "did you mean address?" in complaint(RADIUS + 'adress = "::1"')
     assert configure(RADIUS.replace("192.0.2.7", "2001:DB8:0::7")).switch[0].client[0].address == "2001:db8::7"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "192.0.2.8/callctl", "ftp://192.0.2.8/", "https://", "https:///callctl", "https://u:p@192.0.2.8/", "https://h:0/",
+        "https://h:99999/", "https://h/a b", "https://h/\\n", "https://[::1/", "https://h/#x", "https://h/\u00e9",
+    ],
+)  # fmt: skip
+def test_where_a_webhook_is_not_sent_to(complaint, url: str) -> None:
+    told = complaint(WEBHOOK.replace("https://192.0.2.8/callctl", url))
+    assert "switch.0.url: expected https://host/path, without a password" in told
+    assert "found" not in told
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ("[]", "hang_up among them"),
+        ('["extended"]', "hang_up among them"),
+        ('["hang_up", "warn"]', "extended beside warn"),
+        ('["hang_up", "answered"]', "'hang_up', 'extended' or 'warn'"),
+    ],
+)
+def test_what_a_webhook_cannot_be_told(complaint, events: str, expected: str) -> None:
+    assert expected in complaint(WEBHOOK + f"events = {events}")
+
+
+def test_a_webhook_has_a_url_and_a_secret(complaint, configure) -> None:
+    assert "switch.0.url: missing; expected url or url_file" in complaint(WEBHOOK.replace("url =", "# url ="))
+    assert "switch.0.secret: missing" in complaint(WEBHOOK.replace("secret =", "# secret ="))
+    assert "switch.0.secret" in complaint(WEBHOOK.replace("not to be guessed", ""))
+    settings = configure(WEBHOOK, SWITCH__0__EVENTS="hang_up, extended")
+    assert settings.switch[0].events == ("hang_up", "extended")
+    for shown in (repr(settings), settings.model_dump_json()):
+        assert "192.0.2.8" not in shown
+        assert "guessed" not in shown
 
 
 def test_sounds_by_their_seconds_from_the_environment(configure) -> None:

@@ -33,8 +33,8 @@ def there(door: FrontDoor, tmp_path: Path) -> Iterator[CallControl]:
     journal.close()
 
 
-async def admitted(door: FrontDoor) -> None:
-    offered = Offered(CALL, door.clock.now(), "+31201234567", NL_MOB, account="acme", can_extend=True)
+async def admitted(door: FrontDoor, **other: object) -> None:
+    offered = Offered(CALL, door.clock.now(), "+31201234567", NL_MOB, account="acme", can_extend=True, **other)
     assert (await door.calls.authorize(offered)).state is State.ADMITTED
 
 
@@ -61,8 +61,9 @@ async def test_what_is_extended_there_is_not_ended_here(door, there, deadline) -
     assert (ended.state, ended.estimated, b'"duration_s":60' in record.payload) == (State.ENDED, False, True)
 
 
-async def test_what_is_answered_there_is_not_given_up_here(door, there) -> None:
-    await admitted(door)
+@pytest.mark.parametrize("by_webhook", [False, True])
+async def test_what_is_answered_there_is_not_given_up_here(door, there, by_webhook) -> None:
+    await admitted(door, attended=by_webhook, fingerprint="f" if by_webhook else "")
     await there.report(Answered(CALL, door.clock.now(), stated=False))
     door.calls.receive(DeadlineReached(CALL, Deadline.SETUP))
     await door.calls.performer.drain()

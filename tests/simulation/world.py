@@ -252,7 +252,7 @@ class World:
                 trunk=trunk,
                 can_extend=can_extend,
                 attended=switch is not None,
-                fingerprint="as it was",
+                fingerprint="" if switch is not None else "as it was",
             )
 
         if switch is not None:
