@@ -44,6 +44,7 @@ from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Ta
 log = structlog.get_logger(__name__)
 
 DECIDING = frozenset({AdmitCall, RejectCall})
+ASKING_FOR_MORE = frozenset({ExtendAsked, DeadlineReached})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
 LATE_TRIES = 8  # each after twice the time: four minutes in all
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
@@ -322,7 +323,7 @@ class CallControl:
     def _step(self, session: Session, event: CallEvent) -> Advance:
         if isinstance(event, Answered) and session.answered is None and session.state in LIVE:
             session = replace(session, purchase=purchase(session, event, self._tariffs))
-        if isinstance(event, ExtendAsked | DeadlineReached):
+        if type(event) in ASKING_FOR_MORE:
             session = by_present_rules(session, self._tariffs.directory.accounts.get, self.policy.thresholds)
         self._alarms.heard(session, event)
         return machine.advance(session, event, self._clock.now(), self.policy)

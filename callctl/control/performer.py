@@ -109,9 +109,9 @@ class Performer:
         self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], settlement: Settlement | None = None
     ) -> None:
         """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
-        if isinstance(asked, CoroutineType):  # as most are; `ensure_future` takes 2 us to find that out
+        if isinstance(asked, CoroutineType):  # as most are, or a future; `ensure_future` takes 2 us to find that out
             asked = asyncio.get_running_loop().create_task(asked)
-        answer = asyncio.ensure_future(asked)
+        answer = asked if isinstance(asked, asyncio.Future) else asyncio.ensure_future(asked)
         self._under_way.add(answer)
         answer.add_done_callback(partial(self._answered, box, settlement))
 
