@@ -70,7 +70,7 @@ class Line(msgspec.Struct, frozen=True):
 
 async def asterisk(scratch: Path) -> list[Figure]:
     """With the gate as it ships: UserEvent, and Wait. NotInstalledError where it cannot run."""
-    _need("debootstrap", "sipp")
+    _need("Asterisk", "debootstrap", "sipp")
     try:
         root = built_root()
     except subprocess.CalledProcessError:
@@ -90,7 +90,7 @@ async def asterisk(scratch: Path) -> list[Figure]:
 
 async def kamailio(scratch: Path) -> list[Figure]:
     """Over evapi. NotInstalledError where it cannot run."""
-    _need("kamailio", "sipp")
+    _need("Kamailio", "kamailio", "sipp")
     gated = KamailioRig(scratch / "gated", more=MY_PARTIES, routes=PAID)
     bare = KamailioRig(scratch / "bare", more=MY_PARTIES, routes=UNASKED)
     table = {"kind": "kamailio", "name": "sbc", "port": gated.link_port, "secret": LINK_SECRET}
@@ -101,12 +101,12 @@ async def kamailio(scratch: Path) -> list[Figure]:
         bare.stop()
 
 
-def _need(*programs: str) -> None:
+def _need(switch: str, *programs: str) -> None:
     if os.geteuid() != 0:
-        raise NotInstalledError("calls through the real Asterisk and Kamailio need root")
+        raise NotInstalledError(f"calls through the real {switch} need root")
     for program in programs:
         if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin"):
-            raise NotInstalledError(f"calls through the real Asterisk and Kamailio need {program}")
+            raise NotInstalledError(f"calls through the real {switch} need {program}")
 
 
 async def _figures(scratch: Path, aim: Aim, gated: Rig, bare: Rig, table: dict[str, Any]) -> list[Figure]:
