@@ -18,6 +18,7 @@ from bench import (
     figures,
     gates,
     importing,
+    limiting,
     neighbours,
     provider,
     rating,
@@ -56,6 +57,7 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
                 yield await storing.throughput(defined, server)
                 yield [await storing.alone(defined, server)]
                 yield await storing.rechecks(defined, server, scratch)
+                yield await limiting.limits(scratch)
             if "memory" in wanted:
                 yield await storing.memory(defined, server, scratch)
         if "deck" in wanted:

@@ -86,7 +86,7 @@ def _hours(office: Office) -> tuple[tuple[int, ...], int, int]:
     return days, opens, closes
 
 
-class Thresholds(msgspec.Struct, frozen=True, cache_hash=True):
+class Thresholds(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=True):
     """What was agreed for an account. `range`: how far a day may go beyond the average; `ceiling`: and in all.
 
     Further rules: `hourly` and `concurrent` by the account's own statistics; `new_country`, the range of a high-risk

@@ -11,7 +11,7 @@ import msgspec
 from callctl.store.link import Argument, Link, Reply, ScriptMissing
 
 _LUA: Final = files("callctl.store") / "lua"
-_CONSTANTS: Final = re.compile(r"^ *local ([A-Z_]+(?:, [A-Z_]+)*) = (\d+(?:, \d+)*)$", re.MULTILINE)
+_CONSTANTS: Final = re.compile(r"^ *local ([A-Z_]+(?:, [A-Z_]+)*) = (\d+(?:, \d+)*)(?:  --.*)?$", re.MULTILINE)
 _CAPITALS: Final = re.compile(r"\b[A-Z_]+\b")
 _PRELUDE: Final = (_LUA / "prelude.lua").read_text("utf-8")
 

@@ -23,6 +23,7 @@ from tests.simulation.story import Story, TrueCall
 from tests.simulation.thresholds import HUNG_UP, ThresholdsAudit
 
 LATE_MS = 1_000  # promise 5
+UNHEARD = {"client silent", "report never accepted", "hung up by the operator", HUNG_UP}
 
 
 @dataclass
@@ -248,7 +249,7 @@ class Auditor:
         """Promise 2, some minutes after everything works: a call that is up has its channels, and no other has."""
         up = {key for key, call in self._calls.items() if call.alive and "passed by the dialplan" not in call.harmed}
         for key in up - self.open.keys():
-            if self._calls[key].harmed & {"client silent", "hung up by the operator", HUNG_UP} and key.switch == "http":
+            if self._calls[key].harmed & UNHEARD and key.switch == "http":
                 continue  # given up, and nobody can be told
             self.object(f"{key} is up and has no channel")
         for key in self.open.keys() - up:

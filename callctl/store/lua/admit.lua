@@ -14,6 +14,7 @@
 --                   what `watch.lua` answers, as it was before.
 
 local HOLD, HOLD_OVERFLOW, SOURCES, WATCH, NAMES, COUNTERS = 1, 2, 3, 4, 5, 6
+local HELD, OVERFLOW, WATCHED, HASH = 1, 2, 4, 6  -- a line's parts, where nothing is asked any more
 
 local nonce, version, mode, force, lease, trace_id, session = unpack(ARGV, 1, 7)
 local known = parse(redis.call('GET', KEYS[1]))
@@ -42,7 +43,7 @@ for hash = 1, tonumber(ARGV[8]) do
   local seen = redis.call(unpack(ask))
   local own = write_of[key] and fields_of(write_of[key])
   write_of[key] = write
-  if string.sub(key, 1, #home) ~= home then abroad[#abroad + 1] = guests(key) end
+  if string.find(key, home, 1, true) ~= 1 then abroad[#abroad + 1] = guests(key) end
   local word, watched = #words, 0
   if hold then
     words[word + 1], words[word + 2] = '-', '0'
@@ -82,7 +83,8 @@ for hash = 1, tonumber(ARGV[8]) do
     words[it.word] = '-'
   end
   if #write > 2 then writes[#writes + 1] = write end
-  taken[hash] = {key, hold and digits(hold) or '-', overflow, asked[NAMES], asked[SOURCES], ''}
+  asked[HASH], asked[HELD], asked[OVERFLOW], asked[WATCHED] = key, hold and digits(hold) or '-', overflow, ''
+  taken[hash] = asked
 end
 
 local at = 9 + #taken
@@ -117,9 +119,11 @@ if goes and mode == 'take' then
   for _, look in ipairs(looks) do
     local write = look.write
     write[#write + 1] = 'ids'
-    write[#write + 1], taken[look.line][6] = W.add(look)
+    write[#write + 1], taken[look.line][WATCHED] = W.add(look)
   end
-  for hash, of_hash in ipairs(taken) do taken[hash] = line(unpack(of_hash)) end
+  for hash, its in ipairs(taken) do
+    taken[hash] = line(its[HASH], its[HELD], its[OVERFLOW], its[NAMES], its[SOURCES], its[WATCHED])
+  end
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
   for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.source.held) end
   redis.call('SET', KEYS[1], record(version, nonce, 'live', answer, table.concat(taken), session))

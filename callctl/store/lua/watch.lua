@@ -123,7 +123,7 @@ local function watching()
     if day[TRIPPED] > 0 and ask[MODE] == 'hard' then return 'blocked', exposure, limit end
     if exposure + amount > limit then return 'threshold', exposure + amount, limit end
     if ask[HOURLY] then
-      local in_hour = amount + (day[HOUR] == it.hour and day[IN_HOUR] or 0)
+      local in_hour = amount + (day[HOUR] == whole(ask[NOW], HOUR_MS) and day[IN_HOUR] or 0)
       local per_hour = whole(day[BASELINE], 4) + whole(ask[RANGE], 2)
       if in_hour > per_hour then return 'hour', in_hour, per_hour end
     end
@@ -142,7 +142,7 @@ local function watching()
   function W.look(hash, packed, ask, in_use, is_counted)
     local day, turned, before = W.day(hash, packed, ask[ON])
     local it = {  -- with room for all that is found out about it: a table that grows is copied
-      hash = hash, ask = ask, day = day, turned = turned, before = before, in_use = in_use, hour = whole(ask[NOW], HOUR_MS),
+      hash = hash, ask = ask, day = day, turned = turned, before = before, in_use = in_use,
       threshold = limited(day[BASELINE] + ask[RANGE], ask[CEILING]) + day[EXTRA],
       country = false, rule = '-', seen = 0, limit = 0, refusing = false, news = 0, word = 0, write = false, line = 0,
     }
@@ -215,7 +215,7 @@ local function watching()
   -- Answers the day as it is to be kept, and the line's text.
   function W.add(it, text)
     local day, ask, amount = it.day, it.ask, it.ask[AMOUNT]
-    local hour, last, earlier, on, there = it.hour, 0, '', nil, 0
+    local hour, last, earlier, on, there = 0, 0, '', nil, 0
     if text then
       local _, was_at, was, days, last_day, so_far = string.match(text, '^(%S+) (%S+) (%S+) (.-)(%S+) (%S+)$')
       hour, last, earlier = tonumber(was_at), tonumber(was), days
@@ -235,7 +235,7 @@ local function watching()
         change(it.hash, it.before, on, 0, 0, -last)
         earlier, there = string.format('%s%d %d ', earlier, on, there), 0
       end
-      on, there, last, hour = day[DAY], there + amount, amount, it.hour
+      on, there, last, hour = day[DAY], there + amount, amount, whole(ask[NOW], HOUR_MS)
       day[SPENT], day[HELD] = day[SPENT] + amount, day[HELD] + amount
       day[IN_HOUR] = amount + (day[HOUR] == hour and day[IN_HOUR] or 0)
       day[HOUR] = hour
