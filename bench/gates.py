@@ -144,7 +144,7 @@ class Gate(asyncio.Protocol):
 
 
 async def _figures(how: str, door: Daemon, callers: list[Caller]) -> list[Figure]:
-    """All clients at once, until callctl has no call left."""
+    """All clients at once, until every call has ended."""
     async with door.api() as api:
         await linked(api)
         numbers = Callers()

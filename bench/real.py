@@ -23,7 +23,7 @@ from bench.daemon import ROWS
 from bench.figures import Figure, Limit, at_most, percentile
 from bench.provider import Callers, account, rows
 from bench.server import NotInstalledError, redis
-from bench.serving import Daemon, callctl, idle, linked
+from bench.serving import Daemon, callctl, linked
 from tests.switches.rig.asterisk import ACME, CARRIER_A, AsteriskRig, built_root
 from tests.switches.rig.kamailio import LINK_SECRET, KamailioRig
 from tests.switches.sip.call import Call
@@ -39,6 +39,7 @@ TALK_S = 0.2
 LOAD_S = 10
 LOAD_TALK_S = 1.0
 EARLY_MS, LATE_MS = 50, 1_000  # that SIPp may hang up
+SETTLED_WITHIN_S = 30.0
 
 GATE_OPEN = """
 [callctl-out](+)
@@ -189,7 +190,7 @@ async def _forget(call: Call) -> None:
 async def _load(aim: Aim, rig: Rig, door: Daemon, api: ClientSession) -> list[Figure]:
     """Short calls at the rate of the aim, and their records."""
     calls = aim.per_s * LOAD_S
-    before = (await _settled(api, 0))[-1]["sequence"]
+    before = (await _settled(api, 0, ROUNDS * CALLS))[-1]["sequence"]
     balance = await _balance(api)
     cpu_s, failed = door.cpu_s(), 0
     async with carrier(rig):
@@ -198,7 +199,7 @@ async def _load(aim: Aim, rig: Rig, door: Daemon, api: ClientSession) -> list[Fi
         except CallsFailed as some:
             failed = calls - some.ended
     cpu_us = (door.cpu_s() - cpu_s) / calls * 1e6
-    records = await _settled(api, before)
+    records = await _settled(api, before, calls)
     distinct = len({record["call_id"] for record in records})
     wrong = abs(calls - distinct) + len(records) - distinct + sum(map(_wrong, records))
     unaccounted = balance - await _balance(api) - sum(Decimal(record["charge"]) for record in records)
@@ -232,16 +233,17 @@ _PER_MINUTE = Decimal(_ROW.per_minute or 0).scaleb(-8)
 # -------------------------------------------------------------------- what callctl says
 
 
-async def _settled(api: ClientSession, after: int) -> list[dict[str, Any]]:
-    """The CDRs beyond this sequence, once callctl has no call left, or once it is too late for that."""
-    with contextlib.suppress(TimeoutError):
-        await idle(api)
+async def _settled(api: ClientSession, after: int, records: int) -> list[dict[str, Any]]:
+    """The CDRs beyond this sequence, once there are so many, or once it is too late for them."""
     found: list[dict[str, Any]] = []
-    page: dict[str, Any] = {"next": after, "more": True}
-    while page["more"]:
-        page = await (await api.get("/v1/cdrs", params={"after": page["next"]})).json()
-        found += page["cdrs"]
-    return found
+    until = time.monotonic() + SETTLED_WITHIN_S
+    while True:
+        page = await (await api.get("/v1/cdrs", params={"after": after})).json()
+        found, after = found + page["cdrs"], page["next"]
+        if not page["more"]:
+            if len(found) >= records or time.monotonic() > until:
+                return found
+            await asyncio.sleep(0.1)
 
 
 async def _balance(api: ClientSession) -> Decimal:

@@ -70,7 +70,7 @@ async def linked(api: ClientSession) -> None:
 
 
 async def idle(api: ClientSession) -> None:
-    """Wait until it has no call left; TimeoutError where one stays."""
+    """Wait until every call has ended; TimeoutError where one stays. The last may be being settled."""
     async with asyncio.timeout(IDLE_WITHIN_S):
         while (await (await api.get("/v1/calls")).json())["total"]:  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)
