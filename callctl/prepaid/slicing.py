@@ -8,6 +8,8 @@ difference, so that fee and rounding happen once.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from callctl.call import drawing
 from callctl.call.anchor import possible, possible_levels
 from callctl.call.bill import bill
@@ -107,10 +109,18 @@ def first_cost(level: Level) -> int | None:
     return None if last_free_s == HORIZON_S else cost(level, last_free_s + 1)
 
 
+def _counting(level: Level) -> Level:
+    """The level as a slice counts for it: a bundle is not held at once for all that it covers, nor does what an exempt
+    account talks cost its thresholds nothing.
+    """
+    level = drawing.alone(level)
+    return level if level.watch is None or not level.exempt else replace(level, exempt=False)
+
+
 def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
     """The last second that costs every payer the same as `seconds`."""
     last_s = at_most_s
-    for level in map(drawing.alone, levels):  # a bundle is not held at once for all that it covers
+    for level in map(_counting, levels):
         if level.exempt or last_s <= seconds:
             continue
         if _is_plain(level):

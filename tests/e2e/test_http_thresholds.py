@@ -124,6 +124,16 @@ async def test_a_level_above_is_the_providers_business(world) -> None:
     assert (await ids(world, "shop"))["today"]["held"] == "0.0000"
 
 
+async def test_who_pays_nothing_counts_what_it_talks(world) -> None:
+    await agree(world, ids={"range": "3.50"}, billing="exempt")
+    assert (await offer(world, "c1"))["granted_seconds"] == 10
+    await world.json("POST", "/v1/calls/c1/answer")
+    assert (await world.json("POST", "/v1/calls/c1/extend"))["granted_seconds"] == 30
+    world.clock.pass_s(12)
+    await world.json("POST", "/v1/calls/c1/end")
+    assert (await ids(world))["today"]["spent"] == "1.2000"
+
+
 # ---- an extension
 
 
