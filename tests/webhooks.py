@@ -47,6 +47,14 @@ class Receiver:
         return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}{PATH}"
 
     async def __aenter__(self) -> Self:
+        await self.up()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.down()
+
+    async def up(self) -> None:
+        """Listen: the first time anywhere, then on the same port again."""
         app = web.Application()
         app.router.add_post(PATH, self._receive)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -54,10 +62,8 @@ class Receiver:
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Down, until it is entered again: then on the same port."""
+    async def down(self) -> None:
         assert self._runner is not None
         await self._runner.cleanup()
 

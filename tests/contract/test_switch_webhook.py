@@ -342,11 +342,11 @@ async def test_nothing_is_delivered_before_it_runs_and_after(sbc: Receiver) -> N
 
 async def test_the_link_is_down_while_nobody_answers_and_up_again(sbc: Receiver, opened) -> None:
     desk = await opened()
-    await sbc.__aexit__()
+    await sbc.down()
     with pytest.raises(SwitchUnavailable):
         await desk.switch.hang_up(CALL, NORMAL_CLEARING)
     assert not desk.switch.state().up
-    await sbc.__aenter__()
+    await sbc.up()
     await until(lambda: desk.switch.state().up)
     assert desk.linked == 2
 
