@@ -222,7 +222,7 @@ def _webhook(settings: WebhookSettings, clock: SystemClock) -> SwitchAdapter:
         settings.secret.get_secret_value().encode(),
         clock=clock,
         timeout_ms=settings.timeout_ms,
-        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.place.scheme == "https" else None,
+        tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
     )
     return WebhookSwitch(
         name=settings.name,

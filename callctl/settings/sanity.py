@@ -112,7 +112,7 @@ def _of_proxies_and_gateways(switch: Section) -> Iterator[str]:
             if not client.message_authenticator:
                 yield f"switch {switch.name}: answers to {client.address} can be forged (CVE-2024-3596)"
     if isinstance(switch, WebhookSwitch):
-        if switch.place.scheme != "https" and switch.place.hostname not in LOCAL:
+        if not switch.tls and switch.host not in LOCAL:
             yield f"switch {switch.name}: its url is not https: what it is told crosses the network in the clear"
         if len(switch.secret.get_secret_value()) < GUESSABLE:
             yield f"switch {switch.name}: its secret is short enough to be guessed"

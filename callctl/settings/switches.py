@@ -214,7 +214,19 @@ class WebhookSwitch(SwitchTable):
     ] = ("hang_up",)
 
     @property
-    def place(self) -> SplitResult:
+    def tls(self) -> bool:
+        return self._place.scheme == "https"
+
+    @property
+    def host(self) -> str:
+        return self._place.hostname or ""
+
+    @property
+    def port(self) -> int:
+        return self._place.port or (443 if self.tls else 80)
+
+    @property
+    def _place(self) -> SplitResult:
         return urlsplit(self.url.get_secret_value())
 
 

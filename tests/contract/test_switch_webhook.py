@@ -27,6 +27,7 @@ from callctl.settings import load
 from callctl.simulators.scaled_clock import ScaledClock
 from callctl.wiring import switch_of
 from tests.certificates import certify
+from tests.e2e.command import callctl
 from tests.servers import free_port
 from tests.waiting import until
 from tests.webhooks import PATH, SECRET, Receiver, Told, is_genuine, silence
@@ -376,6 +377,27 @@ async def test_over_tls_only_a_trusted_receiver_is_told(tmp_path: Path) -> None:
                 await until(lambda: desk.switch.state().detail != "not asked yet")
                 assert desk.switch.state().up is trusted, desk.switch.state()
         assert sbc.pings == 1
+
+
+async def test_the_doctor_looks_for_it_without_a_daemon(sbc: Receiver, tmp_path: Path) -> None:
+    table = f'[[switch]]\nname = "sbc"\nkind = "webhook"\nurl = "{sbc.url}?key=k3y"\nsecret = "{SECRET}"\n'
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/callctl.toml").write_text(table + f"[http]\nport = {free_port(socket.SOCK_STREAM)}\n")
+    ended = await callctl("doctor", "--json", cwd=tmp_path)
+    (found,) = [it for it in ended.json if it["check"] == "switch sbc"]
+    assert (found["verdict"], found["detail"]) == ("fine", f"127.0.0.1:{sbc.port} accepts connections")
+    assert "k3y" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "tls"),
+    [("https://h/x", "h", 443, True), ("http://h", "h", 80, False), ("HTTPS://[::1]:8443/", "::1", 8443, True)],
+)
+def test_where_it_is(tmp_path: Path, url: str, host: str, port: int, tls: bool) -> None:
+    file = tmp_path / "callctl.toml"
+    file.write_text(f'[[switch]]\nname = "sbc"\nkind = "webhook"\nurl = "{url}"\nsecret = "{SECRET}"\n')
+    (settings,) = load(file, {}).switch
+    assert (settings.host, settings.port, settings.tls) == (host, port, tls)
 
 
 # ---- whose calls come over HTTP
