@@ -36,7 +36,9 @@ def watching(
     found: list[Level] = []
     for account, level in zip(chain, levels, strict=False):
         watch = watch_on(account, None if found else default, level.traffic_class, number)
-        slots = level.slots if watch is None else (*level.slots, WATCHED_CALLS)
+        slots = level.slots
+        if watch is not None and watch.thresholds.concurrent:
+            slots = (*slots, WATCHED_CALLS)
         found.append(level if watch is None else replace(level, watch=watch, slots=slots))
     return tuple(found)
 

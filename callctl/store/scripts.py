@@ -43,14 +43,14 @@ def _with_constants(text: str) -> str:
 
 ADMIT: Final = load("watch", "admit")
 EXTEND: Final = load("watch", "extend")
-SETTLE: Final = load("watch", "settle")
+SETTLE: Final = load("watch", "watched", "settle")
 TOP_UP: Final = load("top_up")
 RECOUNT: Final = load("recount")
 MOVE_ON: Final = load("move_on")
 DEFINE: Final = load("define")
 CHARGE: Final = load("charge")
 BUY: Final = load("buy")
-WORD: Final = load("watch", "word")
+WORD: Final = load("watch", "watched", "word")
 PROVIDER: Final = load("provider")
 
 

@@ -12,7 +12,7 @@
 local nonce, version, state, ttl_s, trace_id, session, call, at_ms = unpack(ARGV, 1, 8)
 local at = 10 + 3 * tonumber(ARGV[9])
 at = at + 1 + 2 * tonumber(ARGV[at])
-local W = tonumber(ARGV[at]) > 0 and watching()
+local W = tonumber(ARGV[at]) > 0 and watching_all()
 local used = {}
 for n = at + 1, at + 2 * tonumber(ARGV[at]), 2 do used[ARGV[n]] = ARGV[n + 1] end
 
@@ -26,7 +26,7 @@ if known then
     local names = fields(counters, held ~= '-' and 'held' or nil)
     local back = {'HSET', hash}
     if watched ~= '' then
-      W = W or watching()
+      W = W or watching_all()
       local amount, _, is_estimate = string.match(used[hash] or '0 0 0', '(%S+) (%S+) (%S+)')
       local packed = redis.call('HGET', hash, 'ids')
       local kept = W.over(hash, packed, watched, tonumber(amount), is_estimate == '1')

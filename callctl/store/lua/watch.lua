@@ -10,6 +10,8 @@
 --
 -- What it asks is an array of what the names from AMOUNT on say, false where nothing limits it. It comes in JSON.
 --
+-- What else there is to a day stands in `watched.lua`, which an admission does not need.
+--
 -- What is answered of it: rule, refuses (0 | 1), alerts, exposure, average, threshold, the rule's counter, its limit,
 -- blocked since (ms)
 
@@ -28,6 +30,7 @@ local function watching()
   local function past(hash)
     return (string.gsub(hash, '}:a:', '}:i:', 1))
   end
+  W.past = past
 
   local function attempts_key(hash)
     return (string.gsub(hash, '}:a:', '}:w:', 1))
@@ -43,7 +46,7 @@ local function watching()
 
   -- The average of the days before `number`, and the highest number of watched calls at once. `kept`: a day that is
   -- not yet among them.
-  local function statistics(hash, kept, number)
+  function W.statistics(hash, kept, number)
     local ask = {'HMGET', past(hash), 'since'}
     for n = 1, DAYS do ask[n + 3] = digits(number - n) end
     local found = redis.call(unpack(ask))
@@ -66,7 +69,7 @@ local function watching()
     local known = redis.call('HGET', past(hash), digits(number))
     local day = known and cmsgpack.unpack(known)
       or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, kept and kept[FREE] or 0, 0, 0, 0, 0, 0}
-    day[BASELINE], day[MOST] = statistics(hash, kept, number)
+    day[BASELINE], day[MOST] = W.statistics(hash, kept, number)
     return day, true, kept
   end
 
@@ -82,11 +85,6 @@ local function watching()
       end
     end
     return cmsgpack.pack(day)
-  end
-
-  -- After the past was changed.
-  function W.refresh(hash, day)
-    day[BASELINE], day[MOST] = statistics(hash, nil, day[DAY])
   end
 
   -- What is known of a high-risk country, and what was spent there today if it is new; nil where nobody asks.
@@ -198,7 +196,7 @@ local function watching()
   end
 
   -- A day of the past, or the one that is kept, changes by so much. What was released of it is settled in any case.
-  local function change(hash, kept, number, spent, estimated, held)
+  function W.change(hash, kept, number, spent, estimated, held)
     local day = kept and kept[DAY] == number and kept
     if not day and spent == 0 and estimated == 0 and held == 0 then return end
     if not day then
@@ -232,7 +230,7 @@ local function watching()
       if on == day[DAY] then
         day[HELD] = day[HELD] - last
       elseif on then
-        change(it.hash, it.before, on, 0, 0, -last)
+        W.change(it.hash, it.before, on, 0, 0, -last)
         earlier, there = string.format('%s%d %d ', earlier, on, there), 0
       end
       on, there, last, hour = day[DAY], there + amount, amount, whole(ask[NOW], HOUR_MS)
@@ -249,92 +247,9 @@ local function watching()
     return noted(it), kept
   end
 
-  -- The call is over. `text`: of its line; `used`: what it has used in all, nil where nobody knows and all of it stays.
-  -- Answers the day as it is to be kept.
-  function W.over(hash, packed, text, used, is_estimate)
-    local kept = packed and cmsgpack.unpack(packed) or nil
-    local name, hour, last, days = string.match(text, '^(%S+) (%S+) (%S+) (.*)$')
-    local days_held, held = {}, 0
-    for day, amount in string.gmatch(days, '(%S+) (%S+)') do
-      days_held[#days_held + 1] = {tonumber(day), tonumber(amount)}
-      held = held + tonumber(amount)
-    end
-    hour, last = tonumber(hour), tonumber(last)
-    local rest, final, more = used or held, days_held[#days_held][1], 0
-    for n, of_day in ipairs(days_held) do
-      local is_last = n == #days_held
-      local part = is_last and rest or math.min(of_day[2], rest)
-      rest, more = rest - part, part - of_day[2]
-      change(hash, kept, of_day[1], more, is_estimate and part or 0, is_last and -last or 0)
-    end
-    if kept and kept[DAY] == final and kept[HOUR] == hour then
-      kept[IN_HOUR] = math.max(0, kept[IN_HOUR] + math.max(more, -last))
-    end
-    local field = name ~= '-' and redis.call('HGET', past(hash), 'to ' .. name)
-    local known = field and cmsgpack.unpack(field)
-    if known and known[1] == final then
-      known[2] = math.max(0, known[2] + more)
-      redis.call('HSET', past(hash), 'to ' .. name, cmsgpack.pack(known))
-    end
-    return kept and cmsgpack.pack(kept)
-  end
-
-  -- A guess is none any more, and was wrong by so much: on the latest days that have one, up to `number`.
-  local function correct(hash, kept, number, more, guessed)
-    local latest
-    for each = number, number - DAYS + 1, -1 do
-      if guessed == 0 then break end
-      local known = not (kept and kept[DAY] == each) and redis.call('HGET', past(hash), digits(each))
-      local day = kept and kept[DAY] == each and kept or known and cmsgpack.unpack(known)
-      local part = day and math.min(day[ESTIMATED], guessed) or 0
-      if part > 0 then
-        local back = math.max(-part, math.min(more, 0))
-        change(hash, kept, each, back, -part, 0)
-        latest, guessed, more = latest or each, guessed - part, more - back
-      end
-    end
-    change(hash, kept, latest or number, more, 0, 0)
-  end
-
-  -- What came to light later: so much more (or less) of a day, and so much less of it an estimate; or what a call has
-  -- used whose holds were lost.
-  function W.came_to_light(hash, told)
-    local packed = redis.call('HGET', hash, 'ids')
-    local kept = packed and cmsgpack.unpack(packed) or nil
-    local amount, day, more, guessed = string.match(told, '(%S+) (%S+) (%S+) ?(%S*)')
-    if amount == '+' then
-      correct(hash, kept, tonumber(day), tonumber(more), tonumber(guessed))
-    elseif amount ~= '-' then
-      change(hash, kept, tonumber(day), tonumber(amount), more == '1' and tonumber(amount) or 0, 0)
-    end
-    if kept then redis.call('HSET', hash, 'ids', cmsgpack.pack(kept)) end
-  end
-
   -- Where alerts, and what operators did, are noted.
   function W.notes(hash)
     return (string.gsub(hash, '}:a:', '}:n:', 1))
-  end
-
-  -- What was spent so far stops counting.
-  function W.release(day, until_ms)
-    day[RELEASED], day[TRIPPED], day[TOLD], day[FREE] = day[SPENT] - day[HELD], 0, 0, until_ms
-  end
-
-  function W.allow(day, more)
-    day[EXTRA], day[TRIPPED], day[TOLD] = day[EXTRA] + more, 0, 0
-  end
-
-  -- One day as it is told; nil: as it was. A threshold that nobody knows clips nothing of what is told.
-  function W.tell(hash, day, number, told)
-    local known = redis.call('HGET', past(hash), digits(number))
-    local it = day[DAY] == number and day or known and cmsgpack.unpack(known)
-    it = it or {number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-    it[SPENT], it[PEAK] = told.spent or it[SPENT], told.peak or it[PEAK]
-    it[CAP] = told.cap or (it[CAP] == 0 and told.spent) or it[CAP]
-    it[INCIDENT] = told.incident or it[INCIDENT]
-    if it ~= day then redis.call('HSET', past(hash), digits(number), cmsgpack.pack(it)) end
-    local since = tonumber(redis.call('HGET', past(hash), 'since'))
-    if not since or number < since then redis.call('HSET', past(hash), 'since', digits(number)) end
   end
 
   return W

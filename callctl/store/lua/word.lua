@@ -5,7 +5,7 @@
 --       of an allowance: how much; of days told: their number, per day: number, spent, cap, peak, incident ("-": as
 --       it was)
 
-local W = watching()
+local W = watching_all()
 local hash, what, number, now, by, why = KEYS[1], unpack(ARGV, 1, 5)
 local day, turned, before = W.day(hash, redis.call('HGET', hash, 'ids'), tonumber(number))
 W.keep(hash, day, turned, before)
