@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from callctl.accounts import Warnings, WarnTo
 from callctl.call.events import HangUpAsked
@@ -22,7 +23,9 @@ from callctl.causes import REFUSALS, Refusal, cause_of
 from callctl.cli.doctor import WITHOUT
 from callctl.clock import SystemClock
 from callctl.limits.concurrency import Caps
+from callctl.limits.ids import Mode, Thresholds
 from callctl.ports import Capabilities
+from callctl.rating.tariff import TrafficClass
 from callctl.settings.switches import SWITCHES
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.rigs import RIGS
@@ -254,6 +257,25 @@ async def test_an_operator_ends_a_call(board: Board) -> None:
     assert (seen.hung_up_by, cdr["released_by"]) == (None, "callctl")
     assert cdr["billed_s"] <= board.first_s - 2 if board.can.hangs_up else cdr["billed_s"] == board.first_s
     await board.squares(board.first_s * PER_SECOND)
+
+
+async def test_the_first_call_beyond_the_days_threshold_ends_those_that_are_up(board: Board) -> None:
+    """In mode `hard`. What the calls that are up hold is all that the day has room for."""
+    await board.room.furnish(thresholds=Thresholds(10 * EURO, Mode.HARD, watch=(TrafficClass.MOB,)))
+    await board.start()
+    call = await board.talking()
+    account = board.room.tariffs.directory.accounts["acme"]
+    spent = Thresholds(board.session().customer.exposed, Mode.HARD, watch=(TrafficClass.MOB,))
+    await board.room.definitions.put_account(replace(account, thresholds=spent))
+    refused = await (await board.rig.place(Script(to=ELSEWHERE))).over()
+    assert refused.talked_ms == 0 or not board.can.gate
+    seen = await call.over()
+    cdrs = await board.recorded(2)
+    assert sorted(str(cdr["refusal"]) for cdr in cdrs) == ["None", "ids_threshold"]
+    (ended,) = (cdr for cdr in cdrs if cdr["refusal"] is None)
+    assert (seen.hung_up_by, ended["released_by"]) == (None, "callctl")
+    assert ended["billed_s"] <= board.first_s - 2 or not board.can.hangs_up
+    await board.squares(10 * EURO)
 
 
 async def test_many_at_once_on_a_balance_for_few(board: Board) -> None:
