@@ -207,7 +207,7 @@ async def _load(aim: Aim, rig: Rig, door: Daemon, api: ClientSession) -> list[Fi
     return [
         Figure(f"{name}: calls that failed", failed, "calls", (at_most(0),)),
         Figure("CDRs of them missing or wrong", wrong, "CDRs", (at_most(0),)),
-        Figure("what was paid beside what they say", float(abs(unaccounted)), "EUR", (at_most(0),)),
+        Figure("what was paid beside what they say", int(abs(unaccounted) * 1_000_000), "micro-EUR", (at_most(0),)),
         Figure(f"callctl's CPU for such a call of {aim.switch}", cpu_us, "us CPU"),
     ]
 
@@ -243,7 +243,7 @@ async def _settled(api: ClientSession, after: int, records: int) -> list[dict[st
         if not page["more"]:
             if len(found) >= records or time.monotonic() > until:
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # they are settled in another process
 
 
 async def _balance(api: ClientSession) -> Decimal:

@@ -132,13 +132,13 @@ class Line(ABC):
         except asyncio.QueueFull:
             self._counted.overflows += 1
             raise SwitchUnavailable("the queue of events is full") from None
-        except Exception:
+        except Exception:  # whatever the consumer's mistake is, it is logged and counted there
             self._callback_failed()
 
     def _guarded(self, tell: Callable[[], None]) -> None:
         try:
             tell()
-        except Exception:
+        except Exception:  # as above
             self._callback_failed()
 
     def _callback_failed(self) -> None:

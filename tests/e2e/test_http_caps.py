@@ -1,5 +1,6 @@
 """Caps, licences and the provider's own limits through the front door: what refuses, and what it says."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -157,7 +158,7 @@ async def test_overflow_is_held_and_charged_up_to_the_hard_cap(door) -> None:
     await offer(door, "c1", can_extend=True)
     held = (await door.json("GET", "/v1/accounts/acme"))["held"]
     over = await offer(door, "c2", can_extend=True)
-    assert float(over["hold"]) == pytest.approx(float(held) + 0.5 + 0.1)  # a slice of ten seconds
+    assert Decimal(over["hold"]) == Decimal(held) + Decimal("0.60")  # 0.50, and 0.10 for a slice of ten seconds
     assert lines(over)[0]["limit"] == "at most 1, with overflow 2"
     decision = await offer(door, "c3", can_extend=True)
     assert (decision["refusal"], decision["detail"][:18]) == ("channel_limit", "outbound: 2 in use")

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class House:
 
     async def squares(self, paid_s: int) -> None:
         """The balance is what was paid less what was charged; nothing is held or in use."""
-        spent = sum(round(float(cdr["charge"]) * 1_000_000) for cdr in await self.cdrs())
+        spent = sum(int(Decimal(cdr["charge"]) * 1_000_000) for cdr in await self.cdrs())
         (balance,) = await self.app.store.balances("acme", ["acme"])
         assert (balance.balance, balance.held, balance.slots) == (paid_s * PER_SECOND - spent, 0, {})
         assert balance.balance >= 0

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Sbc:
 
     async def squares(self, charged: str, paid: str) -> None:
         account = await self.daemon.account()
-        assert float(account["balance"]) == pytest.approx(float(paid) - float(charged))
+        assert Decimal(account["balance"]) == Decimal(paid) - Decimal(charged)
         assert (account["held"], account["available"]) == ("0.0000", account["balance"])
 
     async def shown(self, call_id: str) -> Any:
