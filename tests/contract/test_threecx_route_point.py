@@ -12,11 +12,12 @@ from callctl.adapters.threecx.calls import Mode
 from callctl.call.admission import EMERGENCY_GRANT_S
 from callctl.call.events import Answered, Offered, Released
 from callctl.causes import REFUSALS, Refusal
+from callctl.clock import SystemClock
 from callctl.errors import ConfigError
 from callctl.rating.tariff import Direction
 from callctl.simulators.threecx import EndedBy, Far, Setup, SimCall
 from callctl.simulators.threecx.api import heard, times_heard
-from tests.threecx_desk import E164, NUMBER, Desk, at, laid
+from tests.threecx_desk import E164, NUMBER, SOON, Desk, at, laid
 from tests.waiting import until
 
 NO_CREDIT = REFUSALS[Refusal.NO_CREDIT]
@@ -209,6 +210,24 @@ async def test_it_is_hung_up(desk: Desk, when: str) -> None:
     await desk.switch.hang_up(await desk.offered(), 16)
     await desk.first(Released)
     assert call.ended_by is EndedBy.APP
+
+
+async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ended_is_left_alone(desk: Desk) -> None:
+    """It counts its participants from 1 again."""
+    dials(desk)
+    desk.simulator.faults.action_statuses = [503] * 1_000  # neither connected nor ended
+    await desk.admitted()
+    await until(lambda: ("drop", "900", {}) in desk.simulator.api.actions)
+    await desk.simulator.restart()
+    call = dials(desk, extension="113")
+    await desk.first(Offered, 2)
+    desk.simulator.faults.action_statuses.clear()
+    await desk.switch.admit(desk.told(Offered)[1].call, granted_s=60, setup_s=60, b_number=E164, account="acme")
+    await until(lambda: call.attempt is not None)
+    desk.simulator.pbx.far_answers(call)
+    await desk.first(Answered)
+    await SystemClock().sleep_ms(3 * SOON.poll_ms)  # by then an end is tried again
+    assert (len(desk.told(Released)), call.ended) == (1, None)
 
 
 # -------------------------------------------------------------------- callers that no participant shows

@@ -101,7 +101,7 @@ class RoutePoint:
         if wanted is not None:
             self._emit(self._book.asked(call_id, wanted, self._clock.now()))
         else:
-            await self._end(gate)
+            await self._end(call_id, gate)
 
     async def _wanted(self, leg: Participant) -> Wanted | None:
         """None: the caller has not said it."""
@@ -183,7 +183,7 @@ class RoutePoint:
         destination = self._destination(wanted, b_number)
         if granted_s < EMERGENCY_GRANT_S and not self._can_be_followed(call, destination):
             log.error("threecx_call_cannot_be_followed", call_id=call.id, caller=wanted.a_number)
-            self._start(self._end(gate))
+            self._start(self._end(call.id, gate))
             return
         self._book.routing(call.id)
         self._start(self._route(call, gate, destination, setup_s))
@@ -237,7 +237,7 @@ class RoutePoint:
         else:
             log.info("threecx_not_connected", call_id=call.id, said=said)
         self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=self._listed))
-        await self._end(gate)
+        await self._end(call.id, gate)
 
     async def _look_again(self, call: Call) -> None:
         """What the caller's participant shows now: to be delivered may only mean that it rings."""
@@ -253,7 +253,7 @@ class RoutePoint:
     async def _is_handed_over(self, call: Call, gate: Key, within_ms: int) -> bool:
         """After an answer was lost: whether the caller leaves the route point in time, and is somewhere else then."""
         began = self._clock.now()
-        while self._book.call(call.id) is not None and self._clock.now().since_ms(began) < within_ms:
+        while self._may_be_there(call, gate) and self._clock.now().since_ms(began) < within_ms:
             try:
                 await self._link.get(path_of(*_at(gate)))
             except NotDone as error:
@@ -264,14 +264,20 @@ class RoutePoint:
             await self._clock.sleep_ms(self._times.poll_ms)
         return False
 
+    def _may_be_there(self, call: Call, gate: Key) -> bool:
+        return self._book.call(call.id) is not None and not self._book.is_others(gate, call.id)
+
     def insist(self, call: Call) -> None:
         """End it, however often that has to be tried."""
         for leg in call.legs:
-            self._start(self._end(leg))
+            self._start(self._end(call.id, leg))
 
-    async def _end(self, leg: Key) -> None:
-        """Nobody but us ends a caller whom we do not connect: it is tried until that is done, or nobody is there."""
-        while True:
+    async def _end(self, call_id: str, leg: Key) -> None:
+        """Nobody but us ends a caller whom we do not connect: it is tried until that is done, or nobody is there.
+
+        A PBX that was started anew gives the id to a participant of another call, which is none of ours to end.
+        """
+        while not self._book.is_others(leg, call_id):
             try:
                 return await self.drop(leg)
             except SwitchUnavailable as error:

@@ -69,6 +69,10 @@ class Book:
     def leg(self, key: Key) -> Participant | None:
         return self._legs.get(key)
 
+    def is_others(self, key: Key, call_id: str) -> bool:
+        """Whether its id is that of another call's participant by now."""
+        return self._call_of.get(key, call_id) != call_id
+
     def keys(self) -> frozenset[Key]:
         """The participants in the book, to be given to `snapshot` as they were when it was asked for."""
         return frozenset(self._legs)
