@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from callctl.adapters.threecx.audio import read_sound
 from callctl.adapters.threecx.calls import Mode
@@ -212,22 +213,19 @@ async def test_it_is_hung_up(desk: Desk, when: str) -> None:
     assert call.ended_by is EndedBy.APP
 
 
-async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ended_is_left_alone(desk: Desk) -> None:
+async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ended_is_left_alone() -> None:
     """It counts its participants from 1 again."""
-    dials(desk)
-    desk.simulator.faults.action_statuses = [503] * 1_000  # neither connected nor ended
-    await desk.admitted()
-    await until(lambda: ("drop", "900", {}) in desk.simulator.api.actions)
-    await desk.simulator.restart()
-    call = dials(desk, extension="113")
-    await desk.first(Offered, 2)
-    desk.simulator.faults.action_statuses.clear()
-    await desk.switch.admit(desk.told(Offered)[1].call, granted_s=60, setup_s=60, b_number=E164, account="acme")
-    await until(lambda: call.attempt is not None)
-    desk.simulator.pbx.far_answers(call)
-    await desk.first(Answered)
-    await SystemClock().sleep_ms(3 * SOON.poll_ms)  # by then an end is tried again
-    assert (len(desk.told(Released)), call.ended) == (1, None)
+    times = replace(SOON, poll_ms=500)
+    async with laid(Mode.ROUTE_POINT, times=times) as desk:
+        dials(desk)
+        desk.simulator.faults.action_statuses = [503, 503]  # neither connected nor ended
+        await desk.admitted()
+        await until(lambda: not desk.simulator.faults.action_statuses)
+        await desk.simulator.restart()
+        call = dials(desk, extension="113")
+        await desk.first(Offered, 2)
+        await SystemClock().sleep_ms(2 * times.poll_ms)  # by then an end is tried again
+        assert (len(desk.told(Released)), call.ended) == (1, None)
 
 
 # -------------------------------------------------------------------- callers that no participant shows
