@@ -5,6 +5,7 @@ import itertools
 from typing import Any, Self
 
 from tests.radius_packets import Attributes, number, pairs, question, reply_to, report
+from tests.waiting import PATIENCE_S
 
 HOST = "127.0.0.1"
 ACCEPT, REJECT, ACKNOWLEDGED = 2, 3, 5
@@ -64,7 +65,7 @@ class Nas(asyncio.DatagramProtocol):
         self._asking.sendto(datagram, (HOST, port))
 
     async def answer(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._answers.get()
 
     async def exchange(self, datagram: bytes, port: int) -> bytes:

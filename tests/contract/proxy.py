@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from tests.waiting import PATIENCE_S
+
 
 def init(
     call_id: str, *, to: str = "+31612345678", ip: str = "192.0.2.10", tag: str = "t", diverter: str = "None"
@@ -56,7 +58,7 @@ class Worker:
         await self._writer.drain()
 
     async def reply(self) -> str:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             line = await self._reader.readline()
         return line.decode().removesuffix("\r\n")
 
@@ -111,6 +113,6 @@ async def asked_by_forks(path: Path, *requests: str) -> list[str]:
     """What workers read, until its end, from a connection that was made before they were forked; each asks once."""
     command = [sys.executable, "-c", FORKING, str(path), *requests]
     asking = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         read, _ = await asking.communicate()
     return read.decode().splitlines()

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.waiting import PATIENCE_S
+
 CALLCTL = Path(sys.executable).with_name("callctl")
 
 
@@ -39,7 +41,7 @@ async def callctl(*arguments: str | Path, cwd: Path, stdin: str = "", **environ:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             out, err = await process.communicate(stdin.encode())
     except BaseException:
         process.kill()

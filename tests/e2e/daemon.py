@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.command import CALLCTL
 from tests.servers import free_port
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -33,7 +33,7 @@ class Daemon:
     async def start(self) -> None:
         with (self.home / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(CALLCTL, "run", cwd=self.home, stdout=log, stderr=log)
-        await until(self._listens, within_s=20)
+        await until(self._listens)
 
     def _listens(self) -> bool:
         assert self.process is not None
@@ -48,7 +48,7 @@ class Daemon:
     async def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.process.wait()
 
 

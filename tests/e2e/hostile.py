@@ -25,6 +25,7 @@ from tests.e2e.daemon import TOKEN
 from tests.e2e.provider import Provider
 from tests.radius_packets import SECRET, number, pairs, question, report
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 CLASS = 25  # what the gateway calls the call, for it to repeat
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
@@ -94,7 +95,7 @@ class Sbc:
         names = {"h_entry": number, "h_id": 1, "tag": "t", "index": number, "label": 1, "call": f"{number}@x"}
         self._calls[number], self._over[number] = {**names, "account": "acme", **fields}, asyncio.Event()
         self._tell(number, "offer")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await self._over[number].wait()
 
     def _tell(self, number: int, event: str, **more: object) -> None:
@@ -243,7 +244,7 @@ disconnect_port = {nas.disconnect_port}
             self._by_http, self._by_asterisk, self._by_freeswitch, self._by_threecx, self._by_kamailio, self._by_proxy,
             self._by_gateway,
         )  # fmt: skip
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await asyncio.gather(*(call(text) for call in calls))
 
     async def _by_http(self, text: str) -> None:

@@ -13,6 +13,7 @@ import aiohttp
 from redis import Redis
 
 from tests.e2e.daemon import TOKEN, Daemon
+from tests.waiting import PATIENCE_S
 
 CARRIER_ROWS = "prefix,per_minute\n31,0.0100\n"
 # A second costs 0.01: credit is easy to count in seconds.
@@ -48,7 +49,7 @@ class Provider(Daemon):
             self.process.send_signal(how)
             await self.process.wait()
 
-    async def until(self, reached: Any, within_s: float = 20) -> None:
+    async def until(self, reached: Any, within_s: float = 2 * PATIENCE_S) -> None:
         """Wait for an awaitable condition."""
         async with asyncio.timeout(within_s):
             while not await reached():  # noqa: ASYNC110  anything may be waited for

@@ -19,7 +19,7 @@ from callctl import __version__
 from callctl.rating.tariff import Plan, Row
 from tests.e2e.command import CALLCTL, Ended, callctl
 from tests.e2e.front_door import NL_MOB, NOW, FrontDoor
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 Run = Callable[..., Awaitable[Ended]]
 ROOT = Path(__file__).parents[2]
@@ -578,11 +578,11 @@ async def test_the_table_follows_the_calls_on_a_terminal(door: FrontDoor, tmp_pa
         return text in screen
 
     try:
-        await until(lambda: shows(b"1 live"), within_s=15)
+        await until(lambda: shows(b"1 live"))
         await start_call(door, "c2")
-        await until(lambda: shows(b"2 live"), within_s=15)
+        await until(lambda: shows(b"2 live"))
         process.send_signal(signal.SIGINT)
-        await until(lambda: shows(b"\x1b[?1049l"), within_s=15)  # the terminal is as it was
+        await until(lambda: shows(b"\x1b[?1049l"))  # the terminal is as it was
         assert await process.wait() == 130
     finally:
         if process.returncode is None:
@@ -644,7 +644,7 @@ async def test_records_are_followed(door: FrontDoor, tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             assert json.loads(await process.stdout.readline())["call_id"] == "before"
             await door.call("later")
             await door.deliver()

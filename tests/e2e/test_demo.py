@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import CALLCTL, callctl
+from tests.waiting import PATIENCE_S
 
 
 async def test_a_short_show_reconciles_its_books(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ async def test_in_the_middle_of_the_show_it_ends_in_order(tmp_path: Path, ending
     )
     assert show.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while b"allowed" not in await show.stdout.readline():
                 pass
             show.send_signal(ending)

@@ -18,9 +18,7 @@ from callctl.clock import SystemClock
 from callctl.errors import ConfigError
 from callctl.store import embedded
 from callctl.store.embedded import EmbeddedRedis
-from tests.waiting import until
-
-DEADLINE_S = 20
+from tests.waiting import PATIENCE_S, until
 
 OWNER = """
     import asyncio, sys
@@ -62,7 +60,7 @@ async def owner_process(
     )
     try:
         assert process.stderr is not None
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             url, pid = (await process.stderr.readline()).decode().split()
         yield process, url, int(pid)
     finally:
@@ -143,7 +141,7 @@ async def test_a_server_killed_with_kill_9_comes_back_with_its_data(tmp_path: Pa
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             await until(lambda pid=pid: server.pid not in (None, pid))
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     try:
                         assert await read(url, f"before {killed}") == "kept"

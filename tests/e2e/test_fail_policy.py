@@ -16,6 +16,7 @@ from redis import Redis
 
 from tests.e2e.provider import Provider
 from tests.servers import RedisServer, missing
+from tests.waiting import PATIENCE_S
 
 POLICY = """[policy]
 budget_ms = 600
@@ -96,7 +97,7 @@ async def furnished(daemon: Provider) -> None:
 
 async def said(daemon: Provider) -> tuple[dict[str, tuple[str, int]], dict[str, int]]:
     """What each caller is refused with, and what each that is not is granted."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         answers = await asyncio.gather(*(daemon.call(call_id, **asked) for call_id, asked in ASKED.items()))
     refused, granted = {}, {}
     for answer in answers:

@@ -15,7 +15,7 @@ from callctl.http.fast_path import LARGEST
 from callctl.http.server import HttpServer, Limits
 from tests.e2e.front_door import NL_MOB
 from tests.e2e.test_tls import certify
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 class Served:
@@ -81,7 +81,7 @@ async def test_connections_that_say_nothing_hurt_nobody_and_are_closed(door) -> 
         reader, writer = await served.connect()
         writer.write(HEALTH)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for reader, _ in silent:
                 assert await reader.read() == b""
         for _, closing in silent:
@@ -93,7 +93,7 @@ async def test_headers_that_come_drop_by_drop_are_not_waited_for(door) -> None:
     async with Served(door, silence_s=1) as served:
         reader, writer = await served.connect()
         ended = asyncio.ensure_future(reader.read())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for byte in HEALTH[:-1] * 1000:
                 if ended.done():
                     break
@@ -220,7 +220,7 @@ async def test_who_takes_no_answers_gets_no_more_decisions_and_is_closed(door, m
         _, writer = await asyncio.open_connection(sock=small)
         writer.write(plain("c1") * 20_000)
         await until(lambda: asked)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not await listened_to(served):
                 pass
         assert 0 < asked < 20_000
@@ -243,7 +243,7 @@ async def test_a_connection_that_says_nothing_more_is_closed(door) -> None:
         reader, writer = await served.connect()
         writer.write(plain("c1"))
         assert (await answer(reader))["call_id"] == "c1"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         writer.close()
 
@@ -273,7 +273,7 @@ async def test_a_client_that_goes_away_leaves_its_decision(door, monkeypatch, ca
         await writer.wait_closed()
         go_on.set()
         await until(door.calls.live)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not await listened_to(served):
                 pass
     assert [session.call.call_id for session in door.calls.live()] == ["c1"]
@@ -306,7 +306,7 @@ async def test_what_takes_too_long_is_cut_off_when_the_server_stops(door, monkey
         reader, writer = await served.connect()
         writer.write(plain("c1"))
         await entered.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await served.stop()
         assert await reader.read() == b""
         writer.close()

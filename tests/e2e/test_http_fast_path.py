@@ -20,6 +20,7 @@ from callctl.http.fast_path import LONGEST_HEAD, MOST_FIELDS, FastPath, NotPlain
 from callctl.http.routes import Asked, Query, Route, through_aiohttp
 from callctl.http.server import HttpServer, Limits
 from tests.e2e.front_door import SetClock
+from tests.waiting import PATIENCE_S
 
 ONE = "/v1/calls/{call_id}"
 
@@ -229,7 +230,7 @@ class BothWays:
     async def _converse(self, port: int, pieces: list[bytes]) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 for piece in pieces:
                     writer.write(piece)
                     await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from callctl.http import deckwork
 from callctl.http.tariffs import UPLOADS_AT_ONCE
 from callctl.rating.deck import import_deck
 from callctl.rating.tariff import PERCENT, Plan, Row
+from tests.waiting import PATIENCE_S
 
 PLAN = {
     "currency": "EUR", "timezone": "Europe/Amsterdam", "buy_plan": "carrier", "round_seconds": 6, "round_decimals": 5,
@@ -159,7 +160,7 @@ async def test_only_so_many_decks_are_read_at_once(door) -> None:
     uploads = [asyncio.ensure_future(door.ask("PUT", path, data=slowly(each), headers=CSV)) for each in begun]
     for each in begun:
         await each.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (refused := await door.ask("PUT", path + "?dry_run=true", data=DECK, headers=CSV)).status != 503:
             pass  # the others may not have been read that far yet
     assert (await refused.json())["error"]["code"] == "busy"

@@ -26,7 +26,7 @@ from tests.contract.nas import ACCEPT, INTERIM, REJECT, START, STOP, Nas
 from tests.contract.proxy import Worker, init, management, start, stop
 from tests.radius_packets import SECRET, number
 from tests.servers import free_port
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 SOURCE = "192.0.2.10"
 LONGEST_S = 2
@@ -63,7 +63,7 @@ class House:
         return [msgspec.json.decode(record.payload) for record in page.records]
 
     async def recorded(self, count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(cdrs := await self.cdrs()) < count or self.app.calls.live():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert len(cdrs) == count, cdrs

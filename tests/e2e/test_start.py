@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.command import CALLCTL, callctl
 from tests.e2e.daemon import Daemon
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 REDIS_AWAY = '[redis]\nurl = "redis://127.0.0.1:9/0"\n'
 TLS_SWITCH = '[[switch]]\nname = "pbx1"\nkind = "asterisk"\nsecret = "s"\ntls = true\ntls_ca = "{}"\n'
@@ -48,9 +48,9 @@ async def test_a_redis_that_is_away_is_waited_for_until_told_to_stop(tmp_path: P
             CALLCTL, "run", "-c", "c.toml", cwd=tmp_path, stdout=written, stderr=written
         )
     try:
-        await until(lambda: log.read_text().count("waiting_for_the_store") >= 1, within_s=20)
+        await until(lambda: log.read_text().count("waiting_for_the_store") >= 1)
         process.send_signal(ending)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert await process.wait() == 0
     finally:
         if process.returncode is None:

@@ -10,10 +10,9 @@ import pytest
 from callctl.simulators.threecx import EndedBy, Setup, SimCall, ThreeCxSimulator
 from tests.e2e.provider import Provider
 from tests.servers import RedisServer
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 NUMBER = "0612345678"
-PATIENCE_S = 20
 
 
 class Site:
@@ -35,7 +34,7 @@ class Site:
     async def talking(self) -> SimCall:
         call = self.simulator.phone_dials("112", NUMBER, via=self._via)
         assert call is not None
-        await until(lambda: self.pbx.dialled or call.ended, PATIENCE_S)
+        await until(lambda: self.pbx.dialled or call.ended)
         await self.provider.until(self._is_live)
         self.pbx.far_answers(call)
         return call
@@ -118,5 +117,5 @@ async def test_a_daemon_that_was_killed_goes_on_with_its_calls(
 
 async def test_the_licence_of_the_pbx_is_heard(tmp_path: Path, empty_redis: RedisServer) -> None:
     async with site(tmp_path, empty_redis, "observe") as it:
-        await until(lambda: "licence_changed" in it.provider.log, PATIENCE_S)
+        await until(lambda: "licence_changed" in it.provider.log)
         assert "the key of the client" not in it.provider.log

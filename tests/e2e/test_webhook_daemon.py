@@ -41,7 +41,7 @@ class Sbc:
 
     async def told(self, event: str, call_id: str, times: int = 1) -> Any:
         """The event, once it came so often."""
-        await until(lambda: len(self.url.of(event, call_id)) >= times, within_s=20)
+        await until(lambda: len(self.url.of(event, call_id)) >= times)
         return self.url.of(event, call_id)[times - 1]
 
     async def squares(self, charged: str, paid: str) -> None:
@@ -155,7 +155,7 @@ async def test_what_could_not_be_told_is_told_when_the_sbc_is_back(
     await sbc.url.down()
     if by_operator:
         await sbc.daemon.good("DELETE", "/v1/calls/c1?switch=sbc")
-    await until(lambda: "HangUpCall" in sbc.daemon.log, within_s=20)  # it failed
+    await until(lambda: "HangUpCall" in sbc.daemon.log)  # it failed
     assert sbc.url.of("hang_up") == []
     await sbc.url.up()
     await sbc.told("hang_up", "c1")
@@ -203,7 +203,7 @@ async def test_a_call_goes_on_over_a_restart(opened: Opened) -> None:
         ends_ms = parse_time(answered["granted_until"]) + 2_000
         return any(abs(parse_time(told["granted_until"]) - ends_ms) <= 1_000 for told in sbc.url.of("extended"))
 
-    await until(to_the_end, within_s=20)
+    await until(to_the_end)
     await sbc.told("hang_up", "c1")
     assert (await sbc.ends("c1"))["billed_s"] == 12
     await sbc.squares("0.12", paid="0.12")

@@ -34,7 +34,7 @@ async def linked(room: ControlRoom, asterisk: AsteriskRig, **options: Any) -> As
     """Start call control and wait until it hears the switch."""
     pbx1 = switch(asterisk, **options)
     await room.start(pbx1)
-    await until(lambda: pbx1.state().up, within_s=10)
+    await until(lambda: pbx1.state().up)
     return pbx1
 
 
@@ -47,7 +47,7 @@ async def talking(acme: Phone, carrier: Phone, number: str = NUMBER) -> tuple[Ca
 
 async def recorded(room: ControlRoom, calls: int = 1, account: str = "acme") -> list[dict[str, Any]]:
     """The CDRs, once there are so many."""
-    await until(lambda: len(room.cdrs(account)) >= calls, within_s=10)
+    await until(lambda: len(room.cdrs(account)) >= calls)
     cdrs = room.cdrs(account)
     assert len(cdrs) == calls
     return cdrs
@@ -61,7 +61,7 @@ async def session(room: ControlRoom) -> Session:
 
 async def gone(asterisk: AsteriskRig) -> None:
     """No channel is left on the switch."""
-    await until(lambda: "0 active channels" in asterisk.cli("core show channels count"), within_s=10)
+    await until(lambda: "0 active channels" in asterisk.cli("core show channels count"))
 
 
 async def timers_s(pbx1: AsteriskSwitch, call: CallKey) -> list[float]:

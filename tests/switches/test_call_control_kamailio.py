@@ -18,7 +18,7 @@ from callctl.limits.concurrency import Caps
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.switches.rig.proxy import CALLER, CARRIER, STRANGER, CallControlProxy
 from tests.switches.sip.sipp import CallsFailed, Outcome, call_many, carrier, expect_refusals
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 NUMBER = "+31612345678"
 LONGEST_S = 20
@@ -41,7 +41,7 @@ class Bench:
         return await call_many(self.proxy, CALLER, NUMBER, calls=calls, per_second=per_second, talk_s=talk_s)
 
     async def recorded(self, calls: int) -> list[dict]:
-        await until(lambda: len(self.room.cdrs()) >= calls and not self.room.calls.live(), within_s=10)
+        await until(lambda: len(self.room.cdrs()) >= calls and not self.room.calls.live())
         cdrs = self.room.cdrs()
         assert len(cdrs) == calls
         return cdrs
@@ -136,7 +136,7 @@ async def test_a_call_id_is_no_ticket_for_a_second_call(bench: Bench) -> None:
         lines += [f"Call-ID: {session.call.call_id}", "CSeq: 1 INVITE", "Content-Length: 0", "", ""]
         again.connect((bench.proxy.host, bench.proxy.sip_port))
         again.send("\r\n".join(lines).encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not (answer := await asyncio.get_running_loop().sock_recv(again, 4_000)).startswith(b"SIP/2.0 403"):
                 assert answer.startswith(b"SIP/2.0 1")
     assert await calling == Outcome(1, ended_by_caller=1, ended_by_switch=0)

@@ -34,7 +34,7 @@ async def test_an_allowed_call_is_connected_and_recorded(
     call, outgoing = await admitted(acme, carrier)
     assert outgoing.number == NUMBER
     assert await observer.event("AsyncAGIEnd")
-    await call.ear.until_heard(tones(600), within_s=3)
+    await call.ear.until_heard(tones(600))
     await call.hang_up()
     (cdr,) = await recorded(room)
     assert (cdr["verdict"], cdr["released_by"]) == ("allowed", "caller")
@@ -57,7 +57,7 @@ async def test_who_has_no_credit_is_refused(
 
 async def test_the_guard_does_not_end_a_talk(gate: Manager, acme: Phone, carrier: Phone) -> None:
     call, _, _ = await talking(gate, acme, carrier)
-    await call.ear.until_heard(tones(600), within_s=5, since=(call.answered_at or 0) + GUARD_S)
+    await call.ear.until_heard(tones(600), since=(call.answered_at or 0) + GUARD_S)
     await call.hang_up()
 
 
@@ -78,10 +78,10 @@ async def test_a_prompt_of_another_session_ends_with_the_answer(
     for command in ("EXEC Progress", 'EXEC Playback "vm-goodbye&vm-goodbye&vm-goodbye,noanswer"'):
         await observer.event("AsyncAGIStart", Uniqueid=asked["Uniqueid"])
         assert (await observer.ask("AGI", Channel=asked["Channel"], Command=command))["Response"] == "Success"
-    await call.ear.until_heard(lambda heard: heard.voice, within_s=2)
+    await call.ear.until_heard(lambda heard: heard.voice)
     await allow(gate, asked)
     await call.until_answered()
-    await call.ear.until_heard(tones(600), within_s=3)
+    await call.ear.until_heard(tones(600))
     await call.hang_up()
 
 

@@ -53,8 +53,8 @@ async def test_an_uncontrolled_call_is_reported(gate: Manager, asterisk: Asteris
 async def test_an_allowed_call_is_connected(gate: Manager, acme: Phone, carrier: Phone) -> None:
     call, outgoing, asked = await talking(gate, acme, carrier, CC_LIMIT="60", CC_NUMBER="+31600000001")
     assert outgoing.number == "+31600000001"
-    await call.ear.until_heard(tones(600), within_s=3)
-    await outgoing.ear.until_heard(tones(400), within_s=3)
+    await call.ear.until_heard(tones(600))
+    await outgoing.ear.until_heard(tones(400))
     dialled = await gate.event("DialEnd", Channel=asked["Channel"], DialStatus="ANSWER")
     assert dialled["DestChannel"].startswith("PJSIP/carrier-a-")
     await call.hang_up()
@@ -158,7 +158,7 @@ async def test_a_forward_by_the_carrier_is_not_followed(
 async def test_a_caller_cannot_transfer(gate: Manager, acme: Phone, carrier: Phone) -> None:
     call, outgoing, _ = await talking(gate, acme, carrier)
     call.transfer("+31900123456")
-    await call.ear.until_heard(tones(600), within_s=3, since=call.answered_at or 0)
+    await call.ear.until_heard(tones(600), since=call.answered_at or 0)
     await call.hang_up()
     await outgoing.until_ended()
     assert call.answers_to("REFER") == [603]
@@ -206,12 +206,12 @@ async def test_a_missing_announcement_delays_nothing(gate: Manager, acme: Phone)
 @pytest.mark.parametrize("way", ["whisper", "barge"])
 async def test_a_warning_is_mixed_over_the_talk(gate: Manager, acme: Phone, carrier: Phone, way: str) -> None:
     call, outgoing, asked = await talking(gate, acme, carrier)
-    await call.ear.until_heard(tones(600), within_s=3)
+    await call.ear.until_heard(tones(600))
     warning = {"Channel": f"Local/{way}@callctl-announce/n", "Application": "Playback", "Data": "vm-goodbye"}
     warning |= {"Variable": f"CC_CHANNEL={asked['Uniqueid']}", "Async": "true"}
     assert (await gate.ask("Originate", **warning))["Response"] == "Success"
-    await call.ear.until_heard(tones(600, voice=True), within_s=5)
-    await call.ear.until_heard(tones(600), within_s=5, since=call.ear.heard()[-1].at)
+    await call.ear.until_heard(tones(600, voice=True))
+    await call.ear.until_heard(tones(600), since=call.ear.heard()[-1].at)
     assert any(heard.voice for heard in outgoing.heard) == (way == "barge")
     assert not any(heard.silent for heard in outgoing.heard)
     await call.hang_up()

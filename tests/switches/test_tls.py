@@ -88,7 +88,7 @@ async def linked(
 async def test_a_link_over_tls(asterisk: AsteriskRig, secured: Secured) -> None:
     trusting = ssl.create_default_context(cafile=secured.certificate)
     async with linked(asterisk, secured.port, trusting) as (link, outages):
-        await until(lambda: link.up, within_s=10)
+        await until(lambda: link.up)
         assert (await link.action("Ping")).succeeded
         assert await link.query("Status") == []
     assert outages == []
@@ -96,7 +96,7 @@ async def test_a_link_over_tls(asterisk: AsteriskRig, secured: Secured) -> None:
 
 async def test_a_certificate_that_nobody_vouches_for_gets_no_password(asterisk: AsteriskRig, secured: Secured) -> None:
     async with linked(asterisk, secured.port, ssl.create_default_context()) as (link, outages):
-        await until(lambda: outages, within_s=10)
+        await until(lambda: outages)
         assert "CERTIFICATE_VERIFY_FAILED" in outages[0]
         assert link.counts.connections == 0
 
@@ -106,14 +106,14 @@ async def test_a_certificate_for_another_address_is_refused(asterisk: AsteriskRi
     secured = serve(asterisk, tmp_path, "192.0.2.1")
     trusting = ssl.create_default_context(cafile=secured.certificate)
     async with linked(asterisk, secured.port, trusting) as (link, outages):
-        await until(lambda: outages, within_s=10)
+        await until(lambda: outages)
         assert "IP address mismatch" in outages[0]
         assert link.counts.connections == 0
 
 
 async def test_nobody_is_heard_in_the_clear_there(asterisk: AsteriskRig, secured: Secured) -> None:
     async with linked(asterisk, secured.port, None) as (link, outages):
-        await until(lambda: outages, within_s=10)
+        await until(lambda: outages)
         assert link.counts.connections == 0
 
 

@@ -90,7 +90,7 @@ async def talking(room: ControlRoom, acme: Phone, carrier: Phone) -> tuple[Call,
 
 async def recorded(room: ControlRoom, calls: int = 1) -> list[dict[str, Any]]:
     """The CDRs, once there are so many."""
-    await until(lambda: len(room.cdrs()) >= calls, within_s=10)
+    await until(lambda: len(room.cdrs()) >= calls)
     cdrs = room.cdrs()
     assert len(cdrs) == calls
     return cdrs

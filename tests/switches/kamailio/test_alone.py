@@ -15,7 +15,7 @@ from tests.switches.kamailio.relay import Relay
 from tests.switches.rig.asterisk import ACME, CARRIER_A
 from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.phone import Phone
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 EMERGENCY = ["112", "911", "999"]
 
@@ -128,7 +128,7 @@ async def test_a_hung_callctl_is_waited_for_no_longer(tmp_path: Path) -> None:
             acme, carrier = phones
             call, _, key = await desk.talking(acme, carrier)
             relay.hang()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while await refused_after_s(acme) > 1:  # by the gate's own time-out, while there is hope
                     assert desk.relinks == 1
             emergency = await acme.call("112")

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.switches.rig.asterisk import AsteriskRig
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 10.0
 Fields = dict[str, str]
 
 

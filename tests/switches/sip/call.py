@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from tests.switches.sip.ear import Ear, Heard
 from tests.switches.sip.message import Headers, Message, audio_offer
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.switches.sip.phone import Phone
 
-PATIENCE_S = 10.0
 _REASONS = {180: "Ringing", 200: "OK", 302: "Moved Temporarily"}
 
 
@@ -108,9 +108,11 @@ class Call:
             self.phone.send(Message(self._invite.first.replace("INVITE", "CANCEL", 1), headers))
             await self.until_ended()
 
-    def answer_again(self) -> None:
-        """Send the 200 of an incoming call once more, as if its ACK had been lost."""
+    def answer_again(self, *, fork: str = "") -> None:
+        """Send the 200 of an incoming call once more, as if its ACK had been lost, or as if another phone answered."""
+        self._local += fork
         self._respond(self._invite, 200, sdp=True)
+        self._local = self._local.removesuffix(fork)
 
     def invite_again(self) -> None:
         """Send the first INVITE once more, as a new transaction."""
@@ -121,6 +123,13 @@ class Call:
     def offer_again(self) -> None:
         """Send a re-INVITE."""
         self._request("INVITE", sdp=True)
+
+    def forge(self, method: str, *, target: str = "", tag: str = "", headers: Headers = ()) -> None:
+        """Send a request that strays from the call: to another `target`, with another tag of the other side."""
+        target, self._target = self._target, target or self._target
+        remote, self._remote = self._remote, f"{self._remote.partition(';tag=')[0]};tag={tag}" if tag else self._remote
+        self._request(method, headers, sdp=method == "INVITE")
+        self._target, self._remote = target, remote
 
     def transfer(self, number: str) -> None:
         """Ask the switch to connect the other side with `number` (REFER)."""

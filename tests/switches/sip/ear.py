@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tests.waiting import PATIENCE_S
+
 RATE_HZ = 8000
 FRAME_S = 0.02
 FRAME_SAMPLES = 160
@@ -82,7 +84,9 @@ class Ear(asyncio.DatagramProtocol):
         begun = ((index * WINDOW_S, payloads) for index, payloads in windows.items())
         return [listen(at, payloads) for at, payloads in begun if at >= since]
 
-    async def until_heard(self, wanted: Callable[[Heard], bool], within_s: float, since: float = 0.0) -> Heard:
+    async def until_heard(
+        self, wanted: Callable[[Heard], bool], within_s: float = PATIENCE_S, since: float = 0.0
+    ) -> Heard:
         """The first window that `wanted` accepts; TimeoutError with what was heard instead."""
         deadline = time.monotonic() + within_s
         while True:

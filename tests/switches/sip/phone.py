@@ -18,9 +18,10 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Self
 
-from tests.switches.sip.call import PATIENCE_S, Call
+from tests.switches.sip.call import Call
 from tests.switches.sip.ear import Ear
 from tests.switches.sip.message import Headers, Message
+from tests.waiting import PATIENCE_S
 
 
 class Phone(asyncio.DatagramProtocol):
