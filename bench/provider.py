@@ -9,14 +9,16 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from callctl.accounts import Account, Kind, Warnings
+from callctl.accounts import Account, Kind, Warnings, WarnTo
 from callctl.call.admission import Policy
 from callctl.call.events import CallKey, Offered
-from callctl.call.session import Session
+from callctl.call.session import Level, Session
+from callctl.call.takes import Settlement
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.limits.concurrency import Caps
+from callctl.limits.ids import Alert, Seen
 from callctl.numbering import DialRules
 from callctl.ports import Takes
 from callctl.rating.margin import MarginRule
@@ -118,11 +120,14 @@ class Counting:
         else:
             self.refused += 1
 
-    def settled(self, currency: str, micros: int) -> None: ...
+    def answered(self, session: Session) -> None: ...
+    def warned(self, session: Session, left_s: int, to: WarnTo) -> None: ...
+    def settled(self, settlement: Settlement) -> None: ...
+    def alerted(self, session: Session, seen: Seen, alert: Alert) -> None: ...
+    def low(self, session: Session, level: Level, available: int, threshold: int) -> None: ...
     def unexpected(self, state: str, event: str) -> None: ...
     def overflowed(self, queue: str) -> None: ...
     def not_enforced(self, check: str) -> None: ...
-    def alerted(self, alert: str) -> None: ...
 
 
 def control(defined: MemoryDefinitions, takes: Takes, observer: Counting, scratch: Path) -> CallControl:

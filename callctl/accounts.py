@@ -104,7 +104,8 @@ class Account(msgspec.Struct, frozen=True):
     when that is so, as far as the account says it; no bundle is rolled over from before.
     `also`: plans that charge its calls besides, where they have a row for them. `calls_per_second`: attempts, its own
     and those of all accounts below it.
-    `untaxed`: names of taxes that it is not liable to; True: to none at all.
+    `untaxed`: names of taxes that it is not liable to; True: to none at all. `low_balance`: ops hear of it when it has
+    less than this left.
     """
 
     id: str
@@ -129,6 +130,7 @@ class Account(msgspec.Struct, frozen=True):
     margin: MarginRule | None = None
     max_cost: MaxCost | None = None
     warnings: Warnings = Warnings()
+    low_balance: int | None = None
     active: bool = True
     expires_ms: int | None = None
     attributes: dict[str, str] = {}

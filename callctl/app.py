@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from callctl.call.admission import NOBODY
 from callctl.call.events import CallKey
 from callctl.clock import SystemClock, give_way
+from callctl.control.audience import Audience
 from callctl.control.calls import CallControl
 from callctl.control.charges import Charges
 from callctl.control.licences import Licences
@@ -39,7 +40,7 @@ from callctl.store.link import Link, LinkTimes
 from callctl.store.provider import RedisProviderChannels
 from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
-from callctl.wiring import journal_of, leaving_by, policy_of, server_tls, sink_of, switch_of, tokens_of
+from callctl.wiring import events_of, journal_of, leaving_by, policy_of, server_tls, sink_of, switch_of, tokens_of
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +73,8 @@ class App:
         self.metrics = Metrics()
         self.switches = Switchboard([self._switch(table) for table in settings.switch], self.clock)
         self.sinks = [sink_of(sink, self.clock) for sink in settings.sink]
+        self.events = events_of(settings, self.clock)
+        self.observer = Audience([self.metrics, *self.events])
         self.journal = journal_of(settings)
         self.shares = Shares(takes=self.store, tariffs=self.follower.tariffs, clock=self.clock)
         self.outbox = Outbox(
@@ -91,20 +94,11 @@ class App:
             sessions=self.store,
             switches=self.switches,
             journal=self.journal,
-            observer=self.metrics,
+            observer=self.observer,
             policy=policy_of(settings),
             wake=self.outbox.wake,
         )
-        self.reconciler = Reconciler(
-            clock=self.clock,
-            calls=self.calls,
-            switches=self.switches,
-            takes=self.takes,
-            sessions=self.store,
-            journal=self.journal,
-            policy=self.calls.policy,
-            roots=self.roots,
-        )
+        self.reconciler = self._reconciler()
         self.charges = Charges(
             clock=self.clock,
             tariffs=self.follower.tariffs,
@@ -114,6 +108,19 @@ class App:
         )
         self.licences = Licences(self.switches, self.definitions, self.follower.tariffs, self.clock)
         self.http = self._front_door()
+
+    def _reconciler(self) -> Reconciler:
+        return Reconciler(
+            clock=self.clock,
+            calls=self.calls,
+            switches=self.switches,
+            takes=self.takes,
+            sessions=self.store,
+            journal=self.journal,
+            observer=self.observer,
+            policy=self.calls.policy,
+            roots=self.roots,
+        )
 
     def _front_door(self) -> HttpServer:
         return HttpServer(
@@ -180,10 +187,11 @@ class App:
             for it in self.switches.values()
         ]
         sinks = [Neighbour(LinkKind.SINK, state, needed=False) for state in self.outbox.states()]
+        events = [Neighbour(LinkKind.EVENTS, it.state(), needed=False, counts=asdict(it.counts)) for it in self.events]
         store = self.link.state()
         if store.up and not self.follower.tariffs.known:
             store = LinkState(store.name, up=False, since_ms=store.since_ms, detail="the definitions are being read")
-        return [Neighbour(LinkKind.STORE, store, counts=asdict(self.link.counts)), *switches, *sinks]
+        return [Neighbour(LinkKind.STORE, store, counts=asdict(self.link.counts)), *switches, *sinks, *events]
 
     async def start(self) -> None:
         """Read definitions, take up live calls, open the door.
@@ -221,6 +229,8 @@ class App:
             group.create_task(self.calls.deadlines.run())
             group.create_task(self.reconciler.run())
             group.create_task(self.outbox.run())
+            for events in self.events:
+                group.create_task(events.run())
             group.create_task(self.charges.run())
             group.create_task(self.licences.run())
             group.create_task(self.switches.run(self._report, self._relinked))

@@ -25,12 +25,13 @@ from callctl.call.events import (
     TakeRefused,
 )
 from callctl.call.purchase import Buying, Stocks
-from callctl.call.session import Session
+from callctl.call.session import Level, Session
 from callctl.call.subscription import Booked, Booking
 from callctl.call.takes import Balance, Extension, LedgerEntry, Record, Settlement, Take, TopUp
 from callctl.causes import Cause
 from callctl.clock import Instant
 from callctl.limits.concurrency import Slot
+from callctl.limits.ids import Alert, Seen
 from callctl.limits.licence import LicenceStatus, SwitchLicence
 from callctl.limits.provider import ProviderLimit, ProviderLimits
 from callctl.limits.watching import Statistics, Word
@@ -118,14 +119,21 @@ class HttpSwitch(Protocol):
 
 
 class Observer(Protocol):
-    """Who counts what happens. Never raises, never waits. `took_s`: from question to answer."""
+    """Who counts or tells what happens. Never raises, never waits. `took_s`: from question to answer.
+
+    `settled`: the store has carried it out. `low`: a level has no more than `available` micro-units left, and its
+    account wanted that to be told at `threshold`.
+    """
 
     def decided(self, session: Session, took_s: float) -> None: ...
-    def settled(self, currency: str, micros: int) -> None: ...
+    def answered(self, session: Session) -> None: ...
+    def warned(self, session: Session, left_s: int, to: WarnTo) -> None: ...
+    def settled(self, settlement: Settlement) -> None: ...
+    def alerted(self, session: Session, seen: Seen, alert: Alert) -> None: ...
+    def low(self, session: Session, level: Level, available: int, threshold: int) -> None: ...
     def unexpected(self, state: str, event: str) -> None: ...
     def overflowed(self, queue: str) -> None: ...
     def not_enforced(self, check: str) -> None: ...
-    def alerted(self, alert: str) -> None: ...
 
 
 class Existing(msgspec.Struct, frozen=True):

@@ -45,6 +45,8 @@ from callctl.settings import Settings
 from callctl.settings import Switch as SwitchSettings
 from callctl.settings import ThreeCxSwitch as ThreeCxSettings
 from callctl.settings import WebhookSwitch as WebhookSettings
+from callctl.sinks.broker import Broker
+from callctl.sinks.events import Events
 from callctl.sinks.file import FileSink
 from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.mqtt import MqttSink
@@ -257,11 +259,22 @@ def sink_of(settings: FileSettings | MqttSettings, clock: SystemClock) -> CdrSin
             rotate_ms=settings.rotate_s * 1000,
             clock=clock,
         )
-    return MqttSink(
-        settings.name,
+    return MqttSink(settings.name, _broker(settings), topic_prefix=settings.topic_prefix)
+
+
+def events_of(settings: Settings, clock: SystemClock) -> list[Events]:
+    """Of every broker that is told of any."""
+    return [
+        Events(sink.name, _broker(sink), topic_prefix=sink.topic_prefix, kinds=sink.events, clock=clock)
+        for sink in settings.sink
+        if isinstance(sink, MqttSettings) and sink.events
+    ]
+
+
+def _broker(settings: MqttSettings) -> Broker:
+    return Broker(
         settings.host,
         settings.port,
-        topic_prefix=settings.topic_prefix,
         client_id=settings.client_id or f"callctl-{settings.name}",
         username=settings.username,
         password=settings.password.get_secret_value() if settings.password is not None else None,

@@ -12,14 +12,15 @@ from typing import Any, Self
 
 import msgspec
 
-from callctl.accounts import Account, Kind
+from callctl.accounts import Account, Kind, WarnTo
 from callctl.call.admission import NOBODY, Policy
-from callctl.call.session import Session
-from callctl.call.takes import Balance, TopUp
+from callctl.call.session import Level, Session
+from callctl.call.takes import Balance, Settlement, TopUp
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.reconciler import Reconciler
+from callctl.limits.ids import Alert, Seen
 from callctl.numbering import DialRules
 from callctl.ports import Clock, SwitchAdapter
 from callctl.rating.tariff import Plan, Row
@@ -38,10 +39,13 @@ class Notes:
         self.unexpected_events: list[tuple[str, str]] = []
 
     def decided(self, session: Session, took_s: float) -> None: ...
-    def settled(self, currency: str, micros: int) -> None: ...
+    def answered(self, session: Session) -> None: ...
+    def warned(self, session: Session, left_s: int, to: WarnTo) -> None: ...
+    def settled(self, settlement: Settlement) -> None: ...
+    def alerted(self, session: Session, seen: Seen, alert: Alert) -> None: ...
+    def low(self, session: Session, level: Level, available: int, threshold: int) -> None: ...
     def overflowed(self, queue: str) -> None: ...
     def not_enforced(self, check: str) -> None: ...
-    def alerted(self, alert: str) -> None: ...
 
     def unexpected(self, state: str, event: str) -> None:
         self.unexpected_events.append((state, event))
@@ -121,6 +125,7 @@ class ControlRoom:
             takes=self.store,
             sessions=self.store,
             journal=self._journal,
+            observer=self.notes,
             policy=self.policy,
             roots=lambda: [NOBODY, *self.tariffs.directory.accounts],
         )

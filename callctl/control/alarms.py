@@ -1,21 +1,21 @@
-"""What ops hear of: emergencies, limits that are not enforced, and alerts of spend thresholds.
+"""What ops hear of: emergencies, limits that are not enforced, alerts of spend thresholds, and low balances.
 
 Where a threshold blocks an account its watched calls are hung up.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from msgspec.structs import replace
 
 from callctl.accounts import Account
+from callctl.call import news
 from callctl.call.events import CallEvent, Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
 from callctl.call.judgement import not_enforced
 from callctl.call.session import Level, Session
 from callctl.control.within import LIVE
 from callctl.limits.ids import Alert, Mode, Rule, Seen, Thresholds
-from callctl.money import format_amount
-from callctl.ports import Observer
+from callctl.ports import Observer, Tariffs
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +25,11 @@ ANSWERS = (Taken, TakeRefused, Extended, ExtendRefused)
 class Alarms:
     """`tripped` is told the account whose watched calls are to be hung up."""
 
-    def __init__(self, observer: Observer, tripped: Callable[[str], None]) -> None:
+    def __init__(self, observer: Observer, tariffs: Tariffs, tripped: Callable[[str], None]) -> None:
         self._observer = observer
+        self._tariffs = tariffs
         self._tripped = tripped
+        self._low: dict[str, int] = {}  # whose balance was told to be below what, since its last top-up
 
     def decided(self, session: Session) -> None:
         """A call was told yes or no: what ops are to know of it."""
@@ -52,6 +54,7 @@ class Alarms:
                     self._tell(session, seen)
                 if seen.refuses and (seen.rule is Rule.BLOCKED or Alert.TRIPPED in seen.alerts):
                     self._block(session.levels[seen.level])
+            self._look_at_balances(session, event.available)
 
     def _block(self, level: Level) -> None:
         """Told again by every refusal of a blocked account: the word of the trip itself may be lost, or too early."""
@@ -59,22 +62,25 @@ class Alarms:
             self._tripped(level.account)
 
     def _tell(self, session: Session, seen: Seen) -> None:
-        level = session.levels[seen.level]
-        mode = level.watch.thresholds.mode if level.watch is not None else Mode.OFF
         for alert in seen.alerts:
-            self._observer.alerted(alert)
-            log.warning(
-                "ids_alert",
-                call_id=str(session.call),
-                account=level.account,
-                alert=alert.value,
-                mode=mode.value,
-                exposure=format_amount(seen.exposure),
-                asked=format_amount(seen.amount),
-                average=format_amount(seen.baseline),
-                threshold=format_amount(seen.threshold),
-                currency=level.currency,
-            )
+            self._observer.alerted(session, seen, alert)
+            log.warning("ids_alert", call_id=str(session.call), **news.alert(session, seen, alert))
+
+    def topped_up(self, account: str) -> None:
+        """It is told anew when it is low again."""
+        self._low.pop(account, None)
+
+    def _look_at_balances(self, session: Session, available: Sequence[int | None]) -> None:
+        """What running calls hold is spent already. Told once, and again after a top-up or for another threshold."""
+        accounts = self._tariffs.directory.accounts
+        for level, left in zip(session.levels, available, strict=True):
+            account = accounts.get(level.account)
+            threshold = account.low_balance if account is not None else None
+            if left is None or threshold is None or left >= threshold or self._low.get(level.account) == threshold:
+                continue
+            self._low[level.account] = threshold
+            self._observer.low(session, level, left, threshold)
+            log.warning("low_balance", call_id=str(session.call), **news.low(level, left, threshold))
 
 
 def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpAsked]:

@@ -73,7 +73,8 @@ class Performer:
             Forget: self._close,
             Unexpected: lambda _, effect: self._unexpected(effect),
             **dict.fromkeys((AdmitCall, RejectCall), self._decide),
-            **dict.fromkeys((ArmCall, WarnCall, HangUpCall), self._tell),
+            WarnCall: self._warn,
+            **dict.fromkeys((ArmCall, HangUpCall), self._tell),
         }
 
     async def drain(self) -> None:
@@ -90,6 +91,10 @@ class Performer:
     def _decide(self, box: Mailbox, effect: AdmitCall | RejectCall) -> None:
         box.decided = True
         self._decided(box.session)
+        self._tell(box, effect)
+
+    def _warn(self, box: Mailbox, effect: WarnCall) -> None:
+        self._observer.warned(box.session, effect.left_s, effect.to)
         self._tell(box, effect)
 
     def _close(self, box: Mailbox, _: Forget) -> None:
@@ -128,8 +133,8 @@ class Performer:
         answer = asked.result()
         if answer is None:
             box.settled = settlement
-            if settlement is not None and settlement.posts:
-                self._observer.settled(box.session.customer.currency, settlement.posts[0].amount)
+            if settlement is not None:
+                self._observer.settled(settlement)
             self._settled(box.session.root)
             answer = Settled(call)
         box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)

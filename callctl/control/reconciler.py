@@ -22,7 +22,7 @@ from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.within import LIVE
 from callctl.errors import PortError
-from callctl.ports import Clock, Sessions, Switch, Takes
+from callctl.ports import Clock, Observer, Sessions, Switch, Takes
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +44,7 @@ class Reconciler:
         takes: Takes,
         sessions: Sessions,
         journal: Journal,
+        observer: Observer,
         policy: Policy,
         roots: Callable[[], Sequence[str]],
     ) -> None:
@@ -53,6 +54,7 @@ class Reconciler:
         self._takes = takes
         self._sessions = sessions
         self._journal = journal
+        self._observer = observer
         self._policy = policy
         self._roots = roots
 
@@ -182,7 +184,11 @@ class Reconciler:
             ours = holding(ours, ours.granted_s)
             stored = replace(take.session, version=1, levels=ours.levels)
         closing = _closing(ours, stored)
-        return closing is None or await self._takes.settle(closing) is None
+        if closing is not None:
+            if await self._takes.settle(closing) is not None:
+                return False
+            self._observer.settled(closing)
+        return True
 
 
 def _refused_ms(session: Session) -> int:

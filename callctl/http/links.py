@@ -12,10 +12,11 @@ class LinkKind(StrEnum):
     STORE = "store"
     SWITCH = "switch"
     SINK = "sink"
+    EVENTS = "events"
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """A switch, a sink or the store. `needed`: without it callctl is not ready.
+    """A switch, a sink, the broker of its events or the store. `needed`: without it callctl is not ready.
 
     `counts`: how often what has happened to its connection since the start. `capabilities`: of a switch.
     """

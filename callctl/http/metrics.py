@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from callctl.call.session import Session, State
+from callctl.accounts import WarnTo
+from callctl.call.session import Level, Session, State
+from callctl.call.takes import Settlement
 from callctl.causes import REFUSALS, Refusal
 from callctl.http.links import Neighbour
+from callctl.limits.ids import Alert, Seen
 from callctl.money import MICROS
 
 _DECISION_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -40,12 +43,15 @@ class Metrics:
         )
         self._emergencies = counter("emergency_calls", "Emergency calls; all are let through")
         authorizations = counter("authorizations", "Decisions on calls", "verdict", "refusal", "blame")
+        self._answered = counter("answered_calls", "Calls that were answered")
+        self._warnings = counter("warnings", "Announcements that the credit of a call is about to end")
         self._settled = counter("settled", "Charged to customers, in currency units", "currency")
         self._given_back = counter("given_back", "Corrected in customers' favour, in currency units", "currency")
         self._unexpected = counter("unexpected_events", "Events that a call's state has no use for", "state", "event")
         self._overflows = counter("overflows", "Refused because a queue was full", "queue")
         self._not_enforced = counter("limits_not_enforced", "What would have refused a call, were it enforced", "check")
         self._alerts = counter("ids_alerts", "Spend thresholds: alerts, once a day and account", "alert")
+        self._lows = counter("low_balances", "Accounts that have fallen below their low_balance")
         self._calls = gauge("active_calls", "Live calls", "switch", "state")
         self._held = gauge("held", "Held of customers, in currency units", "currency")
         self._up = gauge("link_up", "1: the neighbour answers", "kind", "name")
@@ -65,10 +71,17 @@ class Metrics:
             self._emergencies.inc()
         self._decisions.observe(took_s)
 
-    def settled(self, currency: str, micros: int) -> None:
+    def answered(self, session: Session) -> None:
+        self._answered.inc()
+
+    def warned(self, session: Session, left_s: int, to: WarnTo) -> None:
+        self._warnings.inc()
+
+    def settled(self, settlement: Settlement) -> None:
         """A customer was charged, or given back (negative)."""
-        counter = self._settled if micros >= 0 else self._given_back
-        counter.labels(currency).inc(abs(micros) / MICROS)
+        for post in settlement.posts[:1]:
+            counter = self._settled if post.amount >= 0 else self._given_back
+            counter.labels(settlement.session.customer.currency).inc(abs(post.amount) / MICROS)
 
     def unexpected(self, state: str, event: str) -> None:
         self._unexpected.labels(state, event).inc()
@@ -81,9 +94,13 @@ class Metrics:
         """A call went ahead that a limit would have refused, were it enforced."""
         self._not_enforced.labels(check).inc()
 
-    def alerted(self, alert: str) -> None:
+    def alerted(self, session: Session, seen: Seen, alert: Alert) -> None:
         """A spend threshold has something to tell."""
         self._alerts.labels(alert).inc()
+
+    def low(self, session: Session, level: Level, available: int, threshold: int) -> None:
+        """An account has little money left."""
+        self._lows.inc()
 
     def page(self, live: Iterable[Session], links: Iterable[Neighbour], depths: Depths) -> bytes:
         """The exposition. Takes milliseconds per hundred series: call it off the loop, one at a time."""

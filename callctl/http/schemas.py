@@ -122,6 +122,7 @@ class AccountBody(Body):
     `plan` null: that of its group, or where it is in none that of its parent. `also`: plans that charge its calls
     besides, where they have a row for them. `untaxed`: names of the taxes that it is not liable to; true: to none.
     `plan_since`: no bundle is rolled over from before; where it is not stated it is kept, and now for another plan.
+    `low_balance`: ops hear of it when it has less than this left.
     """
 
     parent: Id | None = None
@@ -146,6 +147,7 @@ class AccountBody(Body):
     max_cost: MaxCostBody | None = None
     thresholds: IdsBody | None = Field(None, alias="ids")
     warnings: WarningsBody = WarningsBody()
+    low_balance: Amount | None = None
     active: Status = Field(True, alias="status")
     expires_ms: Time | None = Field(None, alias="expires")
     departments: tuple[DepartmentBody, ...] = ()

@@ -10,6 +10,7 @@ from callctl.limits.classes import NumberLists
 from callctl.settings.switches import Switch
 from callctl.settings.values import (
     Dialled,
+    EventKind,
     Milliseconds,
     Name,
     Port,
@@ -101,7 +102,10 @@ class FileSink(Section):
 
 
 class MqttSink(Section):
-    """CDRs to `<topic_prefix>/cdr/<account>` of an MQTT broker; `<topic_prefix>/status` tells if we live."""
+    """CDRs to `<topic_prefix>/cdr/<account>` of an MQTT broker; `<topic_prefix>/status` tells if we live.
+
+    `events`: what is told as it happens, too, to `<topic_prefix>/event/<kind>/<account>` (`docs/events.md`).
+    """
 
     name: Name
     kind: Literal["mqtt"]
@@ -111,6 +115,7 @@ class MqttSink(Section):
     password: SecretStr | None = None
     password_file: Path | None = None
     topic_prefix: Topic = "callctl"
+    events: Annotated[tuple[EventKind, ...], BeforeValidator(words)] = ()
     client_id: Text | None = None
     tls: bool = False
     tls_ca: Path | None = None

@@ -36,6 +36,7 @@ Topic = Annotated[str, matching(r"[^\x00-\x1f\x7f+#/$][^\x00-\x1f\x7f+#]*(?<!/)"
 Prefix = Annotated[str, matching(r"[1-9][0-9]{0,14}", "1-15 digits of E.164, without +")]
 Dialled = Annotated[str, matching(r"[0-9*#]{1,32}", "what can be dialled")]
 Scope = Literal["call", "read", "admin"]
+EventKind = Literal["admitted", "refused", "answered", "warned", "ended", "ids_alert", "emergency_call", "low_balance"]
 
 
 class Section(BaseModel):

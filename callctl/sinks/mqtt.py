@@ -7,8 +7,6 @@ its `id` tells. A subscriber of one account's topic sees what the provider sees 
 
 import asyncio
 import contextlib
-import logging
-import ssl
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -17,40 +15,21 @@ import msgspec
 
 from callctl.errors import SinkUnavailable
 from callctl.ports import FeedRecord
+from callctl.sinks.broker import Broker, until_lost
 from callctl.sinks.record import columns_of
 
 ONLINE, OFFLINE = b"online", b"offline"
-_ANSWER_S = 5  # for a connection, and for the acknowledgement of one message
-_KEEPALIVE_S = 15  # an idle connection to a broker that is gone is noticed after about twice this time
-_IN_FLIGHT = 50  # messages on their way at once
 
 _encode = msgspec.json.Encoder().encode
-_silent = logging.Logger("mqtt", logging.CRITICAL)  # every failure is in an exception already
 
 
 class MqttSink:
     """One broker, connected at the first delivery and anew at the first one after a loss."""
 
-    def __init__(
-        self,
-        name: str,
-        host: str,
-        port: int,
-        *,
-        topic_prefix: str,
-        client_id: str,
-        username: str | None = None,
-        password: str | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, name: str, broker: Broker, *, topic_prefix: str) -> None:
         self.name = name
-        self._host = host
-        self._port = port
+        self._broker = broker
         self._prefix = topic_prefix
-        self._client_id = client_id
-        self._username = username
-        self._password = password
-        self._tls = tls
         self._client: aiomqtt.Client | None = None
         self._lost: asyncio.Task[None] | None = None
 
@@ -72,7 +51,7 @@ class MqttSink:
                 await asyncio.gather(sent, return_exceptions=True)
         except aiomqtt.MqttError as failed:
             await self._drop()
-            raise SinkUnavailable(f"{self._host}:{self._port}: {failed}") from failed
+            raise SinkUnavailable(f"{self._broker}: {failed}") from failed
 
     async def close(self) -> None:
         """Says goodbye: a connection that is closed in order leaves no last will."""
@@ -93,21 +72,9 @@ class MqttSink:
             return self._client, self._lost
         await self._drop()
         status = f"{self._prefix}/status"
-        self._client = aiomqtt.Client(
-            self._host,
-            self._port,
-            identifier=self._client_id,
-            username=self._username,
-            password=self._password,
-            tls_context=self._tls,
-            will=aiomqtt.Will(status, OFFLINE, qos=1, retain=True),
-            timeout=_ANSWER_S,
-            keepalive=_KEEPALIVE_S,
-            max_inflight_messages=_IN_FLIGHT,
-            logger=_silent,
-        )
+        self._client = self._broker.client(will=aiomqtt.Will(status, OFFLINE, qos=1, retain=True))
         await self._client.__aenter__()
-        self._lost = asyncio.create_task(_until_lost(self._client))
+        self._lost = asyncio.create_task(until_lost(self._client))
         await self._client.publish(status, ONLINE, qos=1, retain=True)
         return self._client, self._lost
 
@@ -118,9 +85,3 @@ class MqttSink:
                 await client.__aexit__(None, None, None)
         if lost is not None:  # with the connection closed it ends by itself
             await asyncio.gather(lost, return_exceptions=True)
-
-
-async def _until_lost(client: aiomqtt.Client) -> None:
-    """Raises MqttError as soon as the connection is gone. Nothing is subscribed, so no message ever comes."""
-    async for _ in client.messages:
-        pass

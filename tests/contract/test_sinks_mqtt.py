@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from callctl.errors import SinkUnavailable
+from callctl.sinks.broker import Broker
 from callctl.sinks.mqtt import MqttSink
 from tests.contract.feed import feed, feed_record
 from tests.contract.subscriber import GuardedMosquitto, LastingMosquitto, Subscriber
@@ -41,7 +42,7 @@ async def open_sink(mosquitto: Mosquitto) -> AsyncIterator[Callable[..., MqttSin
     opened: list[MqttSink] = []
 
     def open_one(prefix: str, port: int = mosquitto.port) -> MqttSink:
-        sink = MqttSink("events", "127.0.0.1", port, topic_prefix=prefix, client_id=f"callctl-{prefix}")
+        sink = MqttSink("events", Broker("127.0.0.1", port, f"callctl-{prefix}"), topic_prefix=prefix)
         opened.append(sink)
         return sink
 
@@ -98,10 +99,11 @@ async def test_the_status_is_retained(open_sink, subscribe) -> None:
 
 KILLED = """
     import asyncio, sys
+    from callctl.sinks.broker import Broker
     from callctl.sinks.mqtt import MqttSink
 
     async def main():
-        sink = MqttSink("events", "127.0.0.1", int(sys.argv[1]), topic_prefix="t6", client_id="t6")
+        sink = MqttSink("events", Broker("127.0.0.1", int(sys.argv[1]), "t6"), topic_prefix="t6")
         await sink.deliver([])
         print("online", flush=True)
         await asyncio.sleep(60)
@@ -195,7 +197,7 @@ async def test_a_batch_under_way_when_the_broker_dies_comes_again(open_sink, sub
 async def test_a_frozen_broker_is_an_unavailable_sink(
     open_sink, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callctl.sinks.mqtt._ANSWER_S", 0.3)
+    monkeypatch.setattr("callctl.sinks.broker.ANSWER_S", 0.3)
     sink = open_sink("t10")
     await sink.deliver([])
     mosquitto.freeze()
@@ -231,8 +233,8 @@ def guarded(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[GuardedMosquitto]:
 
 
 def guarded_sink(broker: GuardedMosquitto, password: str, authorities: Path | None) -> MqttSink:
-    options = {"topic_prefix": "t13", "client_id": "t13", "username": "callctl", "password": password}
-    return MqttSink("events", "127.0.0.1", broker.port, tls=ssl.create_default_context(cafile=authorities), **options)
+    tls = ssl.create_default_context(cafile=authorities)
+    return MqttSink("events", Broker("127.0.0.1", broker.port, "t13", "callctl", password, tls), topic_prefix="t13")
 
 
 async def test_with_password_and_tls(guarded: GuardedMosquitto) -> None:

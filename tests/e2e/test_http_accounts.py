@@ -55,6 +55,7 @@ FULL = {
     "warnings": {"seconds": [60, 30, 10], "to": "caller"},
     "status": "suspended", "expires": "2027-01-01T00:00:00.000Z", "attributes": {"crm": "4711"},
     "calls_per_second": 5, "also": ["carrier"], "untaxed": ["VAT"], "plan_since": "2026-11-01T00:00:00.000Z",
+    "low_balance": "5.0000",
 }  # fmt: skip
 LEAST = {"kind": "prepaid", "plan": "retail"}
 

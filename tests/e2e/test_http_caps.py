@@ -414,7 +414,7 @@ async def test_what_was_taken_comes_back_when_the_provider_cannot_be_asked(door)
     door.channels.away = True
     assert await refusal(door, "c1") == "store_unavailable"
     door.channels.away = False
-    parts = {"clock": door.clock, "sessions": door.store, "takes": door.takes, "switches": {}}
+    parts = {"clock": door.clock, "sessions": door.store, "takes": door.takes, "switches": {}, "observer": door.metrics}
     policy, journal = door.calls.policy, door.calls._journal
     roots = door.tariffs.directory.roots
     reconciler = Reconciler(**parts, calls=door.calls, journal=journal, policy=policy, roots=roots)

@@ -5,6 +5,9 @@ import re
 import pytest
 from msgspec.structs import replace
 
+from callctl.accounts import WarnTo
+from callctl.call.events import CallKey
+from callctl.call.takes import Post, Settlement
 from tests.e2e.front_door import NL_MOB
 
 ASK = {"call_id": "c1", "from": "+31201234567", "to": NL_MOB, "account": "acme"}
@@ -87,14 +90,20 @@ async def test_records_that_wait_are_measured(door) -> None:
     assert await sample(door, 'callctl_outbox_age_seconds{feed="billing"}') == 30
 
 
-def test_other_counters(door) -> None:
+async def test_other_counters(door) -> None:
+    await door.call("c1")
+    session = await door.calls.find(CallKey("http", "c1"))
     door.metrics.unexpected("ended", "Answered")
     door.metrics.overflowed("calls")
-    door.metrics.settled("EUR", -500_000)
+    door.metrics.warned(session, 10, WarnTo.CALLER)
+    door.metrics.low(session, session.customer, 1, 2)
+    door.metrics.settled(Settlement(session, (Post("acme", "correction", -500_000),), ()))
     page = door.metrics.page([], [], {}).decode()
     assert 'callctl_unexpected_events_total{event="Answered",state="ended"} 1.0' in page
     assert 'callctl_overflows_total{queue="calls"} 1.0' in page
     assert 'callctl_given_back_total{currency="EUR"} 0.5' in page
+    for once in ("answered_calls", "warnings", "low_balances"):
+        assert f"callctl_{once}_total 1.0" in page
 
 
 async def test_the_document_has_every_route_and_resolves(door) -> None:

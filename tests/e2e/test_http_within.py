@@ -118,8 +118,9 @@ def restarted(door) -> tuple[CallControl, Reconciler]:
     """Another process over the same store."""
     old = door.calls
     parts = {"clock": door.clock, "sessions": door.store, "takes": door.store, "switches": {}, "journal": old._journal}
-    calls = CallControl(**parts, tariffs=door.tariffs, observer=door.metrics, policy=old.policy, wake=lambda _: None)
-    return calls, Reconciler(**parts, calls=calls, policy=old.policy, roots=door.tariffs.directory.roots)
+    parts |= {"observer": door.metrics, "policy": old.policy}
+    calls = CallControl(**parts, tariffs=door.tariffs, wake=lambda _: None)
+    return calls, Reconciler(**parts, calls=calls, roots=door.tariffs.directory.roots)
 
 
 async def test_a_restart_keeps_them_together(service) -> None:

@@ -85,6 +85,7 @@ class Life:
             takes=takes,
             sessions=store,
             journal=self.journal,
+            observer=observer,
             policy=POLICY,
             roots=roots,
         )

@@ -1,0 +1,50 @@
+"""An MQTT broker: how it is reached. Every connection is one of its own."""
+
+import logging
+import ssl
+from typing import Final
+
+import aiomqtt
+import msgspec
+
+ANSWER_S: Final = 5  # for a connection, and for the acknowledgement of one message
+KEEPALIVE_S: Final = 15  # an idle connection to a broker that is gone is noticed after about twice this time
+IN_FLIGHT: Final = 50  # messages on their way at once
+
+_silent = logging.Logger("mqtt", logging.CRITICAL)  # every failure is in an exception already
+
+
+class Broker(msgspec.Struct, frozen=True):
+    """Its address, and who we are there."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+
+    def client(self, suffix: str = "", will: aiomqtt.Will | None = None) -> aiomqtt.Client:
+        """A connection to be entered; it and all that is done on it may raise MqttError. `suffix`: of its client id."""
+        return aiomqtt.Client(
+            self.host,
+            self.port,
+            identifier=self.client_id + suffix,
+            username=self.username,
+            password=self.password,
+            tls_context=self.tls,
+            will=will,
+            timeout=ANSWER_S,
+            keepalive=KEEPALIVE_S,
+            max_inflight_messages=IN_FLIGHT,
+            logger=_silent,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+async def until_lost(client: aiomqtt.Client) -> None:
+    """Raises MqttError as soon as the connection is gone. Nothing is subscribed, so no message ever comes."""
+    async for _ in client.messages:
+        pass

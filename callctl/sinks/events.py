@@ -1,0 +1,168 @@
+"""What happens to calls, as it happens, to an MQTT broker: `<prefix>/event/<kind>/<account>`, one JSON object each.
+
+Events are advice, and CDRs are the books: an event waits for its broker in memory, the oldest is dropped where too many
+wait, and those that wait when callctl ends are gone. Until then each is acknowledged (QoS 1), in order; what was on its
+way when a connection broke comes again. A call waits for none of it: it leaves a note, the document is made here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiomqtt
+import msgspec
+import structlog
+
+from callctl.accounts import WarnTo
+from callctl.call import news
+from callctl.call.news import Kind
+from callctl.call.session import Level, Session, State
+from callctl.call.takes import Settlement
+from callctl.clock import format_time
+from callctl.limits.ids import Alert, Seen
+from callctl.ports import Clock, LinkState
+from callctl.sinks.broker import IN_FLIGHT, Broker, until_lost
+
+log = structlog.get_logger(__name__)
+
+MOST_WAITING: Final = 10_000
+BACK_OFF_MS = 500  # after a failure, doubled up to the longest
+BACK_OFF_MAX_MS = 10_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EventCounts(msgspec.Struct):
+    """Since the start. `dropped`: too many were waiting."""
+
+    published: int = 0
+    dropped: int = 0
+
+
+class _Note(msgspec.Struct, frozen=True, gc=False):
+    """What is to be told. `account`: whom it is about, empty for nobody we know."""
+
+    kind: Kind
+    account: str
+    at_ms: int
+    fields: Callable[[], dict[str, Any]]
+
+
+class Events:
+    """Implements `ports.Observer`. Tells what is of one of `kinds`, as long as `run` runs."""
+
+    def __init__(self, name: str, broker: Broker, *, topic_prefix: str, kinds: Collection[str], clock: Clock) -> None:
+        self.counts = EventCounts()
+        self._broker = broker
+        self._prefix = topic_prefix
+        self._kinds = frozenset(map(Kind, kinds))
+        self._clock = clock
+        self._waiting: deque[_Note] = deque(maxlen=MOST_WAITING)
+        self._some = asyncio.Event()
+        self._sending: list[tuple[str, bytes]] = []  # on its way, until all of it is acknowledged
+        self._state = LinkState(name, up=False, since_ms=clock.now().wall_ms, detail="not tried yet")
+
+    # ---- ports.Observer
+
+    def decided(self, session: Session, took_s: float) -> None:
+        if session.refusal is None:
+            self._note(Kind.ADMITTED, session.account, partial(news.admitted, session))
+        else:
+            self._note(Kind.REFUSED, session.account, partial(news.refused, session))
+        if session.emergency:
+            self._note(Kind.EMERGENCY_CALL, session.account, partial(news.call, session))
+
+    def answered(self, session: Session) -> None:
+        self._note(Kind.ANSWERED, session.account, partial(news.answered, session))
+
+    def warned(self, session: Session, left_s: int, to: WarnTo) -> None:
+        self._note(Kind.WARNED, session.account, partial(news.warned, session, left_s, to))
+
+    def settled(self, settlement: Settlement) -> None:
+        """The end of a call, once: a correction is told by its CDR alone, a refusal was told when it was decided."""
+        session = settlement.session
+        if session.state is State.ENDED and not session.corrections:
+            self._note(Kind.ENDED, session.account, partial(news.ended, settlement.records[0].payload))
+
+    def alerted(self, session: Session, seen: Seen, alert: Alert) -> None:
+        account = session.levels[seen.level].account
+        self._note(Kind.IDS_ALERT, account, lambda: news.call(session) | news.alert(session, seen, alert))
+
+    def low(self, session: Session, level: Level, available: int, threshold: int) -> None:
+        self._note(Kind.LOW_BALANCE, level.account, lambda: news.call(session) | news.low(level, available, threshold))
+
+    def unexpected(self, state: str, event: str) -> None:
+        """Counted, not told."""
+
+    def overflowed(self, queue: str) -> None:
+        """Counted, not told."""
+
+    def not_enforced(self, check: str) -> None:
+        """Counted, not told."""
+
+    # ---- to the broker
+
+    def state(self) -> LinkState:
+        return self._state
+
+    async def run(self) -> None:
+        """Until it is cancelled: keeps a connection, and publishes what waits."""
+        back_off_ms = BACK_OFF_MS
+        while True:
+            try:
+                async with self._broker.client("-events") as client, asyncio.TaskGroup() as both:
+                    self._is_up()
+                    back_off_ms = BACK_OFF_MS
+                    both.create_task(until_lost(client))
+                    both.create_task(self._publish(client))
+            except* aiomqtt.MqttError as failed:
+                self._is_down(f"{self._broker}: {_reason(failed)}")
+            except* Exception as broken:  # our fault; the event that has done it is gone, the others go on
+                log.exception("events_broken", sink=self._state.name)
+                self._is_down(_reason(broken))
+            await self._clock.sleep_ms(back_off_ms)
+            back_off_ms = min(2 * back_off_ms, BACK_OFF_MAX_MS)
+
+    def _note(self, kind: Kind, account: str, fields: Callable[[], dict[str, Any]]) -> None:
+        if kind in self._kinds:
+            if len(self._waiting) == self._waiting.maxlen:
+                self.counts.dropped += 1  # the oldest
+            self._waiting.append(_Note(kind, account, self._clock.now().wall_ms, fields))
+            self._some.set()
+
+    async def _publish(self, client: aiomqtt.Client) -> None:
+        while True:
+            while self._waiting and len(self._sending) < IN_FLIGHT:
+                self._sending.append(self._message(self._waiting.popleft()))
+            async with asyncio.TaskGroup() as batch:
+                for topic, payload in self._sending:
+                    batch.create_task(client.publish(topic, payload, qos=1))
+            self.counts.published += len(self._sending)
+            self._sending.clear()
+            if not self._waiting:
+                self._some.clear()
+                await self._some.wait()
+
+    def _message(self, note: _Note) -> tuple[str, bytes]:
+        """Topic and payload. An account's id is one level whatever is in it: `/`, `+` and `#` are percent-encoded."""
+        topic = f"{self._prefix}/event/{note.kind}/{quote(note.account, safe='')}"
+        return topic, _encode({"event": note.kind, "at": format_time(note.at_ms), **note.fields()})
+
+    def _is_up(self) -> None:
+        self._state = LinkState(self._state.name, up=True, since_ms=self._clock.now().wall_ms)
+        log.info("events_up", sink=self._state.name)
+
+    def _is_down(self, detail: str) -> None:
+        since_ms = self._clock.now().wall_ms if self._state.up else self._state.since_ms
+        if self._state.detail != detail:
+            log.warning("events_down", sink=self._state.name, detail=detail)
+        self._state = LinkState(self._state.name, up=False, since_ms=since_ms, detail=detail)
+
+
+def _reason(failed: BaseExceptionGroup[BaseException]) -> str:
+    """The first is enough: all of them tell of one connection."""
+    first = failed.exceptions[0]
+    return _reason(first) if isinstance(first, BaseExceptionGroup) else str(first)
