@@ -1,0 +1,123 @@
+"""What callers and phones of the called side may send to talk on unseen; and forks, which do so by mistake."""
+
+import asyncio
+
+import pytest
+
+from callctl.call.events import Answered, Offered, Released, ReleasedBy
+from callctl.causes import Refusal, cause_of
+from tests.switches.kamailio.desk import NUMBER, Desk
+from tests.switches.rig.kamailio import KamailioRig
+from tests.switches.sip.message import Headers, Message
+from tests.switches.sip.phone import Phone
+from tests.waiting import until
+
+
+def heard_by(phone: Phone) -> list[Message]:
+    """Everything that the phone receives from now on."""
+    heard: list[Message] = []
+    receive = phone.datagram_received
+
+    def listen(data: bytes, addr: tuple[str, int]) -> None:
+        heard.append(Message.parse(data))
+        receive(data, addr)
+
+    phone.datagram_received = listen  # type: ignore[method-assign]
+    return heard
+
+
+async def settled(phone: Phone) -> None:
+    """Kamailio has dealt with all that was sent before: it answers in turn."""
+    later = await phone.call("", call_id="not one")
+    await later.until_ended()
+    await asyncio.sleep(0.1)  # another of its processes may have the other message
+
+
+@pytest.mark.parametrize("method", ["INVITE", "INFO", "MESSAGE"])
+async def test_a_request_within_no_call_reaches_nobody(
+    desk: Desk, kamailio: KamailioRig, acme: Phone, carrier: Phone, method: str
+) -> None:
+    """A To-tag and a Route are all that it takes to look like one within a call."""
+    call, _, key = await desk.talking(acme, carrier)
+    heard = heard_by(carrier)
+    call.forge(method, tag="forged", target=f"sip:{NUMBER}@{carrier.address}:{carrier.port}")
+    await until(lambda: call.answers_to(method)[-1:] == [481])
+    assert [message.first for message in heard if message.method == method] == []
+    assert desk.told(Released, key) == []
+    await call.hang_up()
+
+
+@pytest.mark.parametrize(
+    ("astray", "headers"),
+    [
+        (True, ()),
+        (False, (("route", "<sip:127.0.0.11;lr>"),)),
+        (False, (("require", "nothing"),)),
+    ],
+)
+async def test_a_bye_ends_the_call_at_the_carrier_wherever_it_is_led(
+    desk: Desk, acme: Phone, carrier: Phone, astray: bool, headers: Headers
+) -> None:
+    """Otherwise the charge ends, and the talk does not."""
+    call, outgoing, key = await desk.talking(acme, carrier)
+    call.forge("BYE", target=f"sip:me@{acme.address}:{acme.port}" if astray else "", headers=headers)
+    await outgoing.until_ended()
+    await until(lambda: desk.told(Released, key))
+    (released,) = desk.told(Released, key)
+    assert released.released_by is ReleasedBy.CALLER
+    assert call.answers_to("BYE") == [200]
+
+
+async def test_of_two_phones_that_answer_one_is_heard(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    """The other is nobody's call: nothing would end it."""
+    call, outgoing, key = await desk.talking(acme, carrier)
+    heard = heard_by(acme)
+    outgoing.answer_again(fork="2")
+    await settled(acme)
+    assert [message.first for message in heard if message["call-id"] == call.call_id] == []
+    assert len(desk.told(Answered, key)) == 1
+    await call.hang_up()
+    await outgoing.until_ended()
+
+
+async def test_an_answer_when_all_hope_was_given_up_comes_too_late(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    """The called phone has not heard of it, or would not."""
+    carrier.answer_calls(after_s=60)
+    call, key = await desk.gated(acme)
+    await desk.admit(key)
+    outgoing = await carrier.next_call()
+    await until(lambda: 180 in call.provisional)
+    outgoing.on_request = lambda request: None  # type: ignore[method-assign]
+    await desk.switch.hang_up(key, 16)
+    await call.until_ended()
+    heard = heard_by(acme)
+    await outgoing.answer()
+    await settled(acme)
+    assert [message.status for message in heard if message["call-id"] == call.call_id and message.status == 200] == []
+    assert desk.told(Answered, key) == []
+
+
+async def test_a_call_that_is_tried_again_is_answered(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    """As one that was asked for a password: with the same Call-ID and tag."""
+    call, key = await desk.gated(acme)
+    await desk.switch.reject(key, cause_of(Refusal.NO_CREDIT))
+    await call.until_ended()
+    call.invite_again()
+    await until(lambda: len(desk.told(Offered)) == 2)
+    again = desk.told(Offered)[1].call
+    await desk.admit(again)
+    await until(lambda: call.answers_to("INVITE") == [402, 200])
+    await until(lambda: desk.told(Answered, again))
+    await desk.switch.hang_up(again, 16)
+
+
+async def test_either_party_may_offer_anew(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    call, outgoing, key = await desk.talking(acme, carrier)
+    for party in (call, outgoing):
+        party.offer_again()
+        await until(lambda party=party: party.answers_to("INVITE")[-1:] == [200])
+        assert len(party.answers_to("INVITE")) == (2 if party is call else 1)
+    await outgoing.hang_up()
+    await call.until_ended()
+    await until(lambda: desk.told(Released, key))
+    assert desk.told(Released, key)[0].released_by is ReleasedBy.CALLEE
