@@ -15,11 +15,11 @@ from callctl.adapters.freeswitch.link import LinkTimes
 from callctl.adapters.freeswitch.switch import BEEP, FreeSwitch
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
-from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.rating.tariff import Direction
 from callctl.simulators.esl import EndedBy, EslSimulator, Script, Setup, SimCall, User
 from callctl.simulators.scaled_clock import ScaledClock
+from tests.patient import PatientClock
 from tests.waiting import until
 
 NUMBER = "+31612345678"
@@ -85,7 +85,7 @@ class Desk:
 @asynccontextmanager
 async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any) -> AsyncIterator[Desk]:
     """Time in the switch runs twenty times as fast as in the link."""
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     users = {"meter@rig": User("pw")}
     async with (
         EslSimulator("ClueCon", users=users, clock=clock, setup=setup or Setup()) as simulator,
@@ -99,7 +99,7 @@ async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any)
 @asynccontextmanager
 async def at(simulator: EslSimulator, **options: Any) -> AsyncIterator[Desk]:
     """An adapter on `simulator`."""
-    options = {"secret": "ClueCon", "times": SOON, "clock": SystemClock(), "list_lag_ms": 10, **options}
+    options = {"secret": "ClueCon", "times": SOON, "clock": PatientClock(), "list_lag_ms": 10, **options}
     switch = FreeSwitch(name="fs1", host="127.0.0.1", port=simulator.port, **options)
     desk = Desk(simulator, switch)
     running = asyncio.create_task(switch.run(desk.events.append, desk.has_relinked))
@@ -669,6 +669,21 @@ async def test_the_end_of_a_call_taken_over_is_understood() -> None:
             ((ours,), (theirs,)) = after.told(Released), before.told(Released)
             assert (ours.at.wall_ms, ours.released_by) == (theirs.at.wall_ms, theirs.released_by)
             assert ours.answered_at.wall_ms == theirs.answered_at.wall_ms
+
+
+async def test_a_call_taken_over_has_lasted_as_long_as_the_switch_says() -> None:
+    """Though nothing has told before how its clock stands to ours: else the call would have its grant once more."""
+    clock, soon = PatientClock(), Script(caller="1", called="2", ring_s=0)
+    async with EslSimulator("ClueCon", clock=clock, setup=Setup(heartbeat_ms=3_600_000)) as simulator:
+        async with at(simulator) as before:
+            await until(lambda: before.relinked)
+            call = await before.answered(soon)
+            await until(lambda: clock.now().wall_ms - call.caller.answered_us // 1000 > 300)
+        async with at(simulator, list_lag_ms=250) as after:
+            await until(lambda: after.relinked)
+            (seen,) = await after.switch.live_calls()
+            assert seen.answered_at is not None
+            assert seen.at.since_ms(seen.answered_at) > 250  # the clock ticks every 20 ms
 
 
 async def test_tasks_of_calls_long_gone_are_removed_at_the_start(desk: Desk) -> None:

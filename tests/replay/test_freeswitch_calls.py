@@ -117,6 +117,18 @@ def test_the_end_alone_tells_the_whole_call() -> None:
     assert isinstance(released, Released)
     assert released.answered_at is not None
     assert released.at.wall_ms - released.answered_at.wall_ms == 1539
+    assert (released.at.since_ms(released.answered_at), released.stated) == (1539, True)
+
+
+def test_the_end_alone_tells_that_a_call_was_answered() -> None:
+    """Which answered and ended while the link was down, or before its list was there."""
+    calls, events = translator(), whole_call()
+    lost = ("CHANNEL_ANSWER", "CHANNEL_BRIDGE")
+    told = [it for event in events if event["Event-Name"] not in lost for it in calls.translate(event, NOW)]
+    (released,) = [it for it in told if isinstance(it, Released)]
+    assert released.answered_at is not None
+    assert released.at.wall_ms - released.answered_at.wall_ms == 1539
+    assert released.sip_code is None
 
 
 def test_a_recorded_cancel_is_the_callers() -> None:

@@ -233,9 +233,12 @@ class FreeSwitch:
         for begin in range(0, len(legs), DUMPS_AT_ONCE):
             some = legs[begin : begin + DUMPS_AT_ONCE]
             texts = await asyncio.gather(*[self._ask(f"uuid_dump {word(leg)} json") for leg in some])
+            now = self._clock.now()
             for leg, text in zip(some, texts, strict=True):
-                dumps[leg] = parse_dump(text)
-                if dumps[leg] is None and not text.startswith(GONE):
+                dumps[leg] = dump = parse_dump(text)
+                if dump is not None:
+                    self._time.compare(dump.get("Event-Date-Timestamp", ""), now)
+                elif not text.startswith(GONE):
                     raise SwitchUnavailable(f"{self.name}: uuid_dump: {text[:80]}")
         return dumps
 

@@ -106,6 +106,7 @@ class Translator:
         call_id = variable(event, CALL)
         if event.get("Event-Name") != "CHANNEL_HANGUP_COMPLETE" or not is_ingress(uuid_of(event), call_id):
             return ()
+        self._time.compare(event.get("Event-Date-Timestamp", ""), now)
         return (self._released(self._answered(met(begun(call_id, event), event), now), event, now, ingress=True),)
 
     def ended_since(self) -> set[str]:
@@ -251,6 +252,9 @@ class Translator:
         return tuple(told)
 
     def _ingress_ended(self, legs: Legs, event: Event, now: Instant) -> Told:
+        if legs.answered is None:  # or nobody has told us of it
+            legs = self._answered(met(legs, event), now)
+            self.book.remember(legs)
         released = self._released(legs, event, now, ingress=True)
         if legs.answered is not None and legs.ended is None and gave_away(event):
             return self._moved_on(legs)
