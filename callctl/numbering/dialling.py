@@ -59,7 +59,7 @@ class DialRules(Struct, frozen=True, forbid_unknown_fields=True):
             if not KEYS.fullmatch(number):
                 raise ValueError(f"short_codes, emergency: {number!r} cannot be dialled")
         for target in self.short_codes.values():
-            if not E164.fullmatch(target) or calling_code_of(target[1:]) is None:
+            if stated(target) is None:
                 raise ValueError(f"short_codes: {target!r} is not of the form +31612001233")
 
 
@@ -71,10 +71,24 @@ def normalise(dialled: str, rules: DialRules) -> Number | None:
     """
     for keys, _, number in _readings(dialled, rules):
         target = rules.short_codes.get(keys)
-        reached = number if target is None else _target(target)
+        reached = number if target is None else stated(target)
         if reached is not None:
             return reached
     return None
+
+
+def stated(e164: str) -> Number | None:
+    """The number of this E.164 form, taken at its word: of UNKNOWN kind where its plan has no such number.
+
+    None for what is not of that form, and under a calling code that nobody has.
+    """
+    if not E164.fullmatch(e164):
+        return None
+    digits = e164[1:]
+    number, calling_code = international(digits), calling_code_of(digits)
+    if number is None and calling_code is not None:
+        return Number(e164, digits, REGIONS_BY_CODE[calling_code][0], calling_code, NumberType.UNKNOWN)
+    return number
 
 
 def emergency_number(dialled: str, rules: DialRules, own: Collection[str] = ()) -> str | None:
@@ -150,15 +164,6 @@ def _reading(keys: str, country: str, national_prefix: str | None, international
     if number is None and international_prefix == "":
         number = international(keys)
     return Reading(keys, None, number)
-
-
-def _target(e164: str) -> Number | None:
-    """The number that a short code stands for, of UNKNOWN kind where its plan has no such number."""
-    digits = e164[1:]
-    number, calling_code = international(digits), calling_code_of(digits)
-    if number is None and calling_code is not None:
-        return Number(e164, digits, REGIONS_BY_CODE[calling_code][0], calling_code, NumberType.UNKNOWN)
-    return number
 
 
 def _behind_international_prefix(keys: str, country: str, prefix: str | None) -> str | None:

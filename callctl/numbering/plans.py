@@ -62,7 +62,10 @@ def international(digits: str) -> Number | None:
 
 def calling_code_of(digits: str) -> str | None:
     """The calling code that E.164 digits begin with: none is the beginning of another."""
-    return next((digits[:length] for length in (1, 2, 3) if digits[:length] in REGIONS_BY_CODE), None)
+    for length in (1, 2, 3):
+        if digits[:length] in REGIONS_BY_CODE:
+            return digits[:length]
+    return None
 
 
 def significant_number(calling_code: str, significant: str) -> Number | None:

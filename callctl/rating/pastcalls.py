@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from callctl.money import parse_amount
-from callctl.numbering import DialRules, Number, normalise
+from callctl.numbering import DialRules, Number, normalise, stated
 from callctl.rating.tariff import Direction
 
 UNFINISHED_AT_MOST = 10_000
@@ -97,7 +97,8 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
     @property
     def besides(self) -> int:
         """What of the revenue its plan's row did not say: the surcharge, and what other plans took."""
-        return _micros(self.surcharge) + sum(_micros(part.charge) for part in self.parts or ())
+        surcharge = _micros(self.surcharge)
+        return surcharge + sum(_micros(part.charge) for part in self.parts) if self.parts else surcharge
 
     @property
     def paid(self) -> int | None:
@@ -179,13 +180,7 @@ class Known:
             self._marks[self._place(mark)] = mark
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4_096)
 def number_of(to: str) -> Number | None:
     """The number that a CDR names; a short code's target, which need not be in its plan, too."""
-    number = normalise(to, _NO_RULES)
-    if number is not None or not to.startswith("+"):
-        return number
-    try:
-        return normalise("1", DialRules(short_codes={"1": to}))
-    except ValueError:
-        return None
+    return stated(to) or normalise(to, _NO_RULES)

@@ -134,11 +134,12 @@ class Trial:
         on_net = self._on_net(record, lineup.levels[0], number)
         prices = () if on_net else self._looked_up(record, lineup, number)
         unsold = TrafficClass.ONNET if on_net else TrafficClass.INTERNAL if prices == () else None
-        called = self._called(record, number, unsold) if record.direction is not Direction.INBOUND else None
         broken = [Refusal.NO_RATE] if prices is None else []
-        for depth, account in lineup.judges:
-            price = prices[depth] if prices else None
-            broken += broken_rules(account, price, called, buy_unknown=self._partial)
+        if lineup.judges:
+            called = self._called(record, number, unsold) if record.direction is not Direction.INBOUND else None
+            for depth, account in lineup.judges:
+                price = prices[depth] if prices else None
+                broken += broken_rules(account, price, called, buy_unknown=self._partial)
         if prices is None or broken:
             return min(broken, key=PRECEDENCE.__getitem__)
         return prices
@@ -253,4 +254,6 @@ def _charged(price: Price, record: PastRecord, at_most_s: int | None) -> int:
     seconds = round_duration(price, record.duration_ms)
     if at_most_s is not None:
         seconds = min(seconds, at_most_s)
-    return charge(anchored_for(price, record.answer_s, seconds), seconds).micros
+    if price.course is not None:
+        price = anchored_for(price, record.answer_s, seconds)
+    return charge(price, seconds).micros

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.numbering import DialRules, Number, NumberType, caller, emergency_number, normalise, warm_up
+from callctl.numbering import DialRules, Number, NumberType, caller, emergency_number, normalise, stated, warm_up
 from callctl.numbering.dialling import read
 from callctl.numbering.home import home_of
 from callctl.numbering.plans import CODE_BY_COUNTRY
@@ -207,6 +207,23 @@ def test_a_short_code_may_stand_for_a_number_that_no_plan_has() -> None:
     number = normalise("1888", DialRules(country="NL", short_codes={"1888": "+311888"}))
     assert number == Number("+311888", "311888", "NL", "31", NumberType.UNKNOWN)
     assert normalise("+311888", NL) is None
+
+
+@pytest.mark.parametrize("e164", ["+31612345678", "+442079460000", "+12025550123", "+80012345678"])
+def test_a_stated_number_of_a_plan_is_what_a_line_would_have_dialled(e164: str) -> None:
+    assert stated(e164) == normalise(e164, DialRules())
+
+
+def test_a_stated_number_that_no_plan_has_is_taken_at_its_word() -> None:
+    assert normalise("+311888", DialRules()) is None
+    assert stated("+311888") == Number("+311888", "311888", "NL", "31", NumberType.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "+", "112", "31612345678", "+031612345678", "+31 612345678", "+9999999999", "+31x"]
+)
+def test_what_is_no_e164_form_states_no_number(text: str) -> None:
+    assert stated(text) is None
 
 
 @pytest.mark.parametrize(
