@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 from redis import Redis
@@ -84,6 +85,24 @@ class Provider(Daemon):
         """Authorize; the decision."""
         body = {"call_id": call_id, "from": "+31201234567", "to": "0612345678", "account": "acme"}
         return await self.good("POST", "/v1/calls", body | other)
+
+    async def talking(self, calls: int) -> list[Any]:
+        """The live calls, once callctl knows that so many are up, and all of them answered."""
+        live: list[Any] = []
+
+        async def all_answered() -> bool:
+            live[:] = (await self.good("GET", "/v1/calls"))["calls"]
+            return [call["granted_until"] is not None for call in live] == [True] * calls
+
+        await self.until(all_answered)
+        return live
+
+    async def stored(self, calls: int) -> list[Any]:
+        """As `talking`, once its store knows, too. They are extended by it, where there is credit."""
+        live = await self.talking(calls)
+        for call in live:  # the answer comes when nothing is on its way to the store any more
+            await self.good("POST", f"/v1/calls/{quote(call['call_id'], safe='')}/extend?switch={call['switch']}")
+        return live
 
     async def account(self, id: str = "acme") -> Any:
         return await self.good("GET", f"/v1/accounts/{id}")

@@ -59,6 +59,12 @@ async def session(room: ControlRoom) -> Session:
     return room.calls.live()[0]
 
 
+async def answered(room: ControlRoom) -> Session:
+    """The one call that is up, once call control, and its store too, knows that it was answered."""
+    await until(lambda: [it.answered is not None and not it.busy for it in room.calls.live()] == [True])
+    return room.calls.live()[0]
+
+
 async def gone(asterisk: AsteriskRig) -> None:
     """No channel is left on the switch."""
     await until(lambda: "0 active channels" in asterisk.cli("core show channels count"))

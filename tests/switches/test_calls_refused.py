@@ -10,7 +10,7 @@ from callctl.call.events import CallEvent, Offered, Released
 from callctl.causes import Cause, Refusal, cause_of
 from callctl.limits.concurrency import Caps
 from tests.control_room import EURO, ControlRoom
-from tests.switches.linked import NUMBER, linked, recorded, switch, talking
+from tests.switches.linked import NUMBER, answered, linked, recorded, switch, talking
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
@@ -137,6 +137,7 @@ async def test_an_emergency_call_passes_where_nothing_else_does(
     await linked(room, asterisk)
     call, outgoing = await talking(acme, carrier, "112")
     assert outgoing.number == "112"
+    await answered(room)
     await call.hang_up()
     (cdr,) = await recorded(room)
     assert (cdr["verdict"], cdr["charge"], cdr["to"]) == ("allowed", "0.0000", "112")

@@ -4,6 +4,7 @@ import pytest
 
 from callctl.accounts import Warnings, WarnTo
 from tests.control_room import PER_SECOND, ControlRoom
+from tests.switches.exactness import in_time
 from tests.switches.linked import gone, linked, recorded, talking
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.phone import Phone
@@ -23,7 +24,7 @@ async def test_a_warning_is_heard_by_whom_it_is_meant_for(
     }
     assert heard_by == {WarnTo.CALLER: {"caller"}, WarnTo.CALLEE: {"callee"}, WarnTo.BOTH: {"caller", "callee"}}[to]
     first = min(heard.at for ear in (call.ear, outgoing.ear) for heard in ear.heard() if heard.voice)
-    assert 1.5 <= first - (call.answered_at or 0) <= 3.5
+    assert in_time((first - (call.answered_at or 0)) * 1_000, 2)
     assert not any(heard.silent for heard in (*call.heard[1:-1], *outgoing.heard[1:-1]))  # the talk goes on
     (cdr,) = await recorded(room)
     assert cdr["charge"] == "0.0050"  # the warning costs nothing and adds nothing

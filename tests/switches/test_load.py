@@ -10,6 +10,7 @@ async def test_callers_hang_up(asterisk: AsteriskRig) -> None:
     async with carrier(asterisk, ring_s=0.1):
         outcome = await call_many(asterisk, ACME, "112", calls=40, per_second=20, talk_s=1)
     assert outcome == Outcome(calls=40, ended_by_caller=40, ended_by_switch=0)
+    assert 1_000 <= outcome.shortest_ms <= outcome.longest_ms
 
 
 async def test_the_switch_hangs_up(asterisk: AsteriskRig) -> None:

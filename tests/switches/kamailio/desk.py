@@ -6,6 +6,7 @@ from typing import Any, Self
 from callctl.adapters.kamailio.link import LinkTimes
 from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.call.events import CallEvent, CallKey, Offered
+from callctl.call.session import Session
 from callctl.clock import SystemClock
 from tests.control_room import ControlRoom
 from tests.switches.kamailio.relay import Relay
@@ -80,11 +81,16 @@ async def furnish(room: ControlRoom, **fields: Any) -> None:
 
 
 async def talking(room: ControlRoom, acme: Phone, carrier: Phone) -> tuple[Call, Call]:
-    """An answered call that call control knows to be."""
+    """An answered call that call control, and its store too, knows to be."""
     call = await acme.call(NUMBER)
     await call.until_answered()
     outgoing = await carrier.next_call()
-    await until(lambda: any(it.answered is not None and not it.busy for it in room.calls.live()))
+
+    def is_known(session: Session) -> bool:
+        ours = session.call.call_id.startswith(f"{call.call_id};")
+        return ours and session.answered is not None and not session.busy
+
+    await until(lambda: any(map(is_known, room.calls.live())))
     return call, outgoing
 
 

@@ -10,6 +10,7 @@ import pytest
 from callctl.adapters.kamailio.link import LinkTimes
 from callctl.call.events import Answered, Offered, Released, ReleasedBy
 from tests.control_room import ControlRoom
+from tests.switches.exactness import ALONE_MS, in_time
 from tests.switches.kamailio.desk import NUMBER, SOON, Desk, furnish, linked, recorded, switch
 from tests.switches.kamailio.relay import Relay
 from tests.switches.rig.asterisk import ACME, CARRIER_A
@@ -17,7 +18,7 @@ from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.phone import Phone
 from tests.waiting import PATIENCE_S, until
 
-EMERGENCY = ["112", "911", "999"]
+EMERGENCY = ["112", "911", "999", "112;phone-context=+31", "urn:service:sos.police"]
 
 
 @pytest.mark.parametrize("number", EMERGENCY)
@@ -27,7 +28,7 @@ async def test_emergency_calls_pass_with_callctl_dead(
     call = await acme.call(number)
     await call.until_answered()
     outgoing = await carrier.next_call()
-    assert outgoing.number == number
+    assert outgoing.number == number.partition(";")[0]
     await call.hang_up()
     await outgoing.until_ended()
 
@@ -91,7 +92,7 @@ async def test_failing_open_connects_outbound_calls_alone_and_for_a_time(tmp_pat
             assert inbound.status == 503
             call = await acme.call(NUMBER)
             await call.until_ended()
-            assert call.talked_s < 2.2
+            assert in_time(call.talked_s * 1_000, 1, ALONE_MS)
 
 
 async def test_failing_open_does_so_too_when_no_answer_comes(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ async def test_failing_open_does_so_too_when_no_answer_comes(tmp_path: Path) -> 
             assert inbound.status == 503
             call, _ = await desk.gated(acme)
             await call.until_ended()
-            assert call.talked_s < 2.2
+            assert in_time(call.talked_s * 1_000, 1, ALONE_MS)
 
 
 async def test_an_inbound_call_reaches_its_customer(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ async def test_a_hung_callctl_is_waited_for_no_longer(tmp_path: Path) -> None:
             await call.hang_up()
             assert desk.told(Released, key) == []
             relay.resume()
-            await until(lambda: desk.relinks == 2)
+            await until(lambda: desk.relinks >= 2)
             assert key.call_id not in desk.switch._calls.known()
 
 
@@ -195,7 +196,7 @@ async def test_a_callers_name_says_nothing(desk: Desk, acme: Phone, caller: str)
     await call.hang_up()
 
 
-@pytest.mark.parametrize("user", ["a%22,%22emergency%22", "a'b", "$ci", "a&b=c;d?e", "é", "1" * 2_000])
+@pytest.mark.parametrize("user", ["a'b", "$ci", "a&b=c?d", "é", "1" * 2_000])
 async def test_a_callers_number_is_only_that(desk: Desk, acme: Phone, user: str) -> None:
     call, key = await desk.gated(acme, caller=f"<sip:{user}@127.0.0.11>")
     (offered,) = desk.told(Offered, key)
@@ -204,6 +205,22 @@ async def test_a_callers_number_is_only_that(desk: Desk, acme: Phone, user: str)
     await until(lambda: desk.told(Released, key))
     assert desk.told(Released, key)[0].released_by is ReleasedBy.CALLER
     assert desk.told(Answered) == []
+
+
+@pytest.mark.parametrize(
+    ("user", "meant"),
+    [
+        ("%2B31612345678", "+31612345678"),
+        ("+31612345678;phone-context=example.com", "+31612345678"),
+        ("a%22,%22emergency%22", 'a","emergency"'),
+        ("112%00", "0"),  # which nobody can read
+    ],
+)
+async def test_a_number_is_what_it_means(desk: Desk, acme: Phone, user: str, meant: str) -> None:
+    call, key = await desk.gated(acme, number=user, caller=f"<sip:{user}@127.0.0.11>")
+    (offered,) = desk.told(Offered, key)
+    assert (offered.a_number, offered.b_number, offered.emergency) == (meant, meant, False)
+    await call.hang_up()
 
 
 async def test_a_caller_without_a_number_has_none(desk: Desk, acme: Phone) -> None:

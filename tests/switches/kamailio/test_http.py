@@ -172,6 +172,27 @@ async def test_a_caller_cannot_write_into_the_question(floor: Floor) -> None:
     assert (cdr["from"], cdr["call_id"].partition(";")[0]) == ("+31201234567", call.call_id)
 
 
+async def test_a_bye_led_astray_ends_the_call_at_the_carrier(floor: Floor) -> None:
+    await floor.furnish()
+    call = await floor.acme.call(NUMBER)
+    await call.until_answered()
+    outgoing = await floor.carrier.next_call()
+    call.forge("BYE", target=f"sip:me@{floor.acme.address}:{floor.acme.port}")
+    await outgoing.until_ended()
+    (cdr,) = await floor.recorded()
+    assert cdr["released_by"] == "caller"
+
+
+async def test_a_request_within_no_call_reaches_nobody(floor: Floor) -> None:
+    await floor.furnish()
+    call = await floor.acme.call(NUMBER)
+    await call.until_answered()
+    call.forge("INVITE", tag="forged", target=f"sip:{NUMBER}@{floor.carrier.address}:{floor.carrier.port}")
+    await until(lambda: call.answers_to("INVITE")[1:] == [481])
+    assert len(floor.carrier.calls) == 1
+    await call.hang_up()
+
+
 async def test_many_calls_are_charged_once_each(floor: Floor) -> None:
     await floor.furnish("10000.00")
     calls = 100

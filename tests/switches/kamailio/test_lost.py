@@ -7,6 +7,7 @@ import pytest
 from callctl.adapters.kamailio.link import LinkTimes
 from callctl.call.events import Answered, Released, ReleasedBy
 from tests.control_room import EURO, PER_SECOND, ControlRoom
+from tests.switches.exactness import APART_MS
 from tests.switches.kamailio.desk import NUMBER, Desk, furnish, linked, recorded, talking
 from tests.switches.kamailio.relay import Relay
 from tests.switches.rig.kamailio import KamailioRig
@@ -76,7 +77,7 @@ async def test_an_answer_that_was_lost_is_proven_by_the_end(
     (cdr,) = await recorded(control)
     assert (cdr["released_by"], cdr["estimated"]) == ("callee", False)
     assert cdr["answer_time"] is not None
-    assert abs(cdr["duration_ms"] - call.talked_s * 1000) < 500
+    assert abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS
 
 
 async def test_an_end_that_was_lost_is_settled_by_the_list(
@@ -149,7 +150,8 @@ async def test_an_answer_during_an_outage_is_learnt_from_the_list(
     await call.hang_up()
     (cdr,) = await recorded(control)
     assert cdr["estimated"] is False
-    assert call.talked_s * 1000 - 1_100 <= cdr["duration_ms"] <= call.talked_s * 1000 + 100
+    talked_ms = call.talked_s * 1_000  # of the answer the list tells whole seconds
+    assert talked_ms - 1_000 - APART_MS <= cdr["duration_ms"] <= talked_ms + APART_MS
 
 
 async def test_a_call_at_the_gate_is_refused_when_the_link_breaks(desk: Desk, relay: Relay, acme: Phone) -> None:
@@ -163,9 +165,9 @@ async def test_a_call_at_the_gate_is_refused_when_the_link_breaks(desk: Desk, re
 
 async def test_a_silent_link_is_found_out(kamailio: KamailioRig, relay: Relay) -> None:
     """Nothing comes any more, and the connection stays."""
-    async with Desk(kamailio, relay, LinkTimes(command_ms=200, ping_every_ms=100, retry_first_ms=20)) as desk:
+    async with Desk(kamailio, relay, LinkTimes(command_ms=1_000, ping_every_ms=100, retry_first_ms=20)) as desk:
         relay.passes = lambda message: 0
         await until(lambda: not desk.switch.state().up)
         assert "no answer in time" in desk.switch.state().detail
         relay.passes = lambda message: 1
-        await until(lambda: desk.relinks == 2)
+        await until(lambda: desk.relinks >= 2)

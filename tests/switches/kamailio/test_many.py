@@ -15,6 +15,7 @@ from callctl.call.admission import Policy
 from callctl.call.session import State
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.e2e.provider import Provider
+from tests.switches.exactness import in_time
 from tests.switches.kamailio.desk import NUMBER, furnish, linked
 from tests.switches.rig.asterisk import ACME
 from tests.switches.rig.kamailio import LINK_SECRET, KamailioRig
@@ -25,9 +26,10 @@ from tests.waiting import until
 PER_S = 100
 SECONDS = int(os.environ.get("CALLCTL_LOAD_S", "3"))
 TALK_S = 2
+FIRST_S = 10  # long enough for callctl to be killed and started on a busy machine
 SWITCH = """
 [policy]
-slice_first_s = 6
+slice_first_s = {first_s}
 lease_grace_s = 5
 
 [[switch]]
@@ -50,7 +52,7 @@ async def test_every_call_is_charged_once(kamailio: KamailioRig, room: ControlRo
     cdrs = room.cdrs()
     assert len({cdr["call_id"] for cdr in cdrs}) == calls
     assert {(cdr["verdict"], cdr["released_by"], cdr["estimated"]) for cdr in cdrs} == {("allowed", "caller", False)}
-    assert all(TALK_S * 1000 - 50 <= cdr["duration_ms"] <= TALK_S * 1000 + 1_000 for cdr in cdrs)
+    assert all(outcome.agrees(cdr["duration_ms"]) for cdr in cdrs)
     balance = await room.balance()
     spent = sum(cdr["billed_s"] for cdr in cdrs) * PER_SECOND
     assert (balance.balance, balance.held, balance.slots) == (100 * EURO - spent, 0, {})
@@ -78,7 +80,7 @@ async def test_calls_cut_at_once_lose_no_leg_and_no_record(
     await until(lambda: len(room.cdrs()) == calls)
     cdrs = room.cdrs()
     assert {(cdr["released_by"], cdr["estimated"]) for cdr in cdrs} == {("callctl", False)}
-    assert all(abs(cdr["duration_ms"] - cdr["billed_s"] * 1_000) <= 300 for cdr in cdrs)
+    assert all(in_time(cdr["duration_ms"], cdr["billed_s"]) for cdr in cdrs)
     balance = await room.balance()
     assert (balance.balance, balance.held, balance.slots) == (0, 0, {})
 
@@ -89,7 +91,7 @@ async def test_calls_cut_at_once_lose_no_leg_and_no_record(
 @pytest.fixture
 async def daemon(kamailio: KamailioRig, tmp_path: Path) -> AsyncIterator[Provider]:
     """The whole of callctl with its embedded Redis, and linked."""
-    config = SWITCH.format(host=kamailio.host, port=kamailio.link_port, secret=LINK_SECRET)
+    config = SWITCH.format(first_s=FIRST_S, host=kamailio.host, port=kamailio.link_port, secret=LINK_SECRET)
     async with Provider(tmp_path, more=config) as daemon:
         await ready(daemon)
         yield daemon
@@ -100,16 +102,6 @@ async def ready(daemon: Provider) -> None:
         return (await daemon.ask("GET", "/readyz"))[0] == 200
 
     await daemon.until(linked)
-
-
-async def live(daemon: Provider, calls: int) -> None:
-    """So many calls are up, and answered as far as callctl knows."""
-
-    async def are_up() -> bool:
-        found = (await daemon.good("GET", "/v1/calls"))["calls"]
-        return [call["granted_until"] is not None for call in found] == [True] * calls
-
-    await daemon.until(are_up)
 
 
 async def settled(daemon: Provider, calls: int, *, credit: str = "100.00") -> list[Any]:
@@ -136,7 +128,7 @@ async def talking(
     async with carrier(kamailio, ring_s=0.1):
         placing = asyncio.create_task(call_many(kamailio, ACME, NUMBER, calls=calls, per_second=50, talk_s=talk_s))
         try:
-            await live(daemon, calls)
+            await daemon.talking(calls)
             yield placing
         finally:
             placing.cancel()
@@ -145,7 +137,7 @@ async def talking(
 
 
 async def test_killed_and_started_callctl_goes_on_with_the_calls(kamailio: KamailioRig, daemon: Provider) -> None:
-    async with talking(kamailio, daemon, calls=40, talk_s=7) as placing:
+    async with talking(kamailio, daemon, calls=40, talk_s=FIRST_S + 2) as placing:
         await daemon.kill()
         await expect_refusals(kamailio, ACME, NUMBER, status=503, calls=5)
         await daemon.start()
@@ -154,18 +146,20 @@ async def test_killed_and_started_callctl_goes_on_with_the_calls(kamailio: Kamai
     assert outcome == Outcome(calls=40, ended_by_caller=40, ended_by_switch=0)
     cdrs = await settled(daemon, 40)
     assert {(cdr["estimated"], cdr["released_by"]) for cdr in cdrs} == {(False, "caller")}
-    assert all(6_950 <= cdr["duration_ms"] <= 8_000 for cdr in cdrs)  # beyond the first grant of 6 s
+    # What callctl was killed before it could store is learnt from the list, in whole seconds.
+    assert all(outcome.agrees(cdr["duration_ms"], unseen_ms=1_000) for cdr in cdrs)
 
 
 async def test_callctl_dead_for_good_leaves_the_end_to_kamailio(kamailio: KamailioRig, daemon: Provider) -> None:
-    async with talking(kamailio, daemon, calls=20, talk_s=30, credit="1.20") as placing:
+    async with talking(kamailio, daemon, calls=20, talk_s=30, credit="2.00") as placing:
+        await daemon.stored(20)
         await daemon.kill()
         outcome = await placing
     assert outcome == Outcome(calls=20, ended_by_caller=0, ended_by_switch=20)
     await daemon.start()
     await ready(daemon)
-    cdrs = await settled(daemon, 20, credit="1.20")
-    assert {cdr["charge"] for cdr in cdrs} == {"0.0600"}  # what was granted
+    cdrs = await settled(daemon, 20, credit="2.00")
+    assert {cdr["charge"] for cdr in cdrs} == {"0.1000"}  # what was granted
 
 
 async def test_killed_and_started_kamailio_has_lost_its_calls(kamailio: KamailioRig, daemon: Provider) -> None:
@@ -194,8 +188,7 @@ async def test_a_hung_kamailio_is_found_out_and_taken_up_again(kamailio: Kamaili
         finally:
             kamailio.resume()
         await ready(daemon)
-        await live(daemon, 10)
-        for call in (await daemon.good("GET", "/v1/calls"))["calls"]:
+        for call in await daemon.talking(10):
             await daemon.good("DELETE", f"/v1/calls/{quote(call['call_id'])}?switch=sbc1")
         outcome = await placing
     assert outcome == Outcome(calls=10, ended_by_caller=0, ended_by_switch=10)

@@ -145,7 +145,7 @@ class Call:
     def invite(self, caller: str, authorization: str = "") -> None:
         """Send the INVITE; a second time with the credentials that were asked for."""
         host, port = self.phone.switch
-        self._target = f"sip:{self.number}@{host}:{port}"
+        self._target = self.number if self.number.startswith("urn:") else f"sip:{self.number}@{host}:{port}"
         if not authorization:
             address = caller if "<" in caller else f"<sip:{caller}@{self.phone.address}>"
             self._local = f"{address};tag={secrets.token_hex(4)}"

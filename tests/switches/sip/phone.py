@@ -163,7 +163,7 @@ class Phone(asyncio.DatagramProtocol):
             self.send(Message("SIP/2.0 200 OK", headers))  # OPTIONS, or a BYE that came twice
 
     async def _take(self, invite: Message) -> None:
-        found = re.match(r"INVITE sips?:([^@;> ]*)", invite.first)
+        found = re.match(r"INVITE (?:sips?:)?([^@;> ]*)", invite.first)
         ear = await Ear.open(self.address, self.tone_hz)
         call = Call(self, invite["call-id"], found[1] if found else "", ear, incoming=True)
         self.calls.append(call)
