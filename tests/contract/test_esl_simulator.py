@@ -46,10 +46,13 @@ class Socket:
                     return told
 
 
+USERS = {"meter@rig": User("pw"), "few@rig": User("pw", allowed_api=("show", "sched_api", "status"))}
+
+
 @pytest.fixture
 async def switch() -> AsyncIterator[EslSimulator]:
     clock = ScaledClock(SystemClock(), SPEED)
-    async with EslSimulator("ClueCon", users={"meter@rig": User("pw")}, clock=clock) as switch:
+    async with EslSimulator("ClueCon", users=USERS, clock=clock) as switch:
         yield switch
 
 
@@ -228,9 +231,16 @@ async def test_a_302_is_followed_where_nobody_forbids_it(switch: EslSimulator, c
     assert [leg.exten for leg in call.legs[1:]] == ["3", "999"]
 
 
-async def test_an_api_that_a_user_may_not_use(client: Socket, switch: EslSimulator) -> None:
-    switch.core.setup = Setup(allowed_api=frozenset({"show"}))
-    assert await client.ask("api hupall") == "-ERR permission denied"
+async def test_an_api_that_a_user_may_not_use(switch: EslSimulator) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", switch.port)
+    client = Socket(reader, writer)
+    await client.frame()
+    writer.write(b"userauth few@rig:pw\n\n")
+    answered, _ = await client.frame()
+    assert answered["Allowed-API"] == "show,sched_api,status"
+    for command in ("hupall", "sched_api +5 group status", "sched_api status"):
+        assert (await client.ask(f"api {command}") == "-ERR permission denied") == (command != "sched_api status")
+    writer.close()
 
 
 async def test_it_is_a_tool_of_its_own() -> None:

@@ -27,6 +27,7 @@ SPEED = 20
 SCRIPT = Script(caller="+31201234567", called="0612345678", account="acme", ring_s=1)
 RINGS = Script(caller="+31201234567", called="0612345678", account="acme", ring_s=600)
 SOON = LinkTimes(retry_first_ms=10, retry_longest_ms=20, tick_ms=5)
+EVERY_API = ("global_getvar", "show", "uuid_dump", "uuid_setvar_multi", "uuid_kill", "sched_api", "sched_del")
 NO_CREDIT = REFUSALS[Refusal.NO_CREDIT]
 
 
@@ -86,7 +87,7 @@ class Desk:
 async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any) -> AsyncIterator[Desk]:
     """Time in the switch runs twenty times as fast as in the link."""
     clock = ScaledClock(PatientClock(), SPEED)
-    users = {"meter@rig": User("pw")}
+    users = {"meter@rig": User("pw"), "few@rig": User("pw", allowed_api=EVERY_API)}
     async with (
         EslSimulator("ClueCon", users=users, clock=clock, setup=setup or Setup()) as simulator,
         at(simulator, **options) as desk,
@@ -784,3 +785,12 @@ async def test_a_wrong_password_is_said_once_and_loudly(user: str) -> None:
 async def test_a_user_of_its_own_may_log_in() -> None:
     async with laid(secret="pw", user="meter@rig") as desk:
         assert not (await desk.answered()).is_over
+
+
+async def test_a_user_that_could_never_extend_a_call_is_not_worked_with() -> None:
+    """FreeSWITCH takes the time in `sched_api +60 ...` for a command, and no list has it."""
+    with capture_logs() as logs:
+        async with laid(secret="pw", user="few@rig", wait=False) as desk:
+            await until(lambda: "esl-allowed-api" in desk.switch.state().detail)
+            assert not desk.switch.state().up
+    assert [(log["event"], log["log_level"]) for log in logs] == [("freeswitch_login_refused", "error")]

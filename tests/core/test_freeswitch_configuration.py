@@ -1,5 +1,6 @@
 """The shipped configuration of FreeSWITCH says what the adapter relies on."""
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -76,8 +77,15 @@ def test_the_directory_user_hears_all_that_callctl_subscribes_to() -> None:
         each.get("name"): each.get("value", "") for each in ET.parse(FOLDER / "callctl.directory.xml").iter("param")
     }
     assert set(SUBSCRIBED.split()) <= set(params["esl-allowed-events"].split(","))
-    answer = f"Allowed-Events: {params['esl-allowed-events']}\nAllowed-API: {params['esl-allowed-api']}\n"
-    assert len(answer) < 440  # with the rest of the answer, FreeSWITCH has room for 512
+    assert len(f"Allowed-Events: {params['esl-allowed-events']}\n") < 440  # in an answer with room for 512 bytes
+    assert "esl-allowed-api" not in params  # whatever it lists, `sched_api +60 ...` is denied
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.xml")), ids=lambda path: path.name)
+def test_no_comment_is_carried_out(path: Path) -> None:
+    """FreeSWITCH's preprocessor reads lines, not XML: a comment does not stop it, and an <include> ends one."""
+    for comment in re.findall("<!--.*?-->", path.read_text(), re.DOTALL):
+        assert not re.search("<X-PRE-PROCESS|</?include>|<[?]|<!--#", comment, re.IGNORECASE)
 
 
 def test_the_event_socket_is_not_open_to_the_world() -> None:

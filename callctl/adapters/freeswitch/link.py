@@ -24,6 +24,9 @@ from callctl.ports import Clock
 READ_BYTES: Final = 256 * 1024
 WHICH_CORE: Final = "api global_getvar core_uuid"
 REFUSED: Final = "-ERR"
+ANY_API: Final = "all"
+"""What a login says of a user without `esl-allowed-api`. With a list FreeSWITCH looks up every word of a wrapped
+command in it: in `sched_api +60 group uuid_kill ...` the `+60`."""
 
 
 class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,18 +157,20 @@ class EslLink(Line):
             break
         for asked in (self._login, self._subscription):
             reply = await self._reply_to(asked, frames)
-            if reply.startswith(REFUSED):
-                raise Refused(f"{asked.partition(' ')[0]}: {reply}")
-        core = await self._reply_to(WHICH_CORE, frames)
+            if reply.text.startswith(REFUSED):
+                raise Refused(f"{_name(asked)}: {reply.text}")
+            if reply.headers.get("Allowed-API", ANY_API) != ANY_API:
+                raise Refused("a user with esl-allowed-api may never sched_api, whatever its list says")
+        core = (await self._reply_to(WHICH_CORE, frames)).text
         if not core or core.startswith(REFUSED):
             raise Refused(f"global_getvar: {core or 'no answer'}")
         return core
 
-    async def _reply_to(self, command: str, frames: AsyncGenerator[Frame, None]) -> str:
+    async def _reply_to(self, command: str, frames: AsyncGenerator[Frame, None]) -> Frame:
         self._write(encode_command(command))
         async for frame in frames:
             if frame.kind in ("command/reply", "api/response"):
-                return frame.text
+                return frame
             if frame.kind == "text/event-json":
                 self._early.append(frame)
         raise SwitchUnavailable("FreeSWITCH closed the connection")

@@ -43,10 +43,7 @@ class Commands:
         """The answer to one command, as it is on the wire."""
         name, _, arguments = command.partition(" ")
         self.done.append(command)
-        allowed, faults = self._core.setup.allowed_api, self._core.faults
-        if allowed is not None and name not in allowed:
-            return "-ERR permission denied"
-        if name in faults.fail_api:
+        if name in self._core.faults.fail_api:
             return "-ERR Operation Failed\n"
         carry_out = self._commands.get(name)
         return carry_out(arguments) if carry_out is not None else f"-ERR {name} Command not found!\n"

@@ -33,8 +33,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """By how much the list of channels is behind."""
     playback_ms: int = 3_000
     emergency: frozenset[str] = frozenset({"112", "911", "999"})
-    allowed_api: frozenset[str] | None = None
-    """The api commands of a restricted user; None: all."""
 
 
 class Faults(msgspec.Struct):

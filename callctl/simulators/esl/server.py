@@ -17,10 +17,23 @@ GOODBYE = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n
 UNREAD_BYTES = 64 * 1_048_576
 
 
+WRAPPERS = frozenset({"bgapi", "sched_api", "eval", "expand", "xml_wrap"})
+
+
 class User(msgspec.Struct, frozen=True):
-    """An `esl-user` of the directory."""
+    """An `esl-user` of the directory. `allowed_api`: its `esl-allowed-api`; None: all."""
 
     secret: str
+    allowed_api: tuple[str, ...] | None = None
+
+    def may(self, command: str) -> bool:
+        """As FreeSWITCH looks at it: what follows a wrapper is a command, too, also the time of a `sched_api`."""
+        if self.allowed_api is None:
+            return True
+        name, _, rest = command.partition(" ")
+        while name in self.allowed_api and name in WRAPPERS and rest:
+            name, _, rest = rest.partition(" ")
+        return name in self.allowed_api
 
 
 class EventSocket:
@@ -75,6 +88,7 @@ class Session:
         self._server = server
         self._reader, self._writer = reader, writer
         self._is_known = False
+        self._user = User("")
         self._events: set[str] = set()
         self._subclasses: set[str] = set()
         self._json = False
@@ -111,6 +125,8 @@ class Session:
         elif name == "exit":
             self._reply("+OK bye")
             return False
+        elif name in ("api", "bgapi") and not self._user.may(arguments):
+            self._reply("-ERR permission denied")
         elif name == "api":
             self.send(_frame({"Content-Type": "api/response"}, self._server.commands.execute(arguments)))
         elif name == "bgapi":
@@ -129,15 +145,16 @@ class Session:
     def _log_in(self, how: str, said: str) -> bool:
         server = self._server
         server.logins += 1
-        if how == "auth":
-            accepted = said == server.secret
-        else:
-            name, _, secret = said.partition(":")
-            user = server.users.get(name)
-            accepted = user is not None and user.secret == secret
-        self._is_known = accepted and not server.core.faults.refuse_logins
-        self._reply("+OK accepted" if self._is_known else "-ERR invalid")
-        return self._is_known
+        name, _, secret = said.partition(":") if how == "userauth" else ("", "", said)
+        user = server.users.get(name) if how == "userauth" else User(server.secret)
+        self._is_known = user is not None and user.secret == secret and not server.core.faults.refuse_logins
+        if user is None or not self._is_known:
+            self._reply("-ERR invalid")
+            return False
+        self._user = user
+        allowed = "all" if user.allowed_api is None else ",".join(user.allowed_api)
+        self._reply("+OK accepted", {"Allowed-Events": "all", "Allowed-API": allowed} if name else None)
+        return True
 
     def _subscribe(self, words: list[str], *, wanted: bool) -> None:
         if words and words[0] in ("json", "plain", "xml"):
