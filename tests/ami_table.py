@@ -7,10 +7,10 @@ from typing import Any
 
 from callctl.adapters.asterisk.link import AmiLink, LinkEvents
 from callctl.adapters.asterisk.wire import Message
-from callctl.clock import SystemClock
 from callctl.simulators.ami import AmiSimulator, Script, SimCall, User
 from callctl.simulators.ami.channel import Channel
 from callctl.simulators.scaled_clock import ScaledClock
+from tests.patient import PatientClock
 from tests.waiting import until
 
 SPEED = 20
@@ -56,10 +56,11 @@ class Table:
 @asynccontextmanager
 async def laid_table(user: User = User("pw"), **options: Any) -> AsyncIterator[Table]:  # noqa: B008  frozen
     """Time in the switch runs twenty times as fast as in the link."""
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     async with AmiSimulator({"callctl": user}, clock=clock, **options) as switch:
         events: list[Message] = []
-        link = AmiLink("127.0.0.1", switch.port, "callctl", user.secret, LinkEvents(on_event=events.append))
+        told = LinkEvents(on_event=events.append)
+        link = AmiLink("127.0.0.1", switch.port, "callctl", user.secret, told, clock=PatientClock())
         running = asyncio.create_task(link.run())
         await until(lambda: link.up)
         yield Table(switch, link, events)

@@ -13,11 +13,11 @@ from callctl.adapters.threecx.switch import ThreeCxSwitch
 from callctl.call.admission import Policy
 from callctl.call.events import CallEvent, CallKey, Offered
 from callctl.call.session import State
-from callctl.clock import SystemClock
 from callctl.ports import Clock
 from callctl.simulators.scaled_clock import ScaledClock
 from callctl.simulators.threecx import Setup, SimCall, ThreeCxSimulator
 from tests.control_room import PER_SECOND, ControlRoom
+from tests.patient import PatientClock
 from tests.waiting import until
 
 NUMBER = "0612345678"
@@ -44,7 +44,7 @@ SOON = Times(
 
 def adapter(simulator: ThreeCxSimulator, mode: Mode = Mode.OBSERVE, **options: Any) -> ThreeCxSwitch:
     site = {"account": "acme", **options.pop("site", {})}
-    known = {"clock": SystemClock(), "times": SOON, "secret": simulator.setup.secret, **options}
+    known = {"clock": PatientClock(), "times": SOON, "secret": simulator.setup.secret, **options}
     return ThreeCxSwitch(
         name=PBX,
         base_url=simulator.url,
@@ -166,7 +166,7 @@ async def whole(
     **options: Any,
 ) -> AsyncIterator[Table]:
     """Call control over a store in memory; time runs `speed` times as fast for both."""
-    clock: Clock = ScaledClock(SystemClock(), speed) if speed != 1 else SystemClock()
+    clock: Clock = ScaledClock(PatientClock(), speed) if speed != 1 else PatientClock()
     async with (
         ThreeCxSimulator(setup or Setup(), clock=clock) as simulator,
         ControlRoom(directory, clock=clock, policy=policy or Policy(slice_first_s=10)) as room,

@@ -1,6 +1,6 @@
-"""The store under test: the reference in memory, Redis, and the Valkey that callctl embeds."""
+"""The event loop of these tests, and the store under test: in memory, Redis, and the Valkey that callctl embeds."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 
@@ -8,9 +8,15 @@ from callctl.store.address import parse_address
 from callctl.store.link import Link
 from callctl.store.memory import MemoryStore
 from callctl.store.redis import RedisStore
+from tests.patient import PatientLoop
 from tests.servers import RedisServer
 
 Store = MemoryStore | RedisStore
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], PatientLoop]]:
+    """No time-out runs off while the machine does not let us run."""
+    return {"patient": PatientLoop}
 
 
 @pytest.fixture

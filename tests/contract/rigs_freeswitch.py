@@ -23,7 +23,7 @@ LOSES = {
 class FreeSwitchRig:
     """Twenty times as fast as a real one. Link times are real ones, for the machine is no faster."""
 
-    patience_s = 10.0
+    patience_s = 60.0
     exact_ms = 100
     late_ms = 1_000
     cannot: Mapping[Trick, str] = {}

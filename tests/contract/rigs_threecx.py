@@ -42,7 +42,7 @@ class RememberingSwitch(ThreeCxSwitch):
 class ThreeCxRig:
     """Twenty times as fast as a real one. Link times are real ones, for the machine is no faster."""
 
-    patience_s = 10.0
+    patience_s = 60.0
     exact_ms = 1_500  # a read follows each event: some ms, twenty times as long here
     late_ms = 2_000
     mode = Mode.OBSERVE

@@ -14,6 +14,7 @@ from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.ami import AmiSimulator, Script, User
 from tests.certificates import certify
+from tests.patient import PatientClock
 from tests.waiting import until
 
 QUICK = LinkTimes(
@@ -63,7 +64,8 @@ async def linked(link: AmiLink, *, is_up: bool = True) -> AsyncIterator[AmiLink]
 
 def link_to(port: int, heard: Heard, times: LinkTimes = QUICK, **options: object) -> AmiLink:
     listener = options.pop("listener", None) or heard.listener()
-    return AmiLink("127.0.0.1", port, "callctl", "s3cret", listener, times=times, **options)  # type: ignore[arg-type]
+    options = {"times": times, "clock": PatientClock(), **options}
+    return AmiLink("127.0.0.1", port, "callctl", "s3cret", listener, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture

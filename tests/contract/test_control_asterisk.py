@@ -15,10 +15,10 @@ from callctl.adapters.asterisk.link import LinkTimes
 from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.call.admission import Policy
 from callctl.call.session import State
-from callctl.clock import SystemClock
 from callctl.simulators.ami import AmiSimulator, EndedBy, Script, SimCall, User
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.control_room import EURO, PER_SECOND, ControlRoom
+from tests.patient import PatientClock
 from tests.waiting import until
 
 SPEED = 20
@@ -67,7 +67,7 @@ class Table:
 
 @pytest.fixture
 async def table(tmp_path: Path) -> AsyncIterator[Table]:
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     async with (
         AmiSimulator({"cc": User("pw")}, clock=clock) as simulator,
         ControlRoom(tmp_path, clock=clock, policy=Policy(slice_first_s=10)) as room,

@@ -12,10 +12,11 @@ from callctl.accounts import Kind
 from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
 from callctl.call.session import State
 from callctl.call.takes import Balance
-from callctl.clock import Instant, SystemClock
+from callctl.clock import Instant
 from callctl.errors import StoreUnavailable
 from callctl.ports import Capabilities
 from tests.control_room import EURO, ControlRoom
+from tests.patient import PatientClock
 from tests.waiting import until
 
 CALL = CallKey("pbx1", "c1")
@@ -49,7 +50,7 @@ class Obedient:
     async def warn(self, *told: Any) -> None: ...
 
 
-class SetClock(SystemClock):
+class SetClock(PatientClock):
     """A machine's clock, set back by `back_ms` before the process started."""
 
     back_ms = 0

@@ -14,6 +14,7 @@ from callctl.adapters.freeswitch.link import EslLink, LinkBounds, LinkEvents, Li
 from callctl.adapters.freeswitch.wire import Event, Unsendable
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.esl import EslSimulator, Script
+from tests.patient import PatientClock
 from tests.waiting import until
 
 SOON = LinkTimes(retry_first_ms=10, retry_longest_ms=20, tick_ms=5, connect_ms=1_000)
@@ -49,7 +50,7 @@ class Listener:
 @asynccontextmanager
 async def linked(port: int, **options: Any) -> AsyncIterator[tuple[EslLink, Listener]]:
     heard = Listener()
-    options = {"times": SOON, "secret": "ClueCon", **options}
+    options = {"times": SOON, "clock": PatientClock(), "secret": "ClueCon", **options}
     link = EslLink("127.0.0.1", port, options.pop("secret"), heard.all(), **options)
     running = asyncio.create_task(link.run())
     try:
@@ -137,7 +138,7 @@ async def test_an_event_during_the_login_comes_after_it() -> None:
     order: list[str] = []
     async with served(peer) as port:
         told = LinkEvents(on_event=lambda it: order.append(it["Event-Name"]), on_up=order.append)
-        link = EslLink("127.0.0.1", port, "ClueCon", told, times=SOON)
+        link = EslLink("127.0.0.1", port, "ClueCon", told, times=SOON, clock=PatientClock())
         running = asyncio.create_task(link.run())
         await until(lambda: len(order) == 3)
         running.cancel()

@@ -14,11 +14,11 @@ from callctl.adapters.asterisk.link import LinkTimes
 from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
-from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.rating.tariff import Direction
 from callctl.simulators.ami import AmiSimulator, EndedBy, Script, Setup, SimCall, User
 from callctl.simulators.scaled_clock import ScaledClock
+from tests.patient import PatientClock
 from tests.waiting import until
 
 NUMBER = "+31612345678"
@@ -77,7 +77,7 @@ class Desk:
 @asynccontextmanager
 async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any) -> AsyncIterator[Desk]:
     """Time in the switch runs twenty times as fast as in the link."""
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     async with (
         AmiSimulator({"ccgate": User("pw")}, clock=clock, setup=setup or Setup()) as simulator,
         at(simulator, **options) as desk,
@@ -90,7 +90,7 @@ async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any)
 @asynccontextmanager
 async def at(simulator: AmiSimulator, **options: Any) -> AsyncIterator[Desk]:
     """An adapter on a simulator; whether it is connected yet is for the test to see."""
-    known = {"username": "ccgate", "secret": "pw", "clock": SystemClock(), "times": SOON, **options}
+    known = {"username": "ccgate", "secret": "pw", "clock": PatientClock(), "times": SOON, **options}
     desk = Desk(simulator, AsteriskSwitch(name="pbx1", host="127.0.0.1", port=simulator.port, **known))
     running = asyncio.create_task(desk.switch.run(desk.events.append, desk.has_relinked))
     try:
@@ -453,6 +453,6 @@ async def test_the_clocks_may_differ() -> None:
         await desk.switch.live_calls()
         await desk.answered()
         (answered,) = desk.told(Answered)
-        now = SystemClock().now()
+        now = PatientClock().now()
         assert answered.at.monotonic_ms <= now.monotonic_ms
         assert answered.at.wall_ms > now.wall_ms  # stated by the switch, and kept as stated

@@ -15,9 +15,9 @@ from callctl.adapters.call_control.server import Local, Tcp
 from callctl.adapters.call_control.switch import CallControlSwitch
 from callctl.call.events import Answered, CallEvent, CallKey, Offered, Released, SeenAlive
 from callctl.causes import REFUSALS, Refusal
-from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from tests.contract.proxy import Worker, asked_by_forks, init, management, start, stop
+from tests.patient import PatientClock
 from tests.waiting import until
 
 
@@ -31,7 +31,7 @@ class Desk:
         self.linked = 0
         self._deciding: set[asyncio.Task[None]] = set()
         place = options.pop("place", Local(path))
-        self.switch = CallControlSwitch(name="sbc", place=place, clock=SystemClock(), **options)
+        self.switch = CallControlSwitch(name="sbc", place=place, clock=PatientClock(), **options)
 
     async def __aenter__(self) -> "Desk":
         self._running = asyncio.create_task(self.switch.run(self.report, self._link))

@@ -14,10 +14,10 @@ from callctl.adapters.radius.switch import RadiusSwitch
 from callctl.adapters.radius.wire import Client
 from callctl.call.events import Answered, CallEvent, CallKey, Offered, Released
 from callctl.causes import REFUSALS, Refusal
-from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.nas import ACCEPT, ACKNOWLEDGED, INTERIM, REJECT, START, STOP, Nas, asked, told
+from tests.patient import PatientClock
 from tests.radius_packets import SECRET, cisco, number, pairs, question, report
 from tests.waiting import until
 
@@ -73,7 +73,7 @@ async def desk(nas: Nas) -> AsyncIterator[Desk]:
 
 def gateways(nas: Nas, **options: object) -> RadiusSwitch:
     client = Client("127.0.0.1", SECRET, disconnect_port=nas.disconnect_port)
-    known = {"clock": SystemClock(), "answer_ms": 200, "clients": [client], **options}
+    known = {"clock": PatientClock(), "answer_ms": 200, "clients": [client], **options}
     return RadiusSwitch(name="gw", places=Places("127.0.0.1", 0, 0), **known)
 
 
@@ -213,7 +213,7 @@ async def test_a_report_that_is_sent_again_is_acknowledged_again_and_counts_once
 
 async def test_a_nas_that_falls_silent(nas: Nas) -> None:
     """A minute is a tenth of a second here."""
-    clock = ScaledClock(SystemClock(), 600)
+    clock = ScaledClock(PatientClock(), 600)
     async with Desk(gateways(nas, clock=clock, answer_ms=5_000)) as desk:
         nas.auth_port, nas.acct_port = desk.switch.ports
         await nas.ask("s1", to=YES)
@@ -292,7 +292,7 @@ async def test_a_port_that_is_taken_is_tried_again(nas: Nas, taken: int, monkeyp
         ports = [0, 0]
         ports[taken] = other.getsockname()[1]
         switch = RadiusSwitch(
-            name="gw", places=Places("127.0.0.1", *ports), clients=[Client("127.0.0.1", SECRET)], clock=SystemClock()
+            name="gw", places=Places("127.0.0.1", *ports), clients=[Client("127.0.0.1", SECRET)], clock=PatientClock()
         )
         running = asyncio.create_task(switch.run(lambda event: None, lambda: None))
         await until(lambda: switch.state().detail)

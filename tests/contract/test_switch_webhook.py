@@ -19,7 +19,7 @@ from callctl.adapters.webhook.delivery import Courier
 from callctl.adapters.webhook.switch import WebhookSwitch
 from callctl.call.events import CallEvent, CallKey, Offered, Released
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
-from callctl.clock import Instant, SystemClock, parse_time
+from callctl.clock import Instant, parse_time
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Capabilities, HttpSwitch, SwitchAdapter
 from callctl.rating.tariff import Direction
@@ -28,6 +28,7 @@ from callctl.simulators.scaled_clock import ScaledClock
 from callctl.wiring import switch_of
 from tests.certificates import certify
 from tests.e2e.command import callctl
+from tests.patient import PatientClock
 from tests.servers import free_port
 from tests.waiting import until
 from tests.webhooks import PATH, SECRET, Receiver, Told, is_genuine, silence
@@ -58,7 +59,7 @@ class Desk:
 
 
 def switch_at(url: str, *, secret: str = SECRET, timeout_ms: int = 2_000, **options: object) -> WebhookSwitch:
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     courier = Courier(url, secret.encode(), clock=clock, timeout_ms=timeout_ms)
     return WebhookSwitch(name="sbc", courier=courier, clock=clock, **options)  # type: ignore[arg-type]
 
@@ -373,7 +374,7 @@ async def test_over_tls_only_a_trusted_receiver_is_told(tmp_path: Path) -> None:
             file = tmp_path / "callctl.toml"
             file.write_text(table + ca)
             (settings,) = load(file, {}).switch
-            async with Desk(switch_of(settings, SystemClock(), lambda _: False, tuple)) as desk:
+            async with Desk(switch_of(settings, PatientClock(), lambda _: False, tuple)) as desk:
                 await until(lambda: desk.switch.state().detail != "not asked yet")
                 assert desk.switch.state().up is trusted, desk.switch.state()
         assert sbc.pings == 1
@@ -403,7 +404,7 @@ def test_where_it_is(tmp_path: Path, url: str, host: str, port: int, tls: bool) 
 # ---- whose calls come over HTTP
 
 
-def test_what_it_can_do() -> None:
+async def test_what_it_can_do() -> None:
     url = "http://127.0.0.1:1/"
     assert switch_at(url).capabilities == Capabilities(timer=False, extends=False, warns=(), lists=False)
     assert switch_at(url, extends=True).capabilities == Capabilities(warns=(), lists=False)
@@ -417,7 +418,7 @@ async def test_it_has_no_list() -> None:
 
 
 @pytest.mark.parametrize("extends", [True, False])
-def test_a_call_is_attended_where_extensions_are_told(extends: bool) -> None:
+async def test_a_call_is_attended_where_extensions_are_told(extends: bool) -> None:
     asked = Offered(CALL, Instant(0, 0), "+31201234567", "+31612345678", fingerprint="f")
     offered = switch_at("http://127.0.0.1:1/", extends=extends).offered(asked)
     assert (offered.attended, offered.can_extend, offered.linked) == (extends, extends, False)
@@ -431,6 +432,6 @@ def test_a_call_is_attended_where_extensions_are_told(extends: bool) -> None:
         (Direction.INBOUND, None, None),
     ],
 )
-def test_its_carrier(direction: Direction, stated: str | None, leaves_by: str | None) -> None:
+async def test_its_carrier(direction: Direction, stated: str | None, leaves_by: str | None) -> None:
     asked = Offered(CALL, Instant(0, 0), "+31201234567", "+31612345678", direction, trunk_out=stated)
     assert switch_at("http://127.0.0.1:1/", carrier="carrier-a").offered(asked).trunk_out == leaves_by

@@ -21,7 +21,6 @@ from callctl.call.session import State
 from callctl.call.takes import Take
 from callctl.causes import REFUSALS, Refusal, cause_of
 from callctl.cli.doctor import WITHOUT
-from callctl.clock import SystemClock
 from callctl.limits.concurrency import Caps
 from callctl.limits.ids import Mode, Thresholds
 from callctl.ports import Capabilities
@@ -31,6 +30,7 @@ from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.rigs import RIGS
 from tests.contract.switchboard import ELSEWHERE, POLICY, SPEED, TOLD_BADLY, Board, Party, Refuser, Rig, Script, Trick
 from tests.control_room import EURO, PER_SECOND, ControlRoom
+from tests.patient import PatientClock
 from tests.waiting import until
 
 HOME = "+31201234567"
@@ -41,7 +41,7 @@ CAUSES = [(refusal, False) for refusal in Refusal] + [(Refusal.CHANNEL_LIMIT, Tr
 
 @pytest.fixture(params=RIGS)
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    async with RIGS[request.param](ScaledClock(SystemClock(), SPEED), "pbx1") as rig:
+    async with RIGS[request.param](ScaledClock(PatientClock(), SPEED), "pbx1") as rig:
         yield rig
 
 

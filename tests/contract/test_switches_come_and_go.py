@@ -7,10 +7,10 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from callctl.clock import SystemClock
 from callctl.control.switchboard import Switchboard
 from callctl.ports import Report
 from callctl.simulators.scaled_clock import ScaledClock
+from tests.patient import PatientClock
 from tests.waiting import until
 
 
@@ -37,7 +37,7 @@ class Room:
     """A running switchboard of some lines, and whose links came up."""
 
     def __init__(self, *lines: Any) -> None:
-        self.board = Switchboard(lines, ScaledClock(SystemClock(), 100))
+        self.board = Switchboard(lines, ScaledClock(PatientClock(), 100))
         self.relinked: list[str] = []
 
     async def has_relinked(self, name: str) -> None:

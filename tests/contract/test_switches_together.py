@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from callctl.clock import SystemClock
 from callctl.ports import SwitchAdapter
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.contract.rigs import RIGS, AsteriskRig
 from tests.contract.switchboard import ELSEWHERE, POLICY, SPEED, Rig, Script, Trick
 from tests.control_room import EURO, PER_SECOND, ControlRoom
+from tests.patient import PatientClock
 from tests.waiting import until
 
 WITHIN_S = 30.0
@@ -48,7 +48,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     async with AsyncExitStack() as stack:
         rigs = {kind: await stack.enter_async_context(rig(clock, kind)) for kind, rig in RIGS.items()}
         rigs["another"] = await stack.enter_async_context(AsteriskRig(clock, "another"))

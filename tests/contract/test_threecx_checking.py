@@ -20,6 +20,7 @@ from callctl.errors import SwitchUnavailable
 from callctl.limits.licence import LicenceStatus
 from callctl.rating.tariff import Direction
 from callctl.simulators.threecx import EndedBy, Far, Setup, SimCall, ThreeCxSimulator
+from tests.patient import PatientClock
 from tests.servers import free_port
 from tests.threecx_desk import NUMBER, PBX, SOON, Desk, at, laid, whole
 from tests.waiting import until
@@ -194,7 +195,7 @@ async def test_a_stranger_has_nothing_to_say() -> None:
     heard: list[str] = []
     listening = CdrSocket(way="listen", host="127.0.0.2", port=port)
     with capture_logs() as logs:
-        running = asyncio.create_task(listening.run(heard.append, SystemClock()))
+        running = asyncio.create_task(listening.run(heard.append, PatientClock()))
         await until(lambda: _answers("127.0.0.2", port))
         reader, writer = await asyncio.open_connection("127.0.0.2", port, local_addr=("127.0.0.3", 0))
         assert await reader.read() == b""

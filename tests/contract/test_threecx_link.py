@@ -12,18 +12,18 @@ from structlog.testing import capture_logs
 from callctl.adapters.threecx.calls import Mode
 from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Unanswered, path_of
 from callctl.adapters.threecx.tokens import CredentialsRefused
-from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.scaled_clock import ScaledClock
 from callctl.simulators.threecx import Setup, ThreeCxSimulator
 from tests.certificates import certify
+from tests.patient import PatientClock
 from tests.threecx_desk import NUMBER, SOON, at, laid
 from tests.waiting import until
 
 
 @asynccontextmanager
 async def linked(simulator: ThreeCxSimulator, secret: str = "secret", speed: float = 1) -> AsyncIterator[ThreeCxLink]:
-    clock = ScaledClock(SystemClock(), speed)
+    clock = ScaledClock(PatientClock(), speed)
     link = ThreeCxLink(simulator.url, simulator.setup.client_id, secret, clock=clock, times=SOON)
     await link.open()
     yield link
@@ -49,7 +49,7 @@ async def test_a_hundred_requests_at_once_ask_for_one_token(simulator: ThreeCxSi
 @pytest.mark.parametrize("opaque", [True, False])
 async def test_a_token_is_renewed_before_it_runs_out(unit: str, opaque: bool) -> None:
     """Of 60 minutes: in the 59th, not before; `expires_in` is 60 or 3600."""
-    clock = ScaledClock(SystemClock(), 10_000)
+    clock = ScaledClock(PatientClock(), 10_000)
     async with ThreeCxSimulator(clock=clock) as simulator:
         simulator.faults.expires_in_unit, simulator.faults.opaque_token = unit, opaque  # type: ignore[assignment]
         link = ThreeCxLink(simulator.url, "900", "secret", clock=clock, times=SOON)
@@ -163,7 +163,7 @@ async def test_no_answer_in_time_is_unanswered(simulator: ThreeCxSimulator) -> N
 
 
 async def test_a_link_that_does_not_run_is_unavailable() -> None:
-    link = ThreeCxLink("http://127.0.0.1:1", "900", "secret", clock=SystemClock(), times=SOON)
+    link = ThreeCxLink("http://127.0.0.1:1", "900", "secret", clock=PatientClock(), times=SOON)
     with pytest.raises(SwitchUnavailable):
         await link.get(path_of())
 

@@ -13,11 +13,11 @@ from callctl.adapters.threecx.calls import Mode
 from callctl.call.admission import EMERGENCY_GRANT_S
 from callctl.call.events import Answered, Offered, Released
 from callctl.causes import REFUSALS, Refusal
-from callctl.clock import SystemClock
 from callctl.errors import ConfigError
 from callctl.rating.tariff import Direction
 from callctl.simulators.threecx import EndedBy, Far, Setup, SimCall
 from callctl.simulators.threecx.api import heard, times_heard
+from tests.patient import PatientClock
 from tests.threecx_desk import E164, NUMBER, SOON, Desk, at, laid
 from tests.waiting import until
 
@@ -224,7 +224,7 @@ async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ende
         await desk.simulator.restart()
         call = dials(desk, extension="113")
         await desk.first(Offered, 2)
-        await SystemClock().sleep_ms(2 * times.poll_ms)  # by then an end is tried again
+        await PatientClock().sleep_ms(2 * times.poll_ms)  # by then an end is tried again
         assert (len(desk.told(Released)), call.ended) == (1, None)
 
 
