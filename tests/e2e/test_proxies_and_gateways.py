@@ -58,6 +58,12 @@ class House:
         now = self.app.clock.now()
         await self.app.store.top_up(TopUp("acme", "acme", f"pay-{self._paid}", amount, now.wall_ms))
 
+    async def talks(self, call_id: str) -> None:
+        """Return when the call of the proxy has been up for a moment that can be measured."""
+        answered = (await self.app.calls.find(CallKey("sbc", call_id))).answered
+        assert answered is not None
+        await until(lambda: self.app.clock.now().since_ms(answered) > 0)
+
     async def cdrs(self) -> list[dict[str, Any]]:
         page = await self.app.feeds.page(ARCHIVE, None, 0, None, 1_000)
         return [msgspec.json.decode(record.payload) for record in page.records]
@@ -128,6 +134,7 @@ async def test_a_call_of_a_proxy_from_its_beginning_to_its_end(house: House) -> 
         assert await worker.ask(init("c1", ip=SOURCE)) == "Limited"
         for _ in range(2):
             assert await worker.ask(start("c1")) == "Ok"
+        await house.talks("c1")
         assert await worker.ask(stop("c1")) == "Ok"
         assert await worker.ask(stop("c1")) == "Not found"
     (cdr,) = await house.recorded(1)
