@@ -27,14 +27,14 @@ WAYS = {"http", "asterisk", "freeswitch", "threecx", "kamailio", "proxy", "gatew
 TOLD = {
     "asterisk": {"AbsoluteTimeout", "PJSIPHangup", "Ping", "Redirect", "Setvar", "Status"},
     "freeswitch": {
-        "global_getvar", "sched_api", "sched_del", "show", "uuid_dump", "uuid_kill", "uuid_setvar_multi", "uuid_transfer",
+        "global_getvar", "sched_api", "sched_del", "show", "uuid_dump", "uuid_kill", "uuid_setvar_multi",
+        "uuid_transfer",
     },
     "threecx": {"answer", "drop", "routeto"},
     "kamailio": {"admit", "arm", "hello", "list", "ping", "reject"},
     "proxy": {"dlg.briefing"},
 }  # fmt: skip
-"""The kinds of commands that these calls may need, if they meet a list of calls, or are slow; each switch has others that
-would do harm."""
+"""The kinds of commands that these calls may need, also slow ones; each switch has others that would do harm."""
 
 
 @pytest.fixture(scope="module")
