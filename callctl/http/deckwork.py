@@ -34,7 +34,7 @@ from callctl.rating.match import Deck
 from callctl.rating.sheet import Layout, decode
 from callctl.rating.tariff import Plan, Row
 
-STEP_ROWS = 1_000  # a few ms of work
+STEP_ROWS = 250  # a decision gives way several times, and each time waits for a whole step
 _MAX_ERRORS = 100
 _NICENESS = 5  # calls go first
 

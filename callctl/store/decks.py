@@ -9,8 +9,8 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan, Row
 
-STEP_ROWS = 2_000  # some ms of work
-_ADDED_AT_ONCE = 500  # a decision gives way several times, and each time waits for a whole step
+STEP_ROWS = 1_000  # of one chunk in the store: to read it takes a ms
+_AT_ONCE = 250  # a decision gives way several times, and each time waits for so many
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Row])
@@ -28,11 +28,11 @@ async def compile_deck(plan: Plan, steps: AsyncIterable[Sequence[Row]]) -> Deck:
     builder = DeckBuilder(plan)
     async for step in steps:
         for n, row in enumerate(step):
-            if n % _ADDED_AT_ONCE == 0:
+            if n % _AT_ONCE == 0:
                 await give_way()
             builder.add(row)
     for n, _ in enumerate(builder.checking(), start=1):
-        if n % _ADDED_AT_ONCE == 0:
+        if n % _AT_ONCE == 0:
             await give_way()
     return builder.build()
 
@@ -42,7 +42,7 @@ async def rows_of(deck: Deck) -> AsyncIterator[Row]:
     for n, entry in enumerate(deck.entries(), start=1):
         for row in entry if isinstance(entry, tuple) else (entry,):
             yield row
-        if n % STEP_ROWS == 0:
+        if n % _AT_ONCE == 0:
             await give_way()
 
 
@@ -52,7 +52,7 @@ async def let_go(retired: list[Deck]) -> None:
         entries = retired.pop().entries()
         while entries:
             await give_way()
-            del entries[-STEP_ROWS:]
+            del entries[-_AT_ONCE:]
 
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
