@@ -31,7 +31,7 @@ A feed has a slot of its own, and so have all definitions together.
     {definitions}:<kind>             hash    JSON by id: account, group, trunk, plan, exchange, blocks,
                                              licence, limit; deck: chunks
     {definitions}:moves              hash    by account: its money is on the way to another root
-    {definitions}:rows:<chunk>       string  2,000 rows of a deck in msgpack
+    {definitions}:rows:<chunk>       string  1,000 rows of a deck in msgpack
 
 The channels of the provider's own limits have one, too.
 

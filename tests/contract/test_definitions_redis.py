@@ -188,8 +188,8 @@ async def test_decks_put_at_once_are_one_or_the_other_and_leave_no_litter(one: P
     assert one.rows("standard") in (ours, theirs)
     chunks: Any = await one.link.call("KEYS", keys.rows("*"))
     staying = [chunk for chunk in chunks if await one.link.call("TTL", chunk) == -1]
-    assert len(chunks) == 6
-    assert len(staying) == 3
+    assert len(chunks) == 10
+    assert len(staying) == 5
 
 
 async def test_a_deck_that_never_came_to_be_vanishes(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
