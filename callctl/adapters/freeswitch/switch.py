@@ -18,7 +18,7 @@ from callctl.adapters.freeswitch.causes import NAMES, PAID_TIME_OVER, ending, re
 from callctl.adapters.freeswitch.gate import SocketGate
 from callctl.adapters.freeswitch.legs import CALL, FORMER, PAYER, Legs, ingress_of
 from callctl.adapters.freeswitch.link import EslLink, LinkCounts, LinkEvents, LinkTimes
-from callctl.adapters.freeswitch.timers import Timers, in_seconds
+from callctl.adapters.freeswitch.timers import Timers, in_seconds, until
 from callctl.adapters.freeswitch.times import SwitchTime
 from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Told, Translator
 from callctl.adapters.freeswitch.wire import Event, assignments, parse_dump, parse_rows, word
@@ -31,7 +31,8 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 log = structlog.get_logger(__name__)
 
 REFUSED: Final = "-ERR"
-GONE: Final = "-ERR No such channel"
+GONE: Final = ("-ERR No such channel", "-ERR Cannot locate session")
+"""The second of `uuid_displace` (src)."""
 BEEP: Final = "tone_stream://%(200,100,1400);loops=3"
 DUMPS_AT_ONCE: Final = 64
 MOST_HELD: Final = 100_000
@@ -143,8 +144,8 @@ class FreeSwitch:
         self._calls.admitted(call.call_id, account)
         commands = [_set(legs.ingress, variables), self._transfer(legs.ingress, b_number, self._contexts.dial)]
         if legs.ingress_answered_us:  # it will not answer again: until callctl sees the other answer, this is its end
-            longest_ms = (setup_s + granted_s) * 1000
-            commands.insert(0, self._timers.add(call.call_id, legs.ingress, longest_ms, [legs.ingress])[0])
+            longest_s = in_seconds((setup_s + granted_s) * 1000)
+            commands.insert(0, self._timers.add(call.call_id, legs.ingress, longest_s, [legs.ingress])[0])
         await self._perform(commands)
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
@@ -170,7 +171,12 @@ class FreeSwitch:
         if legs is None or legs.emergency:
             return
         older = self._timers.of(call.call_id, legs.ingress)
-        await self._perform(self._timers.add(call.call_id, legs.ingress, remaining_ms, legs.both))
+        seconds = in_seconds(remaining_ms)
+        if legs.answered is not None:
+            now = self._clock.now()
+            end_us = legs.answered_us + (now.since_ms(legs.answered) + remaining_ms) * 1000
+            seconds = until(end_us, remaining_ms, self._time.at(now))
+        await self._perform(self._timers.add(call.call_id, legs.ingress, seconds, legs.both))
         await self._perform(self._timers.remove(call.call_id, older))
 
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None:

@@ -1,9 +1,13 @@
 """FreeSWITCH's scheduler, which ends the legs of a call when its grant is over, whatever becomes of callctl.
 
-A task asked for `+N` comes between N - 1 and N + 0.5 s from now (measured): so one second more is asked for. Tasks add
-up and the earliest wins, so the older ones are taken away; after the new ones are there, or the call would have no
-limit meanwhile. FreeSWITCH removes the tasks of a group that has the name of a leg when that leg ends; a group of any
-other name stays, and is removed by us. The first timer of a call is such a task, set by `execute_on_answer`.
+A task comes at a whole second of FreeSWITCH's clock, or up to 0.5 s after it, and `+N` counts from the second that has
+begun. So it may come N - 1 s from now (measured): one second more is asked for, unless that second begins after the end
+of the grant anyway. An end is never too early, and up to 1.5 s late (2.5 s, one time in twenty: where we cannot tell
+which second has begun).
+
+Tasks add up and the earliest wins, so the older ones are taken away; after the new ones are there, or the call would
+have no limit meanwhile. FreeSWITCH removes the tasks of a group that has the name of a leg when that leg ends; a group
+of any other name stays, and is removed by us. The first timer of a call is such a task, set by `execute_on_answer`.
 """
 
 from collections.abc import Collection, Iterable
@@ -28,12 +32,11 @@ class Timers:
         """The groups that there are now, oldest first."""
         return list(self._groups.setdefault(call_id, [ingress] if ingress else []))
 
-    def add(self, call_id: str, ingress: str, remaining_ms: int, legs: Iterable[str]) -> list[str]:
-        """The commands that end `legs` in `remaining_ms`, not sooner."""
+    def add(self, call_id: str, ingress: str, seconds: int, legs: Iterable[str]) -> list[str]:
+        """The commands that end `legs` in `seconds`, as FreeSWITCH counts them."""
         group = f"{PREFIX}{next(self._numbers)}-{call_id}"
         self.of(call_id, ingress)
         self._groups[call_id].append(group)
-        seconds = in_seconds(remaining_ms)
         return [f"sched_api +{seconds} {word(group)} uuid_kill {word(leg)} {PAID_TIME_OVER}" for leg in legs]
 
     def remove(self, call_id: str, groups: Collection[str]) -> list[str]:
@@ -66,5 +69,15 @@ class Timers:
 
 
 def in_seconds(remaining_ms: int) -> int:
-    """What to ask the scheduler for, so that it does not come sooner."""
+    """What to ask the scheduler for, so that it does not come sooner, whatever its clock shows."""
     return -(-max(0, remaining_ms) // 1000) + 1
+
+
+def until(end_us: int, remaining_ms: int, clock_ms: int) -> int:
+    """What to ask it for, so that it does not come before `end_us`, which is in `remaining_ms`.
+
+    `clock_ms`: FreeSWITCH's clock, at the least; 0 where it is not known. Both ends are times of that clock.
+    """
+    seconds = in_seconds(remaining_ms)
+    sooner_us = (clock_ms // 1000 + seconds - 1) * 1_000_000
+    return seconds - 1 if sooner_us >= end_us else seconds

@@ -5,6 +5,8 @@ from typing import Final
 from callctl.clock import Instant
 
 WINDOW_MS: Final = 60_000
+TICK_MS: Final = 50
+"""More than its clock stands still between two ticks."""
 
 
 class SwitchTime:
@@ -31,9 +33,17 @@ class SwitchTime:
 
     def place(self, wall_ms: int, now: Instant) -> Instant:
         """When it happened, at the latest `now`."""
-        ahead = [ms for ms in (self._ahead_ms, self._before_ms) if ms is not None]
-        monotonic_ms = wall_ms + min(ahead) if ahead else now.monotonic_ms
+        ahead_ms = self._least_ahead_ms()
+        monotonic_ms = now.monotonic_ms if ahead_ms is None else wall_ms + ahead_ms
         return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms))
+
+    def at(self, now: Instant) -> int:
+        """What FreeSWITCH's clock shows at the least, in ms; 0 where nothing was compared yet."""
+        ahead_ms = self._least_ahead_ms()
+        return 0 if ahead_ms is None else now.monotonic_ms - ahead_ms - TICK_MS
+
+    def _least_ahead_ms(self) -> int | None:
+        return min((ms for ms in (self._ahead_ms, self._before_ms) if ms is not None), default=None)
 
 
 def to_us(text: str) -> int:

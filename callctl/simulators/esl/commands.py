@@ -133,10 +133,10 @@ class Commands:
         uuid, _, what = arguments.partition(" ")
         leg = self._core.find(uuid)
         if leg is None:
-            return NO_CHANNEL
+            return "-ERR Cannot locate session!\n"
         verb, sound, limit, *flags = [*what.split(" "), "", "", ""][:4]
         if verb != "start" or limit != "0" or flags != ["mux"]:
-            return "-ERR Failure\n"
+            return "-ERR Cannot displace session!\n"
         if not leg.is_answered:
             leg.is_early = True
         self._heard(leg, sound)

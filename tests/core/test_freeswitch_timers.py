@@ -1,0 +1,40 @@
+"""When FreeSWITCH's scheduler, which knows whole seconds, ends a call whose grant ends at any microsecond."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callctl.adapters.freeswitch.timers import in_seconds, until
+from callctl.adapters.freeswitch.times import TICK_MS, SwitchTime
+from callctl.clock import Instant
+
+NOON_US = 1_795_300_000_000_000
+SECOND_US = 1_000_000
+MOMENTS = st.integers(NOON_US, NOON_US + 10 * SECOND_US)
+
+
+@given(MOMENTS, st.integers(0, 10_000), st.integers(1, 100_000), st.integers(0, 3_000))
+def test_a_grant_is_never_cut_short_and_seldom_a_second_too_long(
+    answered_us: int, talked_ms: int, remaining_ms: int, behind_ms: int
+) -> None:
+    """`behind_ms`: by how much less than its clock shows we believe that it shows."""
+    now_us, end_us = answered_us + talked_ms * 1000, answered_us + (talked_ms + remaining_ms) * 1000
+    seconds = until(end_us, remaining_ms, now_us // 1000 - behind_ms)
+    due_us = (now_us // SECOND_US + seconds) * SECOND_US
+    assert end_us <= due_us < end_us + 2 * SECOND_US
+    if (now_us // 1000 - behind_ms) // 1000 == now_us // SECOND_US:
+        assert due_us < end_us + SECOND_US
+
+
+@given(MOMENTS, st.integers(1, 100_000))
+def test_of_an_unknown_clock_the_worst_is_assumed(now_us: int, remaining_ms: int) -> None:
+    assert until(now_us + remaining_ms * 1000, remaining_ms, 0) == in_seconds(remaining_ms)
+    due_us = (now_us // SECOND_US + in_seconds(remaining_ms)) * SECOND_US
+    assert due_us >= now_us + remaining_ms * 1000
+
+
+def test_the_clock_of_the_switch_is_never_believed_to_show_more() -> None:
+    time, now = SwitchTime(), Instant(5_000, 5_000)
+    assert time.at(now) == 0
+    time.compare("7000000", now)  # and came 30 ms later
+    time.compare("7100000", now.plus_ms(140))
+    assert time.at(now.plus_ms(1_000)) == 8_000 - TICK_MS
