@@ -74,8 +74,12 @@ def _translate(error: Any) -> Mistake:
 
 
 def _kinds(table: str | int) -> list[str]:
-    kinds = [section.model_fields.get("kind") for section in _TABLES.get(str(table), ())]
-    return [get_args(kind.annotation)[0] for kind in kinds if kind is not None]
+    return [kind for kind in map(_kind, _TABLES.get(str(table), ())) if kind is not None]
+
+
+def _kind(section: type[Section]) -> str | None:
+    field = section.model_fields.get("kind")
+    return None if field is None else get_args(field.annotation)[0]
 
 
 def _unknown_kind(found: Any, table: str | int) -> str:
@@ -89,6 +93,10 @@ def _unknown_kind(found: Any, table: str | int) -> str:
 
 def _nearest(place: Place) -> str:
     table = ".".join(part for part in place[:-1] if isinstance(part, str))
-    keys = [key for section in _TABLES.get(table, ()) for key in section.model_fields]
+    sections = _TABLES.get(table, ())
+    others = [str(_kind(section)) for section in sections if place[-1] in section.model_fields]
+    if others:
+        return f"; it is one of kind {' and '.join(others)}"
+    keys = [key for section in sections for key in section.model_fields]
     near = get_close_matches(str(place[-1]), keys, n=1)
     return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(keys)}"

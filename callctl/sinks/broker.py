@@ -1,5 +1,6 @@
 """An MQTT broker: how it is reached. Every connection is one of its own."""
 
+import contextlib
 import logging
 import ssl
 from typing import Final
@@ -42,6 +43,12 @@ class Broker(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+async def leave(client: aiomqtt.Client) -> None:
+    """Ends a connection, as far as there is one left."""
+    with contextlib.suppress(aiomqtt.MqttError):
+        await client.__aexit__(None, None, None)
 
 
 async def until_lost(client: aiomqtt.Client) -> None:

@@ -24,7 +24,7 @@ from callctl.call.takes import Settlement
 from callctl.clock import format_time
 from callctl.limits.ids import Alert, Seen
 from callctl.ports import Clock, LinkState
-from callctl.sinks.broker import IN_FLIGHT, Broker, until_lost
+from callctl.sinks.broker import IN_FLIGHT, Broker, leave, until_lost
 
 log = structlog.get_logger(__name__)
 
@@ -113,18 +113,31 @@ class Events:
         back_off_ms = BACK_OFF_MS
         while True:
             try:
-                async with self._broker.client("-events") as client, asyncio.TaskGroup() as both:
-                    self._is_up()
-                    back_off_ms = BACK_OFF_MS
-                    both.create_task(until_lost(client))
-                    both.create_task(self._publish(client))
-            except* aiomqtt.MqttError as failed:
-                self._is_down(f"{self._broker}: {_reason(failed)}")
-            except* Exception as broken:  # our fault; the event that has done it is gone, the others go on
+                client = await self._broker.client("-events").__aenter__()
+                self._is_up()
+                back_off_ms = BACK_OFF_MS
+                await self._serve(client)
+            except aiomqtt.MqttError as failed:
+                self._is_down(f"{self._broker}: {failed}")
+            except Exception as broken:  # our fault; the event that has done it is gone, the others go on
                 log.exception("events_broken", sink=self._state.name)
-                self._is_down(_reason(broken))
+                self._is_down(f"{type(broken).__name__}: {broken}")
             await self._clock.sleep_ms(back_off_ms)
             back_off_ms = min(2 * back_off_ms, BACK_OFF_MAX_MS)
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        """Until the connection is lost, which is raised."""
+        lost = asyncio.create_task(until_lost(client))
+        publishing = asyncio.create_task(self._publish(client))
+        both = (lost, publishing)
+        try:  # a TaskGroup of Python 3.11 forgets a cancellation that comes with the loss
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        finally:
+            publishing.cancel()
+            await leave(client)  # and so `lost` ends by itself
+            await asyncio.gather(*both, return_exceptions=True)
 
     def _note(self, kind: Kind, account: str, fields: Callable[[], dict[str, Any]]) -> None:
         if kind in self._kinds:
@@ -137,9 +150,7 @@ class Events:
         while True:
             while self._waiting and len(self._sending) < IN_FLIGHT:
                 self._sending.append(self._message(self._waiting.popleft()))
-            async with asyncio.TaskGroup() as batch:
-                for topic, payload in self._sending:
-                    batch.create_task(client.publish(topic, payload, qos=1))
+            await asyncio.gather(*(client.publish(topic, payload, qos=1) for topic, payload in self._sending))
             self.counts.published += len(self._sending)
             self._sending.clear()
             if not self._waiting:
@@ -160,9 +171,3 @@ class Events:
         if self._state.detail != detail:
             log.warning("events_down", sink=self._state.name, detail=detail)
         self._state = LinkState(self._state.name, up=False, since_ms=since_ms, detail=detail)
-
-
-def _reason(failed: BaseExceptionGroup[BaseException]) -> str:
-    """The first is enough: all of them tell of one connection."""
-    first = failed.exceptions[0]
-    return _reason(first) if isinstance(first, BaseExceptionGroup) else str(first)

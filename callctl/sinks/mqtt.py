@@ -15,7 +15,7 @@ import msgspec
 
 from callctl.errors import SinkUnavailable
 from callctl.ports import FeedRecord
-from callctl.sinks.broker import Broker, until_lost
+from callctl.sinks.broker import Broker, leave, until_lost
 from callctl.sinks.record import columns_of
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -81,7 +81,6 @@ class MqttSink:
     async def _drop(self) -> None:
         client, lost, self._client, self._lost = self._client, self._lost, None, None
         if client is not None:
-            with contextlib.suppress(aiomqtt.MqttError):
-                await client.__aexit__(None, None, None)
+            await leave(client)
         if lost is not None:  # with the connection closed it ends by itself
             await asyncio.gather(lost, return_exceptions=True)

@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from callctl.call.news import Kind
 from callctl.errors import ConfigError
 from callctl.settings import Settings, load, warnings
+from callctl.settings.values import EventKind
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config/callctl.example.toml"
@@ -20,6 +23,7 @@ RADIUS = f'[[switch]]\nname = "gateways"\nkind = "radius"\n{NAS}'
 WEBHOOK = (
     '[[switch]]\nname = "sbc3"\nkind = "webhook"\nurl = "https://192.0.2.8/callctl"\nsecret = "not to be guessed"\n'
 )
+MQTT = '[[sink]]\nname = "broker"\nkind = "mqtt"\n'
 SWITCH = '[[switch]]\nname = "pbx1"\nkind = "asterisk"\nsecret = "s3cret-of-pbx1"\n'
 
 
@@ -138,6 +142,15 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ('[[sink]]\nname = "a"\nkind = "file"\nhost = "b"', "sink.0.host: unknown key", ""),
         ('[[sink]]\nname = "a"\nkind = "mqtt"\ntopic_prefix = "a/#"', "sink.0.topic_prefix", "wildcards"),
         ('[[sink]]\nname = "a"\nkind = "mqtt"\ntopic_prefix = "$SYS"', "sink.0.topic_prefix", "wildcards"),
+        (
+            MQTT + 'events = ["admited"]',
+            "sink.0.events.0: found 'admited'",
+            "'admitted', 'refused', 'answered', 'warned'",
+        ),
+        (MQTT + 'events = "all"', "sink.0.events.0: found 'all'", "'ids_alert', 'emergency_call' or 'low_balance'"),
+        (MQTT + "events = true", "sink.0.events", "expected a list"),
+        (MQTT + 'event = ["ended"]', "sink.0.event: unknown key", "did you mean events?"),
+        ('[[sink]]\nname = "a"\nkind = "file"\nevents = []', "sink.0.events: unknown key", "it is one of kind mqtt"),
         ('[http]\nhost = "0.0.0.0"', "http.host: 0.0.0.0 is open", "[[http.token]]"),
         ('[http]\ntls_key = "k"', "http.tls_certificate", "together"),
         (
@@ -306,6 +319,13 @@ def test_a_wise_configuration_has_no_warnings(configure) -> None:
     for host in ("127.0.0.1", "[::1]:8090", "localhost"):
         here = WEBHOOK.replace("https://192.0.2.8", f"http://{host}")
         assert warnings(configure(TOKEN + here)) == []
+
+
+def test_events_are_told_when_their_kinds_are_named(configure) -> None:
+    assert configure(MQTT).sink[0].events == ()
+    assert configure(MQTT + 'events = ["ended", "low_balance"]').sink[0].events == ("ended", "low_balance")
+    assert configure(MQTT, SINK__0__EVENTS=",".join(Kind)).sink[0].events == tuple(Kind)
+    assert get_args(EventKind) == tuple(Kind)
 
 
 def test_a_nas_is_one_client_by_its_address(complaint, configure) -> None:

@@ -1,6 +1,7 @@
 """What callers may call themselves and dial, on every way into a daemon, and what has come of it on every way out."""
 
 import asyncio
+import json
 import socket
 import time
 from contextlib import AsyncExitStack, suppress
@@ -15,6 +16,7 @@ from redis import Redis
 
 from callctl.adapters.call_control.wire import MOST_BYTES
 from callctl.adapters.kamailio.wire import Reader
+from callctl.call.news import Kind
 from callctl.simulators import ami, esl
 from callctl.simulators.threecx import Far, Setup, ThreeCxSimulator
 from tests.contract.nas import ACCEPT, START, STOP, Nas
@@ -179,6 +181,7 @@ name = "events"
 kind = "mqtt"
 port = {self._mqtt_port}
 topic_prefix = "hostile"
+events = {json.dumps(tuple(Kind))}
 [[switch]]
 name = "asterisk"
 kind = "asterisk"
@@ -226,7 +229,10 @@ disconnect_port = {nas.disconnect_port}
             return False
         cdrs = len(await self.daemon.cdrs())
         lines = [text_in(self.home / folder).count("\n") for folder in ("cdr", "csv")]
-        return lines == [cdrs, cdrs + 1] and len(self.subscriber.sequences) == cdrs
+        told = [
+            topic for topic, _, _ in self.subscriber.heard if "/event/ended/" in topic or "/event/refused/" in topic
+        ]
+        return lines == [cdrs, cdrs + 1] and len(self.subscriber.sequences) == len(told) == cdrs
 
     async def metrics(self) -> str:
         url = f"http://127.0.0.1:{self.daemon.port}/metrics"

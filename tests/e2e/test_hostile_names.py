@@ -118,7 +118,23 @@ def test_json_lines_and_messages_have_what_the_api_shows(after: Aftermath) -> No
 
 
 def test_topics_are_of_accounts_that_we_know(after: Aftermath) -> None:
-    assert {topic for topic, _ in after.messages} == {"hostile/status", "hostile/cdr/acme", "hostile/cdr/"}
+    assert {topic for topic, _ in after.messages} == {
+        "hostile/status", "hostile/cdr/acme", "hostile/cdr/", "hostile/event/refused/",
+        *(f"hostile/event/{kind}/acme" for kind in ("admitted", "refused", "answered", "ended")),
+    }  # fmt: skip
+
+
+def test_an_event_has_a_callers_words_as_values_alone(after: Aftermath) -> None:
+    events = [(topic.split("/")[2:], json.loads(payload)) for topic, payload in after.messages if "/event/" in topic]
+    fields = {"event", "at", "call_id", "switch", "trace_id", "account", "trunk", "direction", "from", "to"}
+    for (kind, account), event in events:
+        assert event["event"] == kind
+        assert event["account"] == (account or None)
+        assert fields < event.keys()
+        assert EVIL not in str(list(event))
+    for kind, verdict in (("ended", "allowed"), ("refused", "refused")):
+        told = Counter((event["switch"], event["from"], event["to"]) for _, event in events if event["event"] == kind)
+        assert told == Counter((it["switch"], it["from"], it["to"]) for it in after.cdrs if it["verdict"] == verdict)
 
 
 @pytest.mark.parametrize("splits_at", [",", ";"])
