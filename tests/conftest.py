@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.contract.rigs import RIGS
 from tests.contract.switchboard import Trick
@@ -10,6 +11,8 @@ from tests.servers import mosquitto, redis_server, skipped_groups, valkey_server
 
 __all__ = ["mosquitto", "redis_server", "valkey_server"]
 
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # how long a machine takes says nothing of what is true
 
 NOT_PLAYED = pytest.StashKey[set[str]]()
 

@@ -3,11 +3,12 @@
 import asyncio
 import selectors
 import time
+from weakref import WeakKeyDictionary
 
 from callctl.clock import Instant, SystemClock
 
-TURN_NS = 2_000_000
-LONGEST_NS = 5_000_000
+TURN_NS = 1_000_000
+LONGEST_NS = 3_000_000
 
 
 class PatientLoop(asyncio.SelectorEventLoop):
@@ -46,15 +47,21 @@ class _Turning(selectors.DefaultSelector):
         return super().select(turn_s if timeout is None else min(timeout, turn_s))
 
 
+_ZERO: WeakKeyDictionary[asyncio.AbstractEventLoop, Instant] = WeakKeyDictionary()
+
+
 class PatientClock:
-    """`ports.Clock` by the time of the event loop that it is made in."""
+    """`ports.Clock` by the time of the event loop that it is made in; all of one loop agree."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._began, self._began_s = SystemClock().now(), self._loop.time()
+        self._zero = _ZERO.setdefault(self._loop, SystemClock().now().plus_ms(-self._passed_ms()))
 
     def now(self) -> Instant:
-        return self._began.plus_ms(int((self._loop.time() - self._began_s) * 1_000))
+        return self._zero.plus_ms(self._passed_ms())
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1_000)
+
+    def _passed_ms(self) -> int:
+        return int(self._loop.time() * 1_000)

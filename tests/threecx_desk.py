@@ -99,7 +99,10 @@ async def at(simulator: ThreeCxSimulator, mode: Mode = Mode.OBSERVE, **options: 
 
 @asynccontextmanager
 async def laid(mode: Mode = Mode.OBSERVE, setup: Setup | None = None, **options: Any) -> AsyncIterator[Desk]:
-    async with ThreeCxSimulator(setup or Setup()) as simulator, at(simulator, mode, **options) as desk:
+    async with (
+        ThreeCxSimulator(setup or Setup(), clock=PatientClock()) as simulator,
+        at(simulator, mode, **options) as desk,
+    ):
         await until(lambda: desk.relinked)
         yield desk
 

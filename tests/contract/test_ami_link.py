@@ -70,7 +70,7 @@ def link_to(port: int, heard: Heard, times: LinkTimes = QUICK, **options: object
 
 @pytest.fixture
 async def switch() -> AsyncIterator[AmiSimulator]:
-    async with AmiSimulator(USERS) as simulator:
+    async with AmiSimulator(USERS, clock=PatientClock()) as simulator:
         yield simulator
 
 

@@ -259,7 +259,7 @@ async def test_a_frame_without_a_sound_length_ends_the_connection() -> None:
 
 
 @given(garbage=st.binary(max_size=300))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_comes_the_link_lives(garbage: bytes) -> None:
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await let_in(reader, writer)

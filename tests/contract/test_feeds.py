@@ -244,7 +244,7 @@ RACE = [("write", "acme"), ("read", "A"), ("read", "B"), ("commit", "A"), ("comm
 LATE = [*RACE[:4], ("accept", "A"), ("trim", ""), ("write", "acme"), ("commit", "B"), ("read", "A"), ("commit", "A")]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @example(steps=RACE, limit=5)
 @example(steps=LATE, limit=5)
 @given(steps=STEPS, limit=st.integers(1, 5))

@@ -269,7 +269,6 @@ def test_memory_and_redis_agree(redis_server):
             settings=settings(
                 max_examples=60,
                 stateful_step_count=25,
-                deadline=None,
                 suppress_health_check=[HealthCheck.too_slow],
             ),
         )

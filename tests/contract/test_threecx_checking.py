@@ -180,7 +180,7 @@ async def test_lines_come_when_the_pbx_connects_to_us(pieces: int, new_tokens: b
 
 
 async def test_lines_come_when_we_connect_to_the_pbx() -> None:
-    async with ThreeCxSimulator(Setup(cdr="passive")) as simulator:
+    async with ThreeCxSimulator(Setup(cdr="passive"), clock=PatientClock()) as simulator:
         dialling = CdrSocket(way="connect", host="127.0.0.1", port=simulator.cdr.port)
         async with at(simulator, checking=checking(dialling)) as desk:
             await until(lambda: desk.relinked and simulator.cdr._listeners)

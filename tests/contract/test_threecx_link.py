@@ -32,7 +32,7 @@ async def linked(simulator: ThreeCxSimulator, secret: str = "secret", speed: flo
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[ThreeCxSimulator]:
-    async with ThreeCxSimulator() as simulator:
+    async with ThreeCxSimulator(clock=PatientClock()) as simulator:
         yield simulator
 
 
@@ -111,7 +111,7 @@ async def test_no_secret_and_no_token_is_logged() -> None:
             await desk.offered()
             await desk.simulator.drop_websockets()
             await until(lambda: desk.relinked == 2)
-        async with ThreeCxSimulator() as other, at(other, secret="very secret indeed") as refused:
+        async with ThreeCxSimulator(clock=PatientClock()) as other, at(other, secret="very secret indeed") as refused:
             await until(lambda: "no token" in refused.switch.state().detail)
     assert logs
     assert token not in str(logs)
@@ -146,7 +146,7 @@ async def test_wrong_credentials_show_in_the_state(simulator: ThreeCxSimulator) 
 
 
 async def test_nobody_there_is_unanswered() -> None:
-    async with ThreeCxSimulator() as simulator, linked(simulator) as link:
+    async with ThreeCxSimulator(clock=PatientClock()) as simulator, linked(simulator) as link:
         await simulator.stop_listening()
         with pytest.raises(Unanswered):
             await link.get(path_of())

@@ -131,7 +131,7 @@ rows = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     rows,
     rows,

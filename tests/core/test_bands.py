@@ -4,7 +4,7 @@ from datetime import date
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.rating.bands import BAND_COLUMNS, format_band, holidays_in, parse_band
@@ -85,7 +85,6 @@ minutes = st.integers(0, 1439)
 days_of_year = st.dates(date(2000, 1, 1), date(2000, 12, 31)).map(lambda day: day.month * 100 + day.day)
 
 
-@settings(deadline=None)
 @given(
     st.builds(
         Band,

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -89,7 +89,6 @@ def payers(draw: st.DrawFn) -> Level:
     )
 
 
-@settings(deadline=None)
 @given(payers(), st.integers(0, 10**4) | st.integers(0, 10**7))
 def test_affordable_is_the_inverse_of_the_cost(payer: Level, credit: int) -> None:
     seconds = slicing.affordable(payer, credit, 5_000)
@@ -97,7 +96,6 @@ def test_affordable_is_the_inverse_of_the_cost(payer: Level, credit: int) -> Non
     assert seconds == 5_000 or slicing.cost(payer, seconds + 1) > credit
 
 
-@settings(deadline=None)
 @given(payers())
 def test_the_first_cost_is_that_of_the_first_second_that_costs(payer: Level) -> None:
     least = slicing.first_cost(payer)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -206,7 +206,6 @@ def half_up(exact: Fraction) -> int:
     return int(exact + Fraction(1, 2))
 
 
-@settings(deadline=None)
 @given(prices(), stocks(), st.integers(0, 400))
 def test_draws_and_cost_are_those_of_a_model(sell: Price, drawn_upon: Sources, length: int) -> None:
     free_s = sum(source.pool for source in drawn_upon if not source.is_money)
@@ -223,7 +222,6 @@ def test_draws_and_cost_are_those_of_a_model(sell: Price, drawn_upon: Sources, l
     assert bill(level, length).charges[0].billed_s == charge(sell, length).billed_s == billed_s
 
 
-@settings(deadline=None)
 @given(prices(), stocks(), st.integers(0, 400))
 def test_what_is_held_for_a_length_pays_it_alone(sell: Price, drawn_upon: Sources, length: int) -> None:
     level = payer(sell, drawn_upon)
@@ -232,7 +230,6 @@ def test_what_is_held_for_a_length_pays_it_alone(sell: Price, drawn_upon: Source
     assert held(drawing.drawing(alone, length)) == held(alone)
 
 
-@settings(deadline=None)
 @given(prices(), stocks(), st.integers(0, 2 * MICROS), st.booleans(), st.booleans())
 def test_affordable_is_the_inverse_of_the_cost(
     sell: Price, drawn_upon: Sources, credit: int, taxed: bool, over: bool

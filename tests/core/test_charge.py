@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.money import Rounding
@@ -98,7 +98,6 @@ def walk(stated: Stated, duration_s: int) -> tuple[int, Fraction]:
     return billed_s, micros
 
 
-@settings(deadline=None)
 @given(stated_prices(), seconds)
 def test_charge_is_the_walk_rounded_once(stated: Stated, duration_s: int) -> None:
     price = stated.price
@@ -118,13 +117,11 @@ def test_charge_is_the_walk_rounded_once(stated: Stated, duration_s: int) -> Non
             assert -quantum < off <= 0
 
 
-@settings(deadline=None)
 @given(stated_prices(), seconds)
 def test_a_longer_call_never_costs_less(stated: Stated, duration_s: int) -> None:
     assert charge(stated.price, duration_s).micros <= charge(stated.price, duration_s + 1).micros
 
 
-@settings(deadline=None)
 @given(stated_prices(), st.integers(0, 12_000_000) | seconds)
 def test_affordable_is_the_inverse(stated: Stated, credit: int) -> None:
     price = stated.price
@@ -134,7 +131,6 @@ def test_affordable_is_the_inverse(stated: Stated, credit: int) -> None:
         assert credit < charge(price, affordable_s + 1).micros
 
 
-@settings(deadline=None)
 @given(stated_prices(), seconds)
 def test_what_a_call_costs_affords_that_call(stated: Stated, duration_s: int) -> None:
     price = stated.price
@@ -145,7 +141,6 @@ def test_what_a_call_costs_affords_that_call(stated: Stated, duration_s: int) ->
         assert charge(price, stretched_s + 1).micros > charge(price, duration_s).micros
 
 
-@settings(deadline=None)
 @given(stated_prices())
 def test_first_charged_second(stated: Stated) -> None:
     price = stated.price
@@ -157,13 +152,11 @@ def test_first_charged_second(stated: Stated) -> None:
         assert charge(price, first_s - 1).micros == 0
 
 
-@settings(deadline=None)
 @given(stated_prices())
 def test_a_price_survives_its_own_serialisation(stated: Stated) -> None:
     assert msgspec.json.decode(msgspec.json.encode(stated.price), type=Price) == stated.price
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**9), st.sampled_from(Rounding), st.integers(0, 6))
 def test_rounding_a_rounded_amount_changes_nothing(fee: int, rounding: Rounding, decimals: int) -> None:
     once = charge(make((0, 0, 1), connection_fee=fee, rounding=rounding, decimals=decimals), 1).micros

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.errors import DeckError
@@ -299,7 +299,6 @@ def any_decks(draw: st.DrawFn) -> list[Row]:
     return deck
 
 
-@settings(deadline=None)
 @given(any_decks())
 def test_an_export_imports_to_the_same_rows(deck: list[Row]) -> None:
     result = import_deck("".join(export_deck(deck)), PLAN)

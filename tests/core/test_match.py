@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.money import Rounding, format_amount
@@ -80,7 +80,6 @@ def test_the_worked_plan(to: Number, seconds: int, amount: str, name: str) -> No
     assert level.buy.per_minute == "0.1000"
 
 
-@settings(deadline=None)
 @given(st.sets(st.text("0123", max_size=6), max_size=30), st.text("0123", min_size=1, max_size=9))
 def test_the_longest_prefix_wins(prefixes: set[str], digits: str) -> None:
     where = deck(*(row(prefix) for prefix in prefixes))
@@ -89,7 +88,6 @@ def test_the_longest_prefix_wins(prefixes: set[str], digits: str) -> None:
     assert found(where, number(digits, calling_code="9")) == expected
 
 
-@settings(deadline=None)
 @given(
     st.sets(st.text("01", max_size=5), max_size=12),
     st.sets(st.text("01", max_size=5), max_size=12),
@@ -339,7 +337,6 @@ def test_an_amount_needs_no_purchase() -> None:
     assert (level.buy_plan, level.buy_row, level.buy) == (None, None, None)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 5_000), min_size=1, max_size=4) | st.lists(st.integers(0, 10**8), max_size=1),
     st.integers(0, 10**4).map(lambda price: price * 10**4),

@@ -113,7 +113,7 @@ def exactly(calling_code: str, significant: str) -> Number | None:
     )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(nearly_numbers())
 def test_the_international_form_is_valid_exactly_when_the_library_says_so(near: tuple[str, str, str]) -> None:
     _, calling_code, significant = near
@@ -121,7 +121,7 @@ def test_the_international_form_is_valid_exactly_when_the_library_says_so(near: 
     assert normalise(f"+{calling_code}{significant}", WORLD) == exactly(calling_code, significant)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.text("0123456789", min_size=1, max_size=18))
 def test_random_digits_behind_a_plus(digits: str) -> None:
     assert normalise("+" + digits, WORLD) in (None, library_reading("+" + digits, None))
@@ -130,7 +130,7 @@ def test_random_digits_behind_a_plus(digits: str) -> None:
         assert normalise("+" + digits, WORLD) == reading
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(nearly_numbers())
 def test_every_valid_number_is_reached_in_its_national_form(near: tuple[str, str, str]) -> None:
     region, calling_code, significant = near
@@ -144,7 +144,7 @@ def test_every_valid_number_is_reached_in_its_national_form(near: tuple[str, str
     assert normalise(national, DialRules(country=region)) == number
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     nearly_numbers(),
     st.sampled_from(("", "0", "1", "8", "00", "011", "06", "15", "810", "own prefix", "own code", "00 own code")),
@@ -180,7 +180,7 @@ def test_where_the_order_of_the_library_s_questions_decides(dialled: str, countr
     assert normalise(dialled, DialRules(country=country)) == library_reading(dialled, country)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(nearly_numbers(), st.sampled_from(REGIONS))
 def test_every_valid_number_is_reached_by_the_international_prefix(near: tuple[str, str, str], country: str) -> None:
     _, calling_code, significant = near
@@ -208,7 +208,7 @@ def test_emergency_numbers_of_every_country(region: str) -> None:
         assert emergency_number(example, rules) == example
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(nearly_numbers(), st.sampled_from(REGIONS), st.sampled_from(("", "0", "9")))
 def test_no_number_is_an_emergency(near: tuple[str, str, str], country: str, access_prefix: str) -> None:
     _, calling_code, significant = near

@@ -264,7 +264,7 @@ def plans(name: str, **terms: object) -> st.SearchStrategy[Plan]:
 tariffs = st.builds(Tariff, plans("plan"), rows_of())
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(tariffs, moments, st.integers(0, 9_000), st.integers(-7_200, 7_200))
 def test_charge_is_the_walk(tariff: Tariff, answer_s: int, duration_s: int, rings_s: int) -> None:
     """Whenever the call was set up: what counts is the answer."""
@@ -274,7 +274,7 @@ def test_charge_is_the_walk(tariff: Tariff, answer_s: int, duration_s: int, ring
     assert exact_charge(price(where, answer_s), duration_s) == walk(tariff, answer_s, duration_s)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.builds(
         Tariff,
@@ -306,14 +306,14 @@ coarse = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(coarse, moments, st.integers(0, 6 * DAY_S))
 def test_calls_of_several_days(tariff: Tariff, answer_s: int, duration_s: int) -> None:
     where = deck(*tariff.rows, plan=tariff.plan)
     assert exact_charge(price(where, answer_s), duration_s) == walk(tariff, answer_s, duration_s)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tariffs, moments, st.integers(0, 4_000), st.integers(0, 3_000))
 def test_bundle_seconds_have_no_minute_price(tariff: Tariff, answer_s: int, duration_s: int, bundle_s: int) -> None:
     covered = bundled(price(deck(*tariff.rows, plan=tariff.plan), answer_s), bundle_s)
@@ -324,7 +324,7 @@ def test_bundle_seconds_have_no_minute_price(tariff: Tariff, answer_s: int, dura
 LONG_S = 40 * DAY_S
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(tariffs, moments, st.integers(0, 12_000_000) | st.integers(0, 10**11), st.sampled_from((0, 0, 645, 90_000)))
 def test_affordable_is_the_inverse(tariff: Tariff, answer_s: int, credit: int, bundle_s: int) -> None:
     sell = bundled(price(deck(*tariff.rows, plan=tariff.plan), answer_s), bundle_s)
@@ -334,7 +334,7 @@ def test_affordable_is_the_inverse(tariff: Tariff, answer_s: int, credit: int, b
         assert credit < charge(sell, seconds + 1).micros
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tariffs, moments, st.integers(0, 3 * DAY_S), st.sampled_from((0, 0, 645, 90_000)))
 def test_a_call_stretches_to_the_last_second_of_its_cost(
     tariff: Tariff, answer_s: int, duration_s: int, bundle_s: int
@@ -349,7 +349,7 @@ def test_a_call_stretches_to_the_last_second_of_its_cost(
         assert charge(sell, first_s - 1).micros == 0 < charge(sell, first_s).micros
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(tariffs, moments)
 def test_a_price_survives_its_own_serialisation(tariff: Tariff, answer_s: int) -> None:
     sell = bundled(price(deck(*tariff.rows, plan=tariff.plan), answer_s), 60)

@@ -1,7 +1,7 @@
 """Taxes, and the largest net that a credit pays with its taxes."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.rating.tax import Tax, affordable_net, gross, taxes
@@ -42,7 +42,6 @@ levies = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(levies, st.integers(0, 10**4) | st.integers(0, 10**12), st.integers(0, 6))
 def test_affordable_net_is_the_inverse(levied: list[Tax], credit: int, decimals: int) -> None:
     quantum = 10 ** (6 - decimals)
