@@ -221,3 +221,44 @@ def test_nothing_is_left_of_a_call_that_is_over(book: Translator) -> None:
     book.told(told(Status.START, Names("", "C", "i", "A1")), NAS, NOW)
     book.told(told(Status.STOP, Names(session_id="A1")), NAS, NOW)
     assert (book._calls, book._named) == ({}, {})
+
+
+# ---- what cannot be
+
+HUGE_S = 0xFFFF_FFFF
+"""What a gateway says of a call that lasted a second less than none."""
+
+
+def test_no_call_has_lasted_for_years(book: Translator) -> None:
+    book.told(told(Status.START), NAS, after(2))
+    (released,) = book.told(told(Status.STOP, talked_ms=HUGE_S * S), NAS, after(9))
+    assert released == Released(CALL, after(9), answered_at=after(2))
+
+
+def test_where_nobody_told_of_the_answer_it_was_so_long_at_most(book: Translator) -> None:
+    (released,) = book.told(told(Status.STOP, talked_ms=HUGE_S * S), NAS, after(9))
+    assert released == Released(CALL, after(9), answered_at=NOW)
+
+
+def test_nor_has_one_from_before_we_began() -> None:
+    book = Translator("gw", interim_s=60)
+    (released,) = book.told(told(Status.STOP, talked_ms=HUGE_S * S), NAS, NOW)
+    assert released == Released(CALL, NOW)
+
+
+def test_no_report_was_under_way_for_weeks(book: Translator) -> None:
+    (answered,) = book.told(told(Status.START, delay_s=4_000_000), NAS, after(3))
+    assert answered == Answered(CALL, after(3))
+
+
+def test_a_restart_of_long_ago_ends_no_call_that_began_since(book: Translator) -> None:
+    """A NAS repeats what was not acknowledged."""
+    assert book.told(told(Status.ON, Names(), delay_s=60), NAS, after(40)) == ()
+    assert book.told(told(Status.ON, Names(), delay_s=10), NAS, after(40)) == (Released(CALL, NOW, estimated=True),)
+
+
+def test_a_report_that_is_overtaken_by_the_end_is_forgotten_in_time(book: Translator) -> None:
+    book.told(told(Status.STOP, talked_ms=20 * S), NAS, after(30))
+    book.told(told(Status.INTERIM, talked_ms=10 * S, delay_s=11), NAS, after(31))
+    assert len(book.overdue(after(31 + 181))) == 1
+    assert book.find(Names(session_id="A1"), NAS) is None

@@ -21,7 +21,7 @@ from callctl.clock import Instant
 MOST_CALLS: Final = 100_000
 """In the book; beyond it the oldest is forgotten, and then known only by what its reports say."""
 MISSED_INTERIMS: Final = 3
-OLDEST_REPORT_MS: Final = 24 * 3600 * 1000
+LONGEST_MS: Final = 24 * 3600 * 1000
 BY_US: Final = (5, 6)  # Acct-Terminate-Cause: the Session-Timeout that we gave, and a Disconnect-Request
 
 Event = Alerting | Answered | Released | SeenAlive
@@ -33,8 +33,8 @@ class Known(msgspec.Struct, frozen=True):
     """A call in the book.
 
     `names`: as it was called last, `aliases` whatever it was called. `heard`: the last report; `interims` of them said
-    that it lives, at most `gap_ms` apart. `ingress`: the leg from the caller has been reported, so that reports of the
-    other leg mean nothing.
+    that it lives, at most `gap_ms` apart. `asked`: when it was; None where that was before we began. `ingress`: the leg
+    from the caller has been reported, so that reports of the other leg mean nothing.
     """
 
     key: CallKey
@@ -42,6 +42,7 @@ class Known(msgspec.Struct, frozen=True):
     names: Names
     ask: Ask
     heard: Instant
+    asked: Instant | None = None
     aliases: frozenset[str] = frozenset()
     answered: Moment | None = None
     interims: int = 0
@@ -77,7 +78,7 @@ class Translator:
     def offered(self, ask: Ask, client: Client, now: Instant) -> Offered:
         """The user is an account, or, where it is an address or a number, what tells the payer."""
         call = self._key(ask.names, client)
-        self._remember(Known(call, client.address, ask.names, ask, now))
+        self._remember(Known(call, client.address, ask.names, ask, now, asked=now))
         account, source_ip = None, ask.remote_address or None
         if _is_address(ask.user):
             source_ip = ask.user
@@ -95,12 +96,13 @@ class Translator:
     def told(self, told: Told, client: Client, now: Instant) -> tuple[Event, ...]:
         """What a report means; nothing, where it is about the called party's leg of a call that has another."""
         if told.status in (Status.ON, Status.OFF):
-            return tuple([self._vanished(known) for known in [*self._calls.values()] if known.client == client.address])
+            return self._restarted(client, _moment(_credible(told, None, now), now)[0])
         known = self.find(told.names, client)
         if known is not None:
             if told.egress and known.ingress:
                 return ()
             known = replace(known, ingress=known.ingress or not told.egress, names=_both(known.names, told.names))
+        told = _credible(told, known, now)
         at = _moment(told, now)
         match told.status:
             case Status.START | Status.INTERIM:
@@ -116,14 +118,23 @@ class Translator:
             if known.interims and now.since_ms(known.heard) > MISSED_INTERIMS * max(self._interim_ms, known.gap_ms)
         ]
 
+    def _restarted(self, client: Client, at: Instant) -> tuple[Released, ...]:
+        """No call of then is up any more. What has begun since is: the report may be a repeated one."""
+        of_then = [
+            known
+            for known in self._calls.values()
+            if known.client == client.address and known.heard.monotonic_ms <= at.monotonic_ms
+        ]
+        return tuple([self._vanished(known) for known in of_then])
+
     def _alive(self, told: Told, known: Known | None, at: Moment, client: Client, now: Instant) -> tuple[Event, ...]:
         began = _began(told, at)
-        if known is None:  # it was admitted before we began
+        interim = told.status is Status.INTERIM
+        if known is None:  # it was admitted before we began, or is over
             call = self._key(told.names, client)
-            known = Known(call, client.address, told.names, _NOTHING_ASKED, now, answered=began)
+            known = Known(call, client.address, told.names, _NOTHING_ASKED, now, answered=began, interims=int(interim))
             self._remember(known)
             return (SeenAlive(call, now, began[0] if began is not None else None),)
-        interim = told.status is Status.INTERIM
         gap_ms = max(known.gap_ms, now.since_ms(known.heard)) if interim else 0
         first = began is not None and known.answered is None
         self._remember(
@@ -201,11 +212,19 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _credible(told: Told, known: Known | None, now: Instant) -> Told:
+    """Without a length or a delay that cannot be. A length proves an answer all the same."""
+    talked_ms = told.talked_ms
+    if talked_ms is not None and talked_ms > LONGEST_MS:
+        asked = known.asked if known is not None and known.answered is None else None
+        talked_ms = now.since_ms(asked) if asked is not None else None
+    return replace(told, talked_ms=talked_ms, delay_s=told.delay_s if told.delay_s * 1000 <= LONGEST_MS else 0)
+
+
 def _moment(told: Told, now: Instant) -> Moment:
     """When it happened; a NAS whose clock is a day wrong is not asked what time it is."""
-    delay_ms = min(told.delay_s * 1000, OLDEST_REPORT_MS)
-    ours = now.plus_ms(-delay_ms)
-    if told.event_ms is None or abs(told.event_ms - now.wall_ms) > OLDEST_REPORT_MS:
+    ours = now.plus_ms(-told.delay_s * 1000)
+    if told.event_ms is None or abs(told.event_ms - now.wall_ms) > LONGEST_MS:
         return ours, False
     return Instant(told.event_ms, ours.monotonic_ms), True
 
