@@ -55,6 +55,7 @@ class ControlRoom:
     """Call control, its store and its definitions. Every account pays 0.001 a second, by the second.
 
     `async with ControlRoom(...) as room`, then `await room.furnish()` and `await room.start(switch)`.
+    `relinked`: the switches whose calls the adapters of this process know.
     """
 
     calls: CallControl
@@ -69,6 +70,7 @@ class ControlRoom:
         self._directory = directory
         self._paid = 0
         self._journal: Journal | None = None
+        self.relinked: set[str] = set()
         self._running: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -138,6 +140,7 @@ class ControlRoom:
 
     async def kill(self) -> None:
         """The process is gone: no command is sent, nobody is told."""
+        self.relinked.clear()
         running, self._running = self._running, []
         for task in running:
             task.cancel()
@@ -147,6 +150,7 @@ class ControlRoom:
             self._journal = None
 
     def _relinked(self, reconciler: Reconciler, name: str) -> None:
+        self.relinked.add(name)
         self._start(reconciler.compare(name))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

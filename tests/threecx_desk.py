@@ -123,7 +123,7 @@ class Table:
 
         self.switch = adapter(self.simulator, self._mode, clock=self.room.clock, known=known, **self._options)
         await self.room.start(self.switch)
-        await until(lambda: self.switch.state().up)
+        await until(lambda: self.switch.name in self.room.relinked)
 
     def dials(self, number: str = NUMBER, extension: str = "112") -> SimCall:
         via = self.simulator.setup.client_id if self._mode is Mode.ROUTE_POINT else None

@@ -150,10 +150,11 @@ class Board:
         return self.switch.capabilities
 
     async def start(self) -> None:
-        """A process of callctl begins, and is linked to the switch."""
+        """A process of callctl begins, is linked to the switch, and knows its calls: it understands how they end."""
         self.switch = self.rig.adapter()
         await self.room.start(self.switch)
         await self.linked()
+        await self.until(lambda: self.switch.name in self.room.relinked)
 
     async def linked(self) -> None:
         await self.until(lambda: self.switch.state().up)

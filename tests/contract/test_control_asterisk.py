@@ -38,7 +38,7 @@ class Table:
         port = self.simulator.port
         self.switch = AsteriskSwitch(name="pbx1", host="127.0.0.1", port=port, username="cc", secret="pw", **known)
         await self.room.start(self.switch)
-        await until(lambda: self.switch.state().up)
+        await until(lambda: self.switch.name in self.room.relinked)
 
     async def answered(self, script: Script = TALKS) -> SimCall:
         """A call that both sides know to be answered, and armed."""
