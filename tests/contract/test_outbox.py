@@ -13,6 +13,7 @@ from callctl.control import outbox as deliverer
 from callctl.control.outbox import Outbox
 from callctl.errors import SinkUnavailable, StoreUnavailable
 from callctl.ports import CdrSink, FeedRecord
+from callctl.sinks.broker import Broker
 from callctl.sinks.file import FileSink
 from callctl.sinks.lines import JsonLines
 from callctl.sinks.mqtt import MqttSink
@@ -303,7 +304,7 @@ async def test_the_real_ones_together(link: Link, tmp_path: Path, tmp_path_facto
     subscriber = Subscriber(broker.port, "cdrs")
     listening = asyncio.create_task(subscriber.run())
     await subscriber.listening.wait()
-    messages = MqttSink("messages", "127.0.0.1", broker.port, topic_prefix="cdrs", client_id="callctl")
+    messages = MqttSink("messages", Broker("127.0.0.1", broker.port, "callctl"), topic_prefix="cdrs")
     outbox = Outbox(
         feeds=RedisFeeds(link), sinks=[files, messages], archives=["api"], roots=lambda: ["acme"], clock=clock
     )
