@@ -112,11 +112,11 @@ def alert(session: Session, seen: Seen, what: Alert) -> dict[str, Any]:
     }
 
 
-def low(level: Level, available: int, threshold: int) -> dict[str, Any]:
+def low(level: Level, left: int, threshold: int) -> dict[str, Any]:
     """`account`: whose balance it is, as of an alert."""
     return {
         "account": level.account,
-        "available": format_amount(available),
+        "left": format_amount(left),
         "low_balance": format_amount(threshold),
         "currency": level.currency,
     }

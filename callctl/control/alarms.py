@@ -15,7 +15,8 @@ from callctl.call.judgement import not_enforced
 from callctl.call.session import Level, Session
 from callctl.control.within import LIVE
 from callctl.limits.ids import Alert, Mode, Rule, Seen, Thresholds
-from callctl.ports import Observer, Tariffs
+from callctl.ports import Clock, Observer, Tariffs
+from callctl.prepaid import slicing
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +26,10 @@ ANSWERS = (Taken, TakeRefused, Extended, ExtendRefused)
 class Alarms:
     """`tripped` is told the account whose watched calls are to be hung up."""
 
-    def __init__(self, observer: Observer, tariffs: Tariffs, tripped: Callable[[str], None]) -> None:
+    def __init__(self, observer: Observer, tariffs: Tariffs, clock: Clock, tripped: Callable[[str], None]) -> None:
         self._observer = observer
         self._tariffs = tariffs
+        self._clock = clock
         self._tripped = tripped
         self._low: dict[str, int] = {}  # whose balance was told to be below what, since its last top-up
 
@@ -47,7 +49,7 @@ class Alarms:
             )
 
     def heard(self, session: Session, event: CallEvent) -> None:
-        """What the store has answered for a call."""
+        """What the store has answered for a call, which is now as `session` says."""
         if isinstance(event, ANSWERS):
             for seen in event.watched:
                 if seen.news:
@@ -71,16 +73,23 @@ class Alarms:
         self._low.pop(account, None)
 
     def _look_at_balances(self, session: Session, available: Sequence[int | None]) -> None:
-        """What running calls hold is spent already. Told once, and again after a top-up or for another threshold."""
+        """What they would be if this call ended now; what other calls hold is taken for spent.
+
+        Told once, and again after a top-up or for another threshold.
+        """
         accounts = self._tariffs.directory.accounts
-        for level, left in zip(session.levels, available, strict=True):
+        for level, free in zip(session.levels, available, strict=True):
             account = accounts.get(level.account)
             threshold = account.low_balance if account is not None else None
-            if left is None or threshold is None or left >= threshold or self._low.get(level.account) == threshold:
+            if free is None or threshold is None or self._low.get(level.account) == threshold:
                 continue
-            self._low[level.account] = threshold
-            self._observer.low(session, level, left, threshold)
-            log.warning("low_balance", call_id=str(session.call), **news.low(level, left, threshold))
+            begun = session.answered
+            used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
+            left = free + slicing.unused(level, used_s)
+            if left < threshold:
+                self._low[level.account] = threshold
+                self._observer.low(session, level, left, threshold)
+                log.warning("low_balance", call_id=str(session.call), **news.low(level, left, threshold))
 
 
 def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpAsked]:

@@ -87,7 +87,7 @@ class CallControl:
         self._boxes: dict[CallKey, Mailbox] = {}
         self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
         self._within = Within()
-        self._alarms = Alarms(observer, tariffs, self._trip)
+        self._alarms = Alarms(observer, tariffs, clock, self._trip)
 
     # ---- from the adapters and the clock: never blocks, never raises
 
@@ -326,8 +326,8 @@ class CallControl:
             session = replace(session, purchase=purchase(session, event, self._tariffs))
         if type(event) in ASKING_FOR_MORE:
             session = by_present_rules(session, self._tariffs.directory.accounts.get, self.policy.thresholds)
-        self._alarms.heard(session, event)
         after, effects = machine.advance(session, event, self._clock.now(), self.policy)
+        self._alarms.heard(after, event)
         if after.answered is not None and session.answered is None and session.state in LIVE:
             self._observer.answered(after)
         return after, effects

@@ -98,7 +98,7 @@ class Metrics:
         """A spend threshold has something to tell."""
         self._alerts.labels(alert).inc()
 
-    def low(self, session: Session, level: Level, available: int, threshold: int) -> None:
+    def low(self, session: Session, level: Level, left: int, threshold: int) -> None:
         """An account has little money left."""
         self._lows.inc()
 

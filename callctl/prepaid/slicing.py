@@ -37,6 +37,11 @@ def cost(level: Level, seconds: int) -> int:
     return max(0, gross - credit_in(level.sources)) if level.sources else gross
 
 
+def unused(level: Level, seconds: int) -> int:
+    """What the level gets back of its hold if the call ends after `seconds`, 0 unanswered. Micro-units."""
+    return max(0, level.held - cost(drawing.kept(level), seconds)) if seconds else level.held
+
+
 def _is_plain(level: Level) -> bool:
     """Whether its price is all that it pays, and known before the answer."""
     return not (level.overflow or level.taxes or level.parts or level.answer_by_s or level.sources)

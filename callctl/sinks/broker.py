@@ -3,14 +3,13 @@
 import contextlib
 import logging
 import ssl
-from typing import Final
 
 import aiomqtt
 import msgspec
 
-ANSWER_S: Final = 5  # for a connection, and for the acknowledgement of one message
-KEEPALIVE_S: Final = 15  # an idle connection to a broker that is gone is noticed after about twice this time
-IN_FLIGHT: Final = 50  # messages on their way at once
+ANSWER_S = 5  # for a connection, and for the acknowledgement of one message
+KEEPALIVE_S = 15  # an idle connection to a broker that is gone is noticed after about twice this time
+IN_FLIGHT = 50  # messages on their way at once
 
 _silent = logging.Logger("mqtt", logging.CRITICAL)  # every failure is in an exception already
 

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import aiomqtt
@@ -24,11 +24,12 @@ from callctl.call.takes import Settlement
 from callctl.clock import format_time
 from callctl.limits.ids import Alert, Seen
 from callctl.ports import Clock, LinkState
-from callctl.sinks.broker import IN_FLIGHT, Broker, leave, until_lost
+from callctl.sinks.broker import Broker, leave, until_lost
 
 log = structlog.get_logger(__name__)
 
-MOST_WAITING: Final = 10_000
+MOST_WAITING = 10_000
+BATCH = 200  # more than are in flight at once, so that there is always one to send when one is acknowledged
 BACK_OFF_MS = 500  # after a failure, doubled up to the longest
 BACK_OFF_MAX_MS = 10_000
 
@@ -91,8 +92,8 @@ class Events:
         account = session.levels[seen.level].account
         self._note(Kind.IDS_ALERT, account, lambda: news.call(session) | news.alert(session, seen, alert))
 
-    def low(self, session: Session, level: Level, available: int, threshold: int) -> None:
-        self._note(Kind.LOW_BALANCE, level.account, lambda: news.call(session) | news.low(level, available, threshold))
+    def low(self, session: Session, level: Level, left: int, threshold: int) -> None:
+        self._note(Kind.LOW_BALANCE, level.account, lambda: news.call(session) | news.low(level, left, threshold))
 
     def unexpected(self, state: str, event: str) -> None:
         """Counted, not told."""
@@ -148,7 +149,7 @@ class Events:
 
     async def _publish(self, client: aiomqtt.Client) -> None:
         while True:
-            while self._waiting and len(self._sending) < IN_FLIGHT:
+            while self._waiting and len(self._sending) < BATCH:
                 self._sending.append(self._message(self._waiting.popleft()))
             await asyncio.gather(*(client.publish(topic, payload, qos=1) for topic, payload in self._sending))
             self.counts.published += len(self._sending)
