@@ -9,7 +9,7 @@ from typing import Any
 from callctl.store.address import parse_address
 from callctl.store.link import Link, LinkTimes
 
-QUICK = LinkTimes(call_ms=300, connect_ms=1_000, ping_every_ms=50, tick_ms=10, retry_longest_ms=50)
+QUICK = LinkTimes(call_ms=1_000, connect_ms=1_000, ping_every_ms=50, tick_ms=10, retry_longest_ms=50)
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

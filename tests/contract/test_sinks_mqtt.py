@@ -116,7 +116,7 @@ async def test_a_killed_callctl_is_offline(mosquitto: Mosquitto, subscribe) -> N
     subscriber = await subscribe("t6")
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(mosquitto.port)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    await until(lambda: subscriber.statuses == [b"online"], within_s=15)
+    await until(lambda: subscriber.statuses == [b"online"])
     process.send_signal(signal.SIGKILL)
     await process.wait()
     await until(lambda: subscriber.statuses == [b"online", b"offline"])
@@ -171,7 +171,7 @@ async def test_a_broker_restarted_in_the_middle_leaves_no_gap(open_sink, subscri
             broker.stop()
             await until(lambda: not subscriber.listening.is_set())
             broker.start()
-        await asyncio.wait_for(delivering, 30)
+        await asyncio.wait_for(delivering, 60)
         await until(lambda: len(set(subscriber.sequences)) == 2000)
         assert refused >= 1
         assert list(dict.fromkeys(subscriber.sequences)) == list(range(1, 2001))
@@ -197,16 +197,17 @@ async def test_a_batch_under_way_when_the_broker_dies_comes_again(open_sink, sub
 async def test_a_frozen_broker_is_an_unavailable_sink(
     open_sink, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callctl.sinks.broker.ANSWER_S", 0.3)
     sink = open_sink("t10")
-    await sink.deliver([])
-    mosquitto.freeze()
-    try:
-        for _ in range(2):  # on the old connection, then on a new one
-            with pytest.raises(SinkUnavailable, match="timed out"):
-                await sink.deliver(feed(1, 1))
-    finally:
-        mosquitto.resume()
+    with monkeypatch.context() as impatient:
+        impatient.setattr("callctl.sinks.broker.ANSWER_S", 0.3)
+        await sink.deliver([])
+        mosquitto.freeze()
+        try:
+            for _ in range(2):  # on the old connection, then on a new one
+                with pytest.raises(SinkUnavailable, match="timed out"):
+                    await sink.deliver(feed(1, 1))
+        finally:
+            mosquitto.resume()
     await sink.deliver(feed(1, 1))
 
 

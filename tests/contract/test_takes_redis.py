@@ -315,7 +315,7 @@ async def test_a_hung_server_and_what_it_does_when_it_wakes_up(failing):
     with pytest.raises(StoreUnavailable):
         await store.live([ROOT])
     server.resume()
-    await link.ready(5_000)
+    await link.ready(30_000)
     answer = await store.admit(take(session("c2"), 10))
     assert isinstance(answer, Taken | Existing)  # it may have been carried out when the server woke up
     assert (await figures(store))[1] == 40
@@ -326,7 +326,7 @@ async def test_a_restarted_server(failing):
     server.stop()
     await refuses_everything(store)
     server.start()
-    await link.ready(5_000)
+    await link.ready(30_000)
     await all_as_before(store)
     await store.settle(settlement(session(version=1), 10))
     assert await figures(store) == (90, 0, {})
