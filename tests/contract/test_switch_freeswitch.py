@@ -347,6 +347,17 @@ async def test_no_task_of_ours_outlives_its_call(desk: Desk) -> None:
     await until(lambda: not desk.simulator.core.tasks)
 
 
+async def test_nor_one_whose_end_nobody_has_told(desk: Desk) -> None:
+    call = await desk.answered()
+    await desk.switch.arm(desk.key(call), 500_000)
+    desk.simulator.faults.lose = frozenset({"CHANNEL_HANGUP_COMPLETE"})
+    call.hang_up()
+    await call.outcome()
+    while await desk.switch.live_calls():
+        pass
+    await until(lambda: not desk.simulator.core.tasks)
+
+
 async def test_an_answered_caller_is_limited_from_the_start(desk: Desk) -> None:
     call = await desk.gated(Script(caller="1", called="2", ring_s=600, answered_before=True))
     await desk.switch.admit(desk.key(call), granted_s=10, setup_s=20, b_number=NUMBER, account="acme")

@@ -31,8 +31,7 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 log = structlog.get_logger(__name__)
 
 REFUSED: Final = "-ERR"
-GONE: Final = ("-ERR No such channel", "-ERR Cannot locate session")
-"""The second of `uuid_displace` (src)."""
+GONE: Final = ("-ERR No such channel", "-ERR Cannot locate session")  # so says uuid_displace
 BEEP: Final = "tone_stream://%(200,100,1400);loops=3"
 DUMPS_AT_ONCE: Final = 64
 MOST_HELD: Final = 100_000
@@ -211,6 +210,8 @@ class FreeSwitch:
         now = self._clock.now()
         offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
         listing.strike_out(book, rows, dumps, ended, before)
+        for call_id in before - book.ids():
+            self._start(self._perform(self._timers.forget(call_id)))
         for call in offered:
             self._report(call)
         return listing.seen_alive(book, self.name, now)
