@@ -1,6 +1,7 @@
 """`callctl run` as a process of its own, on the embedded Redis, in a directory of its own."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,8 @@ class Daemon:
         self.home = home
         self.port = free_port(socket.SOCK_STREAM)
         self.process: asyncio.subprocess.Process | None = None
+        self.settings: dict[str, str] = {}
+        """Of its environment, above those of the file."""
         secret = home / "token"
         secret.write_text(f"{TOKEN}\n")
         secret.chmod(0o600)
@@ -32,7 +35,10 @@ class Daemon:
 
     async def start(self) -> None:
         with (self.home / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(CALLCTL, "run", cwd=self.home, stdout=log, stderr=log)
+            environment = {**os.environ, **self.settings}
+            self.process = await asyncio.create_subprocess_exec(
+                CALLCTL, "run", cwd=self.home, env=environment, stdout=log, stderr=log
+            )
         await until(self._listens)
 
     def _listens(self) -> bool:
