@@ -192,9 +192,28 @@ def test_a_leg_that_the_caller_has_not_dialled_is_left_to_talk() -> None:
     for it in events[: events.index(bridge) + 1]:
         calls.translate(it, NOW)
     elsewhere = {**bridge, "Other-Leg-Unique-ID": "another-leg", "Bridge-B-Unique-ID": "another-leg"}
-    assert calls.translate(elsewhere, NOW) == ()
-    assert calls.translate({**answer, "Unique-ID": "another-leg"}, NOW) == ()
-    assert calls.translate(elsewhere, NOW) == (Stray("another-leg"),)
+    assert calls.translate(elsewhere, NOW) == calls.translate(elsewhere, NOW) == ()
+    assert calls.translate({**answer, "Unique-ID": "another-leg"}, NOW) == (Stray("another-leg"),)
+
+
+@pytest.mark.parametrize("order", ["answer first", "bridge first"])
+def test_a_leg_dialled_past_the_gate_is_found_with_early_media_too(order: str) -> None:
+    """Then the one BRIDGE comes before the answer, and tells of none: of the first leg, or of the other one, too."""
+    calls, events = translator(), whole_call()
+    bridge = next(it for it in events if it["Event-Name"] == "CHANNEL_BRIDGE")
+    answer = next(it for it in events if it["Event-Name"] == "CHANNEL_ANSWER" and it["Call-Direction"] == "outbound")
+    early = {**bridge, "Caller-Channel-Answered-Time": "0", "Other-Leg-Channel-Answered-Time": "0"}
+    before = [it for it in events[: events.index(bridge)] if it["Event-Name"] != "CHANNEL_ANSWER"]
+    answers = [it for it in events if it["Event-Name"] == "CHANNEL_ANSWER"]
+    told = [it for told in [*before, early, *answers] for it in calls.translate(told, NOW)]
+    assert [type(it) for it in told] == [Offered, Alerting, Alerting, Answered]
+    past = [
+        {**answer, "Unique-ID": "another-leg"},
+        {**bridge, "Other-Leg-Unique-ID": "another-leg", "Bridge-B-Unique-ID": "another-leg"},
+    ]
+    first, second = past if order == "answer first" else reversed(past)
+    assert calls.translate(first, NOW) == calls.translate(first, NOW) == ()
+    assert calls.translate(second, NOW) == (Stray("another-leg"),)
 
 
 # -------------------------------------------------------------------- the simulator

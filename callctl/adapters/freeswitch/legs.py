@@ -33,9 +33,10 @@ class Legs(msgspec.Struct, frozen=True):
 
     `ingress` asked for the call, `carrier` is the leg that answered it; each with the moment of its own answer.
     `offered`: it has been told of; a list may show it a moment before. `former`: the call that the ingress leg has
-    answered before, and is the carrier of still. `answered`: when both had. `bridged`: they have talked. `again`:
-    the leg that the ingress has dialled since. `left`: the ingress has ended or gone on to another call, and the
-    carrier leg lives. `ended`: the carrier leg has ended, and the ingress is not known to.
+    answered before, and is the carrier of still. `answered`: when both had. `partner`: the leg that the ingress is
+    connected to, if only by early media. `again`: the leg that it has dialled since, and that has answered. `left`: the
+    ingress has ended or gone on to another call, and the carrier leg lives. `ended`: the carrier leg has ended, and the
+    ingress is not known to.
     """
 
     call_id: str
@@ -52,7 +53,7 @@ class Legs(msgspec.Struct, frozen=True):
     ingress_answered_us: int = 0
     carrier_answered_us: int = 0
     answered: Instant | None = None
-    bridged: bool = False
+    partner: str = ""
     again: str = ""
     left: bool = False
     ended: Released | None = None
@@ -93,13 +94,14 @@ def met(legs: Legs, event: Event) -> Legs:
     carrier_us = answered_us(event, "Other-Leg")
     if not answered_us(event) or not carrier_us or event.get("Other-Type") != "originatee":
         return legs
+    other = event.get("Other-Leg-Unique-ID", "")
     return replace(
         legs,
-        carrier=event.get("Other-Leg-Unique-ID", ""),
+        carrier=other,
         trunk_out=trunk_of({"Channel-Name": event.get("Other-Leg-Channel-Name", "")}),
         ingress_answered_us=answered_us(event),
         carrier_answered_us=carrier_us,
-        bridged=True,
+        partner=other,
     )
 
 

@@ -104,5 +104,5 @@ def _take_up_carrier(book: Book, time: SwitchTime, call_id: str, dump: Event, no
     legs, at_us = begun(call_id, dump), answered_us(dump)
     if at_us:
         answered = time.place(at_us // 1000, now)
-        legs = replace(legs, carrier=legs.ingress, ingress="", left=True, bridged=True, answered=answered)
+        legs = replace(legs, carrier=legs.ingress, ingress="", left=True, answered=answered)
         book.remember(replace(legs, ingress_answered_us=at_us, carrier_answered_us=at_us))

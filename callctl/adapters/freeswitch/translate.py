@@ -202,9 +202,9 @@ class Translator:
         if legs is None or not at_us:
             return ()
         if legs.answered is not None:
-            if uuid_of(event) not in (legs.ingress, legs.carrier):
-                self.book.remember(replace(legs, again=uuid_of(event)))
-            return ()
+            if uuid_of(event) in (legs.ingress, legs.carrier):
+                return ()
+            return self._dialled_on(replace(legs, again=uuid_of(event)))
         if uuid_of(event) == legs.ingress:
             legs = replace(legs, ingress_answered_us=at_us)
         else:
@@ -217,15 +217,22 @@ class Translator:
         other = event.get("Other-Leg-Unique-ID") or event.get("Bridge-B-Unique-ID", "")
         if legs is None or not other or event.get("Other-Type") != "originatee":
             return ()
-        if legs.bridged:
-            return (*self._moved_on(legs), Stray(other)) if other == legs.again and not legs.emergency else ()
-        bridged = met(legs, event)
+        if legs.partner and legs.answered is not None:
+            return self._dialled_on(replace(legs, partner=other))
+        bridged = replace(met(legs, event), partner=other)  # by early media before the answer, and not again
         if other == legs.carrier:  # whose own answer has told more of it
             bridged = replace(bridged, trunk_out=legs.trunk_out)
         if legs.answered is None:
             return self._both_answered(bridged, now)
         self.book.remember(bridged)
         return ()
+
+    def _dialled_on(self, legs: Legs) -> Told:
+        """The ingress leg has dialled another one, or is connected to another. Where both is true, nobody was asked."""
+        self.book.remember(legs)
+        if legs.again != legs.partner or legs.emergency:
+            return ()
+        return (*self._moved_on(legs), Stray(legs.again))
 
     def _both_answered(self, legs: Legs, now: Instant) -> Told:
         legs = self._answered(legs, now)
