@@ -31,7 +31,7 @@ class ContractRig:
 
     patience_s = 20.0
     exact_ms = 300
-    late_ms = 1_500  # Kamailio's own timer waits up to two seconds
+    late_ms = 1_500  # of which Kamailio itself waits half a second
     cannot: Mapping[Trick, str] = {
         Trick.LOST_END: "the list is asked for once a minute; see test_lost.py",
         Trick.HANG: "its timer hangs with it; see test_many.py",

@@ -3,7 +3,7 @@
 import pytest
 
 from callctl.call.admission import Policy
-from callctl.call.events import HangUpAsked, Released, ReleasedBy
+from callctl.call.events import CallKey, HangUpAsked, Released, ReleasedBy
 from callctl.limits.concurrency import Caps
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.switches.exactness import ALONE_MS, in_time
@@ -163,3 +163,32 @@ async def test_the_timer_is_set_anew_from_now(desk: Desk, acme: Phone, carrier: 
     await desk.switch.arm(key, 1_000)
     await call.until_ended()
     assert in_time(call.talked_s * 1_000, 1, ALONE_MS)
+
+
+async def arm(desk: Desk, key: CallKey, ms: int) -> None:
+    """Kamailio's timer of the dialog is set far away: only its tenths of a second end the call."""
+    leg = desk.switch._leg(key)
+    await desk.switch._command("arm", call=leg.call, h_entry=leg.h_entry, h_id=leg.h_id, ms=ms, seconds=60)
+
+
+async def test_the_paid_time_is_counted_in_tenths(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    call, outgoing, key = await desk.talking(acme, carrier)
+    await arm(desk, key, 1_200)
+    await call.until_ended()
+    await outgoing.until_ended()
+    assert in_time(call.talked_s * 1_000, 1.2, ALONE_MS)
+    await until(lambda: desk.told(Released, key))
+    (released,) = desk.told(Released, key)
+    assert (released.released_by, released.answered_at is not None) == (ReleasedBy.CALLCTL, True)
+
+
+async def test_of_several_ends_the_last_that_was_set_counts(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    longer, _, key = await desk.talking(acme, carrier)
+    shorter, _, other = await desk.talking(acme, carrier)
+    await arm(desk, key, 300)
+    await arm(desk, key, 60_000)
+    await arm(desk, other, 60_000)
+    await arm(desk, other, 1_000)  # the tenth in which the longer one would have ended is over before
+    await shorter.until_ended()
+    assert longer.ended_at is None
+    await longer.hang_up()
