@@ -1,8 +1,8 @@
 """A Kamailio as a `ports.Switch`, over the evapi link of `docker/kamailio/kamailio.cfg`.
 
 callctl itself ends a call, to the millisecond; where callctl is dead Kamailio ends it half a second later, by tenths of
-a second (`ms`), and if all else fails by the timer of the dialog (whole `seconds`). A call that has gone meanwhile is no
-failure. Nothing is ever sent twice.
+a second (`ms`), and if all else fails by the timer of the dialog (whole `seconds`). Nothing is ever sent twice, and a
+call that has gone meanwhile is no failure.
 """
 
 import asyncio
