@@ -75,7 +75,8 @@ def test_the_commented_lines_of_the_example_are_true(configure, tmp_path: Path) 
         + RADIUS
         + WEBHOOK
         + THREECX
-        + '[[sink]]\nname = "billing"\nkind = "file"\n[[sink]]\nname = "events"\nkind = "mqtt"\n'
+        + '[[sink]]\nname = "billing"\nkind = "file"\n'
+        + MQTT
     )
     unlike = {"carrier", "tls_ca", "username", "user", "client_id", "announcements", "sounds"}
     unlike |= {"account", "extensions", "prompt", "cdr_peers", "cdr_fields", "numbers", "routes"}

@@ -213,14 +213,15 @@ async def test_a_warning_is_told(opened: Opened, mosquitto: Mosquitto) -> None:
             f'[[switch]]\nname = "sbc"\nkind = "webhook"\nurl = "{url.url}"\nsecret = "{SECRET}"\n'
             'events = ["hang_up", "extended", "warn"]\n'
         )
-        warnings = {"seconds": [2], "to": "both"}
-        daemon = await opened(mosquitto, *EVERY_KIND, more=table, credit="0.04", warnings=warnings)
+        warnings = {"seconds": [29], "to": "both"}
+        daemon = await opened(mosquitto, *EVERY_KIND, more=table, credit="0.30", warnings=warnings)
         await daemon.until(lambda: is_up(daemon, "sbc"))
         await daemon.call("c1", switch="sbc")
         await daemon.good("POST", "/v1/calls/c1/answer?switch=sbc")
         told = await daemon.told(Kind.WARNED)
         assert told.keys() == documented(Kind.WARNED)
-        assert (told["switch"], told["account"], told["left_s"], told["warn_to"]) == ("sbc", "acme", 2, "both")
+        assert (told["switch"], told["account"], told["warn_to"]) == ("sbc", "acme", "both")
+        assert told["left_s"] in range(1, 30)  # 29, on a machine that is not busy
         await daemon.good("POST", "/v1/calls/c1/end?switch=sbc", {})
 
 
