@@ -8,6 +8,7 @@ from callctl.store.address import parse_address
 from callctl.store.link import Link
 from callctl.store.memory import MemoryStore
 from callctl.store.redis import RedisStore
+from tests.contract.links import PATIENT
 from tests.patient import PatientLoop
 from tests.servers import RedisServer
 
@@ -31,7 +32,7 @@ def server(redis_server, tmp_path) -> Iterator[RedisServer]:
 @pytest.fixture
 async def link(redis_server) -> AsyncIterator[Link]:
     """An empty Redis."""
-    link = Link(parse_address(redis_server.url))
+    link = Link(parse_address(redis_server.url), times=PATIENT)
     await link.open()
     await link.call("FLUSHALL")
     yield link
@@ -48,7 +49,7 @@ async def store(request) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    link = Link(parse_address(request.getfixturevalue(request.param).url))
+    link = Link(parse_address(request.getfixturevalue(request.param).url), times=PATIENT)
     await link.open()
     await link.call("FLUSHALL")
     yield RedisStore(link)

@@ -9,6 +9,7 @@ from typing import Any
 from callctl.store.address import parse_address
 from callctl.store.link import Link, LinkTimes
 
+PATIENT = LinkTimes(call_ms=30_000, connect_ms=30_000)
 QUICK = LinkTimes(call_ms=1_000, connect_ms=1_000, ping_every_ms=50, tick_ms=10, retry_longest_ms=50)
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -16,7 +17,7 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def linked(url: str, **options: Any) -> AsyncIterator[Link]:
-    link = Link(parse_address(url), **options)
+    link = Link(parse_address(url), **{"times": PATIENT, **options})
     try:
         await link.open()
         yield link

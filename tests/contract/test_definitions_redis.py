@@ -27,6 +27,7 @@ from callctl.store.follower import Follower
 from callctl.store.link import Link
 from callctl.store.redis import RedisStore
 from tests.contract import calls
+from tests.contract.links import PATIENT
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -380,7 +381,7 @@ def server(tmp_path: Path, valkey_server: RedisServer) -> Iterator[RedisServer]:
 
 
 async def test_a_follower_outlives_the_server_and_catches_up(server: RedisServer) -> None:
-    near, far = Link(parse_address(server.url)), Link(parse_address(server.url))
+    near, far = (Link(parse_address(server.url), times=PATIENT) for _ in range(2))
     await near.open()
     await far.open()
     one, other = Process(near), Process(far)
@@ -395,7 +396,7 @@ async def test_a_follower_outlives_the_server_and_catches_up(server: RedisServer
                 with pytest.raises(StoreUnavailable):
                     await one.definitions.put_account(account("never"))
                 server.start()
-                await near.ready(5_000)
+                await near.ready(30_000)
                 await one.definitions.put_account(account(f"after {n}"))
                 await one.store.top_up(calls.top_up(1, id=f"pay-{n}"))
                 await until(lambda n=n: f"after {n}" in other.accounts)
@@ -408,7 +409,7 @@ async def test_a_follower_outlives_the_server_and_catches_up(server: RedisServer
 
 async def test_what_takes_over_may_have_counted_otherwise(server: RedisServer) -> None:
     """A server that lost its last writes, and got others since, is at a revision that we seem to know."""
-    link = Link(parse_address(server.url))
+    link = Link(parse_address(server.url), times=PATIENT)
     await link.open()
     one, other = Process(link), Process(link)
     try:
@@ -420,7 +421,7 @@ async def test_what_takes_over_may_have_counted_otherwise(server: RedisServer) -
             await until(lambda: not link.state().up)
             shutil.rmtree(server.directory / "appendonlydir")
             server.start()
-            await link.ready(5_000)
+            await link.ready(30_000)
             writer = Process(link)
             await writer.definitions.put_plan(STANDARD)
             await writer.definitions.put_account(account("found"))

@@ -16,6 +16,7 @@ from callctl.store.address import parse_address
 from callctl.store.feeds import RedisFeeds
 from callctl.store.feeds_memory import MemoryFeeds, Outbox
 from callctl.store.link import Link
+from tests.contract.links import PATIENT
 from tests.servers import RedisServer
 
 ROOTS = ("acme", "globex", "über {co}")
@@ -63,7 +64,7 @@ def payload(n: int) -> bytes:
 
 @pytest.fixture
 async def link(valkey_server: RedisServer) -> AsyncIterator[Link]:
-    link = Link(parse_address(valkey_server.url))
+    link = Link(parse_address(valkey_server.url), times=PATIENT)
     await link.open()
     await link.call("FLUSHALL")
     yield link

@@ -12,6 +12,7 @@ from callctl.ports import ProviderChannels
 from callctl.store.address import parse_address
 from callctl.store.link import Link
 from callctl.store.provider import MemoryProviderChannels, RedisProviderChannels
+from tests.contract.links import PATIENT
 
 NOW, LEASE = 1_000_000, 1_060_000
 FIVE, TWO = Slot("carrier a:outbound", 5, 5), Slot("cuba:outbound", 2, 2)
@@ -23,7 +24,7 @@ async def channels(request) -> AsyncIterator[ProviderChannels]:
     if request.param == "memory":
         yield MemoryProviderChannels()
         return
-    link = Link(parse_address(request.getfixturevalue(request.param).url))
+    link = Link(parse_address(request.getfixturevalue(request.param).url), times=PATIENT)
     await link.open()
     await link.call("FLUSHALL")
     yield RedisProviderChannels(link)

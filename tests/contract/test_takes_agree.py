@@ -20,13 +20,13 @@ from callctl.limits.ids import Ask, Mode, Settled, Thresholds, Watch, asked
 from callctl.limits.watching import Allow, Release, Statistics, Tell, Told, Word
 from callctl.rating.bundles import Source
 from callctl.store.address import parse_address
-from callctl.store.link import Link, LinkTimes
+from callctl.store.link import Link
 from callctl.store.memory import MemoryStore
 from callctl.store.redis import RedisStore
 from tests.contract.calls import LEASE_MS, NOW, extension, outbox, rate, refusal, session, settlement, take, top_up
+from tests.contract.links import PATIENT
 from tests.contract.watched import DAY, day_ms
 
-PATIENT = LinkTimes(call_ms=10_000)
 amounts = st.integers(0, 60)
 agreements = st.none() | st.builds(
     Thresholds,

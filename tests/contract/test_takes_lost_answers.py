@@ -27,7 +27,7 @@ from tests.contract.calls import (
 from tests.contract.links import linked, served
 from tests.contract.test_takes_draws import drawing, ended, left, longer
 
-TIMES = LinkTimes(call_ms=2_000, retry_first_ms=1)
+TIMES = LinkTimes(call_ms=30_000, retry_first_ms=1)
 
 
 class Thief:

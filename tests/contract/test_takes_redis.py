@@ -27,14 +27,14 @@ from tests.contract.calls import (
     take,
     top_up,
 )
-from tests.contract.links import QUICK, linked
+from tests.contract.links import PATIENT, QUICK, linked
 from tests.servers import RedisServer
 
 # ---- several processes
 
 
 async def test_two_processes_share_one_balance(redis_server, redis_store):
-    other_link = Link(parse_address(redis_server.url))
+    other_link = Link(parse_address(redis_server.url), times=PATIENT)
     await other_link.open()
     stores = (redis_store, RedisStore(other_link))
     await redis_store.top_up(top_up(8 * 100))
@@ -76,11 +76,12 @@ async def test_each_extension_of_a_script_is_judged_by_itself(link, redis_store)
     assert await figures(redis_store) == (100, 100, {"outbound": 4, "total": 4})
 
 
-async def test_extensions_of_one_turn_fail_together_when_the_server_is_gone(redis_server, redis_store):
-    calls = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(3)]
-    redis_server.stop()
-    failed = await asyncio.gather(*(redis_store.extend(extension(c, 0)) for c in calls), return_exceptions=True)
-    redis_server.start()
+async def test_extensions_of_one_turn_fail_together_when_the_server_is_gone(server):
+    async with linked(server.url, times=QUICK) as link:
+        store = RedisStore(link)
+        calls = [await admitted(store, take(session(f"c{n}"))) for n in range(3)]
+        server.stop()
+        failed = await asyncio.gather(*(store.extend(extension(c, 0)) for c in calls), return_exceptions=True)
     assert all(isinstance(error, StoreUnavailable) for error in failed)
 
 
