@@ -14,6 +14,7 @@ from tests.waiting import until
 from tests.webhooks import SECRET, Receiver
 
 BOTH = ("hang_up", "extended")
+APART_MS = 1_000  # between what a process tells and what it says of it a moment later, on a busy machine
 
 
 class Sbc:
@@ -102,11 +103,11 @@ async def test_what_is_told_of_extensions_is_what_the_api_says(opened: Opened) -
     answered = await sbc.calls("c1")
     assert answered["granted_seconds"] == 10
     first = await sbc.told("extended", "c1")
-    assert abs(parse_time(first["granted_until"]) - parse_time(answered["granted_until"])) <= 20
+    assert abs(parse_time(first["granted_until"]) - parse_time(answered["granted_until"])) <= APART_MS
     second = await sbc.told("extended", "c1", times=2)
     shown = await sbc.shown("c1")
     assert shown["granted_seconds"] == 30
-    assert abs(parse_time(second["granted_until"]) - parse_time(shown["granted_until"])) <= 20
+    assert abs(parse_time(second["granted_until"]) - parse_time(shown["granted_until"])) <= APART_MS
     assert (await sbc.ends("c1"))["released_by"] is None
     assert sbc.url.of("hang_up") == []
 
@@ -119,7 +120,7 @@ async def test_a_top_up_extends_a_call_that_is_up(opened: Opened) -> None:
     ends_ms = parse_time(answered["granted_until"]) + 2_000
 
     def longer() -> bool:
-        return any(abs(parse_time(told["granted_until"]) - ends_ms) <= 20 for told in sbc.url.of("extended"))
+        return any(abs(parse_time(told["granted_until"]) - ends_ms) <= APART_MS for told in sbc.url.of("extended"))
 
     await until(longer)
     told = await sbc.told("hang_up", "c1")
@@ -201,7 +202,7 @@ async def test_a_call_goes_on_over_a_restart(opened: Opened) -> None:
 
     def to_the_end() -> bool:
         ends_ms = parse_time(answered["granted_until"]) + 2_000
-        return any(abs(parse_time(told["granted_until"]) - ends_ms) <= 1_000 for told in sbc.url.of("extended"))
+        return any(abs(parse_time(told["granted_until"]) - ends_ms) <= APART_MS for told in sbc.url.of("extended"))
 
     await until(to_the_end)
     await sbc.told("hang_up", "c1")
