@@ -159,6 +159,25 @@ async def test_a_whole_call_is_reported(desk: Desk) -> None:
     assert released.at.wall_ms - answered.at.wall_ms == outcome.billed_us // 1000
 
 
+async def test_a_call_with_early_media_is_connected_before_it_is_answered(desk: Desk) -> None:
+    call = await desk.answered(Script(caller="1", called="2", ring_s=3, talk_s=2, early_media=True))
+    outcome = await call.outcome()
+    await until(lambda: desk.told(Released))
+    (answered,), (released,) = desk.told(Answered), desk.told(Released)
+    assert answered.at.wall_ms == outcome.answered_us // 1000 > call.caller.bridged_us // 1000 + 2_000
+    assert released.at.wall_ms - answered.at.wall_ms == outcome.billed_us // 1000
+
+
+async def test_early_media_is_not_for_ever(desk: Desk) -> None:
+    """The switch ends it by itself."""
+    call = await desk.gated(Script(caller="1", called="2", ring_s=600, early_media=True))
+    await desk.switch.admit(desk.key(call), granted_s=600, setup_s=5, b_number=NUMBER, account="acme")
+    assert (await call.outcome()).sip == 480
+    await until(lambda: desk.told(Released))
+    (released,) = desk.told(Released)
+    assert (released.sip_code, released.answered_at) == (480, None)
+
+
 async def test_behind_an_announcement_the_carriers_answer_counts(desk: Desk) -> None:
     call = await desk.answered(Script(caller="1", called="2", ring_s=3, talk_s=5, answered_before=True))
     (answered,) = desk.told(Answered)
@@ -262,6 +281,16 @@ async def test_a_refusal_is_told_where_there_is_a_sound_for_it() -> None:
         assert (outcome.sip, outcome.announcement) == (402, "/sounds/no-credit.wav")
         outcome = await other.outcome()
         assert (outcome.sip, outcome.announcement) == (404, "")
+        await desk.switch.reject(desk.key(call), NO_CREDIT)  # though it has gone, and its number with it
+
+
+async def test_a_number_that_looks_like_an_option_is_refused_as_any() -> None:
+    async with laid(announcements={"no-credit": "/sounds/no-credit.wav"}) as desk:
+        call = await desk.gated(Script(caller="1", called="-both"))
+        with pytest.raises(SwitchUnavailable, match="-USAGE"):
+            await desk.switch.admit(desk.key(call), granted_s=1, setup_s=1, b_number="-both", account="acme")
+        await desk.switch.reject(desk.key(call), NO_CREDIT)
+        assert (await call.outcome()).announcement == "/sounds/no-credit.wav"
 
 
 # -------------------------------------------------------------------- yes
@@ -568,9 +597,10 @@ async def test_attended_transfer_leaves_both_calls_charged_to_their_ends(desk: D
     assert ends == {desk.key(call): call.callee.ended_us // 1000 for call in (first, second) if call.callee}
 
 
-async def test_a_talk_past_the_gate_is_ended(desk: Desk) -> None:
+@pytest.mark.parametrize("early_media", [False, True])
+async def test_a_talk_past_the_gate_is_ended(desk: Desk, early_media: bool) -> None:
     """By a dialplan of the installation's own, that does not ask."""
-    call = await desk.answered()
+    call = await desk.answered(Script(caller="1", called="2", ring_s=1, early_media=early_media))
     call.caller.variables["callctl_go"] = "yes"
     call.move_on("0687654321")
     await until(lambda: desk.asked("uuid_kill"))

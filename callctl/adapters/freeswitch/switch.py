@@ -30,7 +30,7 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 
 log = structlog.get_logger(__name__)
 
-REFUSED: Final = "-ERR"
+REFUSED: Final = ("-ERR", "-USAGE")
 GONE: Final = ("-ERR No such channel", "-ERR Cannot locate session")  # so says uuid_displace
 BEEP: Final = "tone_stream://%(200,100,1400);loops=3"
 DUMPS_AT_ONCE: Final = 64
@@ -135,6 +135,7 @@ class FreeSwitch:
             "callctl_go": "yes",
             "callctl_dial": account if legs.inbound else "",
             "call_timeout": str(setup_s),
+            "bridge_answer_timeout": str(setup_s),  # for with early media the other one counts no more
             "outbound_redirect_fatal": "true",  # a 302 would lead to a number that nobody has authorized
             "export_vars": ",".join(filter(None, exports)),
         }
@@ -156,9 +157,9 @@ class FreeSwitch:
         sound = self._announcements.get(cause.announcement)
         if sound is not None:
             said = {**variables, "callctl_sound": sound, "callctl_cause": name}
-            await self._perform(
-                [_set(legs.ingress, said), self._transfer(legs.ingress, legs.called, self._contexts.refuse)]
-            )
+            number = legs.called.lstrip("-") or "unknown"  # an option, else, or none
+            told = self._transfer(legs.ingress, number, self._contexts.refuse)
+            await self._perform([_set(legs.ingress, said), told])
         else:
             await self._perform([*([_set(legs.ingress, variables)] if variables else []), _kill(legs.ingress, name)])
 

@@ -23,6 +23,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     ring_s: float = 1.0
     answers: tuple[int | None, ...] = (200,)
     """What each trunk in turn answers: 200, a refusing SIP status, or None for ringing without end."""
+    early_media: bool = False
+    """The called side sends early media: with that the two legs are bridged, before the answer."""
     forwards_to: str = ""
     """The called side answers 302 with this number."""
     answered_before: bool = False

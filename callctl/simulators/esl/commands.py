@@ -116,7 +116,7 @@ class Commands:
         leg = self._core.find(uuid)
         if leg is None:
             return NO_CHANNEL
-        if len(rest) != 3:
+        if len(rest) != 3 or rest[0].startswith("-"):
             return "-USAGE: <uuid> [-bleg|-both] <dest-exten> [<dialplan>] [<context>]\n"
         leg.send_to(Route(rest[0], rest[2]))
         return "+OK\n"

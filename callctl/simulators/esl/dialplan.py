@@ -125,10 +125,15 @@ class Dialplan:
         if answer is not None and answer != 200 and not call.script.ring_s:
             other.end(OF_STATUS.get(answer, "NORMAL_UNSPECIFIED"), EndedBy.CALLEE, "recv_refuse")
         else:
+            early = call.script.early_media
             for ringing in (other, leg):
                 ringing.progress_us = ringing.progress_us or self._core.now_us()
-                self._core.emit("CHANNEL_PROGRESS", ringing)
-            limit_ms = int(leg.variables.get("call_timeout", "120")) * 1_000
+                ringing.is_early = early
+                self._core.emit("CHANNEL_PROGRESS_MEDIA" if early else "CHANNEL_PROGRESS", ringing)
+            if early:
+                self._bridge(leg, other)
+            timeout = "bridge_answer_timeout" if early else "call_timeout"
+            limit_ms = int(leg.variables.get(timeout, "120")) * 1_000
             rings_ms = limit_ms if answer is None else round(call.script.ring_s * 1_000)
             ringing_on = asyncio.create_task(clock.sleep_ms(min(limit_ms, rings_ms)))
             await first_of(leg.ending, leg.goto, other.ending, ringing_on)
@@ -138,9 +143,10 @@ class Dialplan:
             elif not other.ending.done() and answer == 200 and rings_ms < limit_ms:
                 return True
             elif not other.ending.done() and (answer is None or rings_ms >= limit_ms):
-                other.end("NO_ANSWER", EndedBy.DIALPLAN)
+                other.end("ALLOTTED_TIMEOUT" if early else "NO_ANSWER", EndedBy.DIALPLAN)
             elif not other.ending.done():
                 other.end(OF_STATUS.get(answer or 0, "NORMAL_UNSPECIFIED"), EndedBy.CALLEE, "recv_refuse")
+        leg.is_bridged = other.is_bridged = False
         if answer and answer != 200:
             leg.variables["last_bridge_proto_specific_hangup_cause"] = f"sip:{answer}"
         return False
@@ -151,12 +157,8 @@ class Dialplan:
         if not leg.is_answered:
             await self._core.clock.sleep_ms(GRAIN_US // 1_000)
             self.answer(leg)
-        leg.other = other  # of which its own answer does not tell yet
-        leg.bridged_us = other.bridged_us = self._core.now_us()
-        leg.is_bridged = other.is_bridged = True
-        leg.variables["last_bridge_to"] = other.uuid
-        pair = {"Bridge-A-Unique-ID": leg.uuid, "Bridge-B-Unique-ID": other.uuid}
-        self._core.emit("CHANNEL_BRIDGE", leg, {**pair})
+        if not leg.is_bridged:
+            self._bridge(leg, other)
         call.was_answered()
         await first_of(leg.ending, leg.goto, other.ending, other.goto)
         leg.is_bridged = other.is_bridged = False
@@ -164,13 +166,20 @@ class Dialplan:
             _follow(leg, other)
         else:
             _follow(other, leg)
-        self._core.emit("CHANNEL_UNBRIDGE", leg, {**pair})
+        self._core.emit("CHANNEL_UNBRIDGE", leg, _pair(leg, other))
         self._part(leg, other, call)
+
+    def _bridge(self, leg: Channel, other: Channel) -> None:
+        leg.other = other  # of which the events before do not tell
+        leg.bridged_us = other.bridged_us = self._core.now_us()
+        leg.is_bridged = other.is_bridged = True
+        leg.variables["last_bridge_to"] = other.uuid
+        self._core.emit("CHANNEL_BRIDGE", leg, _pair(leg, other))
 
     async def _talk_on(self, leg: Channel, other: Channel) -> None:
         """After an attended transfer: two called parties, until one hangs up."""
         leg.other, other.other = other, leg
-        self._core.emit("CHANNEL_BRIDGE", leg, {"Bridge-A-Unique-ID": leg.uuid, "Bridge-B-Unique-ID": other.uuid})
+        self._core.emit("CHANNEL_BRIDGE", leg, _pair(leg, other))
         await first_of(leg.ending, other.ending)
         first, last = (leg, other) if leg.ending.done() else (other, leg)
         ending = first.ending.result()
@@ -203,6 +212,10 @@ class Dialplan:
         application = leg.variables.get("execute_on_answer")
         if application:
             self._commands.run_application(leg, application)
+
+
+def _pair(leg: Channel, other: Channel) -> dict[str, str]:
+    return {"Bridge-A-Unique-ID": leg.uuid, "Bridge-B-Unique-ID": other.uuid}
 
 
 def _follow(first: Channel, other: Channel) -> None:
