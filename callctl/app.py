@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import asdict
 
 from callctl.call.admission import NOBODY
-from callctl.call.events import CallKey
+from callctl.call.session import Session
 from callctl.clock import SystemClock, give_way
 from callctl.control.audience import Audience
 from callctl.control.calls import CallControl
@@ -164,9 +164,9 @@ class App:
 
         return is_trunk
 
-    def _calls_on(self, switch: str) -> Callable[[], Sequence[CallKey]]:
+    def _calls_on(self, switch: str) -> Callable[[], Sequence[Session]]:
         """The calls that are up on this switch, as far as we know."""
-        return lambda: [it.call for it in self.calls.live() if it.call.switch == switch]
+        return lambda: [it for it in self.calls.live() if it.call.switch == switch]
 
     def _topped_up(self, account: str) -> None:
         self.calls.topped_up(account)

@@ -21,11 +21,13 @@ from callctl.adapters.threecx.calls import Mode, Site
 from callctl.adapters.threecx.cdr import CdrSocket
 from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.crosscheck import FIELDS as CDR_FIELDS
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.switch import ThreeCxSwitch
 from callctl.adapters.webhook.delivery import Courier
 from callctl.adapters.webhook.switch import WebhookSwitch
 from callctl.call.admission import Policy
-from callctl.call.events import CallEvent, CallKey, Offered
+from callctl.call.events import CallEvent, Offered
+from callctl.call.session import Session
 from callctl.clock import SystemClock
 from callctl.control.journal import Journal
 from callctl.errors import ConfigError
@@ -73,7 +75,7 @@ def switch_of(
     settings: SwitchSettings,
     clock: SystemClock,
     is_trunk: Callable[[str], bool],
-    known: Callable[[], Sequence[CallKey]],
+    known: Callable[[], Sequence[Session]],
 ) -> SwitchAdapter:
     """`is_trunk`: whether an endpoint there is a trunk that we know; `known`: the calls that control has of it."""
     match settings:
@@ -180,7 +182,7 @@ def _threecx(
     settings: ThreeCxSettings,
     clock: SystemClock,
     is_trunk: Callable[[str], bool],
-    known: Callable[[], Sequence[CallKey]],
+    known: Callable[[], Sequence[Session]],
 ) -> SwitchAdapter:
     socket = None
     if settings.cdr != "none":
@@ -213,7 +215,7 @@ def _threecx(
         xapi=settings.xapi,
         checking=checking if settings.xapi or socket is not None else None,
         is_trunk=is_trunk,
-        known=known,
+        known=lambda: [Remembered(it.call, it.a_number, it.b_number, it.answered) for it in known()],
         tls=_client_tls(f"switch {settings.name}", settings.tls_ca) if settings.tls else None,
     )
 

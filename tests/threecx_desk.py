@@ -9,6 +9,7 @@ from typing import Any
 
 from callctl.adapters.threecx.calls import Mode, Site
 from callctl.adapters.threecx.link import Times
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.switch import ThreeCxSwitch
 from callctl.call.admission import Policy
 from callctl.call.events import CallEvent, CallKey, Offered
@@ -118,8 +119,9 @@ class Table:
         self._options = options
 
     async def start(self) -> None:
-        def known() -> list[CallKey]:
-            return [session.call for session in self.room.calls.live()]
+        def known() -> list[Remembered]:
+            live = self.room.calls.live()
+            return [Remembered(it.call, it.a_number, it.b_number, it.answered) for it in live]
 
         self.switch = adapter(self.simulator, self._mode, clock=self.room.clock, known=known, **self._options)
         await self.room.start(self.switch)

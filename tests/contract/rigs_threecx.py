@@ -7,6 +7,7 @@ from typing import Self
 from callctl.accounts import WarnTo
 from callctl.adapters.threecx.calls import Mode, Site
 from callctl.adapters.threecx.link import Times
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.switch import ThreeCxSwitch
 from callctl.call.events import CallKey, Offered, Released
 from callctl.ports import Clock, Report
@@ -24,16 +25,16 @@ SOUND = bytes(1_600)
 class RememberingSwitch(ThreeCxSwitch):
     """Control's own list of calls, which `app.py` gives to the adapter, is what was offered here and not released."""
 
-    def __init__(self, offered: set[CallKey], **options: object) -> None:
-        super().__init__(known=lambda: offered, **options)  # type: ignore[arg-type]
+    def __init__(self, offered: dict[CallKey, Remembered], **options: object) -> None:
+        super().__init__(known=offered.values, **options)  # type: ignore[arg-type]
         self._offered = offered
 
     async def run(self, report: Report, relinked: Callable[[], None]) -> None:
         def remember(event: object) -> None:
             if isinstance(event, Offered):
-                self._offered.add(event.call)
+                self._offered[event.call] = Remembered(event.call, event.a_number, event.b_number)
             elif isinstance(event, Released):
-                self._offered.discard(event.call)
+                self._offered.pop(event.call, None)
             report(event)  # type: ignore[arg-type]
 
         await super().run(remember, relinked)
@@ -60,7 +61,7 @@ class ThreeCxRig:
         self.clock = clock
         self.name = name
         self.simulator = ThreeCxSimulator(Setup(sim_calls=64, extensions=EXTENSIONS, watched=EXTENSIONS), clock=clock)
-        self._offered: set[CallKey] = set()
+        self._offered: dict[CallKey, Remembered] = {}
 
     async def __aenter__(self) -> Self:
         await self.simulator.__aenter__()

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from callctl.adapters.threecx.calls import Call, Mode, Wanted
@@ -281,3 +282,23 @@ def test_a_call_waits_for_its_record_and_segments_are_one_call() -> None:
     check.logged([first, second])
     assert [it.theirs_ms for it in check.compared(moment(36_000))] == [25_000]
     assert check.since_ms is None
+
+
+def test_who_dials_again_at_once_has_two_calls_with_a_record_each() -> None:
+    check = Crosscheck(unlogged_ms=60_000)
+    first, second = ended(2_000), ended(30_000, began=3_000)
+    names = frozenset({"112", "+46703014082"})
+    records = [
+        Logged("1", names, moment(0).wall_ms, moment(9_000).wall_ms, moment(11_000).wall_ms),
+        Logged("2", names, moment(3_000).wall_ms, moment(9_000).wall_ms, moment(39_000).wall_ms),
+    ]
+    check.ended(first)
+    check.logged(records[:1])
+    assert [it.theirs_ms for it in check.compared(moment(20_000))] == [2_000]
+    check.ended(second)
+    check.logged(records)
+    assert [it.theirs_ms for it in check.compared(moment(40_000))] == [30_000]
+    check.ended(first)
+    check.ended(second)
+    check.logged([replace(record, history=f"again {record.history}") for record in reversed(records)])
+    assert [it.theirs_ms for it in check.compared(moment(41_000))] == [2_000, 30_000]

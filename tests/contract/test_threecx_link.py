@@ -1,17 +1,20 @@
 """Tokens, requests and the websocket of `ThreeCxLink`, over the simulated 3CX."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from callctl.adapters.threecx.calls import Mode
 from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Unanswered, path_of
-from callctl.adapters.threecx.tokens import CredentialsRefused
+from callctl.adapters.threecx.tokens import CredentialsRefused, Grant, Tokens
+from callctl.clock import Instant, SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.scaled_clock import ScaledClock
 from callctl.simulators.threecx import Setup, ThreeCxSimulator
@@ -19,6 +22,15 @@ from tests.certificates import certify
 from tests.patient import PatientClock
 from tests.threecx_desk import NUMBER, SOON, at, laid
 from tests.waiting import until
+
+
+class HandClock(SystemClock):
+    """Stands until it is moved."""
+
+    ms = 0
+
+    def now(self) -> Instant:
+        return Instant(self.ms, self.ms)
 
 
 @asynccontextmanager
@@ -92,6 +104,24 @@ async def test_wrong_credentials_are_told_and_not_tried_at_every_request(
         assert link.counts.tokens == 1
 
 
+async def test_who_is_refused_a_token_asks_again_after_ever_longer_pauses() -> None:
+    """A PBX that is starting refuses for a moment; but 3CX bars whoever goes on guessing."""
+    clock = HandClock()
+    asked_s: list[int] = []
+
+    async def ask() -> Grant:
+        asked_s.append(clock.ms // 1_000)
+        if clock.ms < 300_000:
+            raise CredentialsRefused("no token: 400")
+        return Grant("token", 0)
+
+    tokens = Tokens(ask, clock)
+    for clock.ms in range(0, 400_000, 500):
+        with contextlib.suppress(CredentialsRefused):
+            await tokens.current()
+    assert asked_s == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303]
+
+
 @pytest.mark.parametrize(
     "fault", [{"include_refresh_token": True}, {"accept_multipart": False}, {"opaque_token": True}]
 )
@@ -133,6 +163,32 @@ async def test_a_websocket_with_a_stale_token_gets_a_new_one(simulator: ThreeCxS
         simulator.doorkeeper.supersede()
         await simulator.drop_websockets()
         await until(lambda: desk.relinked == 2)
+
+
+async def test_a_websocket_that_was_up_for_a_while_is_made_again_at_once(simulator: ThreeCxSimulator) -> None:
+    """However often that was: while nobody listens, nobody refuses."""
+    times = replace(SOON, retry_first_ms=10, retry_longest_ms=60_000)
+    async with at(simulator, times=times) as desk:
+        for nth in range(1, 12):
+            await until(lambda: desk.relinked == nth)  # noqa: B023
+            await asyncio.sleep(0.01)  # it lasts for longer than the first pause
+            await simulator.drop_websockets()
+        assert desk.switch.counts.connections == 11
+
+
+async def test_a_websocket_with_a_stale_token_is_not_waited_for(simulator: ThreeCxSimulator) -> None:
+    async with at(simulator, times=replace(SOON, retry_first_ms=60_000)) as desk:
+        simulator.faults.unauthorized = 1
+        await until(lambda: desk.relinked)
+
+
+async def test_a_question_before_the_start_does_not_delay_it(simulator: ThreeCxSimulator) -> None:
+    link = ThreeCxLink(simulator.url, "900", "secret", clock=PatientClock(), times=SOON)
+    with pytest.raises(SwitchUnavailable):
+        await link.get(path_of())
+    await link.open()
+    await link.get(path_of())
+    await link.close()
 
 
 async def test_wrong_credentials_show_in_the_state(simulator: ThreeCxSimulator) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from callctl.accounts import WarnTo
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.call.events import Alerting, Answered, CallKey, Offered, Released
 from callctl.causes import REFUSALS, Refusal
 from callctl.errors import SwitchUnavailable
@@ -247,7 +248,8 @@ async def test_live_calls_are_those_that_are_up(desk: Desk) -> None:
         {"attached": True}, {"duplicate": True}, {"reorder": True}, {"late_ms": 150}, {"unknown_events": True},
         {"binary_frames": True}, {"string_ids": True}, {"null_lists": True}, {"forbid_entity": True},
         {"slow_get_ms": 50}, {"repeat_ms": 20}, {"get_statuses": [500, 503, 429, 502]}, {"late_party": True},
-        {"unauthorized": 1}, {"numeric_finalstatus": True}, {"missing_result": True},
+        {"unauthorized": 1}, {"numeric_finalstatus": True}, {"missing_result": True}, {"refuse_tokens": 1},
+        {"unknown_progress": True}, {"trunk_unnamed": True},
     ],
     ids=str,
 )  # fmt: skip
@@ -408,7 +410,7 @@ async def test_a_restart_gives_out_the_same_ids_again(desk: Desk, fault: str) ->
 async def test_an_adapter_that_starts_anew_finds_the_calls_that_control_knows(desk: Desk) -> None:
     call = await in_state(desk, "talking")
     key = await desk.offered()
-    async with at(desk.simulator, known=lambda: [key]) as again:
+    async with at(desk.simulator, known=lambda: [Remembered(key, "112", E164)]) as again:
         await until(lambda: again.relinked)
         (seen,) = await again.switch.live_calls()
         assert seen.call == key
@@ -416,6 +418,25 @@ async def test_an_adapter_that_starts_anew_finds_the_calls_that_control_knows(de
         desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
         assert (await again.first(Released)).call == key
         assert again.told(Offered) == []
+
+
+async def test_calls_in_progress_are_found_where_the_list_of_dns_does_not_show_them(desk: Desk) -> None:
+    dials(desk)
+    await desk.offered()
+    desk.simulator.faults.bare_lines = True
+    async with at(desk.simulator) as again:
+        assert (await again.first(Offered)).a_number == "112"
+
+
+async def test_nobody_is_asked_for_calls_while_the_link_is_down(desk: Desk) -> None:
+    """The PBX may have been started anew, and its ids be others'."""
+    await in_state(desk, "talking")
+    desk.simulator.faults.snapshot_statuses = [503] * 20
+    await desk.simulator.drop_websockets()
+    await until(lambda: not desk.switch.state().up)
+    desk.simulator.faults.snapshot_statuses = []
+    with pytest.raises(SwitchUnavailable):
+        await desk.switch.live_calls()
 
 
 async def test_calls_in_progress_that_nobody_knows_are_asked_for() -> None:

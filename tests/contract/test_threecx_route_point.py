@@ -3,6 +3,7 @@
 import asyncio
 import wave
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from callctl.adapters.threecx.audio import read_sound
 from callctl.adapters.threecx.calls import Mode
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.call.admission import EMERGENCY_GRANT_S
 from callctl.call.events import Answered, Offered, Released
 from callctl.causes import REFUSALS, Refusal
@@ -126,6 +128,24 @@ async def test_a_caller_from_outside_by_a_did_of_ours() -> None:
         assert (await desk.first(Released)).estimated is False
 
 
+@pytest.mark.parametrize("shown", ["31201234567", "0201234567", "0031201234567"])
+async def test_a_did_is_routed_however_the_pbx_writes_it(shown: str) -> None:
+    async with laid(Mode.ROUTE_POINT, site={"routes": {HOME: "113"}}) as desk:
+        desk.simulator.pbx.inbound(shown, "+49301234567", "900")
+        offered = await desk.first(Offered)
+        assert (offered.direction, offered.b_number) == (Direction.INBOUND, HOME)
+        await desk.admitted(HOME)
+        await until(lambda: routed(desk) == [{"destination": "113", "timeout": 60}])
+
+
+async def test_a_did_that_is_routed_nowhere_is_not_called_again(desk: Desk) -> None:
+    """It would come back, and be called again, and be paid each time."""
+    call = desk.simulator.pbx.inbound(HOME, "+49301234567", "900")
+    assert call is not None
+    await call.over.wait()
+    assert (call.ended_by, desk.told(Offered), desk.simulator.pbx.dialled) == (EndedBy.APP, [], [])
+
+
 async def test_a_number_is_written_as_the_pbx_wants_it() -> None:
     async with laid(Mode.ROUTE_POINT, prefix="00") as desk:
         dials(desk)
@@ -190,6 +210,47 @@ async def test_the_answer_to_routing_is_lost_and_the_call_is_up(desk: Desk) -> N
     assert call.ended_by is EndedBy.APP
 
 
+@pytest.mark.parametrize("xapi", [False, True])
+async def test_who_hangs_up_while_the_answer_to_routing_is_lost_has_not_talked(xapi: bool) -> None:
+    async with laid(Mode.ROUTE_POINT, xapi=xapi) as desk:
+        desk.simulator.faults.lose_replies = 1
+        call = dials(desk)
+        await desk.admitted()
+        await until(lambda: call.attempt is not None)
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+        assert (await desk.first(Released)).answered_at is None
+        assert desk.told(Answered) == []
+
+
+@pytest.mark.parametrize("xapi", [False, True])
+async def test_who_waited_when_the_pbx_was_restarted_has_not_talked(xapi: bool) -> None:
+    async with laid(Mode.ROUTE_POINT, xapi=xapi) as desk:
+        call = dials(desk)
+        await desk.admitted()
+        await until(lambda: call.attempt is not None)
+        await desk.simulator.restart()
+        assert (await desk.first(Released)).answered_at is None
+        assert desk.told(Answered) == []
+
+
+async def test_as_many_as_the_pbx_can_take_ring_at_once_and_the_next_is_served() -> None:
+    extensions = tuple(str(dn) for dn in range(200, 280))
+    setup = Setup(sim_calls=128, extensions=extensions, watched=extensions)
+    async with laid(Mode.ROUTE_POINT, setup=setup) as desk:
+        for nth, extension in enumerate(extensions, 1):
+            dials(desk, extension=extension)
+            key = (await desk.first(Offered, nth)).call
+            await desk.switch.admit(key, granted_s=60, setup_s=60, b_number=E164, account="acme")
+        await until(lambda: len(desk.simulator.pbx.dialled) == len(extensions))
+        await desk.switch.hang_up(desk.told(Offered)[0].call, 16)
+        await desk.first(Released)
+
+
+async def test_a_trunk_without_a_name_answers(desk: Desk) -> None:
+    desk.simulator.faults.trunk_unnamed = True
+    await connected(desk, dials(desk))
+
+
 async def test_delivery_that_only_rings_is_no_answer(desk: Desk) -> None:
     desk.simulator.faults.delivered_at_once = True
     call = dials(desk)
@@ -231,28 +292,42 @@ async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ende
 # -------------------------------------------------------------------- callers that no participant shows
 
 
-async def test_a_caller_whom_nobody_could_follow_is_not_connected(desk: Desk) -> None:
-    call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
-    assert call is not None
-    await desk.admitted()
-    assert (await desk.first(Released)).answered_at is None
-    assert (desk.simulator.pbx.dialled, call.ended_by) == ([], EndedBy.APP)
+@asynccontextmanager
+async def asked_for_keys(*, xapi: bool = True) -> AsyncIterator[Desk]:
+    async with laid(Mode.ROUTE_POINT, xapi=xapi, prompt=SOUND) as desk:
+        yield desk
 
 
-async def test_an_emergency_call_is_connected_whoever_follows_it(desk: Desk) -> None:
-    call = desk.simulator.pbx.inbound("112", "+49301234567", "900")
+async def presses(desk: Desk, number: str) -> SimCall:
+    """A caller from outside."""
+    call = desk.simulator.pbx.inbound(HOME, "+49301234567", "900")
     assert call is not None
-    key = await desk.offered()
-    await desk.switch.admit(key, granted_s=EMERGENCY_GRANT_S, setup_s=60, b_number="112", account="acme")
-    await until(lambda: call.attempt is not None)
-    desk.simulator.pbx.far_answers(call)
-    await desk.first(Answered)
+    await keys_are_waited_for(desk)
+    desk.simulator.pbx.press(call, f"{number}#")
+    return call
+
+
+async def test_a_caller_whom_nobody_could_follow_is_not_connected() -> None:
+    async with asked_for_keys(xapi=False) as desk:
+        call = await presses(desk, NUMBER)
+        await desk.admitted()
+        assert (await desk.first(Released)).answered_at is None
+        assert (desk.simulator.pbx.dialled, call.ended_by) == ([], EndedBy.APP)
+
+
+async def test_an_emergency_call_is_connected_whoever_follows_it() -> None:
+    async with asked_for_keys(xapi=False) as desk:
+        call = await presses(desk, "112")
+        key = await desk.offered()
+        await desk.switch.admit(key, granted_s=EMERGENCY_GRANT_S, setup_s=60, b_number="112", account="acme")
+        await until(lambda: call.attempt is not None)
+        desk.simulator.pbx.far_answers(call)
+        await desk.first(Answered)
 
 
 async def test_such_a_caller_is_followed_by_xapi() -> None:
-    async with laid(Mode.ROUTE_POINT, xapi=True) as desk:
-        call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
-        assert call is not None
+    async with asked_for_keys() as desk:
+        call = await presses(desk, NUMBER)
         await connected(desk, call)
         assert len(await desk.switch.live_calls()) == 1
         desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
@@ -261,9 +336,8 @@ async def test_such_a_caller_is_followed_by_xapi() -> None:
 
 
 async def test_such_a_caller_is_hung_up_by_xapi() -> None:
-    async with laid(Mode.ROUTE_POINT, xapi=True) as desk:
-        call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
-        assert call is not None
+    async with asked_for_keys() as desk:
+        call = await presses(desk, NUMBER)
         await connected(desk, call)
         await desk.switch.hang_up(await desk.offered(), 16)
         await desk.first(Released)
@@ -271,12 +345,12 @@ async def test_such_a_caller_is_hung_up_by_xapi() -> None:
 
 
 async def test_such_a_call_is_found_again_after_a_start() -> None:
-    async with laid(Mode.ROUTE_POINT, xapi=True) as desk:
-        call = desk.simulator.pbx.inbound(E164, "+49301234567", "900")
-        assert call is not None
+    async with asked_for_keys() as desk:
+        call = await presses(desk, NUMBER)
         await connected(desk, call)
         key = await desk.offered()
-        async with at(desk.simulator, Mode.ROUTE_POINT, xapi=True, known=lambda: [key]) as again:
+        known = [Remembered(key, "+49301234567", E164)]
+        async with at(desk.simulator, Mode.ROUTE_POINT, xapi=True, known=lambda: known) as again:
             await until(lambda: again.relinked)
             assert [seen.call for seen in await again.switch.live_calls()] == [key]
             desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
@@ -318,8 +392,16 @@ async def test_a_sound_is_never_far_ahead_and_has_been_heard_when_the_call_ends(
         assert call.ended.since_ms(times[0]) >= len(SOUND) // 16 - 20
         sent = 0
         for piece, moment in gate.heard:
-            assert sent // 16 - moment.since_ms(times[0]) <= 500 + 50
             sent += len(piece)
+            assert sent // 16 - moment.since_ms(times[0]) <= 500 + 50
+
+
+async def test_a_sound_that_is_never_said_to_be_over_ends_all_the_same() -> None:
+    async with laid(Mode.ROUTE_POINT, announcements={"no-credit": SOUND}, times=replace(SOON, request_ms=100)) as desk:
+        desk.simulator.faults.stream_hangs = True
+        call = dials(desk)
+        await desk.switch.reject(await desk.offered(), NO_CREDIT)
+        assert call.ended_by is EndedBy.APP
 
 
 async def test_a_refusal_without_a_sound_is_an_end(desk: Desk) -> None:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.calls import Active, Mode, Site, Wanted, same_number
+from callctl.adapters.threecx.gone import REMEMBERED_MS
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.tokens import grant_of
-from callctl.adapters.threecx.translate import REMEMBERED_MS, Book
+from callctl.adapters.threecx.translate import Book
 from callctl.adapters.threecx.wire import Participant, Snapshot, Status
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released
 from callctl.clock import Instant
@@ -97,9 +99,9 @@ def test_an_event_of_every_shape() -> None:
     frame["event"] = {
         "event_type": "2",
         "entity": "callcontrol/a%2Bb/participants/6",
-        "attached_data": {"dtmf_input": 5},
+        "attached_data": {"dtmf_input": 0},
     }
-    assert wire.event(json.dumps(frame)) == wire.Event(2, "a+b", "participants", "6", 7, "5")
+    assert wire.event(json.dumps(frame)) == wire.Event(2, "a+b", "participants", "6", 7, "0")
     assert wire.event('{"event": {"event_type": 1, "entity": "/callcontrol/900"}}') == wire.Event(1, "900", "", "")
 
 
@@ -228,6 +230,10 @@ def test_a_removal_before_the_first_read() -> None:
         ({"status": Status.RINGING, "did": "+31207654321"}, Direction.INBOUND, (FAR, "+31207654321")),
         ({"number": "800", "party": "800", "party_type": "queue"}, Direction.INTERNAL, ("112", "800")),
         ({"number": "113", "party": "", "party_type": ""}, Direction.INTERNAL, ("112", "113")),
+        ({"status": Status.RINGING, "originated_by": "112"}, Direction.OUTBOUND, ("112", FAR)),  # its own makecall
+        ({"status": None}, Direction.OUTBOUND, ("112", FAR)),
+        ({"status": None, "did": "+31207654321"}, Direction.INBOUND, (FAR, "+31207654321")),
+        ({"number": "*31#0612345678", "party": "10000"}, Direction.OUTBOUND, ("112", "*31#0612345678")),
         (
             {"status": Status.RINGING, "number": "115", "party": "115", "party_type": "extension"},
             Direction.INTERNAL, ("115", "112"),
@@ -248,10 +254,19 @@ def test_xapi_settles_who_made_a_call_that_is_up() -> None:
     assert (seen.call, seen.answered_at) == (key, at(-60_000))
 
 
-def test_what_is_as_short_as_an_extension_waits_for_its_route() -> None:
+@pytest.mark.parametrize("number", ["110", "*777", "#31#0612345678"])
+def test_what_may_be_inside_the_pbx_waits_for_its_route(number: str) -> None:
     calls = book()
-    assert calls.seen(leg(number="110", party="", party_type=""), at(0)) == ()
-    assert kinds(calls.seen(leg(number="110"), at(700))) == ["Offered"]
+    assert calls.seen(leg(number=number, party="", party_type=""), at(0)) == ()
+    assert kinds(calls.seen(leg(number=number), at(700))) == ["Offered"]
+
+
+def test_a_phone_that_rings_itself_before_it_dials_has_made_the_call() -> None:
+    calls = book(Site(mode=Mode.OBSERVE, route_point="900"))
+    assert calls.seen(leg(status=Status.RINGING), at(0)) == ()
+    (offered,) = calls.seen(leg(), at(1))
+    assert isinstance(offered, Offered)
+    assert offered.direction is Direction.OUTBOUND
 
 
 def test_every_ringing_extension_of_a_group_is_in_one_call() -> None:
@@ -284,6 +299,44 @@ def test_a_transfer_may_be_told_after_the_end_of_the_leg_that_made_it() -> None:
     assert released == Released(key, at(2_000), answered_at=at(0))
 
 
+@pytest.mark.parametrize(("callid", "status"), [("5", Status.RINGING), ("6", Status.CONNECTED)])
+def test_a_transfer_of_which_nobody_says_who_made_it(callid: str, status: Status) -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    calls.removed(("112", "21"), at(1_000))
+    assert calls.seen(leg("113", "30", callid, status), at(1_100)) == ()
+    (released,) = ended(calls, ("113", "30"), 3_000)
+    assert released == Released(key, at(3_000), answered_at=at(0))
+
+
+@pytest.mark.parametrize("callid", ["5", "6"])
+def test_a_consulted_extension_that_is_given_the_call_goes_on_with_it(callid: str) -> None:
+    """112 talks outside (5), asks 113 (6), and joins them; whichever participant 3CX tells of first."""
+    calls = book()
+    outside = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    asked = leg("113", "30", "6", Status.CONNECTED, number="112", party="112", party_type="extension")
+    asks = leg("112", "22", "6", Status.CONNECTED, number="113", party="113", party_type="extension")
+    inside = admitted(calls, calls.seen(asks, at(1)))
+    calls.seen(asked, at(2))
+    calls.removed(asks.key, at(1_000))
+    told = calls.seen(leg("113", "30", callid, Status.CONNECTED, originated_by="112"), at(1_001))
+    told += calls.removed(("112", "21"), at(1_002))
+    told += calls.left(at(2_000), 300)
+    assert [event for event in told if isinstance(event, Offered)] == []
+    assert [(it.call, it.estimated) for it in told if isinstance(it, Released)] == [(inside, False)]
+    (released,) = ended(calls, ("113", "30"), 5_000)
+    assert released == Released(outside, at(5_000), answered_at=at(0))
+
+
+def test_a_call_that_the_pbx_gives_another_number_goes_on() -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    assert calls.seen(leg(call="9", status=Status.CONNECTED), at(1)) == ()
+    assert calls.left(at(1_000), 300) == ()
+    (call,) = calls.calls()
+    assert (call.id, call.group) == (key.call_id, "9")
+
+
 def test_a_transfer_told_too_late_is_paid_by_who_transferred() -> None:
     calls = book()
     admitted(calls, calls.seen(leg(), at(0)))
@@ -313,6 +366,34 @@ def test_a_party_that_is_transferred_outside_begins_a_call_of_whoever_did_it() -
     assert (offered.a_number, offered.b_number) == ("113", FAR)
 
 
+@pytest.mark.parametrize("status", [Status.DIALING, Status.CONNECTED])
+def test_a_call_beside_that_of_an_anonymous_caller_is_a_call_of_its_own(status: Status) -> None:
+    calls = book()
+    inbound = admitted(calls, calls.seen(leg(status=Status.RINGING, number=""), at(0)))
+    calls.seen(leg(status=Status.CONNECTED, number=""), at(1))
+    told = calls.seen(leg("112", "22", number="0687654321", status=status), at(2))
+    assert isinstance(told[0], Offered)
+    assert (told[0].direction, told[0].b_number) == (Direction.OUTBOUND, "0687654321")
+    assert told[0].call != inbound
+
+
+def test_a_call_to_an_extension_that_is_forwarded_outside_is_a_call_of_its_own() -> None:
+    """Also where the PBX has never said that it was one inside."""
+    calls = book()
+    internal = admitted(calls, calls.seen(leg(number="113", party="", party_type=""), at(0)))
+    released, offered = calls.seen(leg(status=Status.DIALING), at(1))
+    assert (released.call, kinds((offered,))) == (internal, ["Offered"])  # type: ignore[union-attr]
+
+
+def test_a_call_that_goes_on_outside_is_not_taken_for_the_one_that_control_still_has() -> None:
+    known: list[Remembered] = []
+    calls = book(known=lambda: known)
+    inside = leg(number="113", party="113", party_type="extension", status=Status.CONNECTED)
+    internal = admitted(calls, calls.seen(inside, at(0)))
+    known.append(Remembered(internal, "112", "113", at(0)))
+    assert kinds(calls.seen(leg(status=Status.DIALING, referred_by="113"), at(1))) == ["Released", "Offered"]
+
+
 def test_another_writing_of_the_same_number_is_no_new_call() -> None:
     calls = book()
     calls.seen(leg(number="0031612345678"), at(0))
@@ -340,6 +421,70 @@ def test_after_a_restart_of_the_pbx_an_id_is_another_participant() -> None:
     assert told[1].call != key
 
 
+def test_what_xapi_says_of_the_run_before_is_not_believed() -> None:
+    calls = book()
+    calls.active({"5": Active("112", at(-60_000))})
+    calls.snapshot(Snapshot(DNS, (leg(),)), calls.keys(), at(0), fresh=True)
+    calls.active(None)
+    key = CallKey("pbx1", calls.calls()[0].id)
+    calls.admitted(key.call_id, at(1))
+    assert calls.seen(leg(status=Status.CONNECTED), at(2)) == (Answered(key, at(2), trunk_out="10000"),)
+
+
+def test_by_xapi_the_same_number_dialled_again_after_a_restart_is_another_call() -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    calls.connected()
+    calls.active({"5": Active("112", at(3_000))})
+    told = calls.snapshot(Snapshot(DNS, (leg(status=Status.CONNECTED),)), calls.keys(), at(6_000), fresh=True)
+    assert kinds(told) == ["Released", "Offered"]
+    assert told[1].call != key
+    calls.active({"5": Active("112", at(2_990))})
+    assert calls.snapshot(Snapshot(DNS, (leg(status=Status.CONNECTED),)), calls.keys(), at(9_000), fresh=True) == ()
+
+
+OLD = CallKey("pbx1", "1794999990000-5-21-112")
+
+
+@pytest.mark.parametrize(
+    ("fields", "established", "is_old"),
+    [
+        ({}, None, True), ({}, at(-9_000), True), ({}, at(-5_000), False), ({"number": "0687654321"}, None, False),
+        ({"number": ""}, None, True), ({"call": "6"}, None, False), ({"dn": "113", "id": "30"}, None, True),
+        ({"dn": "113", "id": "30", "number": "0687654321"}, None, False),
+    ],
+)  # fmt: skip
+def test_which_call_of_those_before_our_start_a_participant_is_of(
+    fields: dict[str, Any], established: Instant | None, is_old: bool
+) -> None:
+    """Both may have been started anew: then its ids are those of another call."""
+    calls = book(known=lambda: [Remembered(OLD, "112", "+31612345678", at(-9_000))])
+    calls.active({"5": Active("112", established)})
+    calls.seen(leg(status=Status.CONNECTED, **fields), at(0))
+    assert [call.id == OLD.call_id for call in calls.calls()] == [is_old]
+
+
+@pytest.mark.parametrize(
+    ("caller", "established", "is_old"),
+    [("+49301234567", at(-9_000), True), ("113", at(-9_000), False), ("+49301234567", at(-5_000), False)],
+)
+def test_which_call_of_those_before_our_start_xapi_lists(caller: str, established: Instant, is_old: bool) -> None:
+    calls = book(GATED, known=lambda: [Remembered(OLD, "+49301234567", "+31612345678", at(-9_000))])
+    calls.active({"5": Active(caller, established)})
+    assert calls.take_up_listed(at(0)) == ()
+    assert [call.id for call in calls.calls()] == [OLD.call_id] * is_old
+
+
+def test_a_call_that_xapi_alone_lists_ends_with_the_run_of_the_pbx() -> None:
+    calls = book(GATED, known=lambda: [Remembered(OLD, "+49301234567", "+31612345678", at(-9_000))])
+    calls.active({"5": Active("+49301234567", at(-9_000))})
+    calls.take_up_listed(at(0))
+    calls.active({"5": Active("113", at(5_000))})
+    (released,) = calls.take_up_listed(at(6_000))
+    assert released == Released(OLD, at(6_000), answered_at=at(-9_000), estimated=True)
+    assert calls.calls() == ()
+
+
 def test_the_route_point_is_left_alone_in_observe_mode() -> None:
     assert book().seen(leg("900", "7", status=Status.CONNECTED), at(0)) == ()
 
@@ -362,6 +507,19 @@ def test_a_caller_at_the_route_point_is_not_answered_before_it_is_connected() ->
     assert kinds(calls.seen(leg("112", "6", status=Status.CONNECTED), at(5))) == ["Answered"]
     assert calls.routed(call_id, at(6), connected=True, listed=False) == ()
     assert kinds(ended(calls, ("112", "6"), 7)) == ["Released"]
+
+
+def test_a_trunk_that_has_no_name_is_somebody_who_answers() -> None:
+    calls, _ = gated()
+    connected = leg("112", "6", status=Status.CONNECTED, party="")
+    assert kinds(calls.seen(connected, at(5))) == ["Answered"]
+
+
+def test_a_caller_talks_for_xapi_while_it_waits_at_the_route_point() -> None:
+    calls, _ = gated()
+    calls.active({"5": Active("112", at(1))})
+    (answered,) = calls.seen(leg("112", "6", status=Status.CONNECTED), at(9_000))
+    assert answered.at == at(9_000)  # type: ignore[union-attr]
 
 
 def test_a_caller_who_leaves_while_it_is_connected() -> None:

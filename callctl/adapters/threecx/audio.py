@@ -44,20 +44,22 @@ async def paced(samples: bytes, clock: Clock) -> AsyncIterator[bytes]:
     """In slices, at most half a second ahead of what is heard; ends when the last of it has been heard."""
     began = clock.now()
     for at in range(0, len(samples), SLICE_BYTES):
-        ahead_ms = at // BYTES_PER_MS - clock.now().since_ms(began)
+        piece = samples[at : at + SLICE_BYTES]
+        ahead_ms = (at + len(piece)) // BYTES_PER_MS - clock.now().since_ms(began)
         if ahead_ms > AHEAD_MS:
             await clock.sleep_ms(ahead_ms - AHEAD_MS)
-        yield samples[at : at + SLICE_BYTES]
+        yield piece
     await clock.sleep_ms(max(0, len(samples) // BYTES_PER_MS - clock.now().since_ms(began)))
 
 
 async def play(link: ThreeCxLink, clock: Clock, leg: Key, samples: bytes) -> None:
     """To its end, or until the participant is gone (NotDone, Unanswered)."""
     dn, id_ = leg
+    path, lasts_ms = path_of(dn, "participants", id_, "stream"), len(samples) // BYTES_PER_MS
     began, pause_ms = clock.now(), FIRST_PAUSE_MS
     while True:
         try:
-            return await link.stream(path_of(dn, "participants", id_, "stream"), lambda: paced(samples, clock))
+            return await link.stream(path, lambda: paced(samples, clock), lasts_ms)
         except NotDone as error:
             if error.status != NOT_YET or clock.now().since_ms(began) > PATIENCE_MS:
                 raise

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.call.events import CallKey, Offered
 from callctl.clock import Instant
 from callctl.ports import Capabilities
 from callctl.rating.tariff import Direction
@@ -17,6 +18,7 @@ from callctl.rating.tariff import Direction
 SAME_DIGITS: Final = 7
 """So many last digits tell a number, which a PBX may write as 0049301234567 and as +49301234567."""
 DELIVERING: Final = frozenset({"queue", "ringgroup", "ivr"})
+LATER_MS: Final = 1_000
 
 
 class Mode(StrEnum):
@@ -109,15 +111,15 @@ def digits_of(number: str) -> str:
 
 
 def is_dialled(leg: Participant, active: Active | None) -> bool:
-    """Whether this side has made the call.
+    """Whether this side has made the call; one that the PBX makes for it rings at it first.
 
     Of one first seen connected 3CX need not tell (it leaves `originated_by_dn` empty): then who paid for it was
     most probably this side, for an outbound call can be answered at once, and one that comes in takes somebody to.
     """
-    if leg.status is not Status.CONNECTED:
-        return leg.status is Status.DIALING
-    if leg.originated_by:
-        return leg.originated_by == leg.dn
+    if leg.status is Status.DIALING or leg.originated_by == leg.dn:
+        return True
+    if leg.status is Status.RINGING or leg.originated_by:
+        return False
     if active is not None and active.caller:
         return active.caller == leg.dn
     return not leg.did and leg.on_behalf_of_type not in DELIVERING
@@ -137,25 +139,39 @@ def wanted_by(leg: Participant, site: Site, watched: Container[str], active: Act
 
 
 def _outgoing(leg: Participant, watched: Container[str]) -> Wanted | None:
-    """Who transferred a call pays for where it went. What is as short as an extension waits until it is routed."""
+    """Who transferred a call pays for where it went.
+
+    What may be a code of the PBX (`*777`), or is as short as an extension, waits until it is routed.
+    """
     number = leg.number or leg.party
     if not number:
         return None
     own = leg.referred_by or leg.dn
     if leg.is_internal or (not leg.is_external and number in watched):
         return Wanted(Direction.INTERNAL, own, number, own, number)
-    if not leg.is_external and len(number) <= len(leg.dn) and leg.status is not Status.CONNECTED:
+    is_inside = number[0] in "*#" or len(number) <= len(leg.dn)
+    if is_inside and not leg.is_external and leg.status is not Status.CONNECTED:
         return None
     return Wanted(Direction.OUTBOUND, own, number, own, number)
 
 
+def is_far(leg: Participant, wanted: Wanted) -> bool:
+    """Whether the other side of this participant is the call's. An anonymous caller is no other number."""
+    return bool(digits_of(leg.number)) == bool(digits_of(wanted.far)) and same_number(leg.number, wanted.far)
+
+
 def continued_from(leg: Participant, call: Call) -> bool:
-    """Whether the participant is of a call to or from outside that the PBX has transferred to it."""
+    """Whether the participant is of a call to or from outside that the PBX has transferred to it.
+
+    Where it does not say who has, the other side is there as before, and nobody is left of those who talked to it.
+    """
     wanted = call.wanted
-    if wanted is None or not leg.referred_by or not leg.is_external or not leg.number:
+    if wanted is None or not leg.is_external or not is_far(leg, wanted):
         return False
-    dns = {dn for dn, _ in call.legs} | {wanted.own}
-    return leg.referred_by in dns and same_number(leg.number, wanted.far)
+    if leg.referred_by:
+        return leg.referred_by in {dn for dn, _ in call.legs} | {wanted.own}
+    deserted = not call.legs and call.answered is not None
+    return deserted and (leg.status is Status.CONNECTED or (leg.call == call.group and leg.status is Status.RINGING))
 
 
 def belongs(leg: Participant, call: Call) -> bool:
@@ -163,9 +179,9 @@ def belongs(leg: Participant, call: Call) -> bool:
     wanted = call.wanted
     if call.gate is not None or call.listed or wanted is None or leg.is_internal:
         return True
-    if same_number(leg.number, wanted.far):
-        return True
-    return wanted.direction is Direction.INBOUND and leg.status is not Status.DIALING
+    if wanted.direction is Direction.INBOUND and leg.status is not Status.CONNECTED:
+        return leg.status is not Status.DIALING
+    return not digits_of(leg.number) or is_far(leg, wanted)
 
 
 def has_moved(leg: Participant, before: Participant, call: Call) -> bool:
@@ -173,8 +189,16 @@ def has_moved(leg: Participant, before: Participant, call: Call) -> bool:
     wanted = call.wanted
     if call.gate is not None or wanted is None or not leg.is_external or not leg.number:
         return False
-    transferred = before.is_internal or (leg.referred_by != before.referred_by and leg.referred_by)
-    return bool(transferred) and not same_number(leg.number, wanted.far)
+    was_inside = before.is_internal or wanted.direction is Direction.INTERNAL
+    transferred = was_inside or (leg.referred_by != before.referred_by and leg.referred_by)
+    return bool(transferred) and not is_far(leg, wanted)
+
+
+def is_later(active: Active | None, answered: Instant | None) -> bool:
+    """Whether what XAPI shows was answered later than the call that had its id: the PBX has been started anew."""
+    if active is None or active.established is None or answered is None:
+        return False
+    return active.established.wall_ms - answered.wall_ms > LATER_MS
 
 
 def is_same(before: Participant, now: Participant) -> bool:
@@ -187,7 +211,7 @@ def answers(leg: Participant, call: Call, site: Site) -> bool:
     """Whether this participant proves that the call was answered. Who waits at the route point is connected to it."""
     if leg.status is not Status.CONNECTED or leg.key == call.gate:
         return False
-    return site.mode is not Mode.ROUTE_POINT or leg.party not in ("", site.route_point)
+    return site.mode is not Mode.ROUTE_POINT or leg.is_external or leg.party not in ("", site.route_point)
 
 
 def listed_call(call_id: str, active: Active, established: Instant) -> Call:
@@ -200,6 +224,21 @@ def listed_call(call_id: str, active: Active, established: Instant) -> Call:
         admitted=True,
         answered=established,
         listed=True,
+    )
+
+
+def offered(key: CallKey, began: Instant, wanted: Wanted, account: str | None, trunk: str | None) -> Offered:
+    """`trunk`: that by which it came in, where it is one that we know."""
+    return Offered(
+        key,
+        began,
+        a_number=wanted.a_number,
+        b_number=wanted.b_number,
+        direction=wanted.direction,
+        account=account,
+        trunk=trunk,
+        can_extend=True,
+        attended=True,
     )
 
 

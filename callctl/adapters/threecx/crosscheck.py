@@ -6,7 +6,7 @@ and began within five seconds of each other. A call may have several records (se
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -64,6 +64,7 @@ class Crosscheck:
         self._unlogged_ms = unlogged_ms
         self._waiting: list[Call] = []
         self._segments: dict[Logged, None] = {}
+        self._used: dict[str, None] = {}
 
     def ended(self, call: Call) -> None:
         if len(self._waiting) < MOST_WAITING:
@@ -76,34 +77,50 @@ class Crosscheck:
 
     def logged(self, segments: Iterable[Logged]) -> None:
         """Records as they come, perhaps again."""
-        self._segments.update(dict.fromkeys(segments))
-        while len(self._segments) > MOST_WAITING:
-            del self._segments[next(iter(self._segments))]
+        self._segments.update(dict.fromkeys(it for it in segments if it.history not in self._used))
+        _shorten(self._segments)
+        _shorten(self._used)
 
     def compared(self, now: Instant) -> list[Comparison]:
         """The calls that have a record now, or have waited too long for one. They wait no longer."""
         found, waiting = [], []
         for call in self._waiting:
-            theirs_ms = self._talked_ms(call)
+            histories = self._histories(call)
+            theirs_ms = self._talked_ms(call, histories)
             overdue = call.ended is not None and now.since_ms(call.ended) > self._unlogged_ms
             if theirs_ms is None and not overdue:
                 waiting.append(call)
             else:
                 found.append(Comparison(call, _length_ms(call), theirs_ms))
+                self._used.update(dict.fromkeys(histories))
         self._waiting = waiting
         if not waiting:
             self._segments.clear()
         return found
 
-    def _talked_ms(self, call: Call) -> int | None:
+    def _histories(self, call: Call) -> set[str]:
+        """Those of its records. One that two calls may have, for somebody dialled again, is that of the nearest."""
+        found: set[str] = set()
+        for segment in self._segments:
+            if segment.history not in self._used and _is_of(segment, call):
+                claims = [it for it in self._waiting if _is_of(segment, it) and _names_far(segment, it)]
+                if not any(_apart_ms(segment, it) < _apart_ms(segment, call) for it in claims):
+                    found.add(segment.history)
+        return found
+
+    def _talked_ms(self, call: Call, histories: set[str]) -> int | None:
         """From the first answer to the last end in all segments of it; None: there is no record."""
-        histories = {segment.history for segment in self._segments if _is_of(segment, call)}
         segments = [it for it in self._segments if it.history in histories and _names_far(it, call)]
         if not segments:
             return None
         answered = [segment.answered_ms for segment in segments if segment.answered_ms is not None]
         ended = [segment.ended_ms for segment in segments if segment.answered_ms is not None]
         return max(ended) - min(answered) if answered else 0
+
+
+def _shorten(remembered: dict[Any, None]) -> None:
+    while len(remembered) > MOST_WAITING:
+        del remembered[next(iter(remembered))]
 
 
 def _length_ms(call: Call) -> int:
@@ -115,7 +132,11 @@ def _is_of(segment: Logged, call: Call) -> bool:
     wanted = call.wanted
     if wanted is None or wanted.own not in segment.names:
         return False
-    return abs(segment.began_ms - call.began.wall_ms) <= NEAR_MS
+    return _apart_ms(segment, call) <= NEAR_MS
+
+
+def _apart_ms(segment: Logged, call: Call) -> int:
+    return abs(segment.began_ms - call.began.wall_ms)
 
 
 def _names_far(segment: Logged, call: Call) -> bool:

@@ -116,12 +116,13 @@ class ThreeCxLink:
         self.tokens = Tokens(self._grant, clock)
         self._http: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._up_ms: int | None = None
 
     async def open(self) -> None:
         timeout = aiohttp.ClientTimeout(total=None, connect=self._times.connect_ms / 1000)
         self._http = aiohttp.ClientSession(
             timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=64, ssl=self._tls),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),  # each call that is being routed has one
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -140,17 +141,20 @@ class ThreeCxLink:
         """The JSON of the answer. An action needs a JSON body even where it says nothing."""
         return await self._request("POST", path, {} if body is None else body, timeout_ms or self._times.request_ms)
 
-    async def stream(self, path: str, chunks: Callable[[], AsyncIterable[bytes]]) -> None:
-        """One long POST of raw bytes, as fast as `chunks` yields them."""
+    async def stream(self, path: str, chunks: Callable[[], AsyncIterable[bytes]], lasts_ms: int) -> None:
+        """One long POST of raw bytes, as fast as `chunks` yields them, which takes them so long."""
 
         async def send(headers: Headers) -> tuple[int, Any]:
             try:
-                async with self._session().post(
-                    self._base + path,
-                    data=chunks(),
-                    headers={**headers, "Content-Type": "application/octet-stream"},
-                    allow_redirects=False,
-                ) as answer:
+                async with (
+                    asyncio.timeout((lasts_ms + self._times.request_ms) / 1000),
+                    self._session().post(
+                        self._base + path,
+                        data=chunks(),
+                        headers={**headers, "Content-Type": "application/octet-stream"},
+                        allow_redirects=False,
+                    ) as answer,
+                ):
                     return answer.status, wire.decoded(await _body(answer))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 raise Unanswered(f"POST {path}: {_why(error)}") from error
@@ -163,6 +167,7 @@ class ThreeCxLink:
 
     async def _authorised(self, exchange: Callable[[Headers], Awaitable[tuple[int, Any]]]) -> Any:
         """With our token; where that has run out or was superseded, once more with a new one."""
+        self._session()  # before that is open nobody is to blame
         token = await self.tokens.current()
         status, told = await exchange(_bearer(token))
         if status == UNAUTHORIZED:
@@ -224,17 +229,19 @@ class ThreeCxLink:
         """Keep the websocket until cancelled. `connected` and `lost` are told each time, in order with the events."""
         failures = 0
         while True:
-            began_ms = self._clock.now().monotonic_ms
-            pause_ms = min(self._times.retry_longest_ms, self._times.retry_first_ms << min(failures, 20))
+            self._up_ms = None
+            longest_ms = self._times.retry_longest_ms
             try:
                 await self._listen(connected, on_event)
                 reason = "the PBX closed the websocket"
             except CredentialsRefused as error:
-                reason, pause_ms = str(error), self._times.refused_ms
+                reason, longest_ms = str(error), self._times.refused_ms
             except (SwitchUnavailable, aiohttp.ClientError, OSError) as error:
                 reason = _why(error)
-            lasted = self._clock.now().monotonic_ms - began_ms >= self._times.retry_longest_ms
-            failures = 0 if lasted else failures + 1
+            up_ms = 0 if self._up_ms is None else self._clock.now().monotonic_ms - self._up_ms
+            failures = 0 if up_ms >= self._times.retry_first_ms else failures
+            pause_ms = min(longest_ms, self._times.retry_first_ms << min(failures, 20))
+            failures += 1
             self._socket, self.detail = None, reason
             lost(reason)
             await self._clock.sleep_ms(random.randint(pause_ms // 2, pause_ms))
@@ -247,21 +254,15 @@ class ThreeCxLink:
     async def _listen(self, connected: Callable[[], None], on_event: Callable[[wire.Event], None]) -> None:
         token = await self.tokens.current()
         try:
-            async with asyncio.timeout(self._times.connect_ms / 1000):
-                socket = await self._session().ws_connect(
-                    self._base + WEBSOCKET,
-                    headers=_bearer(token),
-                    heartbeat=self._times.ping_every_ms / 1000,
-                    max_msg_size=LONGEST_FRAME,
-                )
-        except aiohttp.WSServerHandshakeError as error:
-            if error.status == UNAUTHORIZED:
-                self._refused(token)
-            raise NotDone(error.status, "to the websocket") from error
-        except TimeoutError as error:
-            raise Unanswered("no websocket in time") from error
+            socket = await self._open_socket(token)
+        except NotDone as error:
+            if error.status != UNAUTHORIZED:
+                raise
+            self._refused(token)
+            socket = await self._open_socket(await self.tokens.current())
         async with socket:
             self._socket = socket
+            self._up_ms = self._clock.now().monotonic_ms
             self.counts.connections += 1
             connected()
             async for frame in socket:
@@ -276,6 +277,20 @@ class ThreeCxLink:
             error_ = socket.exception()
             if error_ is not None:
                 raise Unanswered(f"the websocket broke: {_why(error_)}")
+
+    async def _open_socket(self, token: str) -> aiohttp.ClientWebSocketResponse:
+        try:
+            async with asyncio.timeout(self._times.connect_ms / 1000):
+                return await self._session().ws_connect(
+                    self._base + WEBSOCKET,
+                    headers=_bearer(token),
+                    heartbeat=self._times.ping_every_ms / 1000,
+                    max_msg_size=LONGEST_FRAME,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise NotDone(error.status, "to the websocket") from error
+        except TimeoutError as error:
+            raise Unanswered("no websocket in time") from error
 
 
 def path_of(*segments: str) -> str:

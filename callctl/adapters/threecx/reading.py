@@ -24,8 +24,11 @@ GONE: Final = 404
 NOT_OURS_TO_SEE: Final = 403
 
 
-async def read_snapshot(link: ThreeCxLink, known: Iterable[Key]) -> Snapshot:
-    """All DNs and participants. Of a DN that does not say who is there, the list is read where we know of somebody."""
+async def read_snapshot(link: ThreeCxLink, known: Iterable[Key], *, fresh: bool) -> Snapshot:
+    """All DNs and participants. Of a DN that does not say who is there, the list is read where we know of somebody.
+
+    `fresh`: of every such DN, for nobody has told us who came there.
+    """
     lines = wire.lines(await link.get(path_of()))
     if lines is None:
         raise Unanswered("the list of DNs cannot be read")
@@ -33,10 +36,20 @@ async def read_snapshot(link: ThreeCxLink, known: Iterable[Key]) -> Snapshot:
     shown: list[Participant] = []
     for line in lines:
         participants = line.participants
-        if participants is None and line.dn in occupied:
-            participants = wire.participants(await link.get(path_of(line.dn, "participants")), line.dn)
+        if participants is None and (fresh or line.dn in occupied):
+            participants = await _list(link, line.dn)
         shown += participants or ()
     return Snapshot(tuple(line.dn for line in lines), tuple(shown))
+
+
+async def _list(link: ThreeCxLink, dn: str) -> tuple[Participant, ...]:
+    """The participants of a DN; none where there is no such DN for us."""
+    try:
+        return wire.participants(await link.get(path_of(dn, "participants")), dn)
+    except NotDone as error:
+        if error.status in (GONE, NOT_OURS_TO_SEE):
+            return ()
+        raise
 
 
 class Reader:
@@ -90,8 +103,7 @@ class Reader:
             while key in self._changed:
                 news = self._changed[key]
                 try:
-                    async with self._free:
-                        participant = await self._patiently(key)
+                    participant = await self._patiently(key)
                 except SwitchUnavailable as error:
                     log.warning("threecx_read_failed", dn=key[0], participant=key[1], error=str(error))
                     self._changed.pop(key, None)
@@ -112,7 +124,8 @@ class Reader:
         pause_ms = self._times.again_ms
         for tried in range(self._times.tries):
             try:
-                return await self._once(key)
+                async with self._free:
+                    return await self._once(key)
             except (NotDone, Unanswered) as error:
                 final = isinstance(error, NotDone) and error.status < 500 and error.status != 429
                 if final or tried + 1 == self._times.tries:

@@ -1,8 +1,8 @@
 """Calls at our own route point: find out what is wanted, connect what is admitted, tell what is refused.
 
 3CX connects a caller to the route point at once, tells who it is, and has no field for what was dialled beyond it. So
-the number wanted is, in this order: the DID that was called; what the caller's own participant shows, if we are shown
-that; or the keys that the caller presses, ended by # or a pause.
+the number wanted is, in this order: the DID that was called (from outside: where that is routed); what the caller's own
+participant shows, if we are shown that; or the keys that the caller presses, ended by # or a pause.
 
 Once a call is connected the route point is out of it. From then on it is followed by the participant of the caller's
 or the called extension, or else by XAPI; a call that nobody could follow is not connected.
@@ -10,16 +10,18 @@ or the called extension, or else by XAPI; a call that nobody could follow is not
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.audio import play
-from callctl.adapters.threecx.calls import Call, Site, Wanted
+from callctl.adapters.threecx.calls import Call, Site, Wanted, same_number
 from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, path_of
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Key, Participant, Status
+from callctl.adapters.threecx.xapi import Xapi
 from callctl.call.admission import EMERGENCY_GRANT_S
 from callctl.errors import SwitchUnavailable
 from callctl.numbering import DialRules, emergency_number
@@ -35,7 +37,7 @@ GONE: Final = 404
 
 
 class RoutePoint:
-    """`emit` hands events on. `prompt`: the sound that asks for a number. `listed`: XAPI tells which calls are up.
+    """`emit` hands events on. `prompt`: the sound that asks for a number. `xapi`: it tells which calls are up.
 
     `prefix`: what the PBX's outbound rules want in front of a country code instead of the plus.
     """
@@ -52,7 +54,7 @@ class RoutePoint:
         announcements: Mapping[str, bytes],
         prompt: bytes | None,
         prefix: str,
-        listed: bool,
+        xapi: Xapi | None,
     ) -> None:
         self._link = link
         self._book = book
@@ -63,7 +65,7 @@ class RoutePoint:
         self._announcements = announcements
         self._prompt = prompt
         self._prefix = prefix
-        self._listed = listed
+        self._xapi = xapi
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._routing: set[asyncio.Task[None]] = set()
         self._keys: dict[Key, asyncio.Queue[str]] = {}
@@ -105,15 +107,22 @@ class RoutePoint:
 
     async def _wanted(self, leg: Participant) -> Wanted | None:
         """None: the caller has not said it."""
-        own = leg.number if leg.is_external else leg.party or leg.number
-        if leg.is_external and leg.did in self._site.routes:
-            return Wanted(Direction.INBOUND, own, leg.did, self._site.routes[leg.did], own, leg.party or None)
+        if leg.is_external:
+            return await self._wanted_from_outside(leg)
         did = "" if leg.did == self._site.route_point else leg.did
-        number = did or (None if leg.is_external else await self._shown_by(leg)) or await self._pressed(leg)
-        if not number:
-            return None
+        return self._wants(leg.party or leg.number, did or await self._shown_by(leg) or await self._pressed(leg), None)
+
+    async def _wanted_from_outside(self, leg: Participant) -> Wanted | None:
+        """A number of ours goes where it is routed, and never out again: that would bring it back here."""
+        trunk = leg.party or None
+        for did, dn in self._site.routes.items():
+            if leg.did and same_number(did, leg.did):
+                return Wanted(Direction.INBOUND, leg.number, did, dn, leg.number, trunk)
+        return self._wants(leg.number, await self._pressed(leg), trunk)
+
+    def _wants(self, own: str, number: str, trunk: str | None) -> Wanted | None:
         direction = Direction.INTERNAL if self._book.is_watched(number) else Direction.OUTBOUND
-        return Wanted(direction, own, number, own, number, leg.party or None if leg.is_external else None)
+        return Wanted(direction, own, number, own, number, trunk) if number else None
 
     async def _shown_by(self, leg: Participant) -> str | None:
         """What the participant of the extension that calls shows as its other side."""
@@ -196,7 +205,7 @@ class RoutePoint:
     def _can_be_followed(self, call: Call, destination: str) -> bool:
         leg = self._book.leg(call.gate) if call.gate is not None else None
         shown = leg is not None and self._book.is_watched(leg.party)
-        return self._listed or shown or self._book.is_watched(destination)
+        return self._xapi is not None or shown or self._book.is_watched(destination)
 
     async def refuse(self, call: Call, announcement: str) -> None:
         """Tell it by a sound, if there is one, and end it. SwitchUnavailable where it could not be ended."""
@@ -233,22 +242,23 @@ class RoutePoint:
         except SwitchUnavailable as error:
             connected, said = await self._is_handed_over(call, gate, timeout_ms), str(error)
         if connected:
-            await self._look_again(call)
+            with suppress(SwitchUnavailable):  # then an event will tell
+                await self._look_again(call)
         else:
             log.info("threecx_not_connected", call_id=call.id, said=said)
-        self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=self._listed))
+        listed = self._xapi is not None
+        self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=listed))
         await self._end(call.id, gate)
 
-    async def _look_again(self, call: Call) -> None:
-        """What the caller's participant shows now: to be delivered may only mean that it rings."""
+    async def _look_again(self, call: Call) -> list[Participant]:
+        """The participants beside that at the route point as they are now: to be delivered may mean that it rings."""
+        shown: list[Participant] = []
         for dn in {leg.dn for leg in self._book.beside(call)}:
-            try:
-                told = await self._link.get(path_of(dn, "participants"))
-            except SwitchUnavailable as error:
-                log.info("threecx_caller_not_read", call_id=call.id, error=str(error))
-            else:
-                for leg in wire.participants(told, dn):
-                    self._emit(self._book.seen(leg, self._clock.now()))
+            told = wire.participants(await self._link.get(path_of(dn, "participants")), dn)
+            for leg in told:
+                self._emit(self._book.seen(leg, self._clock.now()))
+            shown += (leg for leg in told if leg.call == call.group)
+        return shown
 
     async def _is_handed_over(self, call: Call, gate: Key, within_ms: int) -> bool:
         """After an answer was lost: whether the caller leaves the route point in time, and is somewhere else then."""
@@ -257,12 +267,24 @@ class RoutePoint:
             try:
                 await self._link.get(path_of(*_at(gate)))
             except NotDone as error:
-                if error.status == GONE:
-                    return self._listed or bool(self._book.beside(call))
+                if error.status == GONE and (found := await self._is_elsewhere(call)) is not None:
+                    return found
             except SwitchUnavailable as error:
                 log.info("threecx_route_unknown", call_id=call.id, error=str(error))
             await self._clock.sleep_ms(self._times.poll_ms)
         return False
+
+    async def _is_elsewhere(self, call: Call) -> bool | None:
+        """Whether a caller who is not at the route point any more has not just hung up. None: nobody says."""
+        try:
+            shown = await self._look_again(call)
+            if any(leg.is_external or leg.party not in ("", self._site.route_point) for leg in shown):
+                return True
+            now = self._clock.now()
+            return not shown and self._xapi is not None and call.group in await self._xapi.active(now)
+        except SwitchUnavailable as error:
+            log.info("threecx_route_unknown", call_id=call.id, error=str(error))
+            return None
 
     def _may_be_there(self, call: Call, gate: Key) -> bool:
         return self._book.call(call.id) is not None and not self._book.is_others(gate, call.id)

@@ -13,10 +13,11 @@ from typing import Final
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.threecx.calls import Call, Mode, Site, capabilities_of
+from callctl.adapters.threecx.calls import Active, Call, Mode, Site, capabilities_of
 from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.link import LinkCounts, NotDone, ThreeCxLink, Times
 from callctl.adapters.threecx.reading import Reader, read_snapshot
+from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.routepoint import RoutePoint
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Event, Key, Kind
@@ -57,7 +58,7 @@ class ThreeCxSwitch:
         xapi: bool = False,
         checking: Checking | None = None,
         is_trunk: Callable[[str], bool] = lambda dn: False,
-        known: Callable[[], Iterable[CallKey]] = tuple,
+        known: Callable[[], Iterable[Remembered]] = tuple,
         tls: ssl.SSLContext | None = None,
         times: Times = Times(),  # noqa: B008  frozen
     ) -> None:
@@ -81,7 +82,7 @@ class ThreeCxSwitch:
             announcements=announcements or {},
             prompt=prompt,
             prefix=prefix,
-            listed=xapi,
+            xapi=self._xapi,
         )
         self._reader = Reader(
             self._link,
@@ -164,7 +165,9 @@ class ThreeCxSwitch:
             await self._drop_all(known)
 
     async def live_calls(self) -> list[SeenAlive]:
-        """From what 3CX shows now."""
+        """From what 3CX shows now. While the link is down a new run of the PBX may answer, with the ids of the old."""
+        if not self._up:
+            raise SwitchUnavailable(f"{self.name}: {self._link.detail}")
         await self._resync(fresh=False)
         return self._book.alive(self._clock.now())
 
@@ -198,6 +201,7 @@ class ThreeCxSwitch:
 
     def _on_lost(self, reason: str) -> None:
         self._buffer = None
+        self._reader.clear()
         if self._up or not self._outage_told:
             log.warning("threecx_down", switch=self.name, reason=reason)
             self._up, self._since_ms, self._outage_told = False, self._clock.now().wall_ms, True
@@ -304,8 +308,8 @@ class ThreeCxSwitch:
         async with self._in_turn:
             before = self._book.keys()
             if fresh:
-                await self._read_active()
-            shown = await read_snapshot(self._link, before)
+                self._book.active(await self._read_active())
+            shown = await read_snapshot(self._link, before, fresh=fresh)
             keys = {each.key for each in shown.participants if self._site.concerns(each.dn)}
             if not fresh and keys ^ self._book.keys():
                 await self._clock.sleep_ms(2 * self._times.again_ms)  # the events may be on their way
@@ -314,7 +318,8 @@ class ThreeCxSwitch:
                 self._book.connected()
             self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
             if fresh and self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
-                self._book.take_up_listed()
+                self._emit(self._book.take_up_listed(self._clock.now()))
+            self._book.active(None)
             await self._judge(missed=missed)
 
     async def _judge(self, *, missed: bool) -> None:
@@ -326,20 +331,19 @@ class ThreeCxSwitch:
             await self._link.drop()
         self._events_seen = counts.events
 
-    async def _read_active(self) -> bool:
-        """Who made the calls that are up, and since when they talk, of those that we have not seen begin."""
+    async def _read_active(self) -> Mapping[str, Active] | None:
+        """Who made the calls that are up, and since when they talk. None: XAPI does not say."""
         try:
-            if self._xapi is not None:
-                self._book.active(await self._xapi.active(self._clock.now()))
+            return None if self._xapi is None else await self._xapi.active(self._clock.now())
         except SwitchUnavailable as error:
             log.warning("threecx_active_calls_not_read", switch=self.name, error=str(error))
-            return False
-        return True
+            return None
 
     async def _watch_listed(self) -> None:
         """Calls without a participant of ours end when XAPI lists them no more."""
         while True:
             await self._clock.sleep_ms(self._times.poll_ms)
             before = [call.id for call in self._book.calls() if call.listed]
-            if before and await self._read_active():
-                self._emit(self._book.listed(before, self._clock.now()))
+            active = await self._read_active() if before else None
+            if active is not None:
+                self._emit(self._book.listed(before, active, self._clock.now()))

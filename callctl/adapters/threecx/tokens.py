@@ -19,12 +19,12 @@ from callctl.ports import Clock
 
 MOST_MINUTES: Final = 300  # `expires_in` is in minutes before 20.0.9 (60), in seconds since (3600)
 EARLY_MS: Final = 60_000
-REFUSED_MS: Final = 60_000
 FAILED_MS: Final = 1_000
+LONGEST_PAUSE_MS: Final = 60_000
 
 
 class CredentialsRefused(SwitchUnavailable):
-    """3CX does not accept our client id and secret. Not cured by trying harder."""
+    """3CX does not accept our client id and secret. Not cured by trying harder, and 3CX bars whoever does."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -86,6 +86,7 @@ class Tokens:
         self._streams = 0
         self._failed: SwitchUnavailable | None = None
         self._not_before_ms = 0
+        self._refusals = 0
 
     async def current(self) -> str:
         """A token that is good as far as we know. CredentialsRefused, SwitchUnavailable."""
@@ -122,10 +123,11 @@ class Tokens:
         try:
             grant = await self._ask()
         except SwitchUnavailable as error:
-            pause_ms = REFUSED_MS if isinstance(error, CredentialsRefused) else FAILED_MS
+            pause_ms = min(LONGEST_PAUSE_MS, FAILED_MS << min(self._refusals, 20))
+            self._refusals += isinstance(error, CredentialsRefused)
             self._failed, self._not_before_ms = error, self._now_ms() + pause_ms
             raise
-        self._failed = None
+        self._failed, self._refusals = None, 0
         self._expires_ms = began_ms + grant.lifetime_ms if grant.lifetime_ms else None
         self._early_ms = min(EARLY_MS, grant.lifetime_ms // 10)
         return grant

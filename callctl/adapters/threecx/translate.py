@@ -2,7 +2,7 @@
 
 The book groups participants by `callid`, the PBX's counter of calls. It counts from 1 again when the PBX starts, so a
 call's name begins with the moment at which it was first seen; a call that was up before (callctl was started anew) is
-found by the rest of its name among those that control still knows.
+found by the rest of its name and its numbers among those that control still knows.
 
 A call is charged once for each far party outside the PBX: who is transferred to another extension goes on in the same
 call; a leg to another outside number in the same `callid` is a call of its own, paid by whoever made it.
@@ -11,19 +11,17 @@ call; a leg to another outside number in the same `callid` is a call of its own,
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final
 
 from msgspec.structs import replace
 
 from callctl.adapters.threecx import calls
 from callctl.adapters.threecx.calls import Active, Call, Mode, Site, Wanted
+from callctl.adapters.threecx.gone import Gone
+from callctl.adapters.threecx.remembered import Memory, Remembered
 from callctl.adapters.threecx.wire import Key, Participant, Snapshot, Status
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
-
-REMEMBERED_MS: Final = 30_000
-"""For so long a participant that was removed is not believed to be there, and a call that ended can be gone on with."""
 
 Events = tuple[CallEvent, ...]
 
@@ -40,7 +38,7 @@ class Book:
         site: Site,
         *,
         is_trunk: Callable[[str], bool] = lambda name: False,
-        known: Callable[[], Iterable[CallKey]] = tuple,
+        known: Callable[[], Iterable[Remembered]] = tuple,
     ) -> None:
         self.finished: list[Call] = []
         self.unnumbered = 0
@@ -48,13 +46,12 @@ class Book:
         self._switch = switch
         self._site = site
         self._is_trunk = is_trunk
-        self._known = known
+        self._memory = Memory(known)
         self._legs: dict[Key, Participant] = {}
         self._calls: dict[str, Call] = {}
         self._call_of: dict[Key, str] = {}
-        self._removed: dict[Key, Instant] = {}
-        self._past: list[Call] = []
-        self._active: Mapping[str, Active] = {}
+        self._gone = Gone()
+        self._active: Mapping[str, Active] | None = None
         self._watched: frozenset[str] = frozenset()
         self._let_pass: set[Key] = set()
 
@@ -92,34 +89,34 @@ class Book:
 
     def connected(self) -> None:
         """A new websocket: after a restart of the PBX all counters count from the beginning."""
-        self._removed.clear()
+        self._gone.renumbered()
 
-    def active(self, active: Mapping[str, Active]) -> None:
-        """What XAPI's list of active calls shows, by `callid`."""
+    def active(self, active: Mapping[str, Active] | None) -> None:
+        """What XAPI's list of active calls shows, by `callid`, for as long as it is fresh. None: that is not known."""
         self._active = active
 
     def seen(self, participant: Participant, at: Instant) -> Events:
         """A participant as it is now."""
         key = participant.key
-        if not self._site.concerns(participant.dn) or self._is_gone(key, at):
+        if not self._site.concerns(participant.dn) or self._gone.has(key, at):
             return ()
         before = self._legs.get(key)
-        if before is not None and before.call != participant.call:  # another run of the PBX has given the id anew
-            gone = self.removed(key, at, estimated=True, lingers=False)
-            del self._removed[key]
-            return (*gone, *self.seen(participant, at))
+        if before is not None and before.call != participant.call:  # the PBX has joined two calls
+            self._legs[key] = participant
+            return (*self._leave(key, at, lingers=True), *self._enter(participant, at))
         leg = participant if before is None else participant.after(before)
         self._legs[key] = leg
         call = self._calls.get(self._call_of.get(key, ""))
         if call is None:
             return self._enter(leg, at)
         if before is not None and calls.has_moved(leg, before, call):
-            return (*self._leave(key, at, lingers=False), *self._enter(leg, at))
+            by = leg.referred_by or (before.party if before.party in self._watched else "")
+            return (*self._leave(key, at, lingers=False), *self._enter(replace(leg, referred_by=by), at))
         return self._progress(call, leg, at)
 
     def removed(self, key: Key, at: Instant, *, estimated: bool = False, lingers: bool = True) -> Events:
         """It is gone. `estimated`: it was found missing, and nobody saw it go. `lingers`: see `left`."""
-        self._removed[key] = at
+        self._gone.removed(key, at)
         self._legs.pop(key, None)
         self._let_pass.discard(key)
         return self._leave(key, at, estimated=estimated, lingers=lingers)
@@ -140,15 +137,15 @@ class Book:
         `fresh`: the first by a new websocket. The PBX may have been started anew, and its ids be others' now.
         """
         self._watched = frozenset(filter(self._site.concerns, shown.dns))
-        self._removed = {key: gone for key, gone in self._removed.items() if at.since_ms(gone) < REMEMBERED_MS}
+        self._gone.forget(at)
         events: list[CallEvent] = []
         now = {participant.key: participant for participant in shown.participants}
         for key in before:
             leg = self._legs.get(key)
-            if leg is not None and (key not in now or (fresh and not calls.is_same(leg, now[key]))):
+            if leg is not None and (key not in now or (fresh and not self._is_same(leg, now[key]))):
                 events += self.removed(key, at, estimated=True, lingers=not fresh)
                 if fresh:
-                    del self._removed[key]
+                    self._gone.is_back(key)
         for participant in sorted(now.values(), key=lambda each: each.dn != self._site.route_point):
             events += self.seen(participant, at)
         return tuple(events)
@@ -198,32 +195,36 @@ class Book:
         self._calls[call_id] = call
         return told if legs or listed else (*told, *self._release(call, at))
 
-    def listed(self, before: Iterable[str], at: Instant) -> Events:
-        """XAPI's list is fresh: of the calls that it alone tells of (`before` we asked), those not in it have ended."""
-        events: list[CallEvent] = []
-        for call_id in before:
-            call = self._calls.get(call_id)
-            if call is not None and call.listed and call.group not in self._active:
-                events += self._release(call, at)
-        return tuple(events)
+    def listed(self, before: Collection[str], active: Mapping[str, Active], at: Instant) -> Events:
+        """Of the calls that XAPI's list alone tells of (`before` we asked), those not in it have ended."""
+        ended = [call for call in self.calls() if call.id in before and call.listed and call.group not in active]
+        return tuple(event for call in ended for event in self._release(call, at))
 
-    def take_up_listed(self) -> None:
-        """After a start: calls of ours without a participant that XAPI shows to be connected."""
-        for key in self._known():
-            active = self._active.get(calls.group_in(key.call_id))
-            if key.call_id not in self._calls and active is not None and active.established is not None:
-                self._calls[key.call_id] = calls.listed_call(key.call_id, active, active.established)
+    def take_up_listed(self, at: Instant) -> Events:
+        """By a new websocket: calls of ours without a participant that XAPI shows to be connected.
+
+        Where the PBX was started anew, its list has another call by that id.
+        """
+        others = [it for it in self.calls() if it.listed and calls.is_later(self._listed(it.group), it.answered)]
+        told = tuple(event for call in others for event in self._release(replace(call, estimated=True), at))
+        self._calls |= {call.id: call for call in self._memory.listed(self._active or {}, self._calls.keys())}
+        return told
 
     # ---- participants and calls
 
-    def _is_gone(self, key: Key, at: Instant) -> bool:
-        gone = self._removed.get(key)
-        return gone is not None and at.since_ms(gone) < REMEMBERED_MS
+    def _listed(self, group: str) -> Active | None:
+        return self._active.get(group) if self._active is not None else None
+
+    def _is_same(self, before: Participant, now: Participant) -> bool:
+        """Whether an id still stands for the same participant, by a new websocket."""
+        call = self._calls.get(self._call_of.get(before.key, ""))
+        answered = call.answered if call is not None else None
+        return calls.is_same(before, now) and not calls.is_later(self._listed(now.call), answered)
 
     def _forget(self, key: Key, at: Instant) -> None:
         self._legs.pop(key, None)
         self._call_of.pop(key, None)
-        self._removed[key] = at
+        self._gone.removed(key, at)
 
     def _enter(self, leg: Participant, at: Instant) -> Events:
         """A participant that belongs to no call: to one that is up, or to one that begins with it, or to none yet."""
@@ -247,8 +248,11 @@ class Book:
         return events
 
     def _join(self, call: Call, leg: Participant) -> Call:
+        self._memory.had(call.id)
         self._call_of[leg.key] = call.id
-        call = replace(call, legs=call.legs | {leg.key}, listed=False, left=None, estimated=False)
+        group = call.group if call.legs else leg.call
+        legs = call.legs | {leg.key}
+        call = replace(call, group=group, legs=legs, listed=False, left=None, estimated=False)
         self._calls[call.id] = call
         return call
 
@@ -260,14 +264,13 @@ class Book:
 
     def _resumed(self, leg: Participant, at: Instant) -> Call | None:
         """The call that control knows from before our start, if this is it."""
-        unclaimed = (key.call_id for key in self._known() if key.call_id not in self._calls)
-        of_group = [call_id for call_id in unclaimed if calls.group_in(call_id) == calls.plain(leg.call)]
-        if not of_group:
+        active = self._listed(leg.call)
+        call_id = self._memory.found(leg, active, self._calls.keys())
+        if call_id is None:
             return None
-        exact = [call_id for call_id in of_group if calls.name_of(leg, 0)[1:] == call_id[call_id.index("-") :]]
-        wanted = calls.wanted_by(leg, self._site, self._watched, self._active.get(leg.call))
+        wanted = calls.wanted_by(leg, self._site, self._watched, active)
         wanted = wanted or Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
-        return Call(id=(*exact, *of_group)[0], group=leg.call, began=at, wanted=wanted, admitted=True)
+        return Call(id=call_id, group=leg.call, began=at, wanted=wanted, admitted=True)
 
     def _wanted(self, leg: Participant, at: Instant) -> Wanted | None:
         """What the call of an extension is; None where it is not to be asked for (yet)."""
@@ -276,10 +279,10 @@ class Book:
                 self._let_pass.add(leg.key)
                 self.ungated += 1
             return None
-        for past in self._past:
-            if past.wanted is not None and calls.continued_from(leg, past):
-                return replace(past.wanted, own=leg.dn)
-        wanted = calls.wanted_by(leg, self._site, self._watched, self._active.get(leg.call))
+        past = self._gone.continued_by(leg)
+        if past is not None and past.wanted is not None:
+            return replace(past.wanted, own=leg.dn)
+        wanted = calls.wanted_by(leg, self._site, self._watched, self._listed(leg.call))
         if wanted is not None and wanted.direction is Direction.INBOUND and not wanted.b_number:
             if leg.key not in self._let_pass:
                 self._let_pass.add(leg.key)
@@ -295,7 +298,7 @@ class Book:
         if leg.status is Status.RINGING and call.admitted and call.answered is None and leg.key != call.gate:
             events = (Alerting(self._key(call), at),)
         if call.answered is None and calls.answers(leg, call, self._site):
-            known = self._active.get(call.group)
+            known = self._listed(call.group) if call.gate is None else None  # for XAPI that one talks as it waits there
             since = known.established if known is not None and known.established is not None else at
             if call.gate is not None:
                 self._forget(call.gate, at)
@@ -319,34 +322,26 @@ class Book:
         if call.legs or call.routing or call.listed:
             return ()
         call = replace(call, estimated=estimated and call.answered is not None)
-        if lingers and call.answered is not None:
-            self._calls[call.id] = replace(call, left=at)
-            return ()
-        return self._release(call, at)
+        if not lingers or call.answered is None:
+            return self._release(call, at)
+        self._calls[call.id] = call = replace(call, left=at)
+        for leg in self._legs.values():
+            if leg.key not in self._call_of and leg.key != key and calls.continued_from(leg, call):
+                return self._progress(self._join(call, leg), leg, at)
+        return ()
 
     def _release(self, call: Call, at: Instant) -> Events:
         del self._calls[call.id]
         if call.wanted is None:
             return ()
         ended = replace(call, ended=at)
-        recent = [past for past in self._past if past.ended is not None and at.since_ms(past.ended) < REMEMBERED_MS]
-        self._past = [*recent, ended]
+        self._gone.ended(ended)
         self.finished.append(ended)
         return (Released(self._key(call), at, answered_at=call.answered, estimated=call.estimated),)
 
     def _offered(self, call: Call, wanted: Wanted) -> Offered:
         trunk = wanted.trunk if wanted.trunk is not None and self._is_trunk(wanted.trunk) else None
-        return Offered(
-            self._key(call),
-            call.began,
-            a_number=wanted.a_number,
-            b_number=wanted.b_number,
-            direction=wanted.direction,
-            account=self._site.account,
-            trunk=trunk,
-            can_extend=True,
-            attended=True,
-        )
+        return calls.offered(self._key(call), call.began, wanted, self._site.account, trunk)
 
     def _key(self, call: Call) -> CallKey:
         return CallKey(self._switch, call.id)

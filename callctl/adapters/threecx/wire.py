@@ -74,13 +74,13 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.party_type) and not self.is_external
 
     def after(self, before: "Participant") -> "Participant":
-        """This news of a participant that was known: with the same party it does not fall back, whatever comes late.
+        """This news of a participant that was known: who is connected stays so, with the same party.
 
         What is left out now still holds.
         """
         status = before.status if self.status is None else self.status
-        if status is not None and before.status is not None and self.party in ("", before.party):
-            status = max(status, before.status)
+        if before.status is Status.CONNECTED and self.party in ("", before.party):
+            status = Status.CONNECTED
         return replace(
             self,
             status=status,
@@ -189,10 +189,8 @@ def event(data: bytes | str) -> Event | None:
     dn, part, id_ = (*segments[segments.index("callcontrol") + 1 :], "", "", "")[:3]
     if not short(dn) or (part == "participants" and not short(id_)):
         return None
-    digits = _folded(fields.get("attacheddata")).get("dtmfinput")
-    return Event(
-        kind, dn, part, id_, _whole(frame.get("sequence")), digits if isinstance(digits, str) else str(digits or "")
-    )
+    digits = _text(_folded(fields.get("attacheddata")), "dtmfinput")
+    return Event(kind, dn, part, id_, _whole(frame.get("sequence")), digits)
 
 
 def outcome(told: Any) -> Outcome:

@@ -50,10 +50,7 @@ class CallControlApi:
         return dn == self._setup.client_id or dn in self._setup.watched
 
     def shown(self, call: SimCall, leg: Leg) -> dict[str, Any]:
-        faults = self._faults
-        return leg.shown(
-            call, string_ids=faults.string_ids, empty_did=faults.empty_did, unknown_status=faults.unknown_status
-        )
+        return leg.shown(call, self._faults)
 
     # ---- reading
 
@@ -89,7 +86,7 @@ class CallControlApi:
 
     def _line(self, dn: str) -> dict[str, Any]:
         people: Any = [self.shown(call, leg) for call, leg in self._pbx.legs_of(dn)]
-        if self._faults.null_lists and not people:
+        if (self._faults.null_lists and not people) or self._faults.bare_lines:
             people = None
         return {"dn": dn, "type": self._pbx.kind(dn), "devices": [_device(dn)], "participants": people}
 
@@ -222,6 +219,8 @@ class CallControlApi:
                     raise web.HTTPUnauthorized if killed.done() else web.HTTPNotFound
                 piece = read.result()
                 if not piece:
+                    if self._faults.stream_hangs:
+                        await gone
                     return web.Response(status=self._faults.stream_status)
                 if leg.status == CONNECTED:  # what comes before is lost
                     leg.heard.append((piece, self._clock.now()))

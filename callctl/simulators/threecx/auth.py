@@ -29,7 +29,11 @@ class Doorkeeper:
         form = await request.post()
         if form.get("grant_type") != "client_credentials":
             return web.json_response({"error": "unsupported_grant_type"}, status=400)
-        if (form.get("client_id"), form.get("client_secret")) != (self._setup.client_id, self._setup.secret):
+        known = (form.get("client_id"), form.get("client_secret")) == (self._setup.client_id, self._setup.secret)
+        if known and self._faults.refuse_tokens > 0:
+            self._faults.refuse_tokens -= 1
+            known = False
+        if not known:
             told = {"error": "invalid_client", "error_description": "Client authentication failed."}
             return web.json_response(told, status=self._faults.bad_client_status)
         token = self._new_token()

@@ -8,6 +8,7 @@ import msgspec
 
 from callctl.clock import Instant
 from callctl.simulators.threecx.cdrlines import Segment
+from callctl.simulators.threecx.setup import Faults
 
 DIALING, RINGING, CONNECTED = "Dialing", "Ringing", "Connected"
 EXTENSION, ROUTE_POINT, EXTERNAL_LINE = "Wextension", "Wroutepoint", "Wexternalline"
@@ -58,20 +59,23 @@ class Leg:
         self.heard: list[tuple[bytes, Instant]] = []
         self.gone = asyncio.Event()
 
-    def shown(self, call: "SimCall", *, string_ids: bool, empty_did: bool, unknown_status: bool) -> dict[str, Any]:
+    def shown(self, call: "SimCall", faults: Faults) -> dict[str, Any]:
         """The participant as the API tells it."""
         peer = self.peer if self.is_routed else None
-        whole: Any = str if string_ids else int
-        status = "Talking" if unknown_status and self.status == CONNECTED else self.status
+        whole: Any = str if faults.string_ids else int
+        odd = (
+            {CONNECTED: "Talking"} if faults.unknown_status else {DIALING: "Routing"} if faults.unknown_progress else {}
+        )
+        party = "" if peer is None or (faults.trunk_unnamed and peer.kind == EXTERNAL_LINE) else peer.dn
         far = self.shows if self.shows is not None else self.peer.number if self.peer is not None else ""
         return {
             "id": whole(self.id),
-            "status": status,
+            "status": odd.get(self.status, self.status),
             "dn": self.dn,
             "party_caller_name": peer.name if peer is not None else "",
-            "party_dn": peer.dn if peer is not None else "",
+            "party_dn": party,
             "party_caller_id": far,
-            "party_did": "" if empty_did else self.did,
+            "party_did": "" if faults.empty_did else self.did,
             "device_id": f"sip:{self.dn}@127.0.0.1:5483",
             "party_dn_type": peer.kind if peer is not None else "None",
             "direct_control": self.kind == ROUTE_POINT,

@@ -41,6 +41,8 @@ class Faults(msgspec.Struct, kw_only=True):
     token_kills_streams: bool = True
     include_refresh_token: bool = False
     bad_client_status: Literal[400, 401] = 401
+    refuse_tokens: int = 0
+    """So many times nobody gets a token."""
     accept_multipart: bool = True
     # requests
     unauthorized: int = 0
@@ -58,6 +60,8 @@ class Faults(msgspec.Struct, kw_only=True):
     reply_delay_ms: int = 0
     stream_424: int = 0
     stream_status: Literal[200, 202] = 200
+    stream_hangs: bool = False
+    """A sound is taken to its end and never answered."""
     # what answers look like
     string_ids: bool = False
     numeric_finalstatus: bool = False
@@ -65,10 +69,16 @@ class Faults(msgspec.Struct, kw_only=True):
     empty_did: bool = False
     null_lists: bool = False
     """Lists that are empty are told as null."""
+    bare_lines: bool = False
+    """The list of DNs tells of nobody who is there: null, whoever it is."""
     single_as_list: bool = False
     """GET of one DN answers a list of one."""
     unknown_status: bool = False
     """A connected participant is told as `Talking`."""
+    unknown_progress: bool = False
+    """One that dials is told as `Routing`."""
+    trunk_unnamed: bool = False
+    """The other side of a trunk is told by its type alone, without the trunk's DN."""
     late_party: bool = False
     """A number that was dialled is not told to be routed anywhere until it rings."""
     # events

@@ -1,0 +1,81 @@
+"""Calls from before our start, which control still has: whose participant is which of them.
+
+The PBX counts its calls and participants from 1 again when it starts, so an id alone proves nothing: the numbers have
+to agree, and where XAPI tells since when a call talks, that too.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import msgspec
+
+from callctl.adapters.threecx.calls import (
+    Active,
+    Call,
+    digits_of,
+    group_in,
+    is_later,
+    listed_call,
+    name_of,
+    plain,
+    same_number,
+)
+from callctl.adapters.threecx.wire import Participant
+from callctl.call.events import CallKey
+from callctl.clock import Instant
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """A call that control has: its numbers as they are charged, and since when it talks."""
+
+    call: CallKey
+    a_number: str
+    b_number: str
+    answered: Instant | None = None
+
+    def may_be(self, leg: Participant, active: Active | None) -> bool:
+        """Whether this is a participant of it, if it has its ids."""
+        digits = digits_of(leg.number).lstrip("0")
+        numbers = [number for number in (self.a_number, self.b_number) if digits_of(number)]
+        named = any(same_number(leg.number, it) or digits_of(it).endswith(digits) for it in numbers)
+        return (named or not digits) and not is_later(active, self.answered)
+
+
+class Memory:
+    """`known`: the calls of this switch that control has. Of those, one that the book has had is found no more."""
+
+    def __init__(self, known: Callable[[], Iterable[Remembered]]) -> None:
+        self._known = known
+        self._had: set[str] = set()
+
+    def had(self, call_id: str) -> None:
+        """The book has this call, from before our start or not."""
+        self._had.add(call_id)
+
+    def unclaimed(self, up: Collection[str]) -> list[Remembered]:
+        """Those that nobody has been found to be. `up`: the calls in the book."""
+        known = [*self._known()]
+        self._had &= {each.call.call_id for each in known} | {*up}
+        return [each for each in known if each.call.call_id not in self._had]
+
+    def listed(self, active: Mapping[str, Active], up: Collection[str]) -> list[Call]:
+        """Those that XAPI shows to be connected."""
+        found = []
+        for each in self.unclaimed(up):
+            shown = active.get(group_in(each.call.call_id))
+            if shown is None or shown.established is None or is_later(shown, each.answered):
+                continue
+            if same_number(shown.caller, each.a_number):
+                found.append(listed_call(each.call.call_id, shown, shown.established))
+                self.had(each.call.call_id)
+        return found
+
+    def found(self, leg: Participant, active: Active | None, up: Collection[str]) -> str | None:
+        """The call of this participant: by preference that which began with it."""
+        group = plain(leg.call)
+        of_group = [
+            each.call.call_id
+            for each in self.unclaimed(up)
+            if group_in(each.call.call_id) == group and each.may_be(leg, active)
+        ]
+        exact = [call_id for call_id in of_group if name_of(leg, 0)[1:] == call_id[call_id.index("-") :]]
+        return next(iter((*exact, *of_group)), None)
