@@ -71,10 +71,10 @@ class Call:
         """Wait until the call is over: refused, cancelled or hung up by either side."""
         await asyncio.wait_for(self._ended.wait(), within_s)
 
-    async def answer(self) -> None:
+    async def answer(self, headers: Headers = ()) -> None:
         """Take an incoming call."""
         if self.status is None:
-            self._respond(self._invite, 200, sdp=True)
+            self._respond(self._invite, 200, headers, sdp=True)
             self._took(200)
 
     def ring(self) -> None:
@@ -262,7 +262,9 @@ class Call:
         )
         self.phone.send(Message(self._invite.first.replace("INVITE", method, 1), headers))
 
-    def _respond(self, request: Message, status: int, *, sdp: bool = False, contact: str | None = None) -> None:
+    def _respond(
+        self, request: Message, status: int, extra: Headers = (), *, sdp: bool = False, contact: str | None = None
+    ) -> None:
         headers = (
             *request.all("via"),
             *request.all("record-route"),
@@ -271,6 +273,7 @@ class Call:
             ("call-id", self.call_id),
             ("cseq", request["cseq"]),
             ("contact", f"<{contact}>" if contact else self.phone.contact),
+            *extra,
         )
         self._send(Message(f"SIP/2.0 {status} {_REASONS.get(status, 'Refused')}", headers), sdp=sdp)
 
