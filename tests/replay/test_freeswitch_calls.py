@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.adapters.freeswitch import listing
-from callctl.adapters.freeswitch.legs import released_by, sip_code_of, trunk_of
+from callctl.adapters.freeswitch.legs import ingress_of, released_by, sip_code_of, trunk_of
 from callctl.adapters.freeswitch.timers import Timers
 from callctl.adapters.freeswitch.times import SwitchTime
 from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Translator
@@ -129,6 +129,36 @@ def test_the_end_alone_tells_that_a_call_was_answered() -> None:
     assert released.answered_at is not None
     assert released.at.wall_ms - released.answered_at.wall_ms == 1539
     assert released.sip_code is None
+
+
+def test_a_call_never_answered_is_not_charged_for_the_one_before_it() -> None:
+    """Of the same leg, which tells of the other side of the first call still."""
+    calls, events = translator(), whole_call()
+    end = next(it for it in events if it["Event-Name"] == "CHANNEL_HANGUP_COMPLETE" and it["Unique-ID"] == CALL)
+    park = next(it for it in events if it["Event-Name"] == "CHANNEL_PARK")
+    ours = {"variable_callctl_call": CALL}
+    for it in events[: events.index(end)]:
+        calls.translate(it, NOW)
+    (again,) = calls.translate({**park, **ours}, NOW)
+    assert isinstance(again, Offered)
+    assert again.call.call_id == f"{CALL}-2"
+    (released,) = calls.translate({**end, **ours}, NOW)
+    assert isinstance(released, Released)
+    assert (released.call, released.answered_at) == (again.call, None)
+
+
+@pytest.mark.parametrize(
+    ("call_id", "leg"),
+    [
+        (CALL, CALL),
+        (f"{CALL}-2", CALL),
+        (f"{CALL}-17", CALL),
+        ("8a7f@192.0.2.1", "8a7f@192.0.2.1"),
+        ("9" * 50, "9" * 50),
+    ],
+)
+def test_a_call_is_named_after_its_leg(call_id: str, leg: str) -> None:
+    assert ingress_of(call_id) == leg
 
 
 def test_a_recorded_cancel_is_the_callers() -> None:

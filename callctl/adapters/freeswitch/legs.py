@@ -136,8 +136,12 @@ def is_at_gate(event: Event) -> bool:
 
 
 def ingress_of(call_id: str) -> str:
-    """The leg that a call is named after."""
-    return call_id[:UUID_LENGTH]
+    """The leg that a call is named after: all of the name, less the number of a later call of that leg.
+
+    A leg may have any name: that of its SIP Call-ID, where the profile says so.
+    """
+    leg, _, number = call_id.rpartition("-")
+    return leg if len(leg) == UUID_LENGTH and number.isdigit() else call_id
 
 
 def is_ingress(uuid: str, call_id: str) -> bool:

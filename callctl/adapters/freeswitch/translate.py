@@ -259,7 +259,8 @@ class Translator:
         return tuple(told)
 
     def _ingress_ended(self, legs: Legs, event: Event, now: Instant) -> Told:
-        if legs.answered is None:  # or nobody has told us of it
+        carried = self.book.of_carrier(event.get("Other-Leg-Unique-ID", ""))
+        if legs.answered is None and carried in (None, legs):  # or nobody has told us of it
             legs = self._answered(met(legs, event), now)
             self.book.remember(legs)
         released = self._released(legs, event, now, ingress=True)
