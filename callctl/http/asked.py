@@ -11,9 +11,9 @@ from callctl.rating.tariff import Direction
 
 DEFAULT_SWITCH = "http"
 
-CallId = Annotated[str, Meta(min_length=1, max_length=200)]
+CallId = Annotated[str, Meta(min_length=1, max_length=600)]  # a Call-ID, a tag and a number of a dialog fit in
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
-SwitchName = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,64}$")]  # no slash: a record is named switch/call
+SwitchName = Annotated[str, Meta(pattern=r"^[^/\x00-\x1f]{1,64}$(?!\n)")]  # no slash: a record is named switch/call
 PhoneNumber = Annotated[str, Meta(max_length=64)]
 Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
 

@@ -156,6 +156,8 @@ class Decisions:
     def _offered(self, asked: Authorize, holder: Holder) -> Offered:
         if not asked.call_id.isprintable():
             raise bad_request("printable characters are expected", "call_id")
+        if asked.call_id in (".", ".."):
+            raise bad_request("nobody could name it in a path", "call_id")
         if holder.account is not None:
             _refuse_other_payers(self._tariffs.directory, holder.account, asked)
         offered = Offered(

@@ -75,8 +75,11 @@ async def test_a_refused_call_id_may_be_decided_anew(door) -> None:
     ("change", "field"),
     [
         ({"call_id": ""}, "call_id"),
-        ({"call_id": "x" * 201}, "call_id"),
+        ({"call_id": "x" * 601}, "call_id"),
         ({"call_id": "a\r\nb"}, "call_id"),
+        ({"call_id": ".."}, "call_id"),  # clients leave it out of a path
+        ({"switch": "a/b"}, "switch"),
+        ({"switch": "sbc1\n"}, "switch"),
         ({"call_id": 7}, "call_id"),
         ({"to": None}, "to"),
         ({"to": "1" * 65}, "to"),

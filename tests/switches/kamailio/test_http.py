@@ -193,6 +193,23 @@ async def test_a_request_within_no_call_reaches_nobody(floor: Floor) -> None:
     await call.hang_up()
 
 
+@pytest.mark.parametrize(
+    ("caller", "shown"),
+    [
+        ("<sip:127.0.0.11>", ""),
+        (f"<sip:{'1' * 900}@127.0.0.11>", "1" * 32),
+        ("<sip:%2B31201234567;x=y@a>", "+31201234567"),
+    ],
+)
+async def test_whoever_calls_is_asked_about(floor: Floor, caller: str, shown: str) -> None:
+    await floor.furnish()
+    call = await floor.acme.call(NUMBER, caller, call_id="x" * 255)
+    await call.until_answered()
+    await call.hang_up()
+    (cdr,) = await floor.recorded()
+    assert cdr["from"] == shown
+
+
 async def test_many_calls_are_charged_once_each(floor: Floor) -> None:
     await floor.furnish("10000.00")
     calls = 100
