@@ -122,9 +122,13 @@ def reopened(stored: Session, ours: Session) -> Advance:
 
 
 def knows_better(ours: Session, stored: Session) -> bool:
-    """Whether the store has closed the call by guess, and we have its true end."""
+    """Whether the store has closed the call by guess, and we have its true end.
+
+    Of one that was given up unanswered, and was indeed, only the thresholds have kept anything.
+    """
     guessed = stored.state is State.ENDED and (stored.estimated or stored.voided) and not stored.corrections
-    return guessed and ours.released is not None and not ours.estimated and ours.answered is not None
+    kept = ours.answered is not None or any(level.watch is not None for level in stored.levels)
+    return guessed and ours.released is not None and not ours.estimated and kept
 
 
 def written(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:

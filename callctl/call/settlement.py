@@ -55,9 +55,13 @@ def _used(level: Level, amounts: Sequence[int]) -> tuple[tuple[str, int], ...]:
 def correct(before: Session, after: Session) -> Settlement:
     """The true end of a call that was estimated: the difference, in posts and records of its own.
 
-    What the estimate did not charge a prepaid payer is held no longer, so it is not charged now.
+    What the estimate did not charge a prepaid payer is held no longer, so it is not charged now. Who did not answer
+    owes nothing, and has the right record: only what thresholds keep is put right.
     """
     guessed = dues(before)
+    if after.answered is None:
+        ended = replace(after, corrections=before.corrections + 1)
+        return Settlement(ended, (), (), watched.corrected(before, guessed, after, guessed))
     charged_s = [
         due.duration_s - due.unbilled_s for level, due in zip(before.levels, guessed, strict=True) if level.prepaid
     ]
