@@ -1,6 +1,7 @@
 """Caps of a running daemon, attacked: fifty calls at once at every kind of cap, and a crash in the middle."""
 
 import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,15 @@ async def test_attempts_per_second_of_an_account_and_all_below_it(tmp_path: Path
         await put(provider, "shop", parent="top")
         await put(provider, "own", calls_per_second=5)
         for name, refusal in (("shop", "provider_limit"), ("own", "call_rate_limit")):
+            began_s = time.monotonic()
             allowed, why = await attack(provider, name)
-            assert 5 <= allowed <= 15, name  # what came at once may reach over the end of a second
+            seconds = int(time.monotonic() - began_s) + 2  # that it has reached into
+            assert 5 <= allowed <= 5 * seconds, name
             assert why == {refusal}, name
 
 
 async def test_channels_of_a_killed_daemon_are_counted_and_heal(tmp_path: Path, redis_server: RedisServer) -> None:
-    policy = "[policy]\nsetup_timeout_s = 1\nlease_grace_s = 1\n"
+    policy = "[policy]\nsetup_timeout_s = 5\nlease_grace_s = 1\n"
     async with Provider(tmp_path, redis_url=f"{redis_server.url}/7", more=policy) as provider:
         await provider.furnish(credit="0", kind="postpaid", caps={"outbound": 2})
         await provider.good("PUT", "/v1/trunks/only", {"account": "acme"})

@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.e2e.provider import Provider
 
-POLICY = "[policy]\nsetup_timeout_s = 2\nlease_grace_s = 1\nblind_s = 60\n"
+POLICY = "[policy]\nsetup_timeout_s = 5\nlease_grace_s = 1\nblind_s = 60\n"
 
 
 @pytest.fixture
