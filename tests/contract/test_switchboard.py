@@ -271,10 +271,11 @@ async def test_the_first_call_beyond_the_days_threshold_ends_those_that_are_up(b
     assert refused.talked_ms == 0 or not board.can.gate
     seen = await call.over()
     cdrs = await board.recorded(2)
-    assert sorted(str(cdr["refusal"]) for cdr in cdrs) == ["None", "ids_threshold"]
-    (ended,) = (cdr for cdr in cdrs if cdr["refusal"] is None)
+    ended, turned_away = sorted(cdrs, key=lambda cdr: cdr["verdict"])
+    assert (ended["verdict"], turned_away["verdict"]) == ("allowed", "refused")
+    assert turned_away["refusal"] in ("ids_threshold", "ids_blocked")  # an extension of the first may have tripped it
     assert (seen.hung_up_by, ended["released_by"]) == (None, "callctl")
-    assert ended["billed_s"] <= board.first_s - 2 or not board.can.hangs_up
+    assert ended["billed_s"] < board.first_s or not board.can.hangs_up
     await board.squares(10 * EURO)
 
 
