@@ -451,6 +451,23 @@ async def test_half_a_list_is_no_list(heard: Heard, answer: bytes, error: str) -
             await link.query("Status")
 
 
+async def test_what_follows_a_torn_list_is_not_believed(heard: Heard) -> None:
+    """A number with line breaks ends its item before the ActionID, which comes last, and goes on as it likes."""
+
+    async def torn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        action_id = id_of(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"Response: Success\r\n" + action_id + b"\r\nEventList: start\r\n\r\n")
+        writer.write(b"Event: Status\r\nCallerIDNum: 1\r\n\r\nEvent: Hangup\r\nUniqueid: 1.1\r\n\r\n")
+        await reader.read()
+
+    async with scripted(torn) as port, linked(link_to(port, heard, PATIENT)) as link:
+        with pytest.raises(SwitchUnavailable, match="the connection is lost"):
+            await link.query("Status")
+        assert heard.names() == []
+        await until(lambda: "down: a list was torn" in heard.states)
+
+
 async def test_an_endless_list_is_given_up(heard: Heard) -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)

@@ -1,5 +1,7 @@
 """What a customer may send to talk unseen, on a real Asterisk: whatever it is, each talk has its one true record."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.control_room import ControlRoom
@@ -8,7 +10,6 @@ from tests.switches.linked import NUMBER, answered, gone, linked, recorded, talk
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.call import Call
 from tests.switches.sip.phone import Phone
-from tests.waiting import until
 
 NEW_LINE = "%0d%0a"
 CALLER = "+31201234567"
@@ -30,8 +31,8 @@ async def test_a_number_cannot_end_the_charge_of_a_talk(
     call, _ = await talking(acme, carrier)
     up = await answered(room)
     legs = pbx1._calls.legs(up.call.call_id)
-    assert legs is not None and legs.carrier is not None
-    ends = forged("Hangup", Uniqueid=legs.carrier)
+    assert legs is not None
+    ends = forged("Hangup", Uniqueid=legs.carrier or "")
     called, caller = (f"0{ends}", CALLER) if within == "called" else ("0", f"{CALLER}{ends}")
     attack = await acme.call(called, caller)
     await attack.until_ended()
@@ -85,3 +86,30 @@ async def test_the_options_of_a_number_are_no_part_of_it(
     await call.hang_up()
     (cdr,) = await recorded(room)
     assert cdr["to"] == NUMBER
+
+
+@pytest.fixture
+def turned_away(asterisk: AsteriskRig) -> Iterator[str]:
+    """A number that ends at once, before any is cleaned; as when a caller cancels at once."""
+    asterisk.cli("dialplan add extension _99!,1,Hangup,1 into callctl-out")
+    yield "99"
+    asterisk.cli("dialplan reload")
+
+
+@pytest.mark.parametrize("within", [forged("Hangup", Uniqueid="{}"), f"{NEW_LINE}Uniqueid%3a%20{{}}{NEW_LINE}"])
+async def test_the_end_of_a_call_whose_numbers_are_not_cleaned_ends_no_other(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone, turned_away: str, within: str
+) -> None:
+    await room.furnish()
+    pbx1 = await linked(room, asterisk)
+    call, _ = await talking(acme, carrier)
+    up = await answered(room)
+    legs = pbx1._calls.legs(up.call.call_id)
+    assert legs is not None
+    attack = await acme.call(turned_away, CALLER + within.format(legs.carrier))
+    await attack.until_ended()
+    assert attack.status == 404
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS
+    assert cdr["released_by"] == "caller"

@@ -209,6 +209,9 @@ class AmiLink(Line):
     def _receive(self, message: Message) -> None:
         """Hand `message` to the action that waits for it, else to the consumer of events."""
         pending = self._pending.get(message.get("ActionID"))
+        if message.event == "Status" and not message.get("ActionID").startswith(self._id_prefix):
+            # A line break in a number has cut it: what comes next may be of a caller's making.
+            raise SwitchUnavailable("a list was torn")
         if message.event:
             if pending is None or not pending.is_list:
                 self._deliver(message)
