@@ -146,8 +146,8 @@ class Table:
     async def in_state(self, state: State) -> None:
         await until(lambda: [(it.state, it.busy) for it in self.room.calls.live()] == [(state, False)])
 
-    async def recorded(self, calls: int = 1, within_s: float = 5) -> list[dict[str, Any]]:
-        await until(lambda: len(self.room.cdrs()) >= calls and not self.room.calls.live(), within_s)
+    async def recorded(self, calls: int = 1) -> list[dict[str, Any]]:
+        await until(lambda: len(self.room.cdrs()) >= calls and not self.room.calls.live())
         cdrs = self.room.cdrs()
         assert len(cdrs) == calls, cdrs
         return cdrs

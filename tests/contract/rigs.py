@@ -14,6 +14,7 @@ from tests.contract.rigs_freeswitch import FreeSwitchRig
 from tests.contract.rigs_radius import RadiusRig
 from tests.contract.rigs_threecx import GatedThreeCxRig, ThreeCxRig
 from tests.contract.switchboard import GATE_MS, SPEED, Party, Rig, Script, Seen, Trick
+from tests.waiting import PATIENCE_S
 
 HOME, ABROAD = "+31201234567", "+442079460000"
 BY = {ami.EndedBy.CALLER: Party.CALLER, ami.EndedBy.CALLEE: Party.CALLEE}
@@ -23,7 +24,7 @@ LOSES = {Trick.LOST_ANSWER: frozenset({"DialEnd"}), Trick.LOST_END: frozenset({"
 class AsteriskRig:
     """Twenty times as fast as a real one. Link times are real ones, for the machine is no faster."""
 
-    patience_s = 60.0
+    patience_s = PATIENCE_S
     exact_ms = 100
     late_ms = 1_000
     cannot: Mapping[Trick, str] = {

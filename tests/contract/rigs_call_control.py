@@ -13,8 +13,9 @@ from callctl.adapters.call_control.server import Local
 from callctl.adapters.call_control.switch import CallControlSwitch
 from callctl.ports import Clock
 from tests.contract.proxy import Worker, init, start, stop
-from tests.contract.scripted import FROM_OUTSIDE, PATIENCE_S, ScriptedCall
+from tests.contract.scripted import FROM_OUTSIDE, ScriptedCall
 from tests.contract.switchboard import Script, Seen, Trick
+from tests.waiting import PATIENCE_S
 
 EARLY, CONFIRMED = 2, 4  # states of Kamailio's dialog module
 RINGS_S = 60  # the proxy's own timer

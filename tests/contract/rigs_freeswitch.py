@@ -10,7 +10,7 @@ from callctl.adapters.freeswitch.switch import FreeSwitch
 from callctl.ports import Clock
 from callctl.simulators import esl
 from tests.contract.switchboard import GATE_MS, SPEED, Party, Script, Seen, Trick
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 HOME, ABROAD = "+31201234567", "+442079460000"
 BY = {esl.EndedBy.CALLER: Party.CALLER, esl.EndedBy.CALLEE: Party.CALLEE}
@@ -23,7 +23,7 @@ LOSES = {
 class FreeSwitchRig:
     """Twenty times as fast as a real one. Link times are real ones, for the machine is no faster."""
 
-    patience_s = 60.0
+    patience_s = PATIENCE_S
     exact_ms = 100
     late_ms = 1_000
     cannot: Mapping[Trick, str] = {}

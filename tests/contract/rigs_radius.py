@@ -11,10 +11,11 @@ from callctl.adapters.radius.switch import RadiusSwitch
 from callctl.adapters.radius.wire import Client
 from callctl.ports import Clock
 from tests.contract.nas import ACCEPT, ACKNOWLEDGED, START, STOP, Nas, asked, told
-from tests.contract.scripted import FROM_OUTSIDE, PATIENCE_S, ScriptedCall
+from tests.contract.scripted import FROM_OUTSIDE, ScriptedCall
 from tests.contract.switchboard import Script, Seen, Trick
 from tests.radius_packets import SECRET, number, pairs, question, reply_to, report
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 HOST = "127.0.0.1"
 SESSION_TIMEOUT, TERMINATE_CAUSE, SESSION_ID = 27, 49, 44

@@ -14,6 +14,7 @@ from callctl.ports import Clock, Report
 from callctl.simulators.threecx import EndedBy, Far, Leg, Setup, SimCall, ThreeCxSimulator
 from callctl.simulators.threecx.api import heard
 from tests.contract.switchboard import SPEED, Party, Script, Seen, Trick
+from tests.waiting import PATIENCE_S
 
 EXTENSIONS = ("201", "202")
 HOME, ABROAD = "+31201234567", "+442079460000"
@@ -43,7 +44,7 @@ class RememberingSwitch(ThreeCxSwitch):
 class ThreeCxRig:
     """Twenty times as fast as a real one. Link times are real ones, for the machine is no faster."""
 
-    patience_s = 60.0
+    patience_s = PATIENCE_S
     exact_ms = 1_500  # a read follows each event: some ms, twenty times as long here
     late_ms = 2_000
     mode = Mode.OBSERVE

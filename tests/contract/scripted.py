@@ -7,8 +7,8 @@ from typing import Any
 from callctl.accounts import WarnTo
 from callctl.ports import Clock
 from tests.contract.switchboard import Party, Script, Seen
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 10.0
 BY_PARTY, BY_LIMIT, FROM_OUTSIDE = 1, 5, 6  # as Acct-Terminate-Cause has them
 GIVEN_UP = 487
 

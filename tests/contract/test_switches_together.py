@@ -13,9 +13,8 @@ from tests.contract.rigs import RIGS, AsteriskRig
 from tests.contract.switchboard import ELSEWHERE, POLICY, SPEED, Rig, Script, Trick
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.patient import PatientClock
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
-WITHIN_S = 30.0
 ROUNDS = 5
 PLENTY = 1_000 * EURO  # a call whose grant cannot be extended holds it all from the beginning
 
@@ -33,10 +32,10 @@ class House:
         self.switches = [rig.adapter() for rig in self.rigs.values()]
         every = [*self.switches, *(rig.adapter() for rig in neighbours)]
         await self.room.start(*every)
-        await until(lambda: all(switch.state().up for switch in every), WITHIN_S)
+        await until(lambda: all(switch.state().up for switch in every))
 
     async def recorded(self, calls: int) -> None:
-        await until(lambda: len(self.room.cdrs()) >= calls and not self.room.calls.live(), WITHIN_S)
+        await until(lambda: len(self.room.cdrs()) >= calls and not self.room.calls.live())
         assert len(self.room.cdrs()) == calls
 
     async def squares(self, topped_up: int) -> None:
@@ -148,11 +147,11 @@ async def test_a_bad_neighbour_is_not_noticed(house: House, kind: str, bad: Trou
         good = [await rig.place(Script(talks_s=2)) for _ in range(ROUNDS) for rig in house.rigs.values()]
         assert [(await call.over()).connected for call in good] == [True] * len(good)
     await asyncio.gather(*(call.over() for call in troubled))
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not (await (await neighbour.place(Script(to=ELSEWHERE, talks_s=1))).over()).connected:
             pass  # its link is not up again yet
-    await until(lambda: any(cdr["to"] == ELSEWHERE and cdr["answer_time"] for cdr in house.room.cdrs()), WITHIN_S)
-    await until(lambda: not house.room.calls.live(), WITHIN_S)
+    await until(lambda: any(cdr["to"] == ELSEWHERE and cdr["answer_time"] for cdr in house.room.cdrs()))
+    await until(lambda: not house.room.calls.live())
     names = {switch.name for switch in house.switches}
     others = [cdr for cdr in house.room.cdrs() if cdr["switch"] in names]
     assert [cdr["estimated"] for cdr in others] == [False] * len(good)
