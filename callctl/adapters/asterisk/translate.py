@@ -1,6 +1,7 @@
 """What an Asterisk tells, as what happened to calls. Values in, values out: no I/O, no clock.
 
 A call is named by the unique id of its ingress channel, which the dialplan hands on to every leg as `CC_CALL`.
+A leg that takes the place of another in the talk has no such variable; Asterisk says whose place it took.
 Legs are known by unique id: names and linked ids change. The order of events at the end of a call is not fixed, and
 any event may come twice or be lost, so each handler looks only at what the book says of its channel.
 
@@ -196,10 +197,19 @@ class Translator:
 
     def _bridge_enter(self, message: Message, at: Instant, stated: bool) -> Events:
         """A carrier leg that talks has been answered, even if the DialEnd was lost."""
+        replaced = message.get("SwapUniqueid")
+        if replaced in self._by_carrier:
+            return self._replaced(replaced, message.get("Uniqueid"), at)
         call_id = _call_of(message)
         if not _is_carrier(message, call_id):
             return ()
         return self._won(call_id, message.get("Uniqueid"), message.get("Channel"), at, stated)
+
+    def _replaced(self, carrier: str, by: str, at: Instant) -> Events:
+        """The talk goes on with another leg (an INVITE with Replaces): its end is that of the call, and limits it."""
+        legs = self._calls[self._by_carrier.pop(carrier)]
+        self._remember(replace(legs, carrier=by, hung_up_by=None))
+        return (SeenAlive(self._key(legs.ingress), at, legs.answered),)
 
     def _won(self, call_id: str, carrier: str, channel: str, at: Instant, stated: bool) -> Events:
         legs = self._calls.get(call_id)

@@ -1,0 +1,98 @@
+"""A talk goes on with another leg in the place of one (INVITE with Replaces, RFC 3891), on a real Asterisk."""
+
+import re
+import secrets
+
+from tests.control_room import PER_SECOND, ControlRoom
+from tests.switches.exactness import APART_MS, in_time
+from tests.switches.linked import NUMBER, answered, gone, linked, recorded, talking, timers_s
+from tests.switches.rig.asterisk import AsteriskRig
+from tests.switches.sip.call import Call
+from tests.switches.sip.ear import Ear
+from tests.switches.sip.phone import Phone
+from tests.waiting import until
+
+
+async def taken_over(phone: Phone, call: Call) -> Call:
+    """A new call of `phone` that takes the place of `call`."""
+    to_tag, from_tag = (re.findall(r";tag=([^;>]+)", side)[0] for side in (call._remote, call._local))
+    new = Call(phone, secrets.token_hex(8), "0", await Ear.open(phone.address, 1_000), incoming=False)
+    phone.calls.append(new)
+    new._target = f"sip:0@{phone.switch[0]}:{phone.switch[1]}"
+    new._local, new._remote = f"<sip:1@{phone.address}>;tag={secrets.token_hex(4)}", f"<{new._target}>"
+    replaces = ("replaces", f"{call.call_id};to-tag={to_tag};from-tag={from_tag}")
+    new._invite = new._request("INVITE", (replaces,), sdp=True, sequence=1)
+    await new.until_answered()
+    await call.until_ended()
+    return new
+
+
+async def test_a_talk_that_goes_on_with_another_leg_of_the_carriers_is_charged_to_its_end(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await room.furnish()
+    pbx1 = await linked(room, asterisk)
+    call, outgoing = await talking(acme, carrier)
+    up = await answered(room)
+    another = await taken_over(carrier, outgoing)
+    await call.ear.until_heard(lambda heard: heard.tones == (1_000,))
+    legs = pbx1._calls.legs(up.call.call_id)
+    assert legs is not None
+    assert legs.carrier is not None
+    await until(lambda: room.calls.live()[0].granted_s > up.granted_s)
+    assert 0 < min(await timers_s(pbx1, up.call))
+    await another.hang_up()
+    await call.until_ended()
+    (cdr,) = await recorded(room)
+    assert abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS
+    assert cdr["released_by"] == "callee"
+    await gone(asterisk)
+
+
+async def test_another_leg_of_the_carriers_ends_with_the_credit(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await room.furnish(balance=3 * PER_SECOND)
+    await linked(room, asterisk)
+    call, outgoing = await talking(acme, carrier)
+    await answered(room)
+    another = await taken_over(carrier, outgoing)
+    await another.until_ended()
+    await call.until_ended()
+    (cdr,) = await recorded(room)
+    assert in_time(cdr["duration_ms"], 3)
+    assert (cdr["charge"], cdr["released_by"]) == ("0.0030", "callctl")
+
+
+async def test_another_leg_of_the_caller_ends_with_the_credit(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await room.furnish(balance=3 * PER_SECOND)
+    await linked(room, asterisk)
+    call, outgoing = await talking(acme, carrier)
+    await answered(room)
+    another = await taken_over(acme, call)
+    await another.until_ended()
+    await outgoing.until_ended()
+    (cdr,) = await recorded(room)
+    assert in_time(cdr["duration_ms"], 3)
+    assert (cdr["charge"], cdr["released_by"]) == ("0.0030", "callctl")
+
+
+async def test_who_takes_a_call_that_rings_for_another_is_charged_for(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    carrier.answer_calls(after_s=60)
+    await room.furnish()
+    await linked(room, asterisk)
+    call = await acme.call(NUMBER)
+    outgoing = await carrier.next_call()
+    await until(lambda: 180 in call.provisional)
+    await taken_over(carrier, outgoing)
+    await call.until_answered()
+    await answered(room)
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS
+    assert cdr["released_by"] == "caller"
+    await gone(asterisk)
