@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from callctl.clock import SystemClock
 from callctl.simulators.esl import EndedBy, EslSimulator, Script, Setup, SimCall, User
 from callctl.simulators.esl.__main__ import describe, read_arguments, scripts
 from callctl.simulators.scaled_clock import ScaledClock
+from tests.patient import PatientClock
 from tests.waiting import until
 
 SPEED = 20
@@ -51,7 +51,7 @@ USERS = {"meter@rig": User("pw"), "few@rig": User("pw", allowed_api=("show", "sc
 
 @pytest.fixture
 async def switch() -> AsyncIterator[EslSimulator]:
-    clock = ScaledClock(SystemClock(), SPEED)
+    clock = ScaledClock(PatientClock(), SPEED)
     async with EslSimulator("ClueCon", users=USERS, clock=clock) as switch:
         yield switch
 
@@ -247,7 +247,7 @@ async def test_it_is_a_tool_of_its_own() -> None:
     options = read_arguments(["--calls", "2", "--called", "1", "--called", "2", "--talk", "0"])
     first, second = scripts(options)
     assert (first.called, second.called, first.talk_s) == ("1", "2", None)
-    async with EslSimulator("x", clock=ScaledClock(SystemClock(), 200)) as switch:
+    async with EslSimulator("x", clock=ScaledClock(PatientClock(), 200)) as switch:
         call = switch.place_call(first)
         line = describe(first, await call.outcome())
         await until(lambda: not switch.calls)
