@@ -171,6 +171,19 @@ async def test_callctl_is_killed_and_the_switch_ends_the_call(table: Table) -> N
     assert cdr["charge"] == "0.0400"
 
 
+async def test_callctl_is_killed_and_grants_nothing_twice(table: Table) -> None:
+    """The next process knows nothing of the switch's clock but what it asks for."""
+    await table.daemon.furnish(credit="0.06")
+    call = await table.answered()
+    answered_us = call.caller.answered_us
+    await until(lambda: table.switch.core.now_us() - answered_us > 2_500_000)
+    await table.daemon.kill()
+    await table.daemon.start()
+    outcome = await call.outcome()
+    assert outcome.talked_ms < 8_000  # with the switch's own timers, too
+    await table.settled()
+
+
 async def test_callctl_is_killed_and_takes_the_call_over(table: Table) -> None:
     await table.daemon.furnish()
     call = await table.answered()
