@@ -120,7 +120,10 @@ def _used(level: Level, due: Due) -> int:
 
 
 def _last_day(session: Session, watch: Watch) -> int:
-    return local_moment(watch.timezone, (session.released or session.setup).wall_ms // 60_000)[0]
+    """On which its last slice was granted; of a call that was extended, at the latest."""
+    extended = session.granted_s > session.first_granted_s
+    moment = session.released if extended and session.released is not None else session.setup
+    return local_moment(watch.timezone, moment.wall_ms // 60_000)[0]
 
 
 def findings(session: Session, seen: Iterable[Seen]) -> Iterator[Finding]:
