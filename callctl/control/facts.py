@@ -23,7 +23,7 @@ from callctl.rating.rules import home_of
 from callctl.rating.tariff import Direction, TrafficClass
 from callctl.rating.tax import Tax
 
-EXTENSION = re.compile(r"[0-9*#]{1,32}")
+EXTENSION = re.compile(r"[A-Za-z0-9._*#-]{1,32}")
 LONGEST_TOLD = 256
 """Characters of what told the payer. A switch may hand on whatever a caller has made up; more is not recorded."""
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)

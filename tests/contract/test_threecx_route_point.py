@@ -76,6 +76,21 @@ async def test_an_extension_whose_number_is_sent_to_the_route_point(desk: Desk) 
     assert [len(desk.told(kind)) for kind in (Offered, Answered, Released)] == [1, 1, 1]
 
 
+async def test_the_number_that_was_dialled_may_be_shown_late() -> None:
+    async with laid(Mode.ROUTE_POINT, times=replace(SOON, again_ms=100)) as desk:
+        desk.simulator.faults.late_number_ms = 50
+        dials(desk)
+        assert (await desk.first(Offered)).b_number == NUMBER
+
+
+async def test_keys_that_are_pressed_before_anybody_asks_are_heard() -> None:
+    async with laid(Mode.ROUTE_POINT, prompt=SOUND, times=replace(SOON, again_ms=100)) as desk:
+        call = dials(desk, "900")
+        await until(desk.switch._book.calls)
+        desk.simulator.pbx.press(call, "0612#")
+        assert (await desk.first(Offered)).b_number == "0612"
+
+
 @pytest.mark.parametrize(("pressed", "number"), [("0612#345", "0612"), (NUMBER, NUMBER), ("1123", "112")])
 async def test_keys_are_a_number_up_to_the_hash_or_a_pause(pressed: str, number: str) -> None:
     async with laid(Mode.ROUTE_POINT, prompt=SOUND) as desk:
@@ -333,6 +348,19 @@ async def test_such_a_caller_is_followed_by_xapi() -> None:
         desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
         released = await desk.first(Released)
         assert released.answered_at == desk.told(Answered)[0].at
+
+
+async def test_such_a_caller_talks_before_the_late_answer_to_routing() -> None:
+    async with asked_for_keys() as desk:
+        desk.simulator.faults.reply_delay_ms = 1_000
+        call = await presses(desk, NUMBER)
+        await connected(desk, call)
+        assert call.answered is not None
+        assert desk.told(Answered)[0].at.since_ms(call.answered) < 1_000
+        assert len(await desk.switch.live_calls()) == 1
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLED)
+        await desk.first(Released)
+        assert [len(desk.told(kind)) for kind in (Offered, Answered, Released)] == [1, 1, 1]
 
 
 async def test_such_a_caller_is_hung_up_by_xapi() -> None:

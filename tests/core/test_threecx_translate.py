@@ -337,6 +337,15 @@ def test_a_call_that_the_pbx_gives_another_number_goes_on() -> None:
     assert (call.id, call.group) == (key.call_id, "9")
 
 
+@pytest.mark.parametrize("callid", ["5", "9"])
+def test_who_takes_a_call_into_a_conference_goes_on_paying_for_it(callid: str) -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    conference = leg(call=callid, number="SP0", party="SP0", party_type=wire.CONFERENCE, status=Status.CONNECTED)
+    assert calls.seen(conference, at(1_000)) == ()
+    assert ended(calls, ("112", "21"), 9_000) == (Released(key, at(9_000), answered_at=at(0)),)
+
+
 def test_a_transfer_told_too_late_is_paid_by_who_transferred() -> None:
     calls = book()
     admitted(calls, calls.seen(leg(), at(0)))

@@ -280,6 +280,9 @@ async def test_rules_on_prices_and_destinations_are_for_what_is_sold(door) -> No
         verdicts.append((answer["verdict"], answer.get("refusal")))
     # On-net, but of a type that acme may not call; inbound; from one extension to another.
     assert verdicts == [("refused", "destination_barred"), ("allowed", None), ("allowed", None)]
+    for extension in ("*777", "SP0", "crm-integration"):
+        call = {"direction": "internal", "to": extension, "call_id": f"to {extension}"}
+        assert (await door.json("POST", "/v1/calls", json={**ASK, **call}))["verdict"] == "allowed"
     for extension in ("", "x" * 40, "2\r\n1"):
         call = {"direction": "internal", "to": extension, "call_id": "bad"}
         assert (await door.json("POST", "/v1/calls", json={**ASK, **call}))["refusal"] == "invalid_number"

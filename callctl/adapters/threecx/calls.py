@@ -138,6 +138,11 @@ def wanted_by(leg: Participant, site: Site, watched: Container[str], active: Act
     return Wanted(Direction.INBOUND, leg.number, number, leg.dn, leg.number, leg.party or None)
 
 
+def some_call(leg: Participant) -> Wanted:
+    """That of a participant which does not say enough, of a call that control knows."""
+    return Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
+
+
 def _outgoing(leg: Participant, watched: Container[str]) -> Wanted | None:
     """Who transferred a call pays for where it went.
 

@@ -11,7 +11,7 @@ or the called extension, or else by XAPI; a call that nobody could follow is not
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -23,6 +23,7 @@ from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Key, Participant, Status
 from callctl.adapters.threecx.xapi import Xapi
 from callctl.call.admission import EMERGENCY_GRANT_S
+from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
 from callctl.numbering import DialRules, emergency_number
 from callctl.ports import Clock
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 MOST_KEYS: Final = 32
 END_KEY: Final = "#"
+SHOWN_LATE: Final = 3
 ANYWHERE: Final = DialRules()
 GONE: Final = 404
 
@@ -69,9 +71,13 @@ class RoutePoint:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._routing: set[asyncio.Task[None]] = set()
         self._keys: dict[Key, asyncio.Queue[str]] = {}
+        self._leaving: dict[Key, asyncio.Event] = {}
 
     def look(self) -> None:
         """Begin with callers who have come, leave off with those who have gone."""
+        for gate, left in self._leaving.items():
+            if self._book.leg(gate) is None:
+                left.set()
         for call_id in [call_id for call_id in self._asking if self._book.call(call_id) is None]:
             self._asking.pop(call_id).cancel()
         for call in self._book.calls():
@@ -95,11 +101,14 @@ class RoutePoint:
 
     async def _ask(self, call_id: str, gate: Key) -> None:
         leg = self._book.leg(gate)
+        self._keys[gate] = asyncio.Queue(MOST_KEYS)
         try:
             wanted = await self._wanted(leg) if leg is not None else None
         except SwitchUnavailable as error:
             log.warning("threecx_caller_not_asked", call_id=call_id, error=str(error))
             wanted = None
+        finally:
+            del self._keys[gate]
         if wanted is not None:
             self._emit(self._book.asked(call_id, wanted, self._clock.now()))
         else:
@@ -125,20 +134,21 @@ class RoutePoint:
         return Wanted(direction, own, number, own, number, trunk) if number else None
 
     async def _shown_by(self, leg: Participant) -> str | None:
-        """What the participant of the extension that calls shows as its other side."""
+        """What the participant of the extension that calls shows as its other side, which may take a moment."""
         if not self._book.is_watched(leg.party):
             return None
-        told = await self._link.get(path_of(leg.party, "participants"))
-        for caller in wire.participants(told, leg.party):
-            self._emit(self._book.seen(caller, self._clock.now()))
-            if caller.call == leg.call and caller.number not in ("", self._site.route_point, leg.number):
-                return caller.number
+        for pause_ms in (0, *(self._times.again_ms << tried for tried in range(SHOWN_LATE))):
+            await self._clock.sleep_ms(pause_ms)
+            told = await self._link.get(path_of(leg.party, "participants"))
+            for caller in wire.participants(told, leg.party):
+                self._emit(self._book.seen(caller, self._clock.now()))
+                if caller.call == leg.call and caller.number not in ("", self._site.route_point, leg.number):
+                    return caller.number
         return None
 
     async def _pressed(self, leg: Participant) -> str:
         """The keys up to #, to a pause, or to an emergency number. Who presses none is waited for thrice as long."""
-        keys: asyncio.Queue[str] = asyncio.Queue(MOST_KEYS)
-        self._keys[leg.key] = keys
+        keys = self._keys[leg.key]
         prompting = asyncio.get_running_loop().create_task(self._ask_aloud(leg))
         number = ""
         try:
@@ -153,7 +163,6 @@ class RoutePoint:
             return number
         finally:
             prompting.cancel()
-            del self._keys[leg.key]
 
     async def _next_key(self, keys: asyncio.Queue[str], pause_ms: int) -> str:
         """The next key; "" after the pause."""
@@ -232,23 +241,38 @@ class RoutePoint:
     async def _route(self, call: Call, gate: Key, destination: str, setup_s: int) -> None:
         body = {"destination": destination, "timeout": setup_s}
         timeout_ms = setup_s * 1000 + self._times.handover_grace_ms
-        said = ""
+        listed, said = self._xapi is not None, ""
+        asked = asyncio.ensure_future(self._link.post(path_of(*_at(gate), "routeto"), body, timeout_ms=timeout_ms))
         try:
-            told = await self._link.post(path_of(*_at(gate), "routeto"), body, timeout_ms=timeout_ms)
-            outcome = wire.outcome(told)
+            left = await self._has_left(gate, asked)
+            if left is not None and not self._book.beside(call) and await self._is_elsewhere(call):
+                self._emit(self._book.routed(call.id, left, connected=True, listed=listed))  # its answer may be late
+            outcome = wire.outcome(await asked)
             connected, said = outcome.succeeded, outcome.said
         except NotDone as error:
             connected, said = False, str(error)
         except SwitchUnavailable as error:
             connected, said = await self._is_handed_over(call, gate, timeout_ms), str(error)
+        finally:
+            asked.cancel()
         if connected:
             with suppress(SwitchUnavailable):  # then an event will tell
                 await self._look_again(call)
         else:
             log.info("threecx_not_connected", call_id=call.id, said=said)
-        listed = self._xapi is not None
         self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=listed))
         await self._end(call.id, gate)
+
+    async def _has_left(self, gate: Key, asked: asyncio.Future[Any]) -> Instant | None:
+        """When the caller left the route point; None where 3CX has answered before that."""
+        left = self._leaving[gate] = asyncio.Event()
+        leaving = asyncio.ensure_future(left.wait())
+        try:
+            await asyncio.wait({asked, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return None if asked.done() else self._clock.now()
+        finally:
+            leaving.cancel()
+            del self._leaving[gate]
 
     async def _look_again(self, call: Call) -> list[Participant]:
         """The participants beside that at the route point as they are now: to be delivered may mean that it rings."""

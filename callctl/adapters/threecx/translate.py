@@ -18,7 +18,7 @@ from callctl.adapters.threecx import calls
 from callctl.adapters.threecx.calls import Active, Call, Mode, Site, Wanted
 from callctl.adapters.threecx.gone import Gone
 from callctl.adapters.threecx.remembered import Memory, Remembered
-from callctl.adapters.threecx.wire import Key, Participant, Snapshot, Status
+from callctl.adapters.threecx.wire import CONFERENCE, Key, Participant, Snapshot, Status
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
@@ -102,8 +102,7 @@ class Book:
             return ()
         before = self._legs.get(key)
         if before is not None and before.call != participant.call:  # the PBX has joined two calls
-            self._legs[key] = participant
-            return (*self._leave(key, at, lingers=True), *self._enter(participant, at))
+            return self._regrouped(participant, at)
         leg = participant if before is None else participant.after(before)
         self._legs[key] = leg
         call = self._calls.get(self._call_of.get(key, ""))
@@ -171,8 +170,7 @@ class Book:
 
     def routing(self, call_id: str) -> None:
         """3CX is being asked to connect it."""
-        call = self._calls.get(call_id)
-        if call is not None:
+        if (call := self._calls.get(call_id)) is not None:
             self._calls[call_id] = replace(call, routing=True)
 
     def routed(self, call_id: str, at: Instant, *, connected: bool, listed: bool) -> Events:
@@ -182,16 +180,14 @@ class Book:
             return ()
         if not connected:
             call = self._calls[call_id] = replace(call, routing=False)
-            return () if call.legs else self._release(call, at)
+            return () if call.legs or call.listed else self._release(call, at)
         if call.gate is not None:
             self._forget(call.gate, at)
         legs = call.legs - {call.gate}
         talks = not legs or any(self._legs[key].status is Status.CONNECTED for key in legs)
-        call = replace(call, routing=False, legs=legs, listed=listed and not legs)
-        told: Events = ()
-        if call.answered is None and talks:
-            call = replace(call, answered=at)
-            told = self._answer(call)
+        answered = at if talks and call.answered is None else call.answered
+        told = self._answer(replace(call, answered=answered)) if call.answered is None else ()
+        call = replace(call, routing=False, legs=legs, listed=listed and not legs, answered=answered)
         self._calls[call_id] = call
         return told if legs or listed else (*told, *self._release(call, at))
 
@@ -268,8 +264,7 @@ class Book:
         call_id = self._memory.found(leg, active, self._calls.keys())
         if call_id is None:
             return None
-        wanted = calls.wanted_by(leg, self._site, self._watched, active)
-        wanted = wanted or Wanted(Direction.OUTBOUND, leg.party, "", leg.party, "")
+        wanted = calls.wanted_by(leg, self._site, self._watched, active) or calls.some_call(leg)
         return Call(id=call_id, group=leg.call, began=at, wanted=wanted, admitted=True)
 
     def _wanted(self, leg: Participant, at: Instant) -> Wanted | None:
@@ -289,6 +284,14 @@ class Book:
                 self.unnumbered += 1
             return None
         return wanted
+
+    def _regrouped(self, leg: Participant, at: Instant) -> Events:
+        """Who takes the other side along into a conference goes on talking to it."""
+        self._legs[leg.key] = leg
+        call = self._calls.get(self._call_of.get(leg.key, ""))
+        if call is not None and leg.party_type == CONFERENCE:
+            return self._progress(self._join(replace(call, legs=call.legs - {leg.key}), leg), leg, at)
+        return (*self._leave(leg.key, at, lingers=True), *self._enter(leg, at))
 
     def _progress(self, call: Call, leg: Participant, at: Instant) -> Events:
         """What this news of a participant means for its call."""

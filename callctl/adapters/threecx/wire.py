@@ -17,6 +17,7 @@ LONGEST_TEXT: Final = 128
 SHORT: Final = re.compile(r"[A-Za-z0-9._*#+-]{1,64}")  # a DN, a participant, a call
 
 EXTERNAL_LINE: Final = "externalline"
+CONFERENCE: Final = "conference"
 NO_TYPE: Final = frozenset({"", "none"})
 
 Key = tuple[str, str]

@@ -258,6 +258,9 @@ class Pbx:
         call.dialled = number
         caller.legid, called.legid = 1, 2
         caller.shows = number
+        if self.faults.late_number_ms and called.kind == ROUTE_POINT:
+            caller.shows = None
+            self._start(self._show(caller, number))
         caller.originated_by = (caller.dn, caller.kind) if caller.kind == ROUTE_POINT else ("", "None")
         caller.is_routed = not (self.faults.late_party and called.kind == EXTERNAL_LINE)
         join(caller, called)
@@ -300,6 +303,11 @@ class Pbx:
             for leg in call.legs if self.faults.repeat_ms and call.ended is None else ():
                 if leg.status in (DIALING, RINGING):
                     self._tell(leg)
+
+    async def _show(self, caller: Leg, number: str) -> None:
+        await self.clock.sleep_ms(self.faults.late_number_ms)
+        caller.shows = number
+        self._tell(caller)
 
     def _tell(self, *legs: Leg) -> None:
         for leg in legs:

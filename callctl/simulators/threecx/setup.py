@@ -100,6 +100,8 @@ class Faults(msgspec.Struct, kw_only=True):
     """The websocket stays open and pings are answered; no events come."""
     # the route point
     route_point_rings: bool = False
+    late_number_ms: int = 0
+    """So long an extension that comes to the route point shows that it has called that, and not what it dialled."""
     delivered_at_once: bool = False
     """`routeto` is answered when the new leg rings, not when it is answered."""
     # the PBX
