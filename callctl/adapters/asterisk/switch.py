@@ -197,8 +197,11 @@ class AsteriskSwitch:
             raise SwitchUnavailable(f"{self.name}: {error}") from error
 
     async def _refused_by_status(self, legs: Legs, sip: int) -> bool:
-        """Whether Asterisk knows how to refuse with a SIP status: 18.21, 20.6, 21.1 and later do."""
-        if not self._pjsip_hangup or not legs.channel.startswith("PJSIP/"):
+        """Whether Asterisk knows how to refuse with a SIP status: 18.21, 20.6, 21.1 and later do.
+
+        Of a call that is answered already it would say that it does, and do nothing.
+        """
+        if not self._pjsip_hangup or legs.up or not legs.channel.startswith("PJSIP/"):
             return False
         (answer,) = await self._ask_all([("PJSIPHangup", [("Channel", legs.ingress), ("Cause", sip)])])
         if answer.succeeded or _is_gone(answer):

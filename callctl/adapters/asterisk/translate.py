@@ -44,8 +44,9 @@ class Legs(msgspec.Struct, frozen=True):
     """The channels of one call, by unique id.
 
     `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
-    since `answered`. `offered`: it has been told of; a list may show its channel a moment before. `emergency`: the
-    dialplan has let the call pass without asking, and nobody may touch it. `limit` is when our timer ends the call.
+    since `answered`. `offered`: it has been told of; a list may show its channel a moment before. `up`: by then the
+    dialplan had answered it, and no SIP status can refuse it. `emergency`: the dialplan has let the call pass without
+    asking, and nobody may touch it. `limit` is when our timer ends the call.
     """
 
     ingress: str
@@ -53,6 +54,7 @@ class Legs(msgspec.Struct, frozen=True):
     called: str = ""
     inbound: bool = False
     offered: bool = False
+    up: bool = False
     emergency: bool = False
     carrier: str | None = None
     answered: Instant | None = None
@@ -159,8 +161,9 @@ class Translator:
         direction = DIRECTIONS.get(told.get("Direction", ""), Direction.OUTBOUND)
         called, endpoint = told.get("Called", ""), told.get("Endpoint", "")
         inbound, emergency = direction is Direction.INBOUND, name == "CCEmergency"
+        up = message.get("ChannelState") == UP
         self._remember(
-            Legs(call_id, message.get("Channel"), called, inbound=inbound, offered=True, emergency=emergency)
+            Legs(call_id, message.get("Channel"), called, inbound=inbound, offered=True, up=up, emergency=emergency)
         )
         offered = Offered(
             self._key(call_id),
