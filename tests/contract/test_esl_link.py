@@ -364,7 +364,6 @@ async def test_a_frozen_switch_is_noticed_by_its_silence() -> None:
 @pytest.mark.parametrize(
     ("greeting", "told"),
     [
-        (b"Content-Type: text/rude-rejection\nContent-Length: 24\n\nAccess Denied, go away.\n", "not allowed"),
         (b"Content-Type: auth/request\n\n" + reply("-ERR invalid"), "auth: -ERR invalid"),
         (b"Content-Type: auth/request\n\n" + reply("+OK accepted") + reply("-ERR permission denied"), "event: -ERR"),
         (
@@ -389,6 +388,27 @@ async def test_a_refusal_is_told_once_and_not_tried_again_soon(greeting: bytes, 
         assert (visits, heard.downs) == (1, [])
         with pytest.raises(SwitchUnavailable, match="login refused"):
             link.api("status")
+
+
+@pytest.mark.parametrize("times_away", [1, 2])
+async def test_an_address_is_refused_when_it_is_turned_away_twice(times_away: int) -> None:
+    """A FreeSWITCH that begins listens before it has its lists of addresses."""
+    visits = 0
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+        if visits > times_away:
+            await let_in(reader, writer)
+        else:
+            writer.write(b"Content-Type: text/rude-rejection\nContent-Length: 24\n\nAccess Denied, go away.\n")
+        await reader.read()
+
+    told = "this address is not allowed: Access Denied, go away."
+    async with served(peer) as port, linked(port) as (link, heard):
+        await until(lambda: link.up or heard.refusals)
+        assert (heard.downs, heard.refusals) == ([told], [told] * (times_away - 1))
+        assert (visits, link.up) == (2, times_away == 1)
 
 
 @pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH\n\n", b"HTTP/1.1 400 Bad\nContent-Type: text/html\n\n", b""])

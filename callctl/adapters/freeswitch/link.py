@@ -113,6 +113,7 @@ class EslLink(Line):
         self._bounds = bounds
         self._pending: deque[Pending[Frame]] = deque()
         self._early: list[Frame] = []
+        self._turned_away = 0  # once is nothing: a FreeSWITCH that begins has no list of addresses yet (src)
         self._last_heard = self._clock.now()
 
     def api(self, command: str, *, timeout_ms: int | None = None) -> "asyncio.Future[Frame]":
@@ -151,7 +152,9 @@ class EslLink(Line):
         self._early = []
         async for greeting in frames:
             if greeting.kind == "text/rude-rejection":
-                raise Refused(f"this address is not allowed: {greeting.text}")
+                self._turned_away += 1
+                kind = Refused if self._turned_away > 1 else SwitchUnavailable
+                raise kind(f"this address is not allowed: {greeting.text}")
             if greeting.kind != "auth/request":
                 raise SwitchUnavailable(f"not an event socket: {greeting.kind[:40]!r}")
             break
@@ -177,6 +180,7 @@ class EslLink(Line):
 
     async def _serve(self, core: str, frames: AsyncGenerator[Frame, None]) -> None:
         self.counts.connections += 1
+        self._turned_away = 0
         self._is_up(lambda: self._tell.on_up(core))
         for frame in self._early:
             self._deliver(frame)
