@@ -104,7 +104,7 @@ TOLD_BADLY = (Trick.TWICE, Trick.LATE, Trick.LOST_ANSWER, Trick.LOST_END)
 class Rig(Protocol):
     """A switch that an adapter is connected to, real or simulated, used as an asynchronous context.
 
-    `clock`: the switch's time, also callctl's. `patience_s`: real seconds to wait for anything. `exact_ms`: how exactly
+    `clock`: the switch's time, also callctl's. `patience_s`: seconds to wait for anything. `exact_ms`: how exactly
     the phones' times can be compared with a CDR's; `late_ms`: how late a timer may seem on a busy machine.
     `dialled`: every number that a carrier was asked for.
     """
