@@ -111,9 +111,14 @@ class AsteriskSwitch:
     # ---- ports.Switch
 
     async def admit(self, call: CallKey, *, granted_s: int, setup_s: int, b_number: str, account: str) -> None:
-        """Let the call go on. The dialplan itself arms `granted_s` at the answer, and gives up after `setup_s`."""
+        """Let the call go on. The dialplan itself arms `granted_s` at the answer, and gives up after `setup_s`.
+
+        One that has gone on without us is not dialled again; its answer may have been told before it was admitted.
+        """
         legs = self._legs(call)
-        if legs.emergency:
+        if legs.passed:
+            self._report(SeenAlive(call, self._clock.now(), legs.answered))
+        if legs.emergency or legs.passed:
             return
         variables = {"CC_NUMBER": b_number, "CC_LIMIT": str(setup_s), "CC_GRANT": str(granted_s)}
         if legs.inbound:
@@ -127,7 +132,9 @@ class AsteriskSwitch:
             return
         q850 = CAUSE_FOR_SIP.get(cause.sip, cause.q850)
         announcement = self._announcements.get(cause.announcement)
-        if announcement is not None:
+        if legs.passed:
+            await self.hang_up(call, q850)
+        elif announcement is not None:
             said = {"CC_SIP": str(cause.sip), "CC_CAUSE": str(q850), "CC_ANNOUNCEMENT": announcement}
             await self._perform(_redirect(legs, said, self._contexts.refuse, legs.called))
         elif not await self._refused_by_status(legs, cause.sip):

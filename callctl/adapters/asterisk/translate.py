@@ -45,8 +45,8 @@ class Legs(msgspec.Struct, frozen=True):
 
     `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
     since `answered`. `offered`: it has been told of; a list may show its channel a moment before. `up`: by then the
-    dialplan had answered it, and no SIP status can refuse it. `emergency`: the dialplan has let the call pass without
-    asking, and nobody may touch it. `limit` is when our timer ends the call.
+    dialplan had answered it, and no SIP status can refuse it. `passed`: we were late, and the dialplan has connected
+    it. `emergency`: it has done so without asking, and nobody may touch the call. `limit` is when our timer ends it.
     """
 
     ingress: str
@@ -55,6 +55,7 @@ class Legs(msgspec.Struct, frozen=True):
     inbound: bool = False
     offered: bool = False
     up: bool = False
+    passed: bool = False
     emergency: bool = False
     carrier: str | None = None
     answered: Instant | None = None
@@ -155,6 +156,8 @@ class Translator:
         name, call_id = message.get("UserEvent"), message.get("Uniqueid")
         if name == "CCLimit":
             self._noted(call_id, ReleasedBy.CALLCTL)
+        if name == "CCUncontrolled" and call_id in self._calls:
+            self._remember(replace(self._calls[call_id], passed=True))
         if name not in OFFERS or not call_id or self._calls.get(call_id, Legs(call_id)).offered:
             return ()
         told = message.user_headers()

@@ -1,0 +1,67 @@
+"""callctl comes too late: the dialplan has let the call of a trusted customer pass without it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from callctl.call.takes import Take
+from tests.control_room import ControlRoom
+from tests.switches.exactness import APART_MS
+from tests.switches.linked import NUMBER, answered, gone, linked, recorded
+from tests.switches.rig.asterisk import GLOBEX, AsteriskRig
+from tests.switches.sip.phone import Phone
+from tests.waiting import until
+
+GATE_S = 3
+
+
+async def test_a_call_that_has_passed_is_let_alone_and_charged(
+    asterisk: AsteriskRig, room: ControlRoom, carrier: Phone
+) -> None:
+    """The whole process is stopped for longer than a call waits, as one that swaps."""
+    await room.furnish("globex")
+    await linked(room, asterisk)
+    async with Phone(GLOBEX, asterisk.sip_address) as globex:
+        call = await globex.call(NUMBER)
+        await until(lambda: call.trying)
+        time.sleep(GATE_S + 0.7)  # noqa: ASYNC251  nothing of this process goes on, the test's phones neither
+        await call.until_answered()
+        await answered(room)
+        await until(lambda: time.time() - (call.answered_at or 0) > 1)
+        assert len(carrier.calls) == 1
+        await call.hang_up()
+        (cdr,) = await recorded(room, account="globex")
+        assert abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS
+    await gone(asterisk)
+
+
+async def test_a_talk_that_would_have_been_refused_is_ended(
+    asterisk: AsteriskRig, room: ControlRoom, carrier: Phone
+) -> None:
+    """Its record says so, and nobody is charged for it."""
+    await room.furnish("globex", balance=0)
+    await linked(room, asterisk)
+    asterisk.cli("dialplan set global CC_GATE_SECONDS 0.001")
+    admit, room.store.admit = room.store.admit, slowly(room.store.admit)  # type: ignore[method-assign]
+    try:
+        async with Phone(GLOBEX, asterisk.sip_address) as globex:
+            call = await globex.call(NUMBER)
+            await call.until_answered()
+            await call.until_ended()
+            (cdr,) = await recorded(room, account="globex")
+            assert cdr["refusal"] == "no_credit"
+    finally:
+        room.store.admit = admit  # type: ignore[method-assign]
+        asterisk.cli("dialplan reload")
+    await gone(asterisk)
+
+
+def slowly(admit: Callable[[Take], Awaitable[Any]]) -> Callable[[Take], Awaitable[Any]]:
+    """A store that answers in half a second."""
+
+    async def later(take: Take) -> Any:
+        await asyncio.sleep(0.5)
+        return await admit(take)
+
+    return later
