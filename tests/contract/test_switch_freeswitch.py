@@ -20,7 +20,7 @@ from callctl.rating.tariff import Direction
 from callctl.simulators.esl import EndedBy, EslSimulator, Script, Setup, SimCall, User
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.patient import PatientClock
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 NUMBER = "+31612345678"
 SPEED = 20
@@ -671,6 +671,29 @@ async def test_a_gate_without_a_link_takes_no_call() -> None:
         call = desk.simulator.place_call(SCRIPT)
         assert (await call.outcome()).sip == 503
         assert not desk.told(Offered)
+
+
+async def test_without_a_link_the_next_of_the_list_is_asked() -> None:
+    """FreeSWITCH asks nobody else where somebody has listened."""
+    asked = asyncio.Event()
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        writer.close()
+
+    server = await asyncio.start_server(other, "127.0.0.1", 0)
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    gate = tuple(f"127.0.0.1:{each}" for each in (port, server.sockets[0].getsockname()[1]))
+    async with server, laid(setup=Setup(gate=gate), listen=("127.0.0.1", port)) as desk:
+        await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
+        await desk.gated()
+        assert not asked.is_set()
+        await desk.simulator.stop_listening()
+        await desk.simulator.drop_links()
+        await until(lambda: desk.switch._gate and not desk.switch._gate.is_listening)
+        desk.simulator.place_call(SCRIPT)
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
 
 
 # -------------------------------------------------------------------- the link

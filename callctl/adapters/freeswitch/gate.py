@@ -2,7 +2,8 @@
 
 What it adds to a parked channel: FreeSWITCH itself tries the next callctl of a list where one is dead, and refuses at
 once where none listens. All that follows goes over the link, and so does the verdict: a connection only names the leg
-that calls, and no more is believed of it. While there is no link it is closed at once, for we could not answer.
+that calls, and no more is believed of it. While there is no link nobody listens, for we could not answer: FreeSWITCH
+goes to the next of its list from one that does not listen, and not from one that listens and hangs up.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ CONNECT: Final = b"connect\n\n"
 ANSWER_WITHIN_MS: Final = 3_000
 MOST_AT_ONCE: Final = 4_096
 LISTEN_AGAIN_MS: Final = 1_000
+LOOK_MS: Final = 20
 
 
 class SocketGate:
@@ -39,23 +41,31 @@ class SocketGate:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Until cancelled. An address that is taken is tried again."""
-        while True:
-            try:
-                server = await asyncio.start_server(self._accept, self.host, self.port)
-            except OSError as error:
-                log.error("freeswitch_gate_not_listening", host=self.host, port=self.port, error=str(error))
-                await self._clock.sleep_ms(LISTEN_AGAIN_MS)
-                continue
-            self.port = server.sockets[0].getsockname()[1]
-            self.is_listening = True
-            try:
-                async with server:
-                    await server.serve_forever()
-            finally:
-                self.is_listening = False
-                for task in self._connections:
-                    task.cancel()
+        """Until cancelled, while it is open. An address that is taken is tried again."""
+        try:
+            while True:
+                if self._is_open():
+                    await self._listen()
+                await self._clock.sleep_ms(LOOK_MS)
+        finally:
+            for task in self._connections:
+                task.cancel()
+
+    async def _listen(self) -> None:
+        try:
+            server = await asyncio.start_server(self._accept, self.host, self.port)
+        except OSError as error:
+            log.error("freeswitch_gate_not_listening", host=self.host, port=self.port, error=str(error))
+            await self._clock.sleep_ms(LISTEN_AGAIN_MS)
+            return
+        self.port = server.sockets[0].getsockname()[1]
+        self.is_listening = True
+        try:
+            async with server:
+                while self._is_open():
+                    await self._clock.sleep_ms(LOOK_MS)
+        finally:
+            self.is_listening = False
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -11,7 +11,7 @@ READ_BYTES = 64 * 1_024
 
 
 async def knock(core: Core, leg: Channel) -> None:
-    """At each address in turn, until one answers; then until it is lost or the leg leaves."""
+    """At each address in turn, until one listens; then until it is lost or the leg leaves."""
     for address in core.setup.gate:
         host, _, port = address.rpartition(":")
         with contextlib.suppress(OSError):
@@ -21,7 +21,7 @@ async def knock(core: Core, leg: Channel) -> None:
                     core.emit("CHANNEL_PARK", leg)
                     while await reader.read(READ_BYTES):
                         pass
-                    return
+                return
             finally:
                 writer.close()
 
