@@ -97,10 +97,12 @@ async def test_an_inbound_call_of_which_no_number_is_known_passes_and_is_counted
     desk.simulator.faults.empty_did = True
     call = desk.simulator.pbx.inbound("+31201234567", "+49301234567", "112")
     await until(lambda: desk.switch.counts.unnumbered == 1)
+    assert call is not None
+    desk.simulator.pbx.far_answers(call)
+    await desk.switch.live_calls()
     dials(desk, extension="113")
     await desk.first(Offered)
     assert len(desk.told(Offered)) == 1
-    assert call is not None
     assert call.ended is None
 
 

@@ -375,6 +375,16 @@ def test_a_party_that_is_transferred_outside_begins_a_call_of_whoever_did_it() -
     assert (offered.a_number, offered.b_number) == ("113", FAR)
 
 
+@pytest.mark.parametrize("callid", ["5", "6"])
+def test_a_call_that_has_rung_is_no_call_of_ours_when_it_is_answered(callid: str) -> None:
+    """Nobody says which number was called: it passes, and is not paid for as if we had called."""
+    calls = book(Site(mode=Mode.OBSERVE, route_point="900"))
+    assert calls.seen(leg(status=Status.RINGING), at(0)) == ()
+    assert calls.seen(leg(status=Status.CONNECTED), at(1)) == ()
+    assert calls.seen(leg(status=Status.CONNECTED, call=callid), at(2)) == ()
+    assert calls.unnumbered == 1
+
+
 @pytest.mark.parametrize("status", [Status.DIALING, Status.CONNECTED])
 def test_a_call_beside_that_of_an_anonymous_caller_is_a_call_of_its_own(status: Status) -> None:
     calls = book()

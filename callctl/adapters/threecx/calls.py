@@ -118,7 +118,7 @@ def is_dialled(leg: Participant, active: Active | None) -> bool:
     """
     if leg.status is Status.DIALING or leg.originated_by == leg.dn:
         return True
-    if leg.status is Status.RINGING or leg.originated_by:
+    if leg.status is Status.RINGING or leg.has_rung or leg.originated_by:
         return False
     if active is not None and active.caller:
         return active.caller == leg.dn

@@ -102,7 +102,7 @@ class Book:
             return ()
         before = self._legs.get(key)
         if before is not None and before.call != participant.call:  # the PBX has joined two calls
-            return self._regrouped(participant, at)
+            return self._regrouped(replace(participant, has_rung=participant.after(before).has_rung), at)
         leg = participant if before is None else participant.after(before)
         self._legs[key] = leg
         call = self._calls.get(self._call_of.get(key, ""))

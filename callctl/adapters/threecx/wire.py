@@ -61,6 +61,8 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     referred_by: str = ""
     on_behalf_of_type: str = ""
     direct_control: bool = False
+    has_rung: bool = False
+    """It was called: that is what we saw before, and 3CX tells it no more."""
 
     @property
     def key(self) -> Key:
@@ -89,6 +91,7 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
             party=self.party or before.party,
             party_type=self.party_type or before.party_type,
             did=self.did or before.did,
+            has_rung=before.has_rung or before.status is Status.RINGING,
         )
 
 
