@@ -654,6 +654,18 @@ async def test_nobody_is_believed_at_the_gate_but_the_switch(said: bytes) -> Non
         writer.close()
 
 
+async def test_who_knocks_late_is_no_second_call() -> None:
+    """The link has told of it before, and it is on its way already."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    async with laid(setup=Setup(gate=(f"127.0.0.1:{port}",)), listen=("127.0.0.1", port)) as desk:
+        await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
+        call = await desk.gated(Script(caller="1", called="2", ring_s=0.1))
+        await asyncio.gather(desk.admit(desk.key(call)), desk.switch._look_at(call.uuid))
+        await until(lambda: desk.told(Answered))
+        assert [type(event) for event in desk.events if not isinstance(event, Alerting)] == [Offered, Answered]
+
+
 async def test_a_gate_without_callctl_refuses_at_once() -> None:
     async with laid(setup=Setup(gate=("127.0.0.1:1",))) as desk:
         call = desk.simulator.place_call(SCRIPT)

@@ -276,9 +276,9 @@ class FreeSwitch:
         self._start(self._look_at(leg))
 
     async def _look_at(self, leg: str) -> None:
-        """What is said to call is believed when the switch itself says so."""
+        """What is said to call is believed when the switch itself says so, and has not said so before."""
         dump = (await self._dumps([leg]))[leg]
-        if dump is not None:
+        if dump is not None and self._calls.book.of_ingress(leg) is None:
             self._tell(self._calls.parked(dump, self._clock.now()))
 
     def _offers(self, dump: Event, now: Instant) -> list[Offered]:
