@@ -30,9 +30,8 @@ def asterisk() -> Iterator[AsteriskRig]:
 
 @pytest.fixture
 def agi_gate(asterisk: AsteriskRig) -> Iterator[None]:
-    """Calls wait in AsyncAGI, for 2 s at the most."""
+    """Calls wait in AsyncAGI, for 3 s at the most."""
     asterisk.cli("dialplan set global CC_GATE agi")
-    asterisk.cli("dialplan set global CC_GATE_SECONDS 2")
     yield
     asterisk.cli("dialplan reload")
 

@@ -12,6 +12,7 @@ from callctl.accounts import WarnTo
 from callctl.clock import SystemClock
 from callctl.ports import Clock, SwitchAdapter
 from tests.contract.switchboard import POLICY, Party, Script, Seen, Trick
+from tests.switches.exactness import APART_MS
 from tests.switches.kamailio.relay import Relay
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B
 from tests.switches.sip.call import Call
@@ -22,7 +23,6 @@ HURRIED = replace(POLICY, slice_first_s=6, setup_timeout_s=12)
 """Real seconds are waited for."""
 HOME, ABROAD = "+31201234567", "+442079460000"
 PATIENCE_S = 40.0
-TRANSFER_ANSWERED_WITHIN_S = 5.0
 
 
 class ScriptedPhone(Phone):
@@ -97,9 +97,7 @@ class PhonedCall:
     async def transfer(self, by: Party, to: str) -> None:
         asking = self._side(by)
         asking.transfer(to)
-        async with asyncio.timeout(TRANSFER_ANSWERED_WITHIN_S):
-            while not asking.answers_to("REFER"):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: asking.answers_to("REFER"))
 
     def _side(self, by: Party) -> Call:
         side = self._call if by is Party.CALLER else self._callee
@@ -120,8 +118,8 @@ class PhonedRig(ABC):
     """
 
     patience_s = PATIENCE_S
-    exact_ms = 500
-    late_ms = 500
+    exact_ms = APART_MS
+    late_ms = APART_MS
     cannot: Mapping[Trick, str] = {
         Trick.LOST_END: "it is found by the next list, a minute later; the simulator is faster"
     }

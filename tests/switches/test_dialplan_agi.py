@@ -13,7 +13,7 @@ from tests.switches.rig.manager import Manager
 from tests.switches.sip.phone import Phone
 
 pytestmark = pytest.mark.usefixtures("agi_gate")
-GUARD_S = 2
+GUARD_S = 3
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_the_guard_does_not_end_a_talk(gate: Manager, acme: Phone, carrier
 
 async def test_the_guard_does_not_cut_an_announcement(gate: Manager, acme: Phone) -> None:
     call, asked = await waiting(gate, acme)
-    await gate.set(asked["Channel"], CC_SIP="402", CC_CAUSE="21", CC_ANNOUNCEMENT="&".join(["vm-goodbye"] * 4))
+    await gate.set(asked["Channel"], CC_SIP="402", CC_CAUSE="21", CC_ANNOUNCEMENT="&".join(["vm-goodbye"] * 6))
     refuse = {"Context": "callctl-refuse", "Exten": NUMBER, "Priority": "1"}
     await gate.ask("Redirect", Channel=asked["Channel"], **refuse)
     await call.until_ended()

@@ -9,13 +9,14 @@ from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.clock import SystemClock
 from callctl.ports import Clock
 from tests.contract.switchboard import Party, Script, Seen, Trick
+from tests.switches.exactness import APART_MS
 from tests.switches.kamailio.desk import switch
 from tests.switches.kamailio.relay import Relay
 from tests.switches.rig.asterisk import ACME, CARRIER_A
 from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.call import Call
 from tests.switches.sip.phone import Phone
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 HOME, ABROAD = "+31201234567", "+442079460000"
 # The account is the domain that the caller shows. The gate waits for offers that come three seconds late.
@@ -29,8 +30,8 @@ event_route[htable:mod-init] {{ $sht(customer=>acme) = "sip:127.0.0.11:{port}"; 
 class ContractRig:
     """In real time; its link goes through a relay."""
 
-    patience_s = 20.0
-    exact_ms = 300
+    patience_s = PATIENCE_S
+    exact_ms = APART_MS
     late_ms = 1_500  # of which Kamailio itself waits half a second
     cannot: Mapping[Trick, str] = {
         Trick.LOST_END: "the list is asked for once a minute; see test_lost.py",

@@ -124,7 +124,7 @@ async def test_an_inbound_call_reaches_its_customer(tmp_path: Path) -> None:
 async def test_a_hung_callctl_is_waited_for_no_longer(tmp_path: Path) -> None:
     """And what it was not told meanwhile it learns from the list."""
     times = LinkTimes(ping_every_ms=100, retry_first_ms=20)
-    with kamailio_with(tmp_path, "#!define SILENT_S 1\n") as rig:
+    with kamailio_with(tmp_path, "#!define SILENT_S 2\n") as rig:
         async with Relay(rig.host, rig.link_port) as relay, Desk(rig, relay, times) as desk, around(rig) as phones:
             acme, carrier = phones
             call, _, key = await desk.talking(acme, carrier)
