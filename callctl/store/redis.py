@@ -86,10 +86,10 @@ class RedisStore(RedisCharging, RedisWatching):
         try:
             answer = await self._run(scripts.ADMIT, touched, arguments)
         except StoreUnavailable:
-            if claim is not None and not claim.cancel():
-                claim.exception()  # nobody waits for it any more
+            _let_go(claim)
             raise
         if isinstance(answer, list):
+            _let_go(claim)
             return Existing(records.decode_record(*answer))
         decided = records.decode_admission(take, answer)
         if decided.watched:
@@ -337,3 +337,9 @@ def _remember(session: Session) -> tuple[Argument, ...]:
 
 def _left_ms(loop: asyncio.AbstractEventLoop, until: float) -> int:
     return max(1, round((until - loop.time()) * 1000))
+
+
+def _let_go(claim: "asyncio.Future[Reply] | None") -> None:
+    """Nobody waits for it any more."""
+    if claim is not None and not claim.cancel():
+        claim.exception()
