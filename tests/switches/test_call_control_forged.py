@@ -7,10 +7,12 @@ import pytest
 
 from callctl.adapters.call_control.server import Local
 from callctl.adapters.call_control.switch import CallControlSwitch
+from callctl.call.events import HangUpAsked
 from callctl.clock import SystemClock
 from tests.control_room import ControlRoom
 from tests.switches.rig.proxy import CALLER, CARRIER, CallControlProxy
 from tests.switches.sip.call import Call
+from tests.switches.sip.message import Message
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
 
@@ -91,6 +93,27 @@ async def test_of_two_phones_that_answer_one_is_heard(floor: Floor) -> None:
     await call.hang_up()
     await outgoing.until_ended()
     assert len(call.answers_to("INVITE")) == 2
+    await floor.over()
+
+
+async def test_no_request_keeps_us_from_hanging_up(floor: Floor) -> None:
+    """Our BYE counts on from the last request; a lower one would be refused by the carrier."""
+    call, outgoing = await floor.talking()
+    for cseq, status in ((100, 200), (5, 500), (4_294_967_295, 500)):
+        call.forge("INFO", cseq=cseq)
+        await until(lambda status=status: call.answers_to("INFO")[-1:] == [status])
+    heard: list[str] = []
+    heed = outgoing.on_request
+
+    def hear(request: Message) -> None:
+        heard.append(request["cseq"])
+        heed(request)
+
+    outgoing.on_request = hear  # type: ignore[method-assign]
+    (session,) = floor.room.calls.live()
+    await floor.room.calls.report(HangUpAsked(session.call))
+    await outgoing.until_ended()
+    assert heard == ["101 BYE"]
     await floor.over()
 
 

@@ -121,3 +121,31 @@ async def test_either_party_may_offer_anew(desk: Desk, acme: Phone, carrier: Pho
     await call.until_ended()
     await until(lambda: desk.told(Released, key))
     assert desk.told(Released, key)[0].released_by is ReleasedBy.CALLEE
+
+
+@pytest.mark.parametrize(
+    ("cseq", "status"), [(1, 500), (99, 500), (2_147_483_647, 500), (4_294_967_295, 500), (101, 200)]
+)
+async def test_no_request_keeps_us_from_hanging_up(
+    desk: Desk, acme: Phone, carrier: Phone, cseq: int, status: int
+) -> None:
+    """Our BYE counts on from the last request; one that does not count up would be refused by the carrier."""
+    call, outgoing, key = await desk.talking(acme, carrier)
+    call.forge("INFO", cseq=100)
+    await until(lambda: call.answers_to("INFO") == [200])
+    heard = heard_by(carrier)
+    call.forge("INFO", cseq=cseq)
+    await until(lambda: call.answers_to("INFO") == [200, status])
+    await desk.switch.hang_up(key, 16)
+    await outgoing.until_ended()
+    assert [message["cseq"] for message in heard if message.method == "BYE"] == [
+        f"{max(100, cseq if status == 200 else 0) + 1} BYE"
+    ]
+
+
+async def test_no_call_begins_at_the_end_of_all_numbers(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    call, key = await desk.gated(acme)
+    await call.hang_up()
+    call.forge("INVITE", cseq=2_147_483_647)
+    await until(lambda: call.answers_to("INVITE") == [487, 400])
+    assert len(desk.told(Offered, key)) == len(desk.told(Offered)) == 1

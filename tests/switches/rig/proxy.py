@@ -37,6 +37,7 @@ class SipServer(Server):
 
     def command(self) -> list[str]:
         path = self.directory / "kamailio.cfg"
+        shutil.copy(SHIPPED.with_name("callctl-dialogs.cfg"), self.directory)
         path.write_text(self.config())
         defined = [part for define in self._defines for part in ("-A", define)]
         alone = ["unshare", "--pid", "--fork", "--kill-child"]

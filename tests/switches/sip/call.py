@@ -124,11 +124,13 @@ class Call:
         """Send a re-INVITE."""
         self._request("INVITE", sdp=True)
 
-    def forge(self, method: str, *, target: str = "", tag: str = "", headers: Headers = ()) -> None:
+    def forge(
+        self, method: str, *, target: str = "", tag: str = "", cseq: int | None = None, headers: Headers = ()
+    ) -> None:
         """Send a request that strays from the call: to another `target`, with another tag of the other side."""
         target, self._target = self._target, target or self._target
         remote, self._remote = self._remote, f"{self._remote.partition(';tag=')[0]};tag={tag}" if tag else self._remote
-        self._request(method, headers, sdp=method == "INVITE")
+        self._request(method, headers, sdp=method == "INVITE", sequence=cseq)
         self._target, self._remote = target, remote
 
     def transfer(self, number: str) -> None:
