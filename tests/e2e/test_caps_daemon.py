@@ -90,10 +90,10 @@ async def test_fifty_calls_at_once_at_caps_of_others(tmp_path: Path, redis_serve
 async def test_attempts_per_second_of_an_account_and_all_below_it(tmp_path: Path, redis_server: RedisServer) -> None:
     async with Provider(tmp_path, redis_url=f"{redis_server.url}/7") as provider:
         await provider.furnish()
-        await put(provider, "top", calls_per_second=5)
-        await put(provider, "shop", parent="top")
+        await put(provider, "above", calls_per_second=5)
+        await put(provider, "burst", parent="above")
         await put(provider, "own", calls_per_second=5)
-        for name, refusal in (("shop", "provider_limit"), ("own", "call_rate_limit")):
+        for name, refusal in (("burst", "provider_limit"), ("own", "call_rate_limit")):
             began_s = time.monotonic()
             allowed, why = await attack(provider, name)
             seconds = int(time.monotonic() - began_s) + 2  # that it has reached into
