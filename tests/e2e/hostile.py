@@ -334,8 +334,8 @@ disconnect_port = {nas.disconnect_port}
 class Aftermath(msgspec.Struct, frozen=True):
     """What was left behind. `live`: `callctl calls` with hostile calls up; `listed`: `callctl cdr list`.
 
-    `commands`: what each switch was told, by its kind and whole. `words`: what those who ask over call_control and
-    RADIUS were answered, `answers`: over HTTP, headers and body.
+    `commands`: what each switch was told, by its kind and whole, but for the Call-ID by which Kamailio locks a dialog.
+    `words`: what those who ask over call_control and RADIUS were answered, `answers`: over HTTP, headers and body.
     """
 
     cdrs: list[dict[str, Any]]
@@ -373,7 +373,7 @@ async def play(home: Path, redis_url: str, mqtt_port: int) -> Aftermath:
                 "asterisk": [(asked["Action"], repr(asked)) for asked in house.asterisk.actions.asked],
                 "freeswitch": [(asked.split()[0], asked) for asked in house.freeswitch.commands.done],
                 "threecx": [(action, repr((dn, body))) for action, dn, body in house.threecx.api.actions],
-                "kamailio": [(asked["do"], repr(asked)) for asked in house.sbc.asked],
+                "kamailio": [(asked["do"], repr({**asked, "call": ""})) for asked in house.sbc.asked],
                 "proxy": [(method, repr(params)) for method, params in house.management.asked],
             }
             messages = [(topic, payload) for topic, payload, _ in house.subscriber.heard]
