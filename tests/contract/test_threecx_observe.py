@@ -151,6 +151,18 @@ async def test_a_transfer_inside_goes_on_in_the_same_call(desk: Desk) -> None:
     assert [len(desk.told(kind)) for kind in (Offered, Answered, Released)] == [1, 1, 1]
 
 
+async def test_a_talk_that_is_transferred_to_the_outside_goes_on_by_xapi() -> None:
+    async with laid(xapi=True) as desk:
+        call = await in_state(desk, "talking")
+        desk.simulator.pbx.transfer(call, "112", "0687654321")
+        await until(lambda: [it.listed for it in desk.switch._book.calls()] == [True])
+        assert len(await desk.switch.live_calls()) == 1
+        assert desk.told(Released) == []
+        await desk.switch.hang_up(await desk.offered(), 16)
+        await desk.first(Released)
+        assert call.ended_by is EndedBy.APP
+
+
 # -------------------------------------------------------------------- what is commanded
 
 

@@ -346,6 +346,17 @@ def test_who_takes_a_call_into_a_conference_goes_on_paying_for_it(callid: str) -
     assert ended(calls, ("112", "21"), 9_000) == (Released(key, at(9_000), answered_at=at(0)),)
 
 
+@pytest.mark.parametrize(("ms", "ended_ms"), [(4_000, 1_000), (4_001, 4_001)])
+def test_xapi_may_be_late_to_list_a_call_no_more(ms: int, ended_ms: int) -> None:
+    calls = book()
+    key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
+    calls.removed(("112", "21"), at(1_000))
+    assert calls.left(at(1_300), 300, {"5": Active("112", at(0))}) == ()
+    assert calls.left(at(2_000), 300) == ()
+    assert calls.listed([key.call_id], {"5": Active("112", at(0))}, at(2_000)) == ()
+    assert calls.listed([key.call_id], {}, at(ms)) == (Released(key, at(ended_ms), answered_at=at(0)),)
+
+
 def test_a_transfer_told_too_late_is_paid_by_who_transferred() -> None:
     calls = book()
     admitted(calls, calls.seen(leg(), at(0)))

@@ -19,6 +19,7 @@ SAME_DIGITS: Final = 7
 """So many last digits tell a number, which a PBX may write as 0049301234567 and as +49301234567."""
 DELIVERING: Final = frozenset({"queue", "ringgroup", "ivr"})
 LATER_MS: Final = 1_000
+LISTED_LATE_MS: Final = 3_000
 
 
 class Mode(StrEnum):
@@ -71,7 +72,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     `wanted` None: what is wanted at the route point is still being found out. `routing`: 3CX has been asked to connect
     it and has not answered. `listed`: no participant of it is shown any more, only XAPI tells that it is up. `left`:
-    when the last participant of a talk went; where it was transferred to another extension, that one is told next.
+    when the last participant of a talk went; where it was transferred to another extension, that one is told next, and
+    where it was to the outside, XAPI shows it on.
     """
 
     id: str
@@ -88,6 +90,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
     routing: bool = False
     listed: bool = False
+
+    @property
+    def lingers(self) -> bool:
+        """Somebody may go on with it."""
+        return self.left is not None and not self.listed
 
 
 class Active(msgspec.Struct, frozen=True):
@@ -197,6 +204,17 @@ def has_moved(leg: Participant, before: Participant, call: Call) -> bool:
     was_inside = before.is_internal or wanted.direction is Direction.INTERNAL
     transferred = was_inside or (leg.referred_by != before.referred_by and leg.referred_by)
     return bool(transferred) and not is_far(leg, wanted)
+
+
+def is_connected(call: Call, active: Mapping[str, Active] | None) -> bool:
+    """Whether XAPI lists it so."""
+    shown = active.get(call.group) if active is not None else None
+    return shown is not None and shown.established is not None
+
+
+def end_of(call: Call, at: Instant) -> Instant:
+    """Of a call that XAPI lists no more. Its list may be late: then it ended as its last participant left."""
+    return call.left if call.left is not None and at.since_ms(call.left) <= LISTED_LATE_MS else at
 
 
 def is_later(active: Active | None, answered: Instant | None) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.threecx.calls import Active, Call, Mode, Site, capabilities_of
+from callctl.adapters.threecx.calls import Active, Call, Site, capabilities_of
 from callctl.adapters.threecx.checking import Checking
 from callctl.adapters.threecx.link import LinkCounts, NotDone, ThreeCxLink, Times
 from callctl.adapters.threecx.reading import Reader, read_snapshot
@@ -113,7 +113,7 @@ class ThreeCxSwitch:
                 group.create_task(self._remind())
                 group.create_task(self._keep_in_step(relinked))
                 group.create_task(self._let_linger())
-                if self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
+                if self._xapi is not None:
                     group.create_task(self._watch_listed())
                 if self._checking is not None:
                     group.create_task(self._checking.run(self._xapi, self._clock, self._link.counts, self._emit))
@@ -249,7 +249,7 @@ class ThreeCxSwitch:
         for event in events:
             self._report(event)
         self._gate.look()
-        if self._book.lingers:
+        if any(call.lingers for call in self._book.calls()):
             self._lingering.set()
         finished, self._book.finished = self._book.finished, []
         if self._checking is not None:
@@ -273,7 +273,8 @@ class ThreeCxSwitch:
             await self._lingering.wait()
             await self._clock.sleep_ms(self._times.linger_ms)
             self._lingering.clear()
-            self._emit(self._book.left(self._clock.now(), self._times.linger_ms))
+            active = await self._read_active()
+            self._emit(self._book.left(self._clock.now(), self._times.linger_ms, active))
 
     async def _keep_in_step(self, relinked: Callable[[], None]) -> None:
         """A snapshot after each connecting, after a gap, and every few seconds: lost events make no noise."""
@@ -317,7 +318,7 @@ class ThreeCxSwitch:
             if fresh:
                 self._book.connected()
             self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
-            if fresh and self._xapi is not None and self._site.mode is Mode.ROUTE_POINT:
+            if fresh and self._xapi is not None:
                 self._emit(self._book.take_up_listed(self._clock.now()))
             self._book.active(None)
             await self._judge(missed=missed)

@@ -120,15 +120,13 @@ class Book:
         self._let_pass.discard(key)
         return self._leave(key, at, estimated=estimated, lingers=lingers)
 
-    def left(self, now: Instant, for_ms: int) -> Events:
-        """The ends of talks whose last participant has gone so long ago that they were not transferred."""
-        gone = [call for call in self._calls.values() if call.left is not None and now.since_ms(call.left) >= for_ms]
-        return tuple(event for call in gone for event in self._release(call, call.left or now))
-
-    @property
-    def lingers(self) -> bool:
-        """Some calls wait for `left`."""
-        return any(call.left is not None for call in self._calls.values())
+    def left(self, now: Instant, for_ms: int, active: Mapping[str, Active] | None = None) -> Events:
+        """The ends of talks whose last participant has gone so long ago, but for those that XAPI shows to go on."""
+        gone = [call for call in self.calls() if call.lingers and now.since_ms(call.left or now) >= for_ms]
+        going_on = {call.id for call in gone if calls.is_connected(call, active)}
+        self._calls |= {call.id: replace(call, listed=True) for call in gone if call.id in going_on}
+        ended = [call for call in gone if call.id not in going_on]
+        return tuple(event for call in ended for event in self._release(call, call.left or now))
 
     def snapshot(self, shown: Snapshot, before: Collection[Key], at: Instant, *, fresh: bool) -> Events:
         """All that is shown now. What was in the book `before` we asked and is not shown is gone.
@@ -194,7 +192,7 @@ class Book:
     def listed(self, before: Collection[str], active: Mapping[str, Active], at: Instant) -> Events:
         """Of the calls that XAPI's list alone tells of (`before` we asked), those not in it have ended."""
         ended = [call for call in self.calls() if call.id in before and call.listed and call.group not in active]
-        return tuple(event for call in ended for event in self._release(call, at))
+        return tuple(event for call in ended for event in self._release(call, calls.end_of(call, at)))
 
     def take_up_listed(self, at: Instant) -> Events:
         """By a new websocket: calls of ours without a participant that XAPI shows to be connected.
