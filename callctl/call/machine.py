@@ -90,6 +90,10 @@ def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Adva
     session = admitted
     if session.released is not None:  # the caller gave up while we asked
         return ending.settle(session)
+    if session.answered is not None:  # its switch did not wait for us
+        since = Answered(session.call, session.answered, session.answer_stated)
+        session, effects = running.answered(session, since, now, policy)
+        return session, (_go_ahead(session, policy), *effects)
     return session, (
         deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
         _go_ahead(session, policy),
@@ -135,6 +139,7 @@ def _say_no(session: Session, now: Instant) -> Advance:
     session = replace(
         session,
         state=State.REFUSED,
+        answered=None,
         released=now,
         granted_s=0,
         q850=cause.q850,
@@ -165,8 +170,8 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
     if session.emergency or (session.refusal is None and postpaid and policy.blind_s):
         granted_s = session.granted_s if session.emergency else min(policy.blind_s, session.ceiling_s)
         line = Check("store", Verdict.SKIP, f"{refusal}: admitted without it, for {granted_s} s")
-        trace = session.trace + encode_trace([line])
-        session = replace(session, state=State.BLIND, granted_s=granted_s, first_granted_s=granted_s, trace=trace)
+        session = replace(session, state=State.BLIND, answered=None, trace=session.trace + encode_trace([line]))
+        session = replace(session, granted_s=granted_s, first_granted_s=granted_s)
         return session, (
             deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
             deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),
@@ -191,6 +196,11 @@ def _budget_exceeded(session: Session, event: DeadlineReached, now: Instant, pol
     if event.deadline is not Deadline.SETUP:
         return session, ()
     return _without_store(session, Refusal.BUDGET_EXCEEDED, now, policy)
+
+
+def _answered_already(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
+    """Its switch did not wait: an emergency call, or one without a gate. It counts once its take went through."""
+    return replace(session, answered=event.at, answer_stated=event.stated), ()
 
 
 def _given_up(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
@@ -282,6 +292,8 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.TAKING, StoreFailed): _take_failed,
     (State.TAKING, Recalled): _recalled,
     (State.TAKING, DeadlineReached): _budget_exceeded,
+    (State.TAKING, Answered): _answered_already,
+    (State.TAKING, Alerting): running.alerting,
     (State.TAKING, Released): _given_up,
     (State.REFUSED, Taken): _refused_answer,
     (State.REFUSED, TakeRefused): _refused_answer,

@@ -102,6 +102,27 @@ def test_taken_goes_ahead_with_what_is_held() -> None:
     assert due(played, Deadline.SETUP) == POLICY.setup_timeout_s * 1000
 
 
+def test_a_call_that_was_answered_before_its_take_is_answered_since_then() -> None:
+    """Its switch has let it pass: an emergency call, or a switch without a gate."""
+    played = Played(facts())
+    played.put(Answered(CALL, START.plus_ms(20), stated=True), after_ms=25)
+    assert played.session.state is State.TAKING
+    played.put(Taken(CALL, (RICH,), (False,)), after_ms=50)
+    assert (played.session.state, played.session.answered) == (State.ANSWERED, START.plus_ms(20))
+    assert played.session.answer_stated
+    assert played.wants(AdmitCall)
+    assert played.wanted(ArmCall).remaining_ms == 10_000 - 55
+    assert due(played, Deadline.SETUP) is None
+
+
+def test_one_that_is_refused_was_not() -> None:
+    played = Played(facts())
+    played.put(Answered(CALL, START.plus_ms(20)), after_ms=25)
+    played.put(TakeRefused(CALL, (0,), (False,), ()))
+    assert played.session.answered is None
+    assert refusal_of(played) is Refusal.NO_CREDIT
+
+
 def test_short_of_money_takes_what_is_paid_for_to_the_second() -> None:
     played = Played(facts())
     played.put(TakeRefused(CALL, (7_400,), (False,), ()))
