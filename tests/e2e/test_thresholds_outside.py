@@ -68,3 +68,18 @@ async def test_the_truth_about_a_call_of_yesterday_leaves_the_estimates_of_today
     assert await watched(door) == today
     (yesterday,) = (await door.json("GET", "/v1/accounts/acme/ids"))["days"]
     assert (yesterday["day"], yesterday["spent"]) == ("2026-11-21", "0.0200" if is_answered else "0.0000")
+
+
+async def test_an_emergency_call_whose_end_nobody_reports_gives_its_channel_back(door) -> None:
+    asked = {"call_id": "c1", "from": "+31201234567", "to": "112", "account": "acme"}
+    assert (await door.json("POST", "/v1/calls", json=asked))["granted_seconds"] == 86_400
+    await door.json("POST", "/v1/calls/c1/answer")
+    door.clock.pass_s(86_399)
+    door.calls.deadlines.turn()
+    await door.calls.performer.drain()
+    assert (await door.json("GET", "/v1/calls"))["total"] == 1
+    door.clock.pass_s(1)
+    door.calls.deadlines.turn()
+    await door.calls.performer.drain()
+    assert (await door.json("GET", "/v1/calls"))["total"] == 0
+    assert (await door.json("GET", "/v1/accounts/acme"))["channels"]["total"] == 0
