@@ -20,6 +20,7 @@ from callctl.rating.tariff import Direction
 from callctl.simulators.esl import EndedBy, EslSimulator, Script, Setup, SimCall, User
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.patient import PatientClock
+from tests.servers import free_port
 from tests.waiting import PATIENCE_S, until
 
 NUMBER = "+31612345678"
@@ -614,8 +615,7 @@ async def test_a_talk_past_the_gate_is_ended(desk: Desk, early_media: bool) -> N
 
 
 async def test_calls_may_come_by_the_socket_application() -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)
     gate = (f"127.0.0.1:{port}",)
     async with laid(setup=Setup(gate=("127.0.0.1:1", *gate)), listen=("127.0.0.1", port)) as desk:
         await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
@@ -639,8 +639,7 @@ async def test_calls_may_come_by_the_socket_application() -> None:
     ],
 )
 async def test_nobody_is_believed_at_the_gate_but_the_switch(said: bytes) -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)
     async with laid(setup=Setup(gate=(f"127.0.0.1:{port}",)), listen=("127.0.0.1", port)) as desk:
         await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -656,8 +655,7 @@ async def test_nobody_is_believed_at_the_gate_but_the_switch(said: bytes) -> Non
 
 async def test_who_knocks_late_is_no_second_call() -> None:
     """The link has told of it before, and it is on its way already."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)
     async with laid(setup=Setup(gate=(f"127.0.0.1:{port}",)), listen=("127.0.0.1", port)) as desk:
         await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
         call = await desk.gated(Script(caller="1", called="2", ring_s=0.1))
@@ -673,8 +671,7 @@ async def test_a_gate_without_callctl_refuses_at_once() -> None:
 
 
 async def test_a_gate_without_a_link_takes_no_call() -> None:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)
     async with laid(setup=Setup(gate=(f"127.0.0.1:{port}",)), listen=("127.0.0.1", port)) as desk:
         await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
         await desk.simulator.stop_listening()
@@ -694,8 +691,7 @@ async def test_without_a_link_the_next_of_the_list_is_asked() -> None:
         writer.close()
 
     server = await asyncio.start_server(other, "127.0.0.1", 0)
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)
     gate = tuple(f"127.0.0.1:{each}" for each in (port, server.sockets[0].getsockname()[1]))
     async with server, laid(setup=Setup(gate=gate), listen=("127.0.0.1", port)) as desk:
         await until(lambda: desk.switch._gate and desk.switch._gate.is_listening)
