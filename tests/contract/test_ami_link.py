@@ -451,6 +451,15 @@ async def test_half_a_list_is_no_list(heard: Heard, answer: bytes, error: str) -
             await link.query("Status")
 
 
+async def test_a_pong_tells_the_time(switch: AmiSimulator, heard: Heard) -> None:
+    pongs: list[Message] = []
+    async with linked(
+        link_to(switch.port, heard, listener=LinkEvents(on_event=heard.events.append, on_pong=pongs.append))
+    ):
+        await until(lambda: len(pongs) == 2)
+    assert all(pong["Timestamp"] for pong in pongs)
+
+
 async def test_what_follows_a_torn_list_is_not_believed(heard: Heard) -> None:
     """A number with line breaks ends its item before the ActionID, which comes last, and goes on as it likes."""
 

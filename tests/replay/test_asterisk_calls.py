@@ -305,7 +305,7 @@ def test_what_is_told_late_is_placed_when_it_happened() -> None:
     assert time.place("110.000000", Instant(5_009_000, 49_000)) == (Instant(110_000, 49_000), True)  # not in the future
 
 
-@pytest.mark.parametrize("set_by_ms", [3_600_000, -3_600_000, 20_000, -20_000, 3_000])
+@pytest.mark.parametrize("set_by_ms", [3_600_000, -3_600_000, 20_000, -20_000, 10_000, -10_000, 3_000, -3_000])
 @pytest.mark.parametrize("compared", [True, False])
 def test_a_clock_that_is_set_during_a_call_does_not_change_its_length(set_by_ms: int, compared: bool) -> None:
     """Asterisk's clock jumps between answer and end; with or without our noticing before the end."""

@@ -10,6 +10,7 @@ import contextlib
 import random
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from callctl.ports import Clock
 
 BANNER: Final = b"Asterisk Call Manager/"
 READ_BYTES: Final = 64 * 1024
+AT_ONCE_MS: Final = 500
 
 Headers = Iterable[tuple[str, str | int]]
 
@@ -63,13 +65,15 @@ class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
 
     `on_event` may raise `asyncio.QueueFull`: the connection is then dropped rather than memory grown, and the
     consumer starts again from the switch's channel list. `on_up` comes before the first event, `on_down` once
-    per outage with its reason, `on_refused` once per row of refused logins with Asterisk's words.
+    per outage with its reason, `on_refused` once per row of refused logins with Asterisk's words. `on_pong` hears of
+    each answer to a Ping that came at once: it tells Asterisk's time.
     """
 
     on_event: Callable[[Message], None]
     on_up: Callable[[], None] = lambda: None
     on_down: Callable[[str], None] = lambda _reason: None
     on_refused: Callable[[str], None] = lambda _message: None
+    on_pong: Callable[[Message], None] = lambda _pong: None
 
 
 class _Action(Pending[Message]):
@@ -238,11 +242,14 @@ class AmiLink(Line):
         """A frozen switch keeps its TCP connection open: only an unanswered Ping tells."""
         while True:
             await self._clock.sleep_ms(self._times.ping_every_ms)
+            asked_ms = self._now_ms()
             try:
-                await self.action("Ping", timeout_ms=self._times.ping_answer_ms)
+                pong = await self.action("Ping", timeout_ms=self._times.ping_answer_ms)
             except SwitchUnavailable:
                 self._drop("no answer to Ping")
                 return
+            if self._now_ms() - asked_ms <= AT_ONCE_MS:
+                self._guarded(partial(self._tell.on_pong, pong))
 
     def _next_id(self) -> str:
         self._sent += 1

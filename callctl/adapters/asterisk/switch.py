@@ -79,15 +79,18 @@ class AsteriskSwitch:
         self._announcements = announcements or {}
         self._sounds = sounds or {}
         self._contexts = contexts
-        self._time = SwitchTime()
-        self._calls = Translator(name, self._time, is_trunk)
+        self._calls = Translator(name, SwitchTime(), is_trunk)
         self._report: Report = lambda event: None
         self._connected = asyncio.Event()
         self._since_ms = clock.now().wall_ms
         self._pjsip_hangup = True
         self._announced = count(1)
         events = LinkEvents(
-            on_event=self._on_event, on_up=self._on_up, on_down=self._on_down, on_refused=self._on_refused
+            on_event=self._on_event,
+            on_up=self._on_up,
+            on_down=self._on_down,
+            on_refused=self._on_refused,
+            on_pong=self._on_pong,
         )
         self._link = AmiLink(host, port, username, secret, events, tls=tls, clock=clock, times=times)
 
@@ -180,7 +183,7 @@ class AsteriskSwitch:
     async def live_calls(self) -> list[SeenAlive]:
         """From the channels that Asterisk lists now; its clock is compared with ours by the way."""
         pong = await self._link.action("Ping")
-        self._time.compare(pong.get("Timestamp"), self._clock.now())
+        self._on_pong(pong)
         before = self._calls.known()
         channels = await self._link.query("Status", [("AllVariables", "false"), ("Variables", STATUS_VARIABLES)])
         return self._calls.listed(channels, before, self._clock.now())
@@ -221,6 +224,9 @@ class AsteriskSwitch:
     def _on_event(self, message: Message) -> None:
         for event in self._calls.translate(message, self._clock.now()):
             self._report(event)
+
+    def _on_pong(self, pong: Message) -> None:
+        self._calls.compare(pong.get("Timestamp"), self._clock.now())
 
     def _on_up(self) -> None:
         self._since_ms = self._clock.now().wall_ms

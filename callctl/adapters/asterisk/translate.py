@@ -11,7 +11,8 @@ there may be several of one call.
 
 Times. The wall half of an event's instant is Asterisk's own `Timestamp` (`timestampevents` of manager.conf), so that
 durations are differences of one clock. `SwitchTime` places it on our monotonic clock. An event that contradicts it by
-seconds means that Asterisk's clock was set meanwhile: then it is not stated, and durations are measured by ours.
+seconds, or comes before the one that was told before it, means that Asterisk's clock was set meanwhile: then it is not
+stated, and durations are measured by ours.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -31,6 +32,9 @@ STATUS_VARIABLES: Final = "CC_CALL,CC_EMERGENCY,CDR(answer,u)"
 
 MOST_APART_MS: Final = 2_000
 """How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
+
+MOST_DISORDER_MS: Final = 500
+"""Asterisk tells things in the order in which they happen, give or take the work of its threads."""
 
 UP: Final = "6"  # ChannelState
 ALERTING: Final = frozenset({"RINGING", "PROGRESS"})
@@ -80,6 +84,7 @@ class Translator:
         self._is_trunk = is_trunk
         self._calls: dict[str, Legs] = {}
         self._by_carrier: dict[str, str] = {}
+        self._last_ms = 0  # when the last event happened, on our monotonic clock
         self._handlers: dict[str, Callable[[Message, Instant, bool], Events]] = {
             "UserEvent": self._user_event,
             "DialBegin": self._dial_begin,
@@ -96,9 +101,15 @@ class Translator:
         if handler is None:
             return ()
         at, stated = self._time.place(message.get("Timestamp"), now)
-        if now.since_ms(at) > MOST_LATE_MS:
+        if now.since_ms(at) > MOST_LATE_MS or at.monotonic_ms < self._last_ms - MOST_DISORDER_MS:
             return handler(message, now, False)
+        self._last_ms = at.monotonic_ms
         return handler(message, at, stated)
+
+    def compare(self, timestamp: str, now: Instant) -> None:
+        """Asterisk has just said that it is `timestamp`."""
+        self._time.compare(timestamp, now)
+        self._last_ms = now.monotonic_ms
 
     def legs(self, call_id: str) -> Legs | None:
         return self._calls.get(call_id)
