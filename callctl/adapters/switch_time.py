@@ -24,6 +24,10 @@ class SwitchTime:
         if wall_ms is not None:
             self._ahead_ms = now.monotonic_ms - wall_ms
 
+    def at(self, now: Instant) -> Instant:
+        """Now, with the wall time that the switch would tell."""
+        return now if self._ahead_ms is None else Instant(now.monotonic_ms - self._ahead_ms, now.monotonic_ms)
+
     def place(self, timestamp: str, now: Instant) -> tuple[Instant, bool]:
         """When it happened, at the latest `now`; and whether the switch itself said so."""
         wall_ms = to_ms(timestamp)

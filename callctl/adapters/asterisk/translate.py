@@ -157,7 +157,8 @@ class Translator:
             legs = replace(legs, channel=ingress.get("Channel"), emergency=emergency)
         if carrier is not None and legs.answered is None:
             answered, stated = self._time.place(carrier.variables("Variable").get("CDR(answer,u)", ""), now)
-            legs = replace(legs, carrier=carrier.get("Uniqueid"), answered=answered if stated else None)
+            at_last = answered if stated else self._time.at(now)  # where Asterisk keeps no CDRs, nobody knows
+            legs = replace(legs, carrier=carrier.get("Uniqueid"), answered=at_last)
         self._remember(legs)
         return SeenAlive(self._key(call_id), now, legs.answered)
 
