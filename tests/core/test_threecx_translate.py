@@ -46,7 +46,6 @@ def leg(
 
 def book(site: Site = OBSERVE, **options: Any) -> Book:
     made = Book("pbx1", site, **options)
-    made.connected()
     made.snapshot(Snapshot(DNS, ()), (), at(0), fresh=True)
     return made
 
@@ -445,7 +444,6 @@ def test_what_a_snapshot_lacks_has_ended_unseen() -> None:
 def test_after_a_restart_of_the_pbx_an_id_is_another_participant() -> None:
     calls = book()
     key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
-    calls.connected()
     told = calls.snapshot(Snapshot(DNS, (leg(),)), calls.keys(), at(6), fresh=True)
     assert kinds(told) == ["Released", "Offered"]
     assert told[1].call != key
@@ -464,7 +462,6 @@ def test_what_xapi_says_of_the_run_before_is_not_believed() -> None:
 def test_by_xapi_the_same_number_dialled_again_after_a_restart_is_another_call() -> None:
     calls = book()
     key = admitted(calls, calls.seen(leg(status=Status.CONNECTED), at(0)))
-    calls.connected()
     calls.active({"5": Active("112", at(3_000))})
     told = calls.snapshot(Snapshot(DNS, (leg(status=Status.CONNECTED),)), calls.keys(), at(6_000), fresh=True)
     assert kinds(told) == ["Released", "Offered"]
@@ -519,10 +516,18 @@ def test_the_route_point_is_left_alone_in_observe_mode() -> None:
     assert book().seen(leg("900", "7", status=Status.CONNECTED), at(0)) == ()
 
 
+def waiting(number: str) -> tuple[Participant, Participant]:
+    """Who has dialled that, and waits at the route point."""
+    return (
+        leg("112", "6", number=number, party="900", party_type="routepoint", status=Status.CONNECTED),
+        leg("900", "7", number="112", party="112", party_type="extension", status=Status.CONNECTED),
+    )
+
+
 def gated() -> tuple[Book, str]:
     calls = book(GATED)
-    calls.seen(leg("112", "6", number=FAR, party="900", party_type="routepoint", status=Status.CONNECTED), at(0))
-    calls.seen(leg("900", "7", number="112", party="112", party_type="extension", status=Status.CONNECTED), at(1))
+    for ms, shown in enumerate(waiting(FAR)):
+        calls.seen(shown, at(ms))
     (call,) = calls.calls()
     wanted = Wanted(Direction.OUTBOUND, "112", FAR, "112", FAR)
     assert kinds(calls.asked(call.id, wanted, at(2))) == ["Offered"]
@@ -550,6 +555,42 @@ def test_a_caller_talks_for_xapi_while_it_waits_at_the_route_point() -> None:
     calls.active({"5": Active("112", at(1))})
     (answered,) = calls.seen(leg("112", "6", status=Status.CONNECTED), at(9_000))
     assert answered.at == at(9_000)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("number", "established", "is_same"),
+    [(FAR, None, True), (FAR, at(1), True), (FAR, at(5_000), False), ("0687654321", None, False)],
+)
+def test_who_waits_at_the_route_point_after_a_restart_of_the_pbx(
+    number: str, established: Instant | None, is_same: bool
+) -> None:
+    """The extension calls again, and has the ids that it had."""
+    calls, call_id = gated()
+    calls.active({"5": Active("112", established)})
+    calls.snapshot(Snapshot(DNS, waiting(number)), calls.keys(), at(9_000), fresh=True)
+    (call,) = [call for call in calls.calls() if call.gate in call.legs]
+    assert (call.id == call_id) is is_same
+
+
+@pytest.mark.parametrize(
+    ("answered", "established", "is_old"),
+    [(None, None, True), (None, at(-10_000), True), (None, at(0), False), (at(-9_000), None, False)],
+)
+def test_who_waits_at_the_route_point_after_our_own_start(
+    answered: Instant | None, established: Instant | None, is_old: bool
+) -> None:
+    old = CallKey("pbx1", "1794999990000-5-7-900")
+    calls = book(GATED, known=lambda: [Remembered(old, "112", FAR, answered)])
+    calls.active({"5": Active("112", established)})
+    calls.snapshot(Snapshot(DNS, waiting(FAR)), (), at(1), fresh=True)
+    assert [call.id == old.call_id for call in calls.calls()] == [is_old]
+
+
+def test_a_restart_while_3cx_is_asked_to_connect_a_caller_ends_its_call() -> None:
+    """Its answer will never come, and the ids are those of the next call."""
+    calls, call_id = gated()
+    told = calls.snapshot(Snapshot(DNS, waiting("0687654321")), calls.keys(), at(9_000), fresh=True)
+    assert [(type(it).__name__, it.call.call_id, it.answered_at) for it in told] == [("Released", call_id, None)]  # type: ignore[union-attr]
 
 
 def test_a_caller_who_leaves_while_it_is_connected() -> None:

@@ -217,11 +217,14 @@ def end_of(call: Call, at: Instant) -> Instant:
     return call.left if call.left is not None and at.since_ms(call.left) <= LISTED_LATE_MS else at
 
 
-def is_later(active: Active | None, answered: Instant | None) -> bool:
-    """Whether what XAPI shows was answered later than the call that had its id: the PBX has been started anew."""
-    if active is None or active.established is None or answered is None:
+def is_later(active: Active | None, since: Instant | None) -> bool:
+    """Whether what XAPI shows was answered later than the call that had its id: the PBX has been started anew.
+
+    `since`: when that was answered, or came to the route point, which for XAPI may be an answer.
+    """
+    if active is None or active.established is None or since is None:
         return False
-    return active.established.wall_ms - answered.wall_ms > LATER_MS
+    return active.established.wall_ms - since.wall_ms > LATER_MS
 
 
 def is_same(before: Participant, now: Participant) -> bool:
@@ -273,6 +276,12 @@ def name_of(leg: Participant, began_ms: int) -> str:
 def group_in(call_id: str) -> str:
     """The `callid` in a call's name, as `plain` writes it."""
     return (*call_id.split("-", 2), "", "")[1]
+
+
+def began_in(call_id: str) -> int:
+    """The wall ms in a call's name; 0 where it is none of ours."""
+    began = call_id.partition("-")[0]
+    return int(began) if began.isdecimal() else 0
 
 
 def plain(part: str) -> str:

@@ -25,10 +25,6 @@ class Gone:
     def removed(self, key: Key, at: Instant) -> None:
         self._legs[key] = at
 
-    def is_back(self, key: Key) -> None:
-        """It is another participant's id now."""
-        self._legs.pop(key, None)
-
     def has(self, key: Key, at: Instant) -> bool:
         gone = self._legs.get(key)
         return gone is not None and at.since_ms(gone) < REMEMBERED_MS

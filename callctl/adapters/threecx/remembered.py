@@ -11,6 +11,7 @@ import msgspec
 from callctl.adapters.threecx.calls import (
     Active,
     Call,
+    began_in,
     digits_of,
     group_in,
     is_later,
@@ -32,8 +33,11 @@ class Remembered(msgspec.Struct, frozen=True):
     b_number: str
     answered: Instant | None = None
 
-    def may_be(self, leg: Participant, active: Active | None) -> bool:
-        """Whether this is a participant of it, if it has its ids."""
+    def may_be(self, leg: Participant, active: Active | None, *, is_gate: bool) -> bool:
+        """Whether this is a participant of it, if it has its ids. `is_gate`: a caller who waits at the route point."""
+        if is_gate:
+            began = Instant(began_in(self.call.call_id), 0)
+            return self.answered is None and same_number(leg.number, self.a_number) and not is_later(active, began)
         digits = digits_of(leg.number).lstrip("0")
         numbers = [number for number in (self.a_number, self.b_number) if digits_of(number)]
         named = any(same_number(leg.number, it) or digits_of(it).endswith(digits) for it in numbers)
@@ -69,13 +73,13 @@ class Memory:
                 self.had(each.call.call_id)
         return found
 
-    def found(self, leg: Participant, active: Active | None, up: Collection[str]) -> str | None:
+    def found(self, leg: Participant, active: Active | None, up: Collection[str], *, is_gate: bool) -> str | None:
         """The call of this participant: by preference that which began with it."""
         group = plain(leg.call)
         of_group = [
             each.call.call_id
             for each in self.unclaimed(up)
-            if group_in(each.call.call_id) == group and each.may_be(leg, active)
+            if group_in(each.call.call_id) == group and each.may_be(leg, active, is_gate=is_gate)
         ]
         exact = [call_id for call_id in of_group if name_of(leg, 0)[1:] == call_id[call_id.index("-") :]]
         return next(iter((*exact, *of_group)), None)

@@ -315,8 +315,6 @@ class ThreeCxSwitch:
             if not fresh and keys ^ self._book.keys():
                 await self._clock.sleep_ms(2 * self._times.again_ms)  # the events may be on their way
             missed = not fresh and bool((before - keys) & self._book.keys() or keys - self._book.keys() - before)
-            if fresh:
-                self._book.connected()
             self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
             if fresh and self._xapi is not None:
                 self._emit(self._book.take_up_listed(self._clock.now()))

@@ -87,10 +87,6 @@ class Book:
 
     # ---- what is told
 
-    def connected(self) -> None:
-        """A new websocket: after a restart of the PBX all counters count from the beginning."""
-        self._gone.renumbered()
-
     def active(self, active: Mapping[str, Active] | None) -> None:
         """What XAPI's list of active calls shows, by `callid`, for as long as it is fresh. None: that is not known."""
         self._active = active
@@ -137,12 +133,16 @@ class Book:
         self._gone.forget(at)
         events: list[CallEvent] = []
         now = {participant.key: participant for participant in shown.participants}
-        for key in before:
-            leg = self._legs.get(key)
-            if leg is not None and (key not in now or (fresh and not self._is_same(leg, now[key]))):
+        known = [leg for key in before if (leg := self._legs.get(key)) is not None]
+        others = {leg.call for leg in known if fresh and leg.key in now and not self._is_same(leg, now[leg.key])}
+        for leg in known:
+            key = leg.key
+            if leg.call in others and (call := self._calls.get(self._call_of.get(key, ""))) is not None:
+                self._calls[call.id] = replace(call, routing=False)
+            if key not in now or leg.call in others:
                 events += self.removed(key, at, estimated=True, lingers=not fresh)
-                if fresh:
-                    self._gone.is_back(key)
+        if fresh:
+            self._gone.renumbered()
         for participant in sorted(now.values(), key=lambda each: each.dn != self._site.route_point):
             events += self.seen(participant, at)
         return tuple(events)
@@ -212,8 +212,8 @@ class Book:
     def _is_same(self, before: Participant, now: Participant) -> bool:
         """Whether an id still stands for the same participant, by a new websocket."""
         call = self._calls.get(self._call_of.get(before.key, ""))
-        answered = call.answered if call is not None else None
-        return calls.is_same(before, now) and not calls.is_later(self._listed(now.call), answered)
+        since = None if call is None else call.began if before.key == call.gate else call.answered
+        return calls.is_same(before, now) and not calls.is_later(self._listed(now.call), since)
 
     def _forget(self, key: Key, at: Instant) -> None:
         self._legs.pop(key, None)
@@ -259,7 +259,7 @@ class Book:
     def _resumed(self, leg: Participant, at: Instant) -> Call | None:
         """The call that control knows from before our start, if this is it."""
         active = self._listed(leg.call)
-        call_id = self._memory.found(leg, active, self._calls.keys())
+        call_id = self._memory.found(leg, active, self._calls.keys(), is_gate=leg.dn == self._site.route_point)
         if call_id is None:
             return None
         wanted = calls.wanted_by(leg, self._site, self._watched, active) or calls.some_call(leg)
