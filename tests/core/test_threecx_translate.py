@@ -573,16 +573,19 @@ def test_who_waits_at_the_route_point_after_a_restart_of_the_pbx(
 
 
 @pytest.mark.parametrize(
-    ("answered", "established", "is_old"),
-    [(None, None, True), (None, at(-10_000), True), (None, at(0), False), (at(-9_000), None, False)],
-)
+    ("number", "answered", "established", "is_old"),
+    [
+        (FAR, None, None, True), (FAR, None, at(-10_000), True), (FAR, None, at(0), False),
+        (FAR, at(-9_000), None, False), ("0687654321", None, None, False), ("900", None, None, True),
+    ],
+)  # fmt: skip
 def test_who_waits_at_the_route_point_after_our_own_start(
-    answered: Instant | None, established: Instant | None, is_old: bool
+    number: str, answered: Instant | None, established: Instant | None, is_old: bool
 ) -> None:
     old = CallKey("pbx1", "1794999990000-5-7-900")
     calls = book(GATED, known=lambda: [Remembered(old, "112", FAR, answered)])
     calls.active({"5": Active("112", established)})
-    calls.snapshot(Snapshot(DNS, waiting(FAR)), (), at(1), fresh=True)
+    calls.snapshot(Snapshot(DNS, waiting(number)), (), at(1), fresh=True)
     assert [call.id == old.call_id for call in calls.calls()] == [is_old]
 
 

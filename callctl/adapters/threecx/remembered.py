@@ -33,11 +33,14 @@ class Remembered(msgspec.Struct, frozen=True):
     b_number: str
     answered: Instant | None = None
 
-    def may_be(self, leg: Participant, active: Active | None, *, is_gate: bool) -> bool:
-        """Whether this is a participant of it, if it has its ids. `is_gate`: a caller who waits at the route point."""
-        if is_gate:
-            began = Instant(began_in(self.call.call_id), 0)
-            return self.answered is None and same_number(leg.number, self.a_number) and not is_later(active, began)
+    def may_wait(self, gate: Participant, active: Active | None, beside: Iterable[Participant]) -> bool:
+        """Whether this is its caller, who waits at the route point. `beside`: who is shown with that one."""
+        began = Instant(began_in(self.call.call_id), 0)
+        waits = self.answered is None and same_number(gate.number, self.a_number) and not is_later(active, began)
+        return waits and all(self.may_be(leg, None) for leg in beside)
+
+    def may_be(self, leg: Participant, active: Active | None) -> bool:
+        """Whether this is a participant of it, if it has its ids."""
         digits = digits_of(leg.number).lstrip("0")
         numbers = [number for number in (self.a_number, self.b_number) if digits_of(number)]
         named = any(same_number(leg.number, it) or digits_of(it).endswith(digits) for it in numbers)
@@ -73,13 +76,15 @@ class Memory:
                 self.had(each.call.call_id)
         return found
 
-    def found(self, leg: Participant, active: Active | None, up: Collection[str], *, is_gate: bool) -> str | None:
-        """The call of this participant: by preference that which began with it."""
-        group = plain(leg.call)
+    def found(
+        self, leg: Participant, active: Active | None, up: Collection[str], beside: Iterable[Participant] | None
+    ) -> str | None:
+        """The call of this participant: by preference that which began with it. `beside`: it is at the route point."""
         of_group = [
             each.call.call_id
             for each in self.unclaimed(up)
-            if group_in(each.call.call_id) == group and each.may_be(leg, active, is_gate=is_gate)
+            if group_in(each.call.call_id) == plain(leg.call)
+            and (each.may_be(leg, active) if beside is None else each.may_wait(leg, active, beside))
         ]
         exact = [call_id for call_id in of_group if name_of(leg, 0)[1:] == call_id[call_id.index("-") :]]
         return next(iter((*exact, *of_group)), None)

@@ -53,6 +53,7 @@ class Book:
         self._gone = Gone()
         self._active: Mapping[str, Active] | None = None
         self._watched: frozenset[str] = frozenset()
+        self._shown: tuple[Participant, ...] = ()
         self._let_pass: set[Key] = set()
 
     # ---- what is known
@@ -129,7 +130,7 @@ class Book:
 
         `fresh`: the first by a new websocket. The PBX may have been started anew, and its ids be others' now.
         """
-        self._watched = frozenset(filter(self._site.concerns, shown.dns))
+        self._watched, self._shown = frozenset(filter(self._site.concerns, shown.dns)), shown.participants
         self._gone.forget(at)
         events: list[CallEvent] = []
         now = {participant.key: participant for participant in shown.participants}
@@ -210,7 +211,6 @@ class Book:
         return self._active.get(group) if self._active is not None else None
 
     def _is_same(self, before: Participant, now: Participant) -> bool:
-        """Whether an id still stands for the same participant, by a new websocket."""
         call = self._calls.get(self._call_of.get(before.key, ""))
         since = None if call is None else call.began if before.key == call.gate else call.answered
         return calls.is_same(before, now) and not calls.is_later(self._listed(now.call), since)
@@ -259,7 +259,9 @@ class Book:
     def _resumed(self, leg: Participant, at: Instant) -> Call | None:
         """The call that control knows from before our start, if this is it."""
         active = self._listed(leg.call)
-        call_id = self._memory.found(leg, active, self._calls.keys(), is_gate=leg.dn == self._site.route_point)
+        gate = self._site.route_point
+        beside = [it for it in self._shown if it.call == leg.call and it.number != gate] if leg.dn == gate else None
+        call_id = self._memory.found(leg, active, self._calls.keys(), beside)
         if call_id is None:
             return None
         wanted = calls.wanted_by(leg, self._site, self._watched, active) or calls.some_call(leg)
