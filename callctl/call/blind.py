@@ -88,3 +88,11 @@ def forgotten(session: Session, _: Forgotten, now: Instant, policy: Policy) -> A
     """The store lost the call; it runs on, as one that was admitted without the store, until it is taken anew."""
     session = replace(session, state=State.BLIND, busy=False, version=0)
     return session, (JournalNow(session), deadline_at(session, Deadline.RETRY, now))
+
+
+def unsaved(session: Session, event: StoreFailed, now: Instant, policy: Policy) -> Advance:
+    """The store is away. Where it has not heard of the answer either, the journal keeps that: we may be killed."""
+    session, effects = running.extend_failed(session, event, now, policy)
+    if session.version > 1:  # it was written since its take
+        return session, effects
+    return session, (JournalNow(replace(session, state=State.BLIND)), *effects)

@@ -332,7 +332,7 @@ TABLE: dict[tuple[State, type], Handler] = {
     (State.ANSWERED, DeadlineReached): running.deadline,
     (State.ANSWERED, Extended): running.extended,
     (State.ANSWERED, ExtendRefused): running.extend_refused,
-    (State.ANSWERED, StoreFailed): running.extend_failed,
+    (State.ANSWERED, StoreFailed): blind.unsaved,
     (State.ANSWERED, SwitchFailed): running.switch_failed,
     (State.ANSWERED, Forgotten): blind.forgotten,
     (State.ANSWERED, Recalled): _recalled,

@@ -45,8 +45,10 @@ class Journal:
             os.truncate(self._path, whole)
 
     def append(self, session: Session) -> None:
-        """Remember this state of a call, on the disk."""
+        """Remember this state of a call, on the disk; once."""
         name = session.call.trace_id
+        if self.pending.get(name) == session:
+            return
         self._keep(name, session)
         self._write(name.encode() + b" " + b64encode(_encode(session)) + b"\n")
 

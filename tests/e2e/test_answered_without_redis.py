@@ -1,0 +1,42 @@
+"""An answer that is told while Redis is away is charged for, whatever becomes of callctl before Redis is back."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.provider import Provider
+from tests.servers import RedisServer, missing
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        missing("Redis", "redis-server is not installed")
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis", binary)
+    server.start()
+    yield server
+    server.kill()
+
+
+def ago(seconds: int) -> dict[str, str]:
+    return {"at": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()}
+
+
+async def test_a_call_that_was_answered_before_we_were_killed(server: RedisServer, tmp_path: Path) -> None:
+    (tmp_path / "callctl").mkdir()
+    async with Provider(tmp_path / "callctl", redis_url=server.url) as daemon:
+        await daemon.furnish()
+        assert (await daemon.call("c1"))["verdict"] == "allowed"
+        server.kill()
+        await daemon.good("POST", "/v1/calls/c1/answer", ago(5))
+        await daemon.kill()
+        server.start()
+        await daemon.start()
+        ended = await daemon.good("POST", "/v1/calls/c1/end", ago(0))
+        assert Decimal("0.05") <= Decimal(ended["cdrs"][0]["charge"]) <= Decimal("0.30")
