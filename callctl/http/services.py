@@ -34,7 +34,7 @@ from callctl.rating.subscriptions import (
 class MonthCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was counted at the end of a month ("2026-01")."""
 
-    month: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    month: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$(?!\n)")]
     count: Count
 
 

@@ -22,7 +22,7 @@ _DIVISOR = re.compile("[1-9][0-9]{0,2}")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$(?!\n)")]
 
 VPS = {"0.5": ("PRO4",), "1": ("ENT4", "PRO8"), "5": ("PRO16", "PRO24", "ENT8"), "6": ("ENT16", "PRO32")}
 """Which VPS bundle a 3CX licence of an edition and size runs on (`docs/services.md`)."""
@@ -101,7 +101,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     `decimals`: to which each part of a charge is rounded.
     """
 
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] = "EUR"
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] = "EUR"
     decimals: Annotated[int, msgspec.Meta(ge=0, le=6)] = 2
     services: dict[Name, Service] = {}
     price_lists: dict[Name, PriceList] = {}

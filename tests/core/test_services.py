@@ -131,8 +131,10 @@ def test_a_wrong_catalogue_is_refused_with_its_place(document, says) -> None:
     [
         {"service": {}},
         {"currency": "euro"},
+        {"currency": "EUR\n"},
         {"decimals": 7},
         {"services": {"a b": SOLD}},
+        {"services": {"a\n": SOLD}},
         {"services": {"s": {"name": "S", "sell": {"mrc": 12.5}}}},
         {"services": {"s": {**SOLD, "quota": {"free": -1}}}},
         {"services": {"s": {**SOLD, "discount": "5"}}},

@@ -181,6 +181,7 @@ async def test_extensions_are_counted(shop) -> None:
     ("status", "body"),
     [
         (400, {"month": "2026-13", "count": 1}),
+        (400, {"month": "2026-10\n", "count": 1}),
         (400, {"month": "2026-10", "count": -1}),
         (400, {"month": "2026-10"}),
         (422, {"month": "2026-12", "count": 1}),
