@@ -96,10 +96,12 @@ def armed(session: Session, now: Instant) -> tuple[Effect, ...]:
 
 
 def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
-    """The deadlines of an answered call: next slice, next warning, the end."""
-    if session.answered is None or session.emergency:
+    """The deadlines of an answered call: next slice, next warning, the end. One of an emergency is lost, never cut."""
+    if session.answered is None:
         return ()
     call, end = session.call, session.answered.plus_ms(session.granted_s * 1000)
+    if session.emergency:
+        return (SetDeadline(call, Deadline.LOST, end),)
     return (
         SetDeadline(call, Deadline.CUT, end),
         SetDeadline(call, Deadline.EXTEND, _next_look(session, now)),
@@ -109,8 +111,7 @@ def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
 
 def _left_ms(session: Session, seconds: int, now: Instant) -> int:
     """Milliseconds until the call has lasted `seconds`; negative when it has."""
-    begun = session.answered or now
-    return begun.monotonic_ms + seconds * 1000 - now.monotonic_ms
+    return (session.answered or now).monotonic_ms + seconds * 1000 - now.monotonic_ms
 
 
 def _next_look(session: Session, now: Instant) -> Instant | None:
