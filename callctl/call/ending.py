@@ -114,8 +114,11 @@ def noted_end(session: Session, event: Released, now: Instant, policy: Policy) -
 
 
 def reopened(stored: Session, ours: Session) -> Advance:
-    """The store has closed the call. Where it guessed and we know, correct it."""
-    if stored.busy or not knows_better(ours, stored):
+    """The store has closed the call. Where it guessed and we know, or had not heard of the answer, correct it."""
+    answer_is_news = _knew_the_answer(ours, stored)
+    if answer_is_news:
+        ours = carry_over(stored, ours)
+    if stored.busy or not (answer_is_news or knows_better(ours, stored)):
         return stored, (Forget(stored.call),)
     correction = settlement.correct(stored, carry_over(ours, stored))
     return replace(correction.session, busy=True), (SettleNow(correction),)
@@ -129,6 +132,15 @@ def knows_better(ours: Session, stored: Session) -> bool:
     guessed = stored.state is State.ENDED and (stored.estimated or stored.voided) and not stored.corrections
     kept = ours.answered is not None or any(level.watch is not None for level in stored.levels)
     return guessed and ours.released is not None and not ours.estimated and kept
+
+
+def _knew_the_answer(ours: Session, stored: Session) -> bool:
+    """Whether another process was told the end of a call of whose answer only we had heard."""
+    answered, end = ours.answered, stored.released
+    if answered is None or end is None or ours.released is not None or stored.state is not State.ENDED:
+        return False
+    unheard = stored.answered is None and not stored.voided and not stored.corrections
+    return unheard and answered.monotonic_ms < end.monotonic_ms
 
 
 def written(session: Session, _: Settled, now: Instant, policy: Policy) -> Advance:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from signal import SIGCONT
 
 import pytest
 
-from tests.e2e.provider import Provider
-from tests.servers import RedisServer, missing
+from tests.e2e.provider import Provider, two_providers
+from tests.servers import RedisServer, hang, missing
 
 
 @pytest.fixture
@@ -40,3 +41,32 @@ async def test_a_call_that_was_answered_before_we_were_killed(server: RedisServe
         await daemon.start()
         ended = await daemon.good("POST", "/v1/calls/c1/end", ago(0))
         assert Decimal("0.05") <= Decimal(ended["cdrs"][0]["charge"]) <= Decimal("0.30")
+
+
+async def test_a_call_that_another_process_ended_meanwhile(server: RedisServer, tmp_path: Path) -> None:
+    async with two_providers(tmp_path, server.url) as (one, two):
+        await one.furnish(kind="postpaid", credit_limit=None)
+
+        async def followed() -> bool:
+            return (await two.ask("GET", "/v1/accounts/acme"))[0] == 200
+
+        await two.until(followed)
+        assert (await one.call("c1"))["verdict"] == "allowed"
+        server.kill()
+        await one.good("POST", "/v1/calls/c1/answer", ago(5))
+        assert one.process is not None
+        hang(one.process.pid)
+        server.start()
+        ended = await two.good("POST", "/v1/calls/c1/end", ago(0))
+        assert [cdr["charge"] for cdr in ended["cdrs"]] == ["0.0000"]
+        one.process.send_signal(SIGCONT)
+
+        async def corrected() -> bool:
+            return len(await two.cdrs()) == 2
+
+        await two.until(corrected)
+        records = await two.cdrs()
+        assert [(cdr["corrects"], cdr["duration_s"] > 0) for cdr in records] == [(None, False), ("http/c1:acme", True)]
+        charge = Decimal(records[1]["charge"])
+        assert Decimal("0.05") <= charge <= Decimal("0.30")
+        assert Decimal((await two.account())["balance"]) == 10 - charge
