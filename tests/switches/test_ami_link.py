@@ -25,8 +25,8 @@ async def linked(asterisk: AsteriskRig, times: LinkTimes = LinkTimes()) -> Async
     link = AmiLink(
         asterisk.host,
         asterisk.ami_port,
-        asterisk.ami_user,
-        asterisk.ami_secret,
+        "listener",
+        "listener",
         LinkEvents(on_event=events.append),
         times=times,
     )

@@ -25,7 +25,7 @@ async def test_a_call_that_has_passed_is_let_alone_and_charged(
     async with Phone(GLOBEX, asterisk.sip_address) as globex:
         call = await globex.call(NUMBER)
         await until(lambda: call.trying)
-        time.sleep(GATE_S + 0.7)  # noqa: ASYNC251  nothing of this process goes on, the test's phones neither
+        time.sleep(GATE_S + 2)  # noqa: ASYNC251  nothing of this process goes on, the test's phones neither
         await call.until_answered()
         await answered(room)
         await until(lambda: time.time() - (call.answered_at or 0) > 1)
