@@ -322,7 +322,7 @@ class CallControl:
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
-        if isinstance(event, Answered) and session.answered is None and session.state in LIVE:
+        if isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
             session = replace(session, purchase=purchase(session, event, self._tariffs))
         if type(event) in ASKING_FOR_MORE:
             session = by_present_rules(session, self._tariffs.directory.accounts.get, self.policy.thresholds)

@@ -91,6 +91,8 @@ class Performer:
     def _decide(self, box: Mailbox, effect: AdmitCall | RejectCall) -> None:
         box.decided = True
         self._decided(box.session)
+        if box.session.answered is not None:  # its switch did not wait
+            self._observer.answered(box.session)
         self._tell(box, effect)
 
     def _warn(self, box: Mailbox, effect: WarnCall) -> None:

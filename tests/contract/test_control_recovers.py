@@ -1,4 +1,4 @@
-"""Call control when it is told late, killed, or started on a machine whose clock was set back."""
+"""Call control when it is told late or too early, killed, or started on a machine whose clock was set back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from callctl.accounts import Kind
+from callctl.accounts import Kind, Trunk
 from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
-from callctl.call.session import State
+from callctl.call.session import Session, State
 from callctl.call.takes import Balance
 from callctl.clock import Instant
 from callctl.errors import StoreUnavailable
 from callctl.ports import Capabilities
-from tests.control_room import EURO, ControlRoom
+from callctl.rating.tariff import Plan, Row
+from tests.control_room import EURO, ControlRoom, Notes
 from tests.patient import PatientClock
 from tests.waiting import until
 
@@ -85,6 +86,42 @@ async def answered(room: ControlRoom, switch: Obedient) -> Instant:
     room.calls.receive(Answered(CALL, begun))
     await until(lambda: [(s.state, s.busy) for s in room.calls.live()] == [(State.ANSWERED, False)])
     return begun
+
+
+class Heard(Notes):
+    """The order in which call control tells of a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.news: list[str] = []
+
+    def decided(self, session: Session, took_s: float) -> None:
+        self.news.append("decided")
+
+    def answered(self, session: Session) -> None:
+        self.news.append("answered")
+
+
+@pytest.mark.parametrize(("balance", "news"), [(10 * EURO, ["decided", "answered"]), (0, ["decided"])])
+async def test_a_call_that_is_answered_before_it_is_decided(
+    room: ControlRoom, switch: Obedient, balance: int, news: list[str]
+) -> None:
+    """An answer is told, after the decision; and its carrier's price is that of the call."""
+    room.notes = heard = Heard()
+    await room.furnish(balance=balance)
+    await room.definitions.put_plan(Plan("carrier"))
+    await room.definitions.put_rows("carrier", [Row(prefix="", per_minute=1_000_000)])
+    await room.definitions.put_trunk(Trunk("carrier-a", "acme", buy_plan="carrier"))
+    await room.start(switch)
+    begun = room.clock.now()
+    call = Offered(CALL, begun, "+31201234567", "0612345678", account="acme", can_extend=True, attended=True)
+    room.calls.receive(call)
+    room.calls.receive(Answered(CALL, begun, trunk_out="carrier-a"))
+    await until(lambda: heard.news)
+    room.calls.receive(Released(CALL, begun.plus_ms(5_000)))
+    await until(lambda: len(room.cdrs()) == 1)
+    assert heard.news == news
+    assert room.cdrs()[0]["buy_plan"] == "carrier"
 
 
 async def test_the_true_end_of_a_call_that_is_long_closed_corrects_its_estimate(
