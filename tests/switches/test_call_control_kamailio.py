@@ -15,7 +15,7 @@ from callctl.call.events import HangUpAsked
 from callctl.clock import SystemClock
 from callctl.limits.concurrency import Caps
 from tests.control_room import EURO, PER_SECOND, ControlRoom
-from tests.switches.exactness import in_time
+from tests.switches.exactness import CUT_MS, in_time, is_ever_within
 from tests.switches.linked import answered
 from tests.switches.rig.proxy import CALLER, CARRIER, STRANGER, CallControlProxy
 from tests.switches.sip.sipp import CallsFailed, Outcome, call_many, carrier, expect_refusals
@@ -95,12 +95,19 @@ async def test_every_refusal_has_its_status(bench: Bench) -> None:
 
 
 async def test_a_call_is_cut_with_its_last_second(bench: Bench) -> None:
-    await bench.room.furnish(balance=3 * PER_SECOND, source_ips=(CALLER,))
-    assert await bench.calls(talk_s=10) == Outcome(1, ended_by_caller=0, ended_by_switch=1)
-    (cdr,) = await bench.recorded(1)
-    assert in_time(cdr["duration_ms"], 3)
-    assert (cdr["charge"], cdr["released_by"]) == ("0.0030", "callctl")
-    await bench.squares(3 * PER_SECOND)
+    await bench.room.furnish(balance=0, source_ips=(CALLER,))
+
+    async def cut() -> int:
+        calls = len(bench.room.cdrs()) + 1
+        await bench.room.pay(3 * PER_SECOND)
+        assert await bench.calls(talk_s=10) == Outcome(1, ended_by_caller=0, ended_by_switch=1)
+        cdr = (await bench.recorded(calls))[-1]
+        assert in_time(cdr["duration_ms"], 3)
+        assert (cdr["charge"], cdr["released_by"]) == ("0.0030", "callctl")
+        return int(cdr["duration_ms"]) - 3_000
+
+    assert await is_ever_within(cut, -CUT_MS, CUT_MS)
+    await bench.squares(3 * PER_SECOND * len(bench.room.cdrs()))
 
 
 async def test_fifty_at_once_on_a_balance_for_eight(bench: Bench) -> None:

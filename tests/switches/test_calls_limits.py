@@ -1,24 +1,34 @@
 """Paid time on a real Asterisk: cut at its end, lengthened by slices and top-ups, kept by the switch alone."""
 
 from tests.control_room import PER_SECOND, ControlRoom
-from tests.switches.exactness import APART_MS, in_time
+from tests.switches.exactness import APART_MS, CUT_MS, in_time, is_ever_within
 from tests.switches.linked import answered, gone, linked, recorded, session, talking, timers_s
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
 
+SECOND_MS = 1_000
+"""So late Asterisk ends a call at most, told to or by itself."""
+
 
 async def test_a_call_ends_with_its_credit(
     asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
 ) -> None:
-    await room.furnish(balance=3 * PER_SECOND)
+    await room.furnish(balance=0)
     await linked(room, asterisk)
-    call, outgoing = await talking(acme, carrier)
-    await call.until_ended()
-    await outgoing.until_ended()
-    (cdr,) = await recorded(room)
-    assert in_time(cdr["duration_ms"], 3)
-    assert (cdr["charge"], cdr["released_by"], cdr["q850"]) == ("0.0030", "callctl", 16)
+
+    async def cut() -> int:
+        calls = len(room.cdrs()) + 1
+        await room.pay(3 * PER_SECOND)
+        call, outgoing = await talking(acme, carrier)
+        await call.until_ended()
+        await outgoing.until_ended()
+        cdr = (await recorded(room, calls))[-1]
+        assert in_time(cdr["duration_ms"], 3)
+        assert (cdr["charge"], cdr["released_by"], cdr["q850"]) == ("0.0030", "callctl", 16)
+        return int(cdr["duration_ms"]) - 3_000
+
+    assert await is_ever_within(cut, -CUT_MS, SECOND_MS)
     balance = await room.balance()
     assert (balance.balance, balance.held, balance.slots) == (0, 0, {})
 
@@ -97,17 +107,25 @@ async def test_a_call_that_rings_too_long_is_given_up(
 async def test_the_switch_ends_the_talk_when_callctl_is_dead(
     asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
 ) -> None:
-    await room.furnish(balance=3 * PER_SECOND)
-    await linked(room, asterisk)
-    call, outgoing = await talking(acme, carrier)
-    await answered(room)
-    await room.kill()
-    await call.until_ended()
-    await outgoing.until_ended()
-    assert in_time(call.talked_s * 1_000, 3)
-    await linked(room, asterisk)
-    (cdr,) = await recorded(room)
-    assert (cdr["charge"], cdr["estimated"]) == ("0.0030", True)
+    await room.furnish(balance=0)
+
+    async def ended() -> float:
+        calls = len(room.cdrs()) + 1
+        await linked(room, asterisk)
+        await room.pay(3 * PER_SECOND)
+        call, outgoing = await talking(acme, carrier)
+        await answered(room)
+        await room.kill()
+        await call.until_ended()
+        await outgoing.until_ended()
+        assert in_time(call.talked_s * 1_000, 3)
+        await linked(room, asterisk)
+        cdr = (await recorded(room, calls))[-1]
+        assert (cdr["charge"], cdr["estimated"]) == ("0.0030", True)
+        await room.kill()
+        return call.talked_s * 1_000 - 3_000
+
+    assert await is_ever_within(ended, -CUT_MS, SECOND_MS)
     balance = await room.balance()
     assert (balance.balance, balance.held, balance.slots) == (0, 0, {})
 
