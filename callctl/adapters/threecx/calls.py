@@ -19,7 +19,9 @@ SAME_DIGITS: Final = 7
 """So many last digits tell a number, which a PBX may write as 0049301234567 and as +49301234567."""
 DELIVERING: Final = frozenset({"queue", "ringgroup", "ivr"})
 LATER_MS: Final = 1_000
+"""By more than this two answers are those of different calls."""
 LISTED_LATE_MS: Final = 3_000
+"""So long XAPI may go on listing a call that is over."""
 
 
 class Mode(StrEnum):

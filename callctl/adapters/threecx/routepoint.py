@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 MOST_KEYS: Final = 32
 END_KEY: Final = "#"
-SHOWN_LATE: Final = 3
+LOOKS_AGAIN: Final = 3
 ANYWHERE: Final = DialRules()
 GONE: Final = 404
 
@@ -137,7 +137,7 @@ class RoutePoint:
         """What the participant of the extension that calls shows as its other side, which may take a moment."""
         if not self._book.is_watched(leg.party):
             return None
-        for pause_ms in (0, *(self._times.again_ms << tried for tried in range(SHOWN_LATE))):
+        for pause_ms in (0, *(self._times.again_ms << tried for tried in range(LOOKS_AGAIN))):
             await self._clock.sleep_ms(pause_ms)
             told = await self._link.get(path_of(leg.party, "participants"))
             for caller in wire.participants(told, leg.party):
