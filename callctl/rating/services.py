@@ -22,6 +22,7 @@ _DIVISOR = re.compile("[1-9][0-9]{0,2}")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+# `$` alone would let a line break pass at the end.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$(?!\n)")]
 
 VPS = {"0.5": ("PRO4",), "1": ("ENT4", "PRO8"), "5": ("PRO16", "PRO24", "ENT8"), "6": ("ENT16", "PRO32")}

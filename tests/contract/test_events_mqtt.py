@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from callctl.call import news
 from callctl.call.events import CallKey
@@ -183,9 +184,8 @@ async def test_our_own_mistake_costs_one_event_and_is_in_the_log(stage, monkeypa
 
 async def test_a_correction_and_a_refusal_are_no_ends(stage) -> None:
     events, ear = await stage("e8")
-    for told in (session("c1", corrections=1), session("c2")):
-        ended = told if told.corrections else session("c2", refusal=None)
-        events.settled(Settlement(ended, (), ()))
+    events.settled(Settlement(replace(session("c1"), state=State.ENDED, corrections=1), (), ()))
+    events.settled(Settlement(replace(session("c2"), state=State.REFUSED), (), ()))
     admit(events, 3, 3)
     await until(lambda: ear.calls() == [3])
     assert ear.topics() == ["e8/event/admitted/acme"]
