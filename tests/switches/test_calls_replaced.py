@@ -3,6 +3,8 @@
 import re
 import secrets
 
+import pytest
+
 from tests.control_room import PER_SECOND, ControlRoom
 from tests.switches.exactness import APART_MS, in_time
 from tests.switches.linked import NUMBER, answered, gone, linked, recorded, talking, timers_s
@@ -49,31 +51,17 @@ async def test_a_talk_that_goes_on_with_another_leg_of_the_carriers_is_charged_t
     await gone(asterisk)
 
 
-async def test_another_leg_of_the_carriers_ends_with_the_credit(
-    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+@pytest.mark.parametrize("side", ["caller", "carrier"])
+async def test_another_leg_ends_with_the_credit(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone, side: str
 ) -> None:
     await room.furnish(balance=3 * PER_SECOND)
     await linked(room, asterisk)
     call, outgoing = await talking(acme, carrier)
     await answered(room)
-    another = await taken_over(carrier, outgoing)
-    await another.until_ended()
-    await call.until_ended()
-    (cdr,) = await recorded(room)
-    assert in_time(cdr["duration_ms"], 3)
-    assert (cdr["charge"], cdr["released_by"]) == ("0.0030", "callctl")
-
-
-async def test_another_leg_of_the_caller_ends_with_the_credit(
-    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
-) -> None:
-    await room.furnish(balance=3 * PER_SECOND)
-    await linked(room, asterisk)
-    call, outgoing = await talking(acme, carrier)
-    await answered(room)
-    another = await taken_over(acme, call)
-    await another.until_ended()
-    await outgoing.until_ended()
+    another = await (taken_over(acme, call) if side == "caller" else taken_over(carrier, outgoing))
+    for leg in (another, call, outgoing):
+        await leg.until_ended()
     (cdr,) = await recorded(room)
     assert in_time(cdr["duration_ms"], 3)
     assert (cdr["charge"], cdr["released_by"]) == ("0.0030", "callctl")

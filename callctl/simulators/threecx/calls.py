@@ -63,9 +63,9 @@ class Leg:
         """The participant as the API tells it."""
         peer = self.peer if self.is_routed else None
         whole: Any = str if faults.string_ids else int
-        odd = (
-            {CONNECTED: "Talking"} if faults.unknown_status else {DIALING: "Routing"} if faults.unknown_progress else {}
-        )
+        odd = {CONNECTED: "Talking"} if faults.unknown_status else {}
+        if faults.unknown_progress:
+            odd[DIALING] = "Routing"
         party = "" if peer is None or (faults.trunk_unnamed and peer.kind == EXTERNAL_LINE) else peer.dn
         far = self.shows if self.shows is not None else self.peer.number if self.peer is not None else ""
         return {
