@@ -12,6 +12,9 @@ from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
 
+FROM_MS, TO_MS = 300 - CUT_MS, 600 + CUT_MS
+"""After its paid time a call is ended by Kamailio alone (`docs/adapters.md`)."""
+
 
 async def test_a_call_is_charged_as_it_was(
     kamailio: KamailioRig, room: ControlRoom, acme: Phone, carrier: Phone
@@ -184,7 +187,21 @@ async def test_the_paid_time_is_counted_in_tenths(desk: Desk, acme: Phone, carri
         assert late_ms > 0
         return late_ms
 
-    assert await is_ever_within(ended, 300, 600 + CUT_MS)
+    assert await is_ever_within(ended, FROM_MS, TO_MS)
+
+
+async def test_so_is_the_grant_from_the_answer_on(
+    desk: Desk, acme: Phone, carrier: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callctl.adapters.kamailio.switch.TIMER_MARGIN_S", 60)  # so that its timer ends no call
+
+    async def ended() -> float:
+        call, outgoing, _ = await desk.talking(acme, carrier, granted_s=1)
+        await call.until_ended()
+        await outgoing.until_ended()
+        return call.talked_s * 1_000 - 1_000
+
+    assert await is_ever_within(ended, FROM_MS, TO_MS)
 
 
 async def test_of_several_ends_the_last_that_was_set_counts(desk: Desk, acme: Phone, carrier: Phone) -> None:
