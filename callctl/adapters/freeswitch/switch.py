@@ -135,7 +135,7 @@ class FreeSwitch:
             "callctl_go": "yes",
             "callctl_dial": account if legs.inbound else "",
             "call_timeout": str(setup_s),
-            "bridge_answer_timeout": str(setup_s),  # for with early media the other one counts no more
+            "bridge_answer_timeout": str(setup_s),  # for early media, with which the other one ends
             "outbound_redirect_fatal": "true",  # a 302 would lead to a number that nobody has authorized
             "export_vars": ",".join(filter(None, exports)),
         }
@@ -157,7 +157,7 @@ class FreeSwitch:
         sound = self._announcements.get(cause.announcement)
         if sound is not None:
             said = {**variables, "callctl_sound": sound, "callctl_cause": name}
-            number = legs.called.lstrip("-") or "unknown"  # an option, else, or none
+            number = legs.called.lstrip("-") or "unknown"  # a hyphen would begin an option
             told = self._transfer(legs.ingress, number, self._contexts.refuse)
             await self._perform([_set(legs.ingress, said), told])
         else:
