@@ -78,6 +78,14 @@ async def test_a_bye_led_astray_ends_the_call_at_the_carrier(floor: Floor) -> No
     assert call.answers_to("BYE") == [200]
 
 
+async def test_a_bye_of_the_called_side_led_astray_ends_the_call_at_the_caller(floor: Floor) -> None:
+    call, outgoing = await floor.talking()
+    outgoing.forge("BYE", target=f"sip:me@{floor.carrier.address}:{floor.carrier.port}")
+    await call.until_ended()
+    await floor.over()
+    assert outgoing.answers_to("BYE") == [200]
+
+
 async def test_the_called_party_hangs_up(floor: Floor) -> None:
     call, outgoing = await floor.talking()
     await outgoing.hang_up()

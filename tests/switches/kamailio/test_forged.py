@@ -1,12 +1,17 @@
 """What callers and phones of the called side may send to talk on unseen; and forks, which do so by mistake."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from callctl.call.events import Answered, Offered, Released, ReleasedBy
 from callctl.causes import Refusal, cause_of
 from tests.switches.kamailio.desk import NUMBER, Desk
+from tests.switches.kamailio.relay import Relay
+from tests.switches.kamailio.test_alone import kamailio_with
+from tests.switches.kamailio.test_spiral import ROUTES
+from tests.switches.rig.asterisk import CARRIER_A, GLOBEX
 from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.message import Headers, Message
 from tests.switches.sip.phone import Phone
@@ -66,6 +71,50 @@ async def test_a_bye_ends_the_call_at_the_carrier_wherever_it_is_led(
     (released,) = desk.told(Released, key)
     assert released.released_by is ReleasedBy.CALLER
     assert call.answers_to("BYE") == [200]
+
+
+async def test_a_bye_of_the_called_side_led_astray_ends_the_call_at_the_caller(
+    desk: Desk, acme: Phone, carrier: Phone
+) -> None:
+    call, outgoing, key = await desk.talking(acme, carrier)
+    outgoing.forge("BYE", target=f"sip:me@{carrier.address}:{carrier.port}")
+    await call.until_ended()
+    await until(lambda: desk.told(Released, key))
+    assert [it.released_by for it in desk.told(Released, key)] == [ReleasedBy.CALLEE]
+    assert outgoing.answers_to("BYE") == [200]
+
+
+async def test_a_second_invite_of_its_name_opens_no_way_astray(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    call, outgoing, _ = await desk.talking(acme, carrier)
+    call.invite_again()
+    await until(lambda: len(desk.told(Offered)) == 2)
+    await desk.switch.reject(desk.told(Offered)[1].call, cause_of(Refusal.NO_CREDIT))
+    await until(lambda: 402 in call.answers_to("INVITE"))
+    call.forge("BYE", target=f"sip:me@{acme.address}:{acme.port}")
+    await outgoing.until_ended()
+
+
+@pytest.mark.parametrize("by", ["caller", "callee"])
+async def test_a_bye_of_an_inbound_call_led_astray_ends_it_too(tmp_path: Path, by: str) -> None:
+    """The called customer pays: it is he who would gain."""
+    with kamailio_with(tmp_path, routes=ROUTES) as rig:
+        async with (
+            Relay(rig.host, rig.link_port) as relay,
+            Desk(rig, relay) as desk,
+            Phone(CARRIER_A, rig.sip_address, port=rig.peer_port, tone_hz=None) as carrier,
+            Phone(GLOBEX, rig.sip_address, port=rig.peer_port, tone_hz=None) as globex,
+        ):
+            globex.answer_calls()
+            call, key = await desk.gated(carrier)
+            await desk.admit(key, account="globex")
+            await call.until_answered()
+            incoming = await globex.next_call()
+            from_, to = (call, incoming) if by == "caller" else (incoming, call)
+            from_.forge("BYE", target=f"sip:me@{from_.phone.address}:{from_.phone.port}")
+            await to.until_ended()
+            await until(lambda: desk.told(Released, key))
+            assert [it.released_by for it in desk.told(Released, key)] == [ReleasedBy(by)]
+            assert from_.answers_to("BYE") == [200]
 
 
 async def test_of_two_phones_that_answer_one_is_heard(desk: Desk, acme: Phone, carrier: Phone) -> None:

@@ -173,15 +173,17 @@ async def test_a_caller_cannot_write_into_the_question(floor: Floor) -> None:
     assert (cdr["from"], cdr["call_id"].partition(";")[0]) == ("+31201234567", call.call_id)
 
 
-async def test_a_bye_led_astray_ends_the_call_at_the_carrier(floor: Floor) -> None:
+@pytest.mark.parametrize("by", ["caller", "callee"])
+async def test_a_bye_led_astray_ends_the_call_on_the_other_side(floor: Floor, by: str) -> None:
     await floor.furnish()
     call = await floor.acme.call(NUMBER)
     await call.until_answered()
     outgoing = await floor.carrier.next_call()
-    call.forge("BYE", target=f"sip:me@{floor.acme.address}:{floor.acme.port}")
-    await outgoing.until_ended()
+    from_, to = (call, outgoing) if by == "caller" else (outgoing, call)
+    from_.forge("BYE", target=f"sip:me@{from_.phone.address}:{from_.phone.port}")
+    await to.until_ended()
     (cdr,) = await floor.recorded()
-    assert cdr["released_by"] == "caller"
+    assert cdr["released_by"] == by
 
 
 async def test_a_request_within_no_call_reaches_nobody(floor: Floor) -> None:
