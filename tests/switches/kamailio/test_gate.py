@@ -10,7 +10,8 @@ from callctl.errors import SwitchUnavailable
 from callctl.rating.tariff import Direction
 from tests.switches.exactness import APART_MS
 from tests.switches.kamailio.desk import NUMBER, Desk
-from tests.switches.rig.asterisk import ACME
+from tests.switches.kamailio.relay import Relay
+from tests.switches.rig.asterisk import ACME, STRANGER
 from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
@@ -187,3 +188,23 @@ async def test_without_the_secret_nobody_commands(kamailio: KamailioRig, desk: D
     await desk.switch.reject(key, cause_of(Refusal.NO_CREDIT))
     await call.until_ended()
     assert call.status == 402
+
+
+async def test_idle_connections_do_not_lock_callctl_out(kamailio: KamailioRig, relay: Relay) -> None:
+    idle = [await asyncio.open_connection(kamailio.host, kamailio.link_port) for _ in range(20)]
+    async with Desk(kamailio, relay) as desk:
+        assert desk.switch.state().up
+    for _, writer in idle:
+        writer.close()
+
+
+async def test_from_another_address_nobody_takes_a_place(kamailio: KamailioRig, relay: Relay) -> None:
+    there = [
+        await asyncio.open_connection(kamailio.host, kamailio.link_port, local_addr=(STRANGER, 0)) for _ in range(100)
+    ]
+    for reader, _ in there:
+        assert await reader.read() == b""
+    async with Desk(kamailio, relay) as desk:
+        assert desk.switch.state().up
+    for _, writer in there:
+        writer.close()
