@@ -18,7 +18,7 @@ Answer = Callable[[web.Request, Told], Awaitable[web.StreamResponse]]
 
 
 def is_genuine(secret: str, header: str, body: bytes) -> bool:
-    """As the documentation has it."""
+    """Whatever its time."""
     fields = dict(part.split("=", 1) for part in header.split(","))
     signed = hmac.new(secret.encode(), f"{fields['t']}.".encode() + body, hashlib.sha256)
     return hmac.compare_digest(signed.hexdigest(), fields["v1"])
