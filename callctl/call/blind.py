@@ -25,6 +25,18 @@ from callctl.call.settlement import anchored
 from callctl.clock import Instant
 
 
+def admitted(session: Session, now: Instant, policy: Policy) -> Advance:
+    """It rings from now on; or talks already, where its switch did not wait for us."""
+    session = replace(session, state=State.BLIND)
+    again = deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS))
+    if session.answered is None:
+        rings = deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000))
+        return session, (rings, again, JournalNow(session))
+    since = Answered(session.call, session.answered, session.answer_stated)
+    session, effects = answered(session, since, now, policy)
+    return session, (again, *effects)
+
+
 def answered(session: Session, event: Answered, now: Instant, policy: Policy) -> Advance:
     if session.released is not None and session.released.monotonic_ms < event.at.monotonic_ms:
         session = replace(session, released=None)  # it had been given up, and rings no longer

@@ -170,14 +170,10 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
     if session.emergency or (session.refusal is None and postpaid and policy.blind_s):
         granted_s = session.granted_s if session.emergency else min(policy.blind_s, session.ceiling_s)
         line = Check("store", Verdict.SKIP, f"{refusal}: admitted without it, for {granted_s} s")
-        session = replace(session, state=State.BLIND, answered=None, trace=session.trace + encode_trace([line]))
-        session = replace(session, granted_s=granted_s, first_granted_s=granted_s)
-        return session, (
-            deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
-            deadline_at(session, Deadline.RETRY, now.plus_ms(running.RETRY_AFTER_MS)),
-            JournalNow(session),
-            _go_ahead(session, policy),
-        )
+        trace = session.trace + encode_trace([line])
+        session = replace(session, granted_s=granted_s, first_granted_s=granted_s, trace=trace)
+        session, effects = blind.admitted(session, now, policy)
+        return session, (*effects, _go_ahead(session, policy))
     if session.refusal is None:
         session = admission.refuse(session, Finding("store", "no answer within the admission budget", refusal))
     session, _ = _say_no(session, now)  # its record follows when the store answers, or from the journal

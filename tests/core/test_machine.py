@@ -115,6 +115,16 @@ def test_a_call_that_was_answered_before_its_take_is_answered_since_then() -> No
     assert due(played, Deadline.SETUP) is None
 
 
+def test_so_is_an_emergency_call_whose_store_is_away() -> None:
+    played = Played(facts(emergency=True))
+    played.put(Answered(CALL, START.plus_ms(20), stated=True), after_ms=25)
+    played.put(StoreFailed(CALL), after_ms=50)
+    assert (played.session.state, played.session.answered) == (State.BLIND, START.plus_ms(20))
+    assert played.wanted(JournalNow).session.answered == played.session.answered
+    assert due(played, Deadline.SETUP) is None
+    assert played.wants(AdmitCall)
+
+
 def test_one_that_is_refused_was_not() -> None:
     played = Played(facts())
     played.put(Answered(CALL, START.plus_ms(20)), after_ms=25)
