@@ -23,6 +23,7 @@ from callctl.store.decks import decode_rows, encode_rows
 
 _CALLS_PER_S = 100
 _POLL_S = 0.01
+_STARTED_S = 7  # a daemon learns the numbering plans of all countries in its first seconds
 _NEW_PRICE = 98_765_432  # of every number, outside its band
 _AT = "/v1/accounts/customer-0000/quote?to=%2B31612345678"
 
@@ -75,6 +76,7 @@ async def _taken(server: Redis, scratch: Path, file: Path) -> list[Figure]:
         daemon("callctl", url, str(scratch)) as follower,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as http,
     ):
+        await asyncio.sleep(_STARTED_S)
         done = asyncio.Event()
         watched = [asyncio.create_task(_admit(http, each.port, done)) for each in (door, follower)]
         command = (sys.executable, "-m", "callctl", "tariff", "import", "retail", str(file), "--json")

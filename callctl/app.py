@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from callctl.call.admission import NOBODY
 from callctl.call.session import Session
-from callctl.clock import SystemClock, give_way
+from callctl.clock import SystemClock
 from callctl.control.audience import Audience
 from callctl.control.calls import CallControl
 from callctl.control.charges import Charges
@@ -28,7 +28,7 @@ from callctl.http.metrics import Metrics
 from callctl.http.server import HttpServer
 from callctl.http.switches import Reloaded
 from callctl.numbering import warm_up
-from callctl.ports import ARCHIVE, LinkState, Report, SwitchAdapter
+from callctl.ports import ARCHIVE, Clock, LinkState, Report, SwitchAdapter
 from callctl.settings import Settings, Switch
 from callctl.settings.difference import difference
 from callctl.store.address import parse_address
@@ -45,6 +45,7 @@ from callctl.wiring import events_of, journal_of, leaving_by, policy_of, server_
 log = structlog.get_logger(__name__)
 
 WAIT_FOR_STORE_MS = 2_000
+LEARNING_APART_MS = 20  # a decision gives way several times, and each time would wait for another country
 COLLECT_EVERY = 20_000  # objects made beyond those given up; Python's own 700 are two or three calls
 
 
@@ -223,7 +224,7 @@ class App:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_learn_numbers())
+            group.create_task(_learn_numbers(self.clock))
             group.create_task(self.follower.follow())
             group.create_task(self.definitions.keep())
             group.create_task(self.calls.deadlines.run())
@@ -340,7 +341,7 @@ def spare_the_garbage_collector() -> None:
     gc.set_threshold(COLLECT_EVERY, 20, 50)
 
 
-async def _learn_numbers() -> None:
-    """Compile the numbering plans of all countries, a few ms at a time, so that no first call waits for its own."""
+async def _learn_numbers(clock: Clock) -> None:
+    """Compile the numbering plans of all countries, that no first call waits for its own, nor for one after another."""
     for _ in warm_up():
-        await give_way()
+        await clock.sleep_ms(LEARNING_APART_MS)

@@ -22,14 +22,28 @@ Value = TypeVar("Value")
 Bytes = TypeVar("Bytes", bytes, bytearray)
 
 
-async def read(request: web.Request, limit: int, *, timeout_s: float = ARRIVAL_TIMEOUT_S) -> bytes:
+async def read(request: web.Request, limit: int) -> bytes:
     """The whole body. HttpError 413 beyond `limit` bytes (unread if announced), 408 when late, 415 if compressed."""
+    _refuse_unread(request, limit)
+    if request.content.is_eof():  # Everything is here: nothing to wait for on the way of a decision.
+        return _within(limit, request.content.read_nowait())
+    return bytes(await _arrived(request, limit, ARRIVAL_TIMEOUT_S))
+
+
+async def read_large(request: web.Request, limit: int, *, timeout_s: float) -> bytearray:
+    """The same of many megabytes, which are not copied: that holds up everybody else."""
+    _refuse_unread(request, limit)
+    return await _arrived(request, limit, timeout_s)
+
+
+def _refuse_unread(request: web.Request, limit: int) -> None:
     if request.content_length is not None and request.content_length > limit:
         raise _too_large(limit)
     if "Content-Encoding" in request.headers:
         raise HttpError(415, "unsupported_media_type", "send the body as it is, without Content-Encoding")
-    if request.content.is_eof():  # Everything is here: nothing to wait for on the way of a decision.
-        return _within(limit, request.content.read_nowait())
+
+
+async def _arrived(request: web.Request, limit: int, timeout_s: float) -> bytearray:
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
@@ -38,7 +52,7 @@ async def read(request: web.Request, limit: int, *, timeout_s: float = ARRIVAL_T
                 _within(limit, body)
     except TimeoutError:
         raise HttpError(408, "timeout", f"the body did not arrive within {timeout_s} s") from None
-    return bytes(body)
+    return body
 
 
 def _within(limit: int, body: Bytes) -> Bytes:

@@ -79,7 +79,7 @@ class Outcome(msgspec.Struct, frozen=True):
     errors: tuple[str, ...] = ()
 
 
-async def work(task: Task, sheet: bytes, decks: AsyncIterator[list[Row]]) -> tuple[Outcome, list[Row]]:
+async def work(task: Task, sheet: bytearray, decks: AsyncIterator[list[Row]]) -> tuple[Outcome, list[Row]]:
     """Have it done. `decks`: the rows of the plan as it is, of every plan of `own` but the last, of `buy` and `theirs`.
 
     They come in steps; an empty one ends each. PortError when the process ends before its work.
@@ -89,12 +89,10 @@ async def work(task: Task, sheet: bytes, decks: AsyncIterator[list[Row]]) -> tup
     process = await asyncio.create_subprocess_exec(*program, stdin=pipe, stdout=pipe)
     try:
         assert process.stdin is not None and process.stdout is not None  # noqa: PT018, S101  as was asked for
-        for frame in (msgspec.msgpack.encode(task), sheet):
-            process.stdin.write(_framed(frame))
-            await process.stdin.drain()
+        await _say(process.stdin, msgspec.msgpack.encode(task))
+        await _say(process.stdin, sheet)
         async for step in decks:
-            process.stdin.write(_framed(_rows_encoder.encode(step) if step else b""))
-            await process.stdin.drain()
+            await _say(process.stdin, _rows_encoder.encode(step) if step else b"")
             await give_way()
         process.stdin.close()
         outcome = msgspec.msgpack.decode(await _frame(process.stdout), type=Outcome)
@@ -113,6 +111,13 @@ async def work(task: Task, sheet: bytes, decks: AsyncIterator[list[Row]]) -> tup
 
 def _framed(frame: bytes) -> bytes:
     return len(frame).to_bytes(4, "big") + frame
+
+
+async def _say(stream: asyncio.StreamWriter, frame: bytes | bytearray) -> None:
+    """A frame, uncopied, for a sheet has megabytes."""
+    stream.write(len(frame).to_bytes(4, "big"))
+    stream.write(frame)
+    await stream.drain()
 
 
 async def _frame(stream: asyncio.StreamReader) -> bytes:

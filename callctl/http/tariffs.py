@@ -100,7 +100,7 @@ class TariffPlans:
         if self._uploads.locked():
             raise HttpError(503, "busy", "other decks are being read", headers={"Retry-After": "5"})
         async with self._uploads:
-            raw = await body.read(request, body.ROWS_LIMIT, timeout_s=body.ROWS_ARRIVAL_TIMEOUT_S)
+            raw = await body.read_large(request, body.ROWS_LIMIT, timeout_s=body.ROWS_ARRIVAL_TIMEOUT_S)
             outcome, rows = await work(task, raw, self._decks(task))
             if outcome.errors:
                 first = outcome.errors[0]
