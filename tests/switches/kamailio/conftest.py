@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.switches.kamailio.contract_rig import LOCAL, ROUTES
 from tests.switches.kamailio.desk import Desk
 from tests.switches.kamailio.relay import Relay
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B
@@ -15,6 +16,17 @@ from tests.switches.sip.phone import Phone
 def kamailio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KamailioRig]:
     """Debian's Kamailio with the shipped configuration."""
     rig = KamailioRig(tmp_path_factory.mktemp("kamailio"))
+    try:
+        rig.start()
+        yield rig
+    finally:
+        rig.stop()
+
+
+@pytest.fixture(scope="module")
+def suited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KamailioRig]:
+    """A Kamailio whose customers say who they are."""
+    rig = KamailioRig(tmp_path_factory.mktemp("suited"), more=LOCAL, routes=ROUTES)
     try:
         rig.start()
         yield rig

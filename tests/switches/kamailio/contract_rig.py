@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Self
 
+from msgspec.structs import replace
+
 from callctl.accounts import WarnTo
 from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.clock import SystemClock
 from callctl.ports import Clock
-from tests.contract.switchboard import Party, Script, Seen, Trick
+from tests.contract.switchboard import POLICY, Party, Script, Seen, Trick
 from tests.switches.exactness import APART_MS
 from tests.switches.kamailio.desk import switch
 from tests.switches.kamailio.relay import Relay
@@ -18,6 +20,7 @@ from tests.switches.sip.call import Call
 from tests.switches.sip.phone import Phone
 from tests.waiting import PATIENCE_S, until
 
+IN_REAL_TIME = replace(POLICY, slice_first_s=4, setup_timeout_s=12)
 HOME, ABROAD = "+31201234567", "+442079460000"
 # The account is the domain that the caller shows. The gate waits for offers that come three seconds late.
 LOCAL = "#!define WITH_MY_PARTIES\n#!define GATE_MS 8000\n"

@@ -5,16 +5,15 @@ beside this one looks at the same more closely.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from tests.contract.switchboard import POLICY, Board
+from tests.contract.switchboard import Board
 from tests.contract.test_switchboard import *  # noqa: F403  its tests, with the fixtures below
 from tests.control_room import ControlRoom
-from tests.switches.kamailio.contract_rig import LOCAL, ROUTES, ContractRig
+from tests.switches.kamailio.contract_rig import IN_REAL_TIME, ContractRig
 from tests.switches.rig.kamailio import KamailioRig
 
 LASTING = (
@@ -37,18 +36,6 @@ if not os.environ.get("CALLCTL_LONG"):
         del globals()[name]
 
 RIG = ContractRig
-IN_REAL_TIME = replace(POLICY, slice_first_s=4, setup_timeout_s=12)
-
-
-@pytest.fixture(scope="module")
-def suited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KamailioRig]:
-    """A Kamailio whose customers say who they are."""
-    rig = KamailioRig(tmp_path_factory.mktemp("suited"), more=LOCAL, routes=ROUTES)
-    try:
-        rig.start()
-        yield rig
-    finally:
-        rig.stop()
 
 
 @pytest.fixture
