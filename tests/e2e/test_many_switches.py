@@ -85,7 +85,9 @@ async def house(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Hous
 async def test_one_balance_over_all_switches_and_the_api(house: House) -> None:
     """Each asks for slices of its own while the others do; what is charged is what was paid in, to the second."""
     await house.daemon.furnish(CREDIT)
-    calls = [house.dial(name, number) for number in range(CALLS) for name in house.switches]
+    calls = [house.dial(name, 0) for name in house.switches]
+    await asyncio.gather(*(call.answer() for call in calls))
+    calls += [house.dial(name, number) for number in range(1, CALLS) for name in house.switches]
     asked = [await house.daemon.call(f"api-{n}", can_extend=True) for n in range(BY_API)]
     outcomes = await asyncio.gather(*(call.outcome() for call in calls))
     for n in range(BY_API):

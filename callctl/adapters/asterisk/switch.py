@@ -30,6 +30,7 @@ GONE: Final = ("No such channel", "Channel does not exist")
 UNKNOWN_ACTION: Final = "Invalid/unknown command"
 BEEP: Final = "beep"
 TAKE_OVER_AGAIN_MS: Final = 1_000
+LATE_MS: Final = 1_000  # less than any dialplan waits for our answer
 
 NO_ANSWER: Final = 19
 # From the timer to the end of the call (measured: up to 15 ms). A ms more than was paid for would be another second.
@@ -118,7 +119,7 @@ class AsteriskSwitch:
 
         One that has gone on without us is not dialled again; its answer may have been told before it was admitted.
         """
-        legs = self._legs(call)
+        legs = await self._in_step(call)
         if legs.passed:
             self._report(SeenAlive(call, self._clock.now(), legs.answered))
         if legs.emergency or legs.passed:
@@ -130,7 +131,7 @@ class AsteriskSwitch:
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
         """Refuse the call with its SIP status, or, on an Asterisk without PJSIPHangup, the nearest one there is."""
-        legs = self._legs(call)
+        legs = await self._in_step(call)
         if legs.emergency:
             return
         q850 = CAUSE_FOR_SIP.get(cause.sip, cause.q850)
@@ -193,6 +194,13 @@ class AsteriskSwitch:
     def _legs(self, call: CallKey) -> Legs:
         """Its channels; of a call that is not in the book (any more) what its name tells."""
         return self._calls.legs(call.call_id) or Legs(call.call_id)
+
+    async def _in_step(self, call: CallKey) -> Legs:
+        """Its channels. One that has waited for long may have gone on without us: we hear of that before the answer."""
+        offered = self._legs(call).offered
+        if offered is not None and self._clock.now().since_ms(offered) > LATE_MS:
+            await self._link.action("Ping")
+        return self._legs(call)
 
     async def _perform(self, actions: Iterable[Action]) -> None:
         """Ask for all of them at once. SwitchUnavailable if one was not done, though its channel lives."""

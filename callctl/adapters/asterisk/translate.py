@@ -48,7 +48,7 @@ class Legs(msgspec.Struct, frozen=True):
     """The channels of one call, by unique id.
 
     `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
-    since `answered`. `offered`: it has been told of; a list may show its channel a moment before. `up`: by then the
+    since `answered`. `offered`: when it was told of; a list may show its channel a moment before. `up`: by then the
     dialplan had answered it, and no SIP status can refuse it. `passed`: we were late, and the dialplan has connected
     it. `emergency`: it has done so without asking, and nobody may touch the call. `limit` is when our timer ends it.
     """
@@ -57,7 +57,7 @@ class Legs(msgspec.Struct, frozen=True):
     channel: str = ""
     called: str = ""
     inbound: bool = False
-    offered: bool = False
+    offered: Instant | None = None
     up: bool = False
     passed: bool = False
     emergency: bool = False
@@ -178,7 +178,7 @@ class Translator:
         inbound, emergency = direction is Direction.INBOUND, name == "CCEmergency"
         up = message.get("ChannelState") == UP
         self._remember(
-            Legs(call_id, message.get("Channel"), called, inbound=inbound, offered=True, up=up, emergency=emergency)
+            Legs(call_id, message.get("Channel"), called, inbound=inbound, offered=at, up=up, emergency=emergency)
         )
         offered = Offered(
             self._key(call_id),
