@@ -27,7 +27,7 @@ class RememberingSwitch(ThreeCxSwitch):
     """Control's own list of calls, which `app.py` gives to the adapter, is what was offered here and not released."""
 
     def __init__(self, offered: dict[CallKey, Remembered], **options: object) -> None:
-        super().__init__(known=offered.values, **options)  # type: ignore[arg-type]
+        super().__init__(known=offered.values, **options)
         self._offered = offered
 
     async def run(self, report: Report, relinked: Callable[[], None]) -> None:
@@ -36,7 +36,7 @@ class RememberingSwitch(ThreeCxSwitch):
                 self._offered[event.call] = Remembered(event.call, event.a_number, event.b_number)
             elif isinstance(event, Released):
                 self._offered.pop(event.call, None)
-            report(event)  # type: ignore[arg-type]
+            report(event)
 
         await super().run(remember, relinked)
 

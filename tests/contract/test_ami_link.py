@@ -65,7 +65,7 @@ async def linked(link: AmiLink, *, is_up: bool = True) -> AsyncIterator[AmiLink]
 def link_to(port: int, heard: Heard, times: LinkTimes = QUICK, **options: object) -> AmiLink:
     listener = options.pop("listener", None) or heard.listener()
     options = {"times": times, "clock": PatientClock(), **options}
-    return AmiLink("127.0.0.1", port, "callctl", "s3cret", listener, **options)  # type: ignore[arg-type]
+    return AmiLink("127.0.0.1", port, "callctl", "s3cret", listener, **options)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from callctl.accounts import WarnTo
 from callctl.adapters.asterisk.link import LinkTimes
-from callctl.adapters.asterisk.switch import AsteriskSwitch
+from callctl.adapters.asterisk.switch import LATE_MS, AsteriskSwitch
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
 from callctl.errors import SwitchUnavailable
@@ -223,6 +223,17 @@ async def test_an_admitted_call_has_a_limit_to_ring_and_its_grant_from_the_answe
     assert outcome.ended_by is EndedBy.LIMIT
     assert outcome.talked_ms >= 30_000
     await until(lambda: desk.told(Released))
+
+
+@pytest.mark.parametrize(("waited_ms", "before"), [(0, "Status"), (LATE_MS + 100, "Ping")])
+async def test_a_late_yes_hears_first_what_was_told_meanwhile(waited_ms: int, before: str) -> None:
+    """The call may have gone on without us, and must not be dialled twice."""
+    async with laid(setup=Setup(gate_ms=600_000)) as desk:
+        call = await desk.gated()
+        await PatientClock().sleep_ms(waited_ms)
+        await desk.switch.admit(desk.key(call), granted_s=600, setup_s=120, b_number=NUMBER, account="acme")
+        asked = [action["Action"] for action in desk.simulator.actions.asked]
+        assert asked[asked.index("Setvar") - 1] == before
 
 
 async def test_an_inbound_call_goes_to_the_endpoint_of_its_account(desk: Desk) -> None:

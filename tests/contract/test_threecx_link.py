@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -170,8 +171,9 @@ async def test_a_websocket_that_was_up_for_a_while_is_made_again_at_once(simulat
     times = replace(SOON, retry_first_ms=10, retry_longest_ms=60_000)
     async with at(simulator, times=times) as desk:
         for nth in range(1, 12):
-            await until(lambda: desk.relinked == nth)  # noqa: B023
-            await asyncio.sleep(0.01)  # it lasts for longer than the first pause
+            await until(lambda nth=nth: desk.relinked == nth)
+            began_s = time.monotonic()
+            await until(lambda began_s=began_s: time.monotonic() - began_s > 2 * times.retry_first_ms / 1_000)
             await simulator.drop_websockets()
         assert desk.switch.counts.connections == 11
 

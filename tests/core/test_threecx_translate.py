@@ -380,7 +380,7 @@ def test_a_party_that_is_transferred_outside_begins_a_call_of_whoever_did_it() -
     inside = leg(number="113", party="113", party_type="extension", status=Status.CONNECTED)
     internal = admitted(calls, calls.seen(inside, at(0)))
     released, offered = calls.seen(leg(status=Status.DIALING, referred_by="113"), at(1))
-    assert (released.call, released.answered_at) == (internal, at(0))  # type: ignore[union-attr]
+    assert (released.call, released.answered_at) == (internal, at(0))
     assert isinstance(offered, Offered)
     assert (offered.a_number, offered.b_number) == ("113", FAR)
 
@@ -411,7 +411,7 @@ def test_a_call_to_an_extension_that_is_forwarded_outside_is_a_call_of_its_own()
     calls = book()
     internal = admitted(calls, calls.seen(leg(number="113", party="", party_type=""), at(0)))
     released, offered = calls.seen(leg(status=Status.DIALING), at(1))
-    assert (released.call, kinds((offered,))) == (internal, ["Offered"])  # type: ignore[union-attr]
+    assert (released.call, kinds((offered,))) == (internal, ["Offered"])
 
 
 def test_a_call_that_goes_on_outside_is_not_taken_for_the_one_that_control_still_has() -> None:
@@ -554,7 +554,7 @@ def test_a_caller_talks_for_xapi_while_it_waits_at_the_route_point() -> None:
     calls, _ = gated()
     calls.active({"5": Active("112", at(1))})
     (answered,) = calls.seen(leg("112", "6", status=Status.CONNECTED), at(9_000))
-    assert answered.at == at(9_000)  # type: ignore[union-attr]
+    assert answered.at == at(9_000)
 
 
 @pytest.mark.parametrize(
@@ -593,7 +593,7 @@ def test_a_restart_while_3cx_is_asked_to_connect_a_caller_ends_its_call() -> Non
     """Its answer will never come, and the ids are those of the next call."""
     calls, call_id = gated()
     told = calls.snapshot(Snapshot(DNS, waiting("0687654321")), calls.keys(), at(9_000), fresh=True)
-    assert [(type(it).__name__, it.call.call_id, it.answered_at) for it in told] == [("Released", call_id, None)]  # type: ignore[union-attr]
+    assert [(type(it).__name__, it.call.call_id, it.answered_at) for it in told] == [("Released", call_id, None)]
 
 
 def test_a_caller_who_leaves_while_it_is_connected() -> None:

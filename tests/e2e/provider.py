@@ -77,7 +77,7 @@ class Provider(Daemon):
                 if status != 503:
                     assert status == 200, (status, said)
                     return said
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # it says itself when it may be asked again: some seconds, too long for a test
 
     async def furnish(self, credit: str = "10.00", **account: Any) -> None:
         """A carrier, a plan at 0.01 a second, and the account `acme`."""

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ class Heard(Provider):
         (cdr,) = (await self.good("POST", f"/v1/calls/{call_id}/end", {"q850": 16, "released_by": "caller"}))["cdrs"]
         return cdr
 
-    async def metric(self, sample: str) -> float | None:
+    async def metric(self, sample: str) -> Decimal | None:
         url = f"http://127.0.0.1:{self.port}/metrics"
         async with aiohttp.request("GET", url, headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
             found = re.search(rf"^{re.escape(sample)} (\S+)$", await answer.text(), re.MULTILINE)
-        return float(found[1]) if found else None
+        return Decimal(found[1]) if found else None
 
     async def link(self) -> Any:
         """The broker's, as /readyz has it."""

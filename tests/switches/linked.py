@@ -8,6 +8,7 @@ from callctl.call.events import CallKey
 from callctl.call.session import Session
 from callctl.clock import SystemClock
 from tests.control_room import ControlRoom
+from tests.switches.exactness import APART_MS
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.call import Call
 from tests.switches.sip.phone import Phone
@@ -51,6 +52,11 @@ async def recorded(room: ControlRoom, calls: int = 1, account: str = "acme") -> 
     cdrs = room.cdrs(account)
     assert len(cdrs) == calls
     return cdrs
+
+
+def agrees(cdr: dict[str, Any], call: Call) -> bool:
+    """Whether a record tells the length that the phone has measured."""
+    return bool(abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS)
 
 
 async def session(room: ControlRoom) -> Session:

@@ -117,7 +117,7 @@ async def test_no_request_keeps_us_from_hanging_up(floor: Floor) -> None:
         heard.append(request["cseq"])
         heed(request)
 
-    outgoing.on_request = hear  # type: ignore[method-assign]
+    outgoing.on_request = hear
     (session,) = floor.room.calls.live()
     await floor.room.calls.report(HangUpAsked(session.call))
     await outgoing.until_ended()

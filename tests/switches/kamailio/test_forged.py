@@ -27,7 +27,7 @@ def heard_by(phone: Phone) -> list[Message]:
         heard.append(Message.parse(data))
         receive(data, addr)
 
-    phone.datagram_received = listen  # type: ignore[method-assign]
+    phone.datagram_received = listen
     return heard
 
 
@@ -136,7 +136,7 @@ async def test_an_answer_when_all_hope_was_given_up_comes_too_late(desk: Desk, a
     await desk.admit(key)
     outgoing = await carrier.next_call()
     await until(lambda: 180 in call.provisional)
-    outgoing.on_request = lambda request: None  # type: ignore[method-assign]
+    outgoing.on_request = lambda request: None
     await desk.switch.hang_up(key, 16)
     await call.until_ended()
     heard = heard_by(acme)

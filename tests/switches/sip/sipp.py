@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from tests.servers import missing, mortal
@@ -137,7 +138,7 @@ def _many(number: str, caller: str, calls: int, per_second: float) -> list[str]:
 
 def _in_ms(times: str) -> list[int]:
     """SIPp's moments: each is seconds and microseconds."""
-    numbers = [int(float(number)) for number in times.split()]
+    numbers = [int(Decimal(number)) for number in times.split()]
     return [seconds * 1000 + us // 1000 for seconds, us in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
