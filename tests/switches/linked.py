@@ -1,5 +1,6 @@
 """Call control linked to the real Asterisk, and calls as its tests make them."""
 
+import asyncio
 from typing import Any
 
 from callctl.adapters.asterisk.link import LinkTimes
@@ -12,7 +13,7 @@ from tests.switches.exactness import APART_MS
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.call import Call
 from tests.switches.sip.phone import Phone
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 NUMBER = "+31612345678"
 SOON = LinkTimes(retry_first_ms=50, retry_longest_ms=200)
@@ -76,8 +77,15 @@ async def gone(asterisk: AsteriskRig) -> None:
     await until(lambda: "0 active channels" in asterisk.cli("core show channels count"))
 
 
-async def timers_s(pbx1: AsteriskSwitch, call: CallKey) -> list[float]:
-    """What the switch's own timers still give the caller's leg and the carrier's."""
-    channels = await pbx1._link.query("Status", [("Variables", "CC_CALL,TIMEOUT(absolute)")])
-    named = [channel.variables("Variable") for channel in channels]
-    return [float(told["TIMEOUT(absolute)"]) for told in named if told["CC_CALL"] == call.call_id]
+async def armed_s(pbx1: AsteriskSwitch, call: CallKey, more_than_s: float = 0, legs: int = 2) -> list[float]:
+    """What the switch's own timers still give each of `legs` that bear the name of the call, once it is so much.
+
+    The store knows of a slice, and of a leg in the place of another, before the switch's timers do.
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            channels = await pbx1._link.query("Status", [("Variables", "CC_CALL,TIMEOUT(absolute)")])
+            named = [channel.variables("Variable") for channel in channels]
+            left_s = [float(told["TIMEOUT(absolute)"]) for told in named if told["CC_CALL"] == call.call_id]
+            if len(left_s) == legs and min(left_s) > more_than_s:
+                return left_s
