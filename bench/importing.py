@@ -17,7 +17,7 @@ from bench.provider import ROWS, Callers, rows
 from bench.server import Redis
 from bench.serving import daemon
 from callctl.rating.builder import DeckBuilder
-from callctl.rating.deck import export_deck, import_deck
+from callctl.rating.decks.deck import export_deck, import_deck
 from callctl.rating.tariff import Band, Plan, Row
 from callctl.store.decks import decode_rows, encode_rows
 

@@ -12,11 +12,11 @@ from bench.provider import ACCOUNTS, account
 from callctl.accounts import Directory
 from callctl.cli.cdrfiles import CdrReader
 from callctl.clock import format_time
-from callctl.rating.lineup import Scope
 from callctl.rating.match import Deck
-from callctl.rating.pastcalls import Chains
-from callctl.rating.rerating import Trial
-from callctl.rating.whatif import WhatIf
+from callctl.rating.whatif.calls import Chains
+from callctl.rating.whatif.lineup import Scope
+from callctl.rating.whatif.rerating import Trial
+from callctl.rating.whatif.totals import WhatIf
 
 CALLS = 100_000
 ROUNDS = 3

@@ -32,8 +32,8 @@ from callctl.http.body import decode
 from callctl.http.errors import HttpError
 from callctl.http.fast_path import FastPath, NotPlain
 from callctl.http.routes import Asked, Route, through_aiohttp
-from callctl.rating.deck import export_deck, import_deck
-from callctl.rating.sheet import decode as decode_sheet
+from callctl.rating.decks.deck import export_deck, import_deck
+from callctl.rating.decks.sheet import decode as decode_sheet
 from callctl.rating.tariff import Plan
 from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.record import COLUMNS

@@ -19,7 +19,7 @@ import msgspec
 from callctl.cli.client import Client
 from callctl.cli.exits import WrongUseError
 from callctl.clock import format_time
-from callctl.rating.pastcalls import Known, PastRecord
+from callctl.rating.whatif.calls import Known, PastRecord
 
 LONGEST_LINE = 1_000_000  # bytes: more is no record
 NAMED_AT_MOST = 20  # broken lines that are named; all are counted

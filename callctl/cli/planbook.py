@@ -36,7 +36,7 @@ class PlanBook:
 
     def _load(self, plan_id: str, younger: tuple[str, ...] = ()) -> "Deck | None":
         from callctl.rating.builder import DeckBuilder
-        from callctl.rating.deck import import_deck
+        from callctl.rating.decks.deck import import_deck
 
         if plan_id in younger or len(younger) > LONGEST_FAMILY:
             raise SaidNoError(f"plans that extend each other in a loop, or too many: {', '.join((*younger, plan_id))}")

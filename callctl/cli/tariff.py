@@ -15,7 +15,7 @@ from callctl.cli.terminal import cell_text, console, print_json, print_table, sa
 from callctl.errors import DeckError
 
 if TYPE_CHECKING:
-    from callctl.rating.sheet import Layout
+    from callctl.rating.decks.sheet import Layout
 
 _CHUNK = 65_536
 _TERMS = ("connection_fee", "per_minute", "percent")
@@ -129,7 +129,7 @@ def _query(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _read(file: Path, encoding: str | None) -> str:
-    from callctl.rating.sheet import decode
+    from callctl.rating.decks.sheet import decode
 
     try:
         return decode(file.read_bytes(), encoding)
@@ -143,7 +143,7 @@ def _read(file: Path, encoding: str | None) -> str:
 
 def _check(client: Client, arguments: argparse.Namespace, text: str, advance: Advance) -> None:
     """Every mistake by its line, before anything is sent. SaidNoError names them."""
-    from callctl.rating.deck import import_deck
+    from callctl.rating.decks.deck import import_deck
 
     deck = import_deck(text, plan_of(client, arguments.plan), _layout(arguments), advance)
     if deck.errors:
@@ -153,8 +153,8 @@ def _check(client: Client, arguments: argparse.Namespace, text: str, advance: Ad
 
 
 def _layout(arguments: argparse.Namespace) -> "Layout":
-    from callctl.rating.notation import DateOrder, DecimalSign
-    from callctl.rating.sheet import Layout, parse_headings
+    from callctl.rating.decks.notation import DateOrder, DecimalSign
+    from callctl.rating.decks.sheet import Layout, parse_headings
 
     try:
         headings = parse_headings(arguments.map or "")

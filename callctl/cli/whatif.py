@@ -16,9 +16,9 @@ from callctl.cli.terminal import cell_text, console, print_json, print_table, sa
 
 if TYPE_CHECKING:
     from callctl.cli.cdrfiles import Advance, CdrReader
-    from callctl.rating.pastcalls import PastRecord
-    from callctl.rating.rerating import Trial
-    from callctl.rating.whatif import Group, Sums, WhatIf
+    from callctl.rating.whatif.calls import PastRecord
+    from callctl.rating.whatif.rerating import Trial
+    from callctl.rating.whatif.totals import Group, Sums, WhatIf
 
 FEED = "feed"
 SAME = "same"
@@ -68,7 +68,7 @@ def add(commands: Any) -> None:
 
 def _whatif(arguments: argparse.Namespace) -> int:
     from callctl.cli.cdrfiles import CdrReader
-    from callctl.rating.whatif import WhatIf
+    from callctl.rating.whatif.totals import WhatIf
 
     if arguments.json and arguments.csv:
         raise WrongUseError("whatif: --json or --csv")
@@ -106,8 +106,8 @@ def _moment(option: str, text: str | None) -> int | None:
 
 def _trial(arguments: argparse.Namespace, client: Client | None, step: Any) -> "Trial":
     from callctl.cli.planbook import PlanBook, directory_from, exchanges_of
-    from callctl.rating.lineup import Scope
-    from callctl.rating.rerating import Trial
+    from callctl.rating.whatif.lineup import Scope
+    from callctl.rating.whatif.rerating import Trial
 
     stated = definitions(arguments.plan_file) if arguments.plan_file else []
     rows = dict(map(_deck_option, arguments.deck))
@@ -169,7 +169,7 @@ def _records(
 def _rate(
     trial: "Trial", found: "WhatIf", records: "Iterable[PastRecord]", since_ms: int | None, until_ms: int | None
 ) -> None:
-    from callctl.rating.pastcalls import Chains
+    from callctl.rating.whatif.calls import Chains
 
     chains = Chains()
     bounded = since_ms is not None or until_ms is not None
@@ -213,7 +213,7 @@ def _reading(reader: "CdrReader") -> dict[str, Any]:
 
 
 def _write_csv(found: "WhatIf") -> None:
-    from callctl.rating.whatif import CSV_COLUMNS, lines
+    from callctl.rating.whatif.totals import CSV_COLUMNS, lines
 
     writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -229,7 +229,7 @@ def _cell(value: Any) -> str:
 
 
 def _show(found: "WhatIf") -> None:
-    from callctl.rating.whatif import AMOUNTS, by_size, flat, largest
+    from callctl.rating.whatif.totals import AMOUNTS, by_size, flat, largest
 
     totals = []
     for group, sums in by_size(found.totals):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from callctl.money import format_exchange_rate, format_percent, format_rate
-from callctl.rating.deck import export_deck
-from callctl.rating.deckdiff import Change, DeckDiff, Movement
-from callctl.rating.deckmargin import DeckMargin, Shortfall
+from callctl.rating.decks.deck import export_deck
+from callctl.rating.decks.difference import Change, DeckDiff, Movement
+from callctl.rating.decks.margins import DeckMargin, Shortfall
 from callctl.rating.exchange import Conversion
 from callctl.rating.tariff import Row
 

@@ -25,13 +25,13 @@ from callctl.http.deckanswer import (
     rows_shown,
 )
 from callctl.rating.builder import DeckBuilder
-from callctl.rating.deck import DeckImport, import_deck
-from callctl.rating.deckdiff import DeckDiff, Movement, diff_decks
-from callctl.rating.deckmargin import DeckMargin, Purchases, all_rows, judge_deck, no_purchase
+from callctl.rating.decks.deck import DeckImport, import_deck
+from callctl.rating.decks.difference import DeckDiff, Movement, diff_decks
+from callctl.rating.decks.margins import DeckMargin, Purchases, all_rows, judge_deck, no_purchase
+from callctl.rating.decks.sheet import Layout, decode
 from callctl.rating.exchange import Conversion
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck
-from callctl.rating.sheet import Layout, decode
 from callctl.rating.tariff import Plan, Row
 
 STEP_ROWS = 250  # a decision gives way several times, and each time waits for a whole step

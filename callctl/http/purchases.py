@@ -9,7 +9,7 @@ from callctl.clock import local_day
 from callctl.http.deckwork import Seller
 from callctl.http.errors import HttpError
 from callctl.ports import Definitions, Tariffs
-from callctl.rating.deckmargin import Purchases, no_purchase
+from callctl.rating.decks.margins import Purchases, no_purchase
 from callctl.rating.exchange import Conversion, Exchanges, find_conversion
 from callctl.rating.tariff import Plan, Row
 

@@ -17,10 +17,10 @@ from callctl.http.fields import new_id
 from callctl.http.routes import Query, Route, flag, json_response, refuse_unknown_queries
 from callctl.money import parse_percent, parse_rate
 from callctl.ports import Clock, Definitions, Tariffs
-from callctl.rating.deck import export_deck
+from callctl.rating.decks.deck import export_deck
+from callctl.rating.decks.notation import DateOrder, DecimalSign
+from callctl.rating.decks.sheet import Layout, parse_headings
 from callctl.rating.margin import MarginRule
-from callctl.rating.notation import DateOrder, DecimalSign
-from callctl.rating.sheet import Layout, parse_headings
 from callctl.rating.tariff import Plan, Row
 
 CSV = "text/csv"

@@ -1,0 +1,11 @@
+"""What a call costs, and how long some money buys. Pure, exact, rounded once per charge.
+
+tariff                      a plan and the rows of its deck, as a provider writes them down
+match                       the row of a number at every level of a reseller chain, as a price
+pricing schedule exchange   what goes into a price: percentages of the purchase, bands, other currencies
+price charge                a price, and both faces of it; `bundles` before it, `tax` after it
+margin rules                is it sold at all
+services subscriptions      what accounts pay besides calls; `quotation` before they do
+decks/                      spreadsheets that become decks
+whatif/                     past calls rated anew
+"""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from callctl.rating.bands import BAND_COLUMNS, format_band, holidays_in, parse_band
 from callctl.rating.builder import MAX_FLAWS, DeckBuilder, RowConflictError
-from callctl.rating.deck import import_deck
+from callctl.rating.decks.deck import import_deck
 from callctl.rating.schedule import AHEAD_DAYS, Schedule, flaw, turns
 from callctl.rating.tariff import Band, Direction, Plan, Row
 

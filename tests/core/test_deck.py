@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from callctl.errors import DeckError
 from callctl.numbering import NumberType
-from callctl.rating.deck import MAX_ERRORS, STEP_LINES, DeckImport, export_deck, import_deck
-from callctl.rating.deckdiff import Change, DeckDiff, Movement, diff_decks
+from callctl.rating.decks.deck import MAX_ERRORS, STEP_LINES, DeckImport, export_deck, import_deck
+from callctl.rating.decks.difference import Change, DeckDiff, Movement, diff_decks
 from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row, TrafficClass
 
 PLAN = Plan("plan", timezone="Europe/Amsterdam")

@@ -6,7 +6,7 @@ import pytest
 
 from callctl.numbering import NumberType
 from callctl.rating.builder import DeckBuilder
-from callctl.rating.deckmargin import DeckMargin, Purchases, all_rows, judge_deck
+from callctl.rating.decks.margins import DeckMargin, Purchases, all_rows, judge_deck
 from callctl.rating.margin import MarginRule
 from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.rating.prefixes import parse_prefixes
+from callctl.rating.decks.prefixes import parse_prefixes
 
 
 @pytest.mark.parametrize(

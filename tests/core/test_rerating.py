@@ -12,17 +12,18 @@ from callctl.accounts import Account, Directory, Kind
 from callctl.limits.destinations import Barring, DestinationRule, DestinationRules
 from callctl.money import Rounding, format_amount
 from callctl.numbering import DialRules
-from callctl.rating import pastcalls, rerating
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import charge, round_duration
 from callctl.rating.exchange import DatedRate, Exchange
-from callctl.rating.lineup import Scope
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.match import Deck, NoRate, price_levels
-from callctl.rating.pastcalls import Chain, Chains, PastRecord, number_of
-from callctl.rating.rerating import NOTHING, Money, Outcome, Trial, Verdict
 from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row
-from callctl.rating.whatif import CSV_COLUMNS, LARGEST, WhatIf, largest, lines
+from callctl.rating.whatif import calls as past_calls
+from callctl.rating.whatif import rerating
+from callctl.rating.whatif.calls import Chain, Chains, PastRecord, number_of
+from callctl.rating.whatif.lineup import Scope
+from callctl.rating.whatif.rerating import NOTHING, Money, Outcome, Trial, Verdict
+from callctl.rating.whatif.totals import CSV_COLUMNS, LARGEST, WhatIf, largest, lines
 
 CENT = 1_000_000  # in 10^-8 per minute
 CENTS = 10_000  # of an amount
@@ -175,7 +176,7 @@ def test_a_call_whose_reseller_never_comes() -> None:
 
 
 def test_waiting_calls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pastcalls, "UNFINISHED_AT_MOST", 2)
+    monkeypatch.setattr(past_calls, "UNFINISHED_AT_MOST", 2)
     chains = Chains()
     calls = [shop(call_id=f"c{n}") for n in range(3)]
     assert [chain for call in calls for chain in chains.add(call)] == [(calls[0],)]

@@ -3,10 +3,10 @@
 import pytest
 
 from callctl.errors import DeckError
-from callctl.rating import deck as decks
-from callctl.rating.deck import DeckImport, import_deck
-from callctl.rating.notation import DateOrder, DecimalSign
-from callctl.rating.sheet import Layout, decode, parse_headings
+from callctl.rating.decks import deck
+from callctl.rating.decks.deck import DeckImport, import_deck
+from callctl.rating.decks.notation import DateOrder, DecimalSign
+from callctl.rating.decks.sheet import Layout, decode, parse_headings
 from callctl.rating.tariff import Band, Plan
 
 PLAN = Plan("plan", timezone="UTC")
@@ -219,7 +219,7 @@ def test_every_gap_and_overlap_of_bands_is_told_by_its_lines() -> None:
 
 
 def test_a_deck_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decks, "MAX_ROWS", 10)
+    monkeypatch.setattr(deck, "MAX_ROWS", 10)
     assert len(prices("prefix;per_minute\n311-319;1\n32;1\n")) == 10
     assert errors("prefix;per_minute\n311-319;1\n32;1\n33;1\n34;1\n") == ["line 4: more than 10 rows"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from callctl.cli.cdrfiles import LONGEST_LINE, NAMED_AT_MOST, CdrReader, expand
 from callctl.cli.exits import WrongUseError
-from callctl.rating.pastcalls import PastRecord
+from callctl.rating.whatif.calls import PastRecord
 from callctl.sinks.lines import Csv, JsonLines
 from callctl.sinks.record import COLUMNS
 

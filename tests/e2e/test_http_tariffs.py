@@ -9,7 +9,7 @@ from callctl.errors import StoreUnavailable
 from callctl.http import body as bodies
 from callctl.http import deckwork
 from callctl.http.tariffs import UPLOADS_AT_ONCE
-from callctl.rating.deck import import_deck
+from callctl.rating.decks.deck import import_deck
 from callctl.rating.tariff import PERCENT, Plan, Row
 from tests.waiting import PATIENCE_S
 

@@ -17,12 +17,12 @@ from callctl.clock import SystemClock, format_time
 from callctl.limits.concurrency import Caps, Overflow
 from callctl.numbering import NumberType
 from callctl.rating.builder import DeckBuilder
-from callctl.rating.lineup import Scope
 from callctl.rating.match import Deck
-from callctl.rating.pastcalls import Chains, PastRecord
-from callctl.rating.rerating import Outcome, Trial, Verdict
 from callctl.rating.tariff import PERCENT, Band, IncrementBasis, Plan, Row
 from callctl.rating.tax import Tax
+from callctl.rating.whatif.calls import Chains, PastRecord
+from callctl.rating.whatif.lineup import Scope
+from callctl.rating.whatif.rerating import Outcome, Trial, Verdict
 from callctl.sinks.lines import Csv, JsonLines, LineFormat
 from callctl.sinks.record import COLUMNS, columns_of
 from tests.e2e.command import Ended, callctl

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from callctl.clock import wall_ms
 from callctl.money import MICROS, parse_amount, parse_percent, parse_rate
 from callctl.numbering import NumberType
-from callctl.rating.notation import DateOrder, Notation, iso_date, plain_number
-from callctl.rating.sheet import ASIDE
+from callctl.rating.decks.notation import DateOrder, Notation, iso_date, plain_number
+from callctl.rating.decks.sheet import ASIDE
 from callctl.rating.tariff import MAX_UNITS, PERCENT, Direction, Plan, TrafficClass
 
 MAX_SECONDS = 86_400

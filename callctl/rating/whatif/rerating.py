@@ -16,11 +16,11 @@ from callctl.limits.classes import NumberLists
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
-from callctl.rating.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
-from callctl.rating.pastcalls import Chain, PastRecord, number_of
 from callctl.rating.rules import Dialled, broken_rules, home_of
 from callctl.rating.tariff import Direction, TrafficClass
+from callctl.rating.whatif.calls import Chain, PastRecord, number_of
+from callctl.rating.whatif.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
 
 CORRECTABLE_AT_MOST = 200_000
 """Calls whose end nobody saw, the newest: what they cost anew is kept until their corrections come."""

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from callctl.money import format_amount
-from callctl.rating.pastcalls import PastRecord
-from callctl.rating.rerating import Money, Outcome, Sale, Verdict
+from callctl.rating.whatif.calls import PastRecord
+from callctl.rating.whatif.rerating import Money, Outcome, Sale, Verdict
 
 LARGEST = 20
 """So many changes are shown first."""

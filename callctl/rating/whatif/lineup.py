@@ -9,7 +9,7 @@ import msgspec
 
 from callctl.accounts import Account, Directory
 from callctl.rating.match import Deck
-from callctl.rating.pastcalls import Chain, PastRecord
+from callctl.rating.whatif.calls import Chain, PastRecord
 
 FindDeck = Callable[[str], Deck | None]
 

@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 
 from callctl.errors import DeckError
-from callctl.rating.notation import DateOrder, DecimalSign
+from callctl.rating.decks.notation import DateOrder, DecimalSign
 
 HEADINGS_WITHIN = 50
 """Lines of a sheet that may stand above its headings: a title, an address, `sep=;`."""

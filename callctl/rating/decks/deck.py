@@ -16,7 +16,7 @@ from callctl.errors import DeckError
 from callctl.money import format_amount, format_percent, format_rate
 from callctl.rating.bands import BAND_COLUMNS, format_band, parse_band
 from callctl.rating.builder import DeckBuilder, RowConflictError
-from callctl.rating.cells import (
+from callctl.rating.decks.cells import (
     DATE_COLUMNS,
     INCREMENTS,
     MISREAD,
@@ -25,10 +25,10 @@ from callctl.rating.cells import (
     parse_increments,
     parsers_of,
 )
+from callctl.rating.decks.notation import Notation, notation_of
+from callctl.rating.decks.prefixes import parse_prefixes
+from callctl.rating.decks.sheet import KEYS, Form, Layout, form_of, rows_of
 from callctl.rating.match import Deck
-from callctl.rating.notation import Notation, notation_of
-from callctl.rating.prefixes import parse_prefixes
-from callctl.rating.sheet import KEYS, Form, Layout, form_of, rows_of
 from callctl.rating.tariff import Plan, Row
 
 MAX_ERRORS = 100
