@@ -85,7 +85,8 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     """One line of the trace, and the refusal that it means, if any.
 
     `asked`: what the call itself would add to what was seen. `since`: since when the limit is what it is (a day or a
-    time). `enforced` False: the refusal is reported, and the call goes ahead.
+    time). `enforced` False: the refusal is reported, and the call goes ahead. `words`: all of it in words, where these
+    are not put together from its parts.
     """
 
     check: str
@@ -96,9 +97,12 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     asked: str = ""
     since: str = ""
     enforced: bool = True
+    words: str = ""
 
     def __str__(self) -> str:
         """In words, for whoever was refused."""
+        if self.words:
+            return self.words
         asked = f"{self.asked} asked for" if self.asked else ""
         limit = f"{self.limit} since {self.since}" if self.limit and self.since else self.limit
         return ", ".join(filter(None, (self.saw, asked, limit)))

@@ -14,6 +14,7 @@ from callctl.call.session import Level, Session
 from callctl.causes import Refusal
 from callctl.clock import Instant, format_time, local_day, local_moment
 from callctl.limits.concurrency import Slot
+from callctl.limits.exposure import BURST_MS
 from callctl.limits.ids import HOUR_MS, Ask, Mode, Rule, Seen, Settled, Thresholds, Watch, asked, high_risk
 from callctl.money import format_amount
 from callctl.numbering import Number
@@ -131,12 +132,13 @@ def findings(session: Session, seen: Iterable[Seen]) -> Iterator[Finding]:
     for each in seen:
         level = session.levels[each.level]
         above = level.account if each.level else ""
-        saw, limit = _in_words(each, level.currency)
+        saw, asked, limit, words = _in_words(each, level.currency)
         refusal = None
         if each.rule is not Rule.NONE:
             own = Refusal.IDS_BLOCKED if each.rule is Rule.BLOCKED else Refusal.IDS_THRESHOLD
             refusal = Refusal.PROVIDER_LIMIT if above else own
-        yield Finding("ids", saw, refusal, limit, above, since=_since(session, level, each), enforced=each.refuses)
+        since = _since(session, level, each)
+        yield Finding("ids", saw, refusal, limit, above, asked, since, each.refuses, words)
 
 
 def _since(session: Session, level: Level, seen: Seen) -> str:
@@ -147,30 +149,31 @@ def _since(session: Session, level: Level, seen: Seen) -> str:
             return format_time(seen.since_ms)
         case Rule.HOUR:
             return format_time(at_ms - at_ms % HOUR_MS)
-        case Rule.CONCURRENT | Rule.BURST:
-            return ""
+        case Rule.BURST:
+            return format_time(at_ms - BURST_MS)
         case _:
             return local_day(level.watch.timezone, at_ms // 60_000) if level.watch is not None else ""
 
 
-def _in_words(seen: Seen, currency: str) -> tuple[str, str]:
-    """What was seen, and its limit."""
-    now, more = format_amount(seen.exposure), format_amount(seen.amount)
+def _in_words(seen: Seen, currency: str) -> tuple[str, str, str, str]:
+    """What was seen, what the call asks for, the limit, and where it is broken by an amount all three in a sentence."""
+    amount = format_amount(seen.amount)
+    spent, asked = f"{format_amount(seen.exposure)} {currency} spent or held today", f"{amount} {currency}"
     day = f"{format_amount(seen.baseline)} average + {format_amount(seen.threshold - seen.baseline)} range"
-    spent = f"{now} {currency} spent or held today + {more} for this call"
-    counted, limit = format_amount(seen.seen), format_amount(seen.limit)
+    before, limit = f"{format_amount(seen.seen - seen.amount)} {currency} spent or held", format_amount(seen.limit)
     match seen.rule:
         case Rule.NONE:
-            return spent, f"at most {day}"
+            return spent, asked, f"at most {day}", ""
         case Rule.BLOCKED:
-            return spent, "blocked until midnight or a release"
+            return spent, asked, "blocked until midnight or a release", ""
         case Rule.THRESHOLD:
-            return f"{spent} > {day}", ""
+            saw, limit = spent, day
         case Rule.HOUR:
-            return f"{counted} {currency} in this hour with this call > {limit}", ""
+            saw = f"{before} in this hour"
         case Rule.COUNTRY:
-            return f"{counted} {currency} today with this call to a country not called for 60 days > {limit}", ""
+            saw = f"{before} today in a country not called for 60 days"
         case Rule.CONCURRENT:
-            return f"{seen.seen} watched calls at once with this one > {seen.limit}", ""
+            return f"{seen.seen - 1} watched calls at once", "1 more", f"at most {seen.limit}", ""
         case Rule.BURST:
-            return f"{seen.seen} watched attempts in 60 s > {seen.limit}", ""
+            return f"{seen.seen - 1} watched attempts in 60 s", "1 more", f"at most {seen.limit}", ""
+    return saw, asked, f"at most {limit}", f"{saw} + {amount} for this call > {limit}"

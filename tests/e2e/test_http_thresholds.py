@@ -72,7 +72,16 @@ async def test_a_refusal_explains_itself_and_explain_says_the_same(world) -> Non
         assert decision["detail"] == (
             "39.5000 EUR spent or held today + 1.0000 for this call > 0.0000 average + 40.0000 range"
         )
-        assert (lines(decision)[0]["verdict"], lines(decision)[0]["since"]) == ("refuse", "2026-11-21")
+        assert lines(decision) == [
+            {
+                "check": "ids",
+                "verdict": "refuse",
+                "saw": "39.5000 EUR spent or held today",
+                "asked": "1.0000 EUR",
+                "limit": "at most 0.0000 average + 40.0000 range",
+                "since": "2026-11-21",
+            }
+        ]
 
 
 async def test_an_allowed_call_shows_what_is_left(world) -> None:
@@ -81,7 +90,8 @@ async def test_an_allowed_call_shows_what_is_left(world) -> None:
     assert line == {
         "check": "ids",
         "verdict": "pass",
-        "saw": "0.0000 EUR spent or held today + 1.0000 for this call",
+        "saw": "0.0000 EUR spent or held today",
+        "asked": "1.0000 EUR",
         "limit": "at most 0.0000 average + 40.0000 range",
         "since": "2026-11-21",
     }
@@ -237,7 +247,9 @@ async def test_a_call_that_is_cut_to_the_money_there_is_is_one_attempt(world) ->
         decision = await offer(world, call_id, account="poor")
         assert (decision["verdict"], decision["granted_seconds"]) == ("allowed", 5)
         await world.json("POST", f"/v1/calls/{call_id}/end", json={})
-    assert (await offer(world, "c3", account="poor"))["detail"] == "3 watched attempts in 60 s > 2"
+    assert (await offer(world, "c3", account="poor"))["detail"] == (
+        "2 watched attempts in 60 s, 1 more asked for, at most 2 since 2026-11-21T09:59:00.000Z"
+    )
 
 
 async def test_a_block_ends_at_the_accounts_own_midnight(world) -> None:
@@ -271,7 +283,9 @@ async def test_the_recommended_profile_is_one_word(world) -> None:
     assert (wide["range"], wide["hourly"]) == ("80.0000", True)
     for n in range(3):
         assert (await offer(world, f"c{n}"))["verdict"] == "allowed"
-    assert (await offer(world, "c3"))["detail"] == "4 watched calls at once with this one > 3"
+    assert (await offer(world, "c3"))["detail"] == (
+        "3 watched calls at once, 1 more asked for, at most 3 since 2026-11-21"
+    )
 
 
 async def test_a_high_risk_country_that_is_new(world) -> None:
@@ -284,7 +298,9 @@ async def test_a_high_risk_country_that_is_new(world) -> None:
     await agree(world, ids={"range": "40.00", "new_country": "1.50"})
     assert (await offer(world, "c1", CUBA))["verdict"] == "allowed"
     decision = await offer(world, "c2", CUBA)
-    assert decision["detail"] == "2.0000 EUR today with this call to a country not called for 60 days > 1.5000"
+    assert decision["detail"] == (
+        "1.0000 EUR spent or held today in a country not called for 60 days + 1.0000 for this call > 1.5000"
+    )
     assert (await offer(world, "c3"))["verdict"] == "allowed"
 
 

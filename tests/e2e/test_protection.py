@@ -38,7 +38,7 @@ async def talked(daemon: Provider, call_id: str, to: str = GERMANY, *, seconds: 
 async def stopped(daemon: Provider, decision: Any, why: str) -> None:
     """What stops calls abroad stops no others."""
     assert (decision["verdict"], decision["refusal"]) == ("refused", "ids_threshold")
-    assert decision["detail"] == why
+    assert decision["detail"].startswith(why)
     assert (await daemon.call("home"))["verdict"] == "allowed"
     assert (await daemon.call("help", to="112"))["verdict"] == "allowed"
 
@@ -47,7 +47,7 @@ async def test_many_calls_at_once(daemon: Provider) -> None:
     for n in range(3):
         assert (await daemon.call(f"c{n}", to=GERMANY, can_extend=True))["verdict"] == "allowed"
     fourth = await daemon.call("c3", to=GERMANY, can_extend=True)
-    await stopped(daemon, fourth, "4 watched calls at once with this one > 3")
+    await stopped(daemon, fourth, "3 watched calls at once, 1 more asked for, at most 3")
 
 
 async def test_a_resellers_sum_is_its_own_affair(daemon: Provider) -> None:
@@ -62,7 +62,7 @@ async def test_a_resellers_sum_is_its_own_affair(daemon: Provider) -> None:
 async def test_a_burst_of_short_calls(daemon: Provider) -> None:
     for n in range(20):
         assert (await talked(daemon, f"c{n}"))["verdict"] == "allowed"
-    await stopped(daemon, await talked(daemon, "c20"), "21 watched attempts in 60 s > 20")
+    await stopped(daemon, await talked(daemon, "c20"), "20 watched attempts in 60 s, 1 more asked for, at most 20")
 
 
 async def test_much_money_in_an_hour(daemon: Provider) -> None:
@@ -92,4 +92,4 @@ async def test_what_an_account_has_agreed_holds_instead(daemon: Provider) -> Non
     fields = {"kind": "postpaid", "plan": "standard", "dial_rules": {"country": "NL"}}
     await daemon.good("PUT", "/v1/accounts/acme", fields | {"ids": {"range": "3.00"}})
     (line,) = [line for line in (await daemon.call("c0", to=GERMANY))["trace"] if line["check"] == "ids"]
-    assert (line["verdict"], line["saw"].endswith("> 0.0000 average + 3.0000 range")) == ("refuse", True)
+    assert (line["verdict"], line["limit"]) == ("refuse", "at most 0.0000 average + 3.0000 range")
