@@ -581,13 +581,17 @@ async def test_a_call_that_nobody_answers_and_that_the_switch_sends_on_is_anothe
     assert desk.told(Offered)[1].account == "acme"
 
 
-async def test_attended_transfer_leaves_both_calls_charged_to_their_ends(desk: Desk) -> None:
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_attended_transfer_leaves_both_calls_charged_to_their_ends(desk: Desk, is_told: bool) -> None:
+    """Also where the end of a leg does not tell of it: FreeSWITCH may end the second one before it says so."""
     first, second = await desk.answered(), await desk.answered()
     for call in (first, second):
         await desk.switch.arm(desk.key(call), 500_000)
-    desk.simulator.attended_transfer(first, second)
+    desk.simulator.attended_transfer(first, second, is_told=is_told)
     await first.outcome()
     await second.outcome()
+    left_us = desk.simulator.core.now_us()
+    await until(lambda: desk.simulator.core.now_us() > left_us + 2_000_000)
     assert not desk.told(Released)
     assert len(await desk.switch.live_calls()) == 2
     assert first.callee is not None

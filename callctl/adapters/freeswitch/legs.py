@@ -24,7 +24,6 @@ GATES: Final = frozenset({"park", "socket"})
 
 _OF_A_NUMBER = re.compile(r"[^+*#0-9A-Za-z._-]")
 _MOST_OF_A_NUMBER: Final = 64
-_GIVEN_AWAY: Final = frozenset({"BLIND_TRANSFER", "ATTENDED_TRANSFER"})
 _BY_THE_CALLED: Final = frozenset({480, 486, 600, 603, 607})
 
 
@@ -162,15 +161,18 @@ def trunk_of(event: Event) -> str | None:
     return variable(event, "sip_gateway_name") or event.get("Channel-Name", "").partition("@")[2] or None
 
 
-def gave_away(event: Event) -> bool:
-    """The leg has ended because it transferred the other one: that one lives on."""
-    told = {event.get("Hangup-Cause", ""), variable(event, "endpoint_disposition")}
-    return bool(variable(event, "transfer_to")) or not told.isdisjoint(_GIVEN_AWAY)
-
-
 def was_referred(event: Event) -> bool:
     """The other side has sent it on, by SIP."""
     return bool(variable(event, "sip_refer_to") or variable(event, "sip_h_Referred-By"))
+
+
+def sent_on_by_a_customer(event: Event, former: Legs, by_ingress: bool) -> bool:
+    """Whether the party that sent the leg on is the one that pays here.
+
+    The ingress side is the customer of a call to outside, the other one the customer of a call from outside. What
+    was not sent on by SIP is the switch's own doing, for the customer.
+    """
+    return not was_referred(event) or (former.direction is Direction.INBOUND) != by_ingress
 
 
 def end_us(event: Event) -> int:

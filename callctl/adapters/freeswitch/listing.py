@@ -78,7 +78,7 @@ def strike_out(
     alive -= {uuid for uuid, dump in dumps.items() if dump is None} | set(ended)
     for call_id in before:
         legs = book.get(call_id)
-        if legs is None or legs.ended is not None:  # which is told in a moment
+        if legs is None or (legs.ended is not None and not legs.left):  # which is told in a moment
             continue
         if (legs.ingress if legs.answered is None else legs.carrier) not in alive:
             book.forget(call_id)

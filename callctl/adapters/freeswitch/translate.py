@@ -6,9 +6,10 @@ follows that of the carrier leg by some 20 ms, to its end, by the leg's own micr
 is a difference of whole seconds.) A leg that was answered already, as behind an announcement, is charged from the
 answer of the carrier leg.
 
-Transfers. Who sends the other leg on leaves the call, whose carrier leg is charged until it ends. The leg that is sent
-on comes to the gate again, and is a call of its own there: paid by the party that sent it on, if that is a customer
-here, else refused. A leg that talks to another one past the gate is a `Stray`.
+Transfers. Whoever leaves a call, it is charged until its carrier leg ends. No event tells for certain that a leg has
+given the other one away; that this one lives on for a second does. The leg that is sent on comes to the gate again, and
+is a call of its own there: paid by the party that sent it on, if that is a customer here, else refused. A leg that
+talks to another one past the gate is a `Stray`.
 
 Events come in order, but any may come twice or be lost, so each handler looks only at what the book says.
 """
@@ -26,7 +27,6 @@ from callctl.adapters.freeswitch.legs import (
     answered_us,
     begun,
     end_us,
-    gave_away,
     is_at_gate,
     is_ingress,
     met,
@@ -35,13 +35,13 @@ from callctl.adapters.freeswitch.legs import (
     originator,
     q850_of,
     released_by,
+    sent_on_by_a_customer,
     sip_code_of,
     trunk_of,
     uuid_of,
     variable,
-    was_referred,
 )
-from callctl.adapters.freeswitch.times import SwitchTime
+from callctl.adapters.freeswitch.times import SwitchTime, to_us
 from callctl.adapters.freeswitch.wire import Event
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.clock import Instant
@@ -104,7 +104,8 @@ class Translator:
     def ended_unseen(self, event: Event, now: Instant) -> Told:
         """The end of a call of another process, or from before an outage, that is not in the book: it tells all."""
         call_id = variable(event, CALL)
-        if event.get("Event-Name") != "CHANNEL_HANGUP_COMPLETE" or not is_ingress(uuid_of(event), call_id):
+        is_end = event.get("Event-Name") == "CHANNEL_HANGUP_COMPLETE" and is_ingress(uuid_of(event), call_id)
+        if not is_end or self.book.get(call_id) is not None:  # its carrier leg lives
             return ()
         self._time.compare(event.get("Event-Date-Timestamp", ""), now)
         return (self._released(self._answered(met(begun(call_id, event), event), now), event, now, ingress=True),)
@@ -160,7 +161,7 @@ class Translator:
         if former is not None:
             carries = former.call_id if sent_by_ingress else ""
             legs = replace(legs, direction=Direction.OUTBOUND, former=carries)
-            payer = former.payer if _sent_on_by_a_customer(event, former, sent_by_ingress) else None
+            payer = former.payer if sent_on_by_a_customer(event, former, sent_by_ingress) else None
             caller = offered.a_number if payer else ""  # nobody is to be found by a number that is another's
             offered = replace(
                 offered, direction=legs.direction, account=payer, trunk=None, source_ip=None, a_number=caller
@@ -264,9 +265,10 @@ class Translator:
             legs = self._answered(met(legs, event), now)
             self.book.remember(legs)
         released = self._released(legs, event, now, ingress=True)
-        if legs.answered is not None and legs.ended is None and gave_away(event):
-            return self._moved_on(legs)
-        if legs.ended is not None and released.at.wall_ms - legs.ended.at.wall_ms > BOTH_ENDS_WITHIN_MS:
+        if legs.answered is not None and legs.ended is None and legs.carrier not in self._ended:
+            self.book.leave(replace(legs, ended=released))
+            return ()
+        if legs.ended is not None and _apart_ms(legs.ended, released) > BOTH_ENDS_WITHIN_MS:
             released = legs.ended  # the caller went on alone: to a voice mailbox, to a queue
         self.book.forget(legs.call_id)
         return (released,)
@@ -276,11 +278,13 @@ class Translator:
             self.book.remember(replace(legs, carrier=None, trunk_out=None, carrier_answered_us=0))
             return ()
         released = self._released(legs, event, now, ingress=False)
-        if legs.left:
-            self.book.forget(legs.call_id)
-            return (released,)
-        self.book.remember(replace(legs, ended=released))
-        return ()
+        if not legs.left:
+            self.book.remember(replace(legs, ended=released))
+            return ()
+        if legs.ended is not None and _apart_ms(legs.ended, released) <= BOTH_ENDS_WITHIN_MS:
+            released = legs.ended  # else the caller has sent it on, and left
+        self.book.forget(legs.call_id)
+        return (released,)
 
     def _moved_on(self, legs: Legs) -> Told:
         """The ingress leg is not part of the call any more, which ends with its carrier leg."""
@@ -298,7 +302,7 @@ class Translator:
 
     def _heartbeat(self, event: Event, now: Instant) -> Told:
         """Calls whose carrier leg has ended, and whose caller has not told of an end since."""
-        alone = [legs for legs in self.book if legs.ended is not None]
+        alone = [legs for legs in self.book if legs.ended is not None and not legs.left]
         late = [legs for legs in alone if legs.ended and now.since_ms(legs.ended.at) > BOTH_ENDS_WITHIN_MS]
         return tuple(event for legs in late for event in self._moved_on(legs))
 
@@ -325,13 +329,8 @@ class Translator:
         return CallKey(self._switch, call_id)
 
 
-def _sent_on_by_a_customer(event: Event, former: Legs, by_ingress: bool) -> bool:
-    """Whether the party that sent the leg on is the one that pays here.
-
-    The ingress side is the customer of a call to outside, the other one the customer of a call from outside. What
-    was not sent on by SIP is the switch's own doing, for the customer.
-    """
-    return not was_referred(event) or (former.direction is Direction.INBOUND) != by_ingress
+def _apart_ms(first: Released, second: Released) -> int:
+    return second.at.wall_ms - first.at.wall_ms
 
 
 def _agree(answered: Instant, released: Instant) -> bool:
@@ -341,5 +340,4 @@ def _agree(answered: Instant, released: Instant) -> bool:
 
 
 def _happened_ms(event: Event, now: Instant) -> int:
-    told = event.get("Event-Date-Timestamp", "")
-    return int(told) // 1000 if told.isascii() and told.isdigit() and len(told) <= 17 and int(told) else now.wall_ms
+    return to_us(event.get("Event-Date-Timestamp", "")) // 1000 or now.wall_ms

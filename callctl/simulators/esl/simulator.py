@@ -92,17 +92,16 @@ class EslSimulator:
             self._start(self._hang_up(call, round(script.talk_s * 1_000)))
         return call
 
-    def attended_transfer(self, first: SimCall, second: SimCall) -> None:
-        """The caller of both joins the two called parties, and is out of both calls."""
+    def attended_transfer(self, first: SimCall, second: SimCall, *, is_told: bool = True) -> None:
+        """The caller of both joins the two called parties, and is out of both calls. `is_told`: their ends say why."""
         one, other = first.callee, second.callee
         if one is None or other is None:
             raise ValueError("both calls must be answered")
-        for call, joined in ((first, other), (second, one)):
-            told = {"transfer_to": f"att:{joined.uuid}", "endpoint_disposition": "ATTENDED_TRANSFER"}
-            call.caller.variables |= told
         one.joins, other.joins = other, one
-        for call in (first, second):
-            call.caller.end("ATTENDED_TRANSFER", EndedBy.CALLER, "send_bye")
+        for call, joined in ((first, other), (second, one)):
+            if is_told:
+                call.caller.variables["transfer_to"] = f"att:{joined.uuid}"
+            call.caller.end("ATTENDED_TRANSFER" if is_told else "NORMAL_CLEARING", EndedBy.CALLER, "send_bye")
 
     def freeze(self) -> None:
         """The process hangs: connections stay open and are accepted, nothing is answered or told."""
