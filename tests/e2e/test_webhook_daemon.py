@@ -70,7 +70,6 @@ name = "sbc"
 kind = "webhook"
 url = "{url.url}"
 secret = "{SECRET}"
-timeout_ms = 500
 {f"events = {list(events)}" if events else ""}
 """
             sbc = Sbc(await stack.enter_async_context(Provider(tmp_path, more=table)), url)
