@@ -75,7 +75,7 @@ async def test_a_bye_led_astray_ends_the_call_at_the_carrier(floor: Floor) -> No
     call.forge("BYE", target=f"sip:me@{floor.caller.address}:{floor.caller.port}")
     await outgoing.until_ended()
     await floor.over()
-    assert call.answers_to("BYE") == [200]
+    await until(lambda: call.answers_to("BYE") == [200])
 
 
 async def test_a_bye_of_the_called_side_led_astray_ends_the_call_at_the_caller(floor: Floor) -> None:
@@ -83,7 +83,7 @@ async def test_a_bye_of_the_called_side_led_astray_ends_the_call_at_the_caller(f
     outgoing.forge("BYE", target=f"sip:me@{floor.carrier.address}:{floor.carrier.port}")
     await call.until_ended()
     await floor.over()
-    assert outgoing.answers_to("BYE") == [200]
+    await until(lambda: outgoing.answers_to("BYE") == [200])
 
 
 async def test_the_called_party_hangs_up(floor: Floor) -> None:
@@ -110,18 +110,18 @@ async def test_no_request_keeps_us_from_hanging_up(floor: Floor) -> None:
     for cseq, status in ((100, 200), (5, 500), (4_294_967_295, 500)):
         call.forge("INFO", cseq=cseq)
         await until(lambda status=status: call.answers_to("INFO")[-1:] == [status])
-    heard: list[str] = []
+    heard: set[str] = set()  # the BYE may be sent again
     heed = outgoing.on_request
 
     def hear(request: Message) -> None:
-        heard.append(request["cseq"])
+        heard.add(request["cseq"])
         heed(request)
 
     outgoing.on_request = hear
     (session,) = floor.room.calls.live()
     await floor.room.calls.report(HangUpAsked(session.call))
     await outgoing.until_ended()
-    assert heard == ["101 BYE"]
+    assert heard == {"101 BYE"}
     await floor.over()
 
 

@@ -70,7 +70,7 @@ async def test_a_bye_ends_the_call_at_the_carrier_wherever_it_is_led(
     await until(lambda: desk.told(Released, key))
     (released,) = desk.told(Released, key)
     assert released.released_by is ReleasedBy.CALLER
-    assert call.answers_to("BYE") == [200]
+    await until(lambda: call.answers_to("BYE") == [200])
 
 
 async def test_a_bye_of_the_called_side_led_astray_ends_the_call_at_the_caller(
@@ -81,7 +81,7 @@ async def test_a_bye_of_the_called_side_led_astray_ends_the_call_at_the_caller(
     await call.until_ended()
     await until(lambda: desk.told(Released, key))
     assert [it.released_by for it in desk.told(Released, key)] == [ReleasedBy.CALLEE]
-    assert outgoing.answers_to("BYE") == [200]
+    await until(lambda: outgoing.answers_to("BYE") == [200])
 
 
 async def test_a_second_invite_of_its_name_opens_no_way_astray(desk: Desk, acme: Phone, carrier: Phone) -> None:
@@ -114,7 +114,7 @@ async def test_a_bye_of_an_inbound_call_led_astray_ends_it_too(tmp_path: Path, b
             await to.until_ended()
             await until(lambda: desk.told(Released, key))
             assert [it.released_by for it in desk.told(Released, key)] == [ReleasedBy(by)]
-            assert from_.answers_to("BYE") == [200]
+            await until(lambda: from_.answers_to("BYE") == [200])
 
 
 async def test_of_two_phones_that_answer_one_is_heard(desk: Desk, acme: Phone, carrier: Phone) -> None:
@@ -187,9 +187,8 @@ async def test_no_request_keeps_us_from_hanging_up(
     await until(lambda: call.answers_to("INFO") == [200, status])
     await desk.switch.hang_up(key, 16)
     await outgoing.until_ended()
-    assert [message["cseq"] for message in heard if message.method == "BYE"] == [
-        f"{max(100, cseq if status == 200 else 0) + 1} BYE"
-    ]
+    counted_on = {message["cseq"] for message in heard if message.method == "BYE"}  # it may be sent again
+    assert counted_on == {f"{max(100, cseq if status == 200 else 0) + 1} BYE"}
 
 
 async def test_no_call_begins_at_the_end_of_all_numbers(desk: Desk, acme: Phone, carrier: Phone) -> None:
