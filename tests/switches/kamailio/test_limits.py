@@ -207,10 +207,10 @@ async def test_so_is_the_grant_from_the_answer_on(
 async def test_of_several_ends_the_last_that_was_set_counts(desk: Desk, acme: Phone, carrier: Phone) -> None:
     longer, _, key = await desk.talking(acme, carrier)
     shorter, _, other = await desk.talking(acme, carrier)
-    await arm(desk, key, 300)
+    await arm(desk, key, 2_000)  # long enough for the next command
     await arm(desk, key, 60_000)
     await arm(desk, other, 60_000)
-    await arm(desk, other, 1_000)  # the tenth in which the longer one would have ended is over before
+    await arm(desk, other, 2_500)  # the tenth in which the longer one would have ended is over before
     await shorter.until_ended()
     assert longer.ended_at is None
     await longer.hang_up()
