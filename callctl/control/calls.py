@@ -9,7 +9,7 @@ import structlog
 from msgspec.structs import replace
 
 from callctl.call import machine
-from callctl.call.admission import Policy, propose
+from callctl.call.admission import Policy, Proposal, propose
 from callctl.call.cdr import records
 from callctl.call.checks import Finding
 from callctl.call.due import dues
@@ -30,6 +30,7 @@ from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
 from callctl.causes import Refusal
+from callctl.clock import Instant
 from callctl.control import elsewhere
 from callctl.control.alarms import Alarms, by_present_rules, watched_calls
 from callctl.control.deadlines import Deadlines
@@ -131,12 +132,10 @@ class CallControl:
 
     async def explain(self, offered: Offered) -> Session:
         now = self._clock.now()
-        outer = None
         if offered.within is not None:
             await self._take_up_outer(CallKey(offered.call.switch, offered.within))
-            outer = self._outer(CallKey(offered.call.switch, offered.within))
-        offered = replace(offered, call=CallKey(EXPLAINED, offered.call.call_id))
-        proposal = propose(offered, gather(offered, self._tariffs, now, self.policy.lists, outer), now, self.policy)
+        explained = replace(offered, call=CallKey(EXPLAINED, offered.call.call_id))
+        proposal = self._proposal(explained, self._outer_of(offered), now)
         session, effects = machine.begin(proposal, now, self.policy)
         while taking := next((effect for effect in effects if isinstance(effect, TakeNow)), None):
             answer = await self._takes.admit(replace(taking.take, probe=True, dry=True))
@@ -165,8 +164,7 @@ class CallControl:
         """The call's mailbox once it has dealt with the event; None for a call that was refused."""
         box = await self._open(event.call)
         if box is not None:
-            if not box.decided:
-                await box.until(lambda it: it.decided)
+            await box.until(lambda it: it.decided)
             if isinstance(event, ExtendAsked):
                 await elsewhere.catch_up(box, self._sessions)
             box.put(event)
@@ -175,12 +173,13 @@ class CallControl:
 
     async def find(self, call: CallKey) -> Session:
         box = self._boxes.get(call)
-        if box is not None:
-            return box.session
-        return await self._remembered(call)
+        return box.session if box is not None else await self._remembered(call)
 
     def live(self) -> list[Session]:
         return [box.session for box in self._boxes.values() if box.session.state in LIVE]
+
+    async def everywhere(self, roots: Sequence[str]) -> list[Session]:
+        return await elsewhere.everywhere(self._boxes, self._sessions, roots)
 
     # ---- for the reconciler
 
@@ -239,15 +238,15 @@ class CallControl:
 
     def _offer(self, offered: Offered) -> Mailbox:
         now = self._clock.now()
-        outer = None
-        if offered.within is not None:
-            outer = self._outer(CallKey(offered.call.switch, offered.within))
-        proposal = propose(offered, gather(offered, self._tariffs, now, self.policy.lists, outer), now, self.policy)
+        proposal = self._proposal(offered, self._outer_of(offered), now)
         box = self._register(proposal.session)
         if not proposal.session.emergency:
             proposal = replace(proposal, refused=self._not_now() or proposal.refused)
         box.follow(machine.begin(proposal, now, self.policy))
         return box
+
+    def _proposal(self, offered: Offered, outer: Session | None, now: Instant) -> Proposal:
+        return propose(offered, gather(offered, self._tariffs, now, self.policy.lists, outer), now, self.policy)
 
     def _not_now(self) -> Finding | None:
         """What keeps this process from deciding at all."""
@@ -257,6 +256,9 @@ class CallControl:
             self._observer.overflowed("calls")
             return Finding("capacity", "too many calls at once", Refusal.OVERLOADED)
         return None
+
+    def _outer_of(self, offered: Offered) -> Session | None:
+        return None if offered.within is None else self._outer(CallKey(offered.call.switch, offered.within))
 
     def _outer(self, call: CallKey) -> Session | None:
         """The call that others are within; None where it is not up."""
@@ -299,13 +301,10 @@ class CallControl:
         if box is not None and box.session.state is State.SETTLING:
             await box.until(lambda it: it.closed)
             box = self._boxes.get(call)
-        return box or await self._recall(call)
-
-    async def _recall(self, call: CallKey) -> Mailbox | None:
+        if box is not None:
+            return box
         session = await self._remembered(call)
-        if session.state is State.REFUSED:
-            return None
-        return self._boxes.get(call) or self.adopt(session)
+        return None if session.state is State.REFUSED else self._boxes.get(call) or self.adopt(session)
 
     async def _remembered(self, call: CallKey) -> Session:
         """The journal knows better than the store."""

@@ -1,12 +1,16 @@
 """What other processes have done with a call. One that no switch of ours carries is reported to any of them: each knows
 its own part, the store the whole of it."""
 
+import contextlib
+from collections.abc import Mapping, Sequence
+
 from msgspec.structs import replace
 
-from callctl.call.events import Deadline, DeadlineReached, Recalled
+from callctl.call.events import CallKey, Deadline, DeadlineReached, Recalled
 from callctl.call.session import Session
 from callctl.clock import Instant
 from callctl.control.mailbox import Mailbox
+from callctl.control.within import LIVE
 from callctl.errors import PortError
 from callctl.ports import Sessions
 
@@ -27,10 +31,34 @@ async def catch_up(box: Mailbox, sessions: Sessions) -> bool:
         stored = await sessions.find(box.session.call)
     except PortError:
         return False
-    if stored is None or box.session.busy or stored.version <= box.session.version:
+    return stored is not None and _hear(box, stored)
+
+
+def _hear(box: Mailbox, stored: Session) -> bool:
+    """Whether the store's record is news."""
+    if box.session.busy or stored.version <= box.session.version:
         return False
     box.put(Recalled(stored.call, stored))
     return True
+
+
+async def everywhere(boxes: Mapping[CallKey, Mailbox], sessions: Sessions, roots: Sequence[str]) -> list[Session]:
+    """The live calls of these roots, oldest first: ours, as other processes have left them, and theirs.
+
+    Where the store is away nobody knows of other processes.
+    """
+    ours = {box.session.trace_id: box.session for box in boxes.values() if box.session.root in roots}
+    found: Sequence[Session] = ()
+    with contextlib.suppress(PortError):
+        theirs = [(root, id) for root, id in await sessions.listed(roots) if id not in ours]
+        shared = [(it.root, id) for id, it in ours.items() if it.state in LIVE and not it.linked]
+        found = await sessions.read([*theirs, *shared])
+    for stored in found:
+        if stored.call in boxes:
+            _hear(boxes[stored.call], stored)
+    here = [box.session for box in boxes.values() if box.session.root in roots]
+    live = [session for session in (*here, *(it for it in found if it.call not in boxes)) if session.state in LIVE]
+    return sorted(live, key=lambda session: session.setup.wall_ms)
 
 
 async def unless_it_goes_on(box: Mailbox, end: DeadlineReached, sessions: Sessions) -> None:

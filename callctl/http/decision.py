@@ -12,6 +12,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from callctl.accounts import Directory
+from callctl.call.admission import NOBODY
 from callctl.call.answer import decision
 from callctl.call.events import (
     Alerting,
@@ -143,9 +144,11 @@ class Decisions:
         account, switch = request.query.get("account"), request.query.get("switch")
         limit = whole_number(request, "limit", LISTED_AT_MOST, LISTED_AT_MOST)
         directory = self._tariffs.directory
+        of = account if account is not None else holder.account
+        roots = [NOBODY, *directory.roots()] if of is None else [directory.root(of) or NOBODY]
         live = [
             session
-            for session in self._calls.live()
+            for session in await self._calls.everywhere(roots)
             if (switch is None or session.call.switch == switch)
             and (account is None or session.account == account)
             and seeing.sees_call(directory, holder.account, session)

@@ -250,6 +250,12 @@ class MemoryStore(MemoryCharging):
     async def live(self, roots: Sequence[str]) -> list[Session]:
         return [call.session for root in roots for call in self._live(root)]
 
+    async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
+        return [(root, call.session.trace_id) for root in roots for call in self._live(root)]
+
+    async def read(self, calls: Sequence[tuple[str, str]]) -> list[Session]:
+        return [self._calls[id].session for _, id in calls if id in self._calls]
+
     async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
         lapsed = [c.session for root in roots for c in self._live(root) if c.lease_until_ms <= now_ms]
         return lapsed[:limit]

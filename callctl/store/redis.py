@@ -239,23 +239,27 @@ class RedisStore(RedisCharging, RedisWatching):
 
     async def live(self, roots: Sequence[str]) -> list[Session]:
         """Every call that holds something, by the end of its lease, root by root."""
-        listed = await self._all(("ZRANGE", keys.live(root), 0, -1) for root in roots)
-        return await self._read((root, id) for root, ids in zip(roots, listed, strict=True) for id in ids)
+        return await self.read(await self.listed(roots))
+
+    async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
+        """(root, trace id) of the same."""
+        found = await self._all(("ZRANGE", keys.live(root), 0, -1) for root in roots)
+        return [(root, id.decode()) for root, ids in zip(roots, found, strict=True) for id in ids]
 
     async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
         """Calls whose lease ended at `now_ms` or before, at most `limit` in all."""
         query = ("-inf", now_ms, "LIMIT", 0, limit)
         listed = await self._all(("ZRANGEBYSCORE", keys.live(root), *query) for root in roots)
-        lapsed = ((root, id) for root, ids in zip(roots, listed, strict=True) for id in ids)
-        return await self._read(itertools.islice(lapsed, limit))
+        lapsed = ((root, id.decode()) for root, ids in zip(roots, listed, strict=True) for id in ids)
+        return await self.read(tuple(itertools.islice(lapsed, limit)))
 
-    async def _read(self, calls: Iterable[tuple[str, bytes]]) -> list[Session]:
-        """The records of (root, trace id)s that stand root by root; a command does not reach beyond one."""
+    async def read(self, calls: Sequence[tuple[str, str]]) -> list[Session]:
+        """The records of (root, trace id)s, best root by root: a command does not reach beyond one."""
         sessions: list[Session] = []
         waiting = iter(calls)
         while some := tuple(itertools.islice(waiting, RECORDS_AT_ONCE)):
             found = await self._all(
-                ("MGET", *(key for _, id in of_root for key in keys.remembered(root, id.decode())))
+                ("MGET", *(key for _, id in of_root for key in keys.remembered(root, id)))
                 for root, of_root in itertools.groupby(some, itemgetter(0))
             )
             texts = itertools.chain.from_iterable(found)

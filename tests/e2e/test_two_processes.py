@@ -10,6 +10,7 @@ from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, Ex
 from callctl.call.session import State
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
+from callctl.errors import StoreUnavailable
 from tests.e2e.front_door import NL_MOB, FrontDoor
 
 CALL = CallKey("http", "c1")
@@ -80,3 +81,33 @@ async def test_what_nobody_has_heard_of_since_is_given_up(door, there) -> None:
         await door.calls.performer.drain()
     ended = await there.find(CALL)
     assert (ended.state, ended.estimated) == (State.ENDED, True)
+
+
+async def test_each_lists_the_calls_of_all_as_they_are_now(door, there) -> None:
+    await admitted(door)
+    assert [(it.call, it.state) for it in await there.everywhere(["acme"])] == [(CALL, State.ADMITTED)]
+    await there.report(Answered(CALL, door.clock.now(), stated=False))
+    (listed,) = (await door.json("GET", "/v1/calls"))["calls"]
+    assert (listed["call_id"], listed["state"]) == ("c1", "answered")
+    await there.end(Released(CALL, door.clock.now(), stated=False))
+    for account in ("", "?account=acme", "?account=nobody"):
+        assert (await door.json("GET", f"/v1/calls{account}"))["total"] == 0
+    assert (door.calls.live(), there.live()) == ([], [])
+
+
+async def test_a_list_shows_nobody_what_is_not_its_own(door, there) -> None:
+    offered = Offered(CALL, door.clock.now(), "+31201234567", NL_MOB, account="shop", can_extend=True)
+    assert (await there.authorize(offered)).state is State.ADMITTED
+    seen = {bearer: (await door.json("GET", "/v1/calls", bearer))["total"] for bearer in ("ops", "reseller", "acme")}
+    assert seen == {"ops": 1, "reseller": 1, "acme": 0}
+
+
+async def test_without_the_store_each_lists_what_it_has_heard_of(door, there, monkeypatch) -> None:
+    await admitted(door)
+
+    async def away(roots: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(door.store, "listed", away)
+    assert (await door.json("GET", "/v1/calls"))["total"] == 1
+    assert await there.everywhere(["acme"]) == []

@@ -80,6 +80,12 @@ class FaultyStore:
     async def live(self, roots: Sequence[str]) -> list[Session]:
         return await self._asked(lambda: at_once(self.inner.live(roots)))
 
+    async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
+        return await self._asked(lambda: at_once(self.inner.listed(roots)))
+
+    async def read(self, calls: Sequence[tuple[str, str]]) -> list[Session]:
+        return await self._asked(lambda: at_once(self.inner.read(calls)))
+
     async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
         return await self._asked(lambda: at_once(self.inner.lapsed(roots, now_ms, limit)))
 
