@@ -158,14 +158,22 @@ class EvapiLink(Line):
             self._is_up(self._tell.on_up)
             while True:
                 await self._clock.sleep_ms(self._times.ping_every_ms)
-                self._compare(await self._ask("ping", {}))
+                self._heed(await self._ask("ping", {}))
         except SwitchUnavailable as error:
             self._drop(str(error))
             raise
 
-    def _compare(self, pong: Message) -> None:
-        """What Kamailio kept to itself while it took us for hung is learnt from its list."""
-        if pong.missed != self._missed:
+    def _heed(self, pong: Message) -> None:
+        """What Kamailio kept to itself while it took us for hung is learnt from its list.
+
+        Where another process has connected since, that one commands, and we wait until it is gone.
+        """
+        if pong.word == "free":
+            raise SwitchUnavailable("the other callctl is gone")
+        if pong.word == "refused":
+            self.up = False
+            self._tell_outage("another callctl commands this Kamailio")
+        elif pong.missed != self._missed:
             self._missed = pong.missed
             self._guarded(self._tell.on_up)
 

@@ -9,6 +9,7 @@ import pytest
 
 from callctl.adapters.kamailio.link import LinkTimes
 from callctl.call.events import Answered, Offered, Released, ReleasedBy
+from callctl.errors import SwitchUnavailable
 from tests.control_room import ControlRoom
 from tests.switches.exactness import ALONE_MS, in_time
 from tests.switches.kamailio.desk import NUMBER, SOON, Desk, furnish, linked, recorded, switch
@@ -170,6 +171,19 @@ async def test_the_newest_link_commands(kamailio: KamailioRig, relay: Relay, des
         call, _ = await other.gated(acme)
         await call.hang_up()
     assert desk.told(Offered) == []
+
+
+async def test_when_the_newest_link_is_gone_the_one_before_commands_again(kamailio: KamailioRig, acme: Phone) -> None:
+    times = LinkTimes(ping_every_ms=100, retry_first_ms=20)
+    async with Relay(kamailio.host, kamailio.link_port) as relay, Desk(kamailio, relay, times) as desk:
+        async with Relay(kamailio.host, kamailio.link_port) as other_relay, Desk(kamailio, other_relay):
+            await until(lambda: not desk.switch.state().up)
+            assert desk.switch.state().detail == "another callctl commands this Kamailio"
+            with pytest.raises(SwitchUnavailable, match="another callctl"):
+                await desk.switch.live_calls()
+        await until(lambda: desk.relinks == 2)
+        call, _ = await desk.gated(acme)
+        await call.hang_up()
 
 
 # -------------------------------------------------------------------- hostile callers
