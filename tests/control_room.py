@@ -14,7 +14,7 @@ import msgspec
 
 from callctl.accounts import Account, Kind, WarnTo
 from callctl.call.admission import NOBODY, Policy
-from callctl.call.session import Level, Session
+from callctl.call.session import Session
 from callctl.call.takes import Balance, Settlement, TopUp
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
@@ -43,7 +43,7 @@ class Notes:
     def warned(self, session: Session, left_s: int, to: WarnTo) -> None: ...
     def settled(self, settlement: Settlement) -> None: ...
     def alerted(self, session: Session, seen: Seen, alert: Alert) -> None: ...
-    def low(self, session: Session, level: Level, left: int, threshold: int) -> None: ...
+    def low(self, session: Session | None, account: Account, left: int, threshold: int) -> None: ...
     def overflowed(self, queue: str) -> None: ...
     def not_enforced(self, check: str) -> None: ...
 
@@ -55,7 +55,7 @@ class ControlRoom:
     """Call control, its store and its definitions. Every account pays 0.001 a second, by the second.
 
     `async with ControlRoom(...) as room`, then `await room.furnish()` and `await room.start(switch)`.
-    `relinked`: the switches whose calls the adapters of this process know.
+    `relinked`: the switches whose calls this process has looked at since it began.
     """
 
     calls: CallControl
@@ -150,8 +150,11 @@ class ControlRoom:
             self._journal = None
 
     def _relinked(self, reconciler: Reconciler, name: str) -> None:
+        self._start(self._compare(reconciler, name))
+
+    async def _compare(self, reconciler: Reconciler, name: str) -> None:
+        await reconciler.compare(name)
         self.relinked.add(name)
-        self._start(reconciler.compare(name))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._running.append(asyncio.create_task(work))

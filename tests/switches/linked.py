@@ -33,10 +33,10 @@ def switch(asterisk: AsteriskRig, **options: Any) -> AsteriskSwitch:
 
 
 async def linked(room: ControlRoom, asterisk: AsteriskRig, **options: Any) -> AsteriskSwitch:
-    """Start call control and wait until it hears the switch."""
+    """Start call control and wait until it hears the switch, and has looked at its calls."""
     pbx1 = switch(asterisk, **options)
     await room.start(pbx1)
-    await until(lambda: pbx1.state().up)
+    await until(lambda: pbx1.name in room.relinked)
     return pbx1
 
 

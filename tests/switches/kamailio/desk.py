@@ -68,10 +68,10 @@ class Desk:
 
 
 async def linked(room: ControlRoom, port: int) -> KamailioSwitch:
-    """Start call control and wait until it hears the switch."""
+    """Start call control and wait until it hears the switch, and has looked at its calls."""
     sbc1 = switch(port)
     await room.start(sbc1)
-    await until(lambda: sbc1.state().up)
+    await until(lambda: sbc1.name in room.relinked)
     return sbc1
 
 
