@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from callctl.accounts import WarnTo
-from callctl.call.session import Level, Session, State
+from callctl.accounts import Account, WarnTo
+from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.causes import REFUSALS, Refusal
 from callctl.http.links import Neighbour
@@ -98,7 +98,7 @@ class Metrics:
         """A spend threshold has something to tell."""
         self._alerts.labels(alert).inc()
 
-    def low(self, session: Session, level: Level, left: int, threshold: int) -> None:
+    def low(self, session: Session | None, account: Account, left: int, threshold: int) -> None:
         """An account has little money left."""
         self._lows.inc()
 
@@ -121,7 +121,8 @@ class Metrics:
             self._since.labels(link.kind, link.state.name).set(link.state.since_ms / 1000)
             for event, count in link.counts.items():
                 labels = (link.kind.value, link.state.name, event)
-                self._events.labels(*labels).inc(count - self._told[labels])
+                told = self._told[labels]
+                self._events.labels(*labels).inc(count - told if count >= told else count)  # linked anew: from 0 again
                 self._told[labels] = count
 
     def _show_calls(self, live: Iterable[Session], switches: set[str]) -> None:
