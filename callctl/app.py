@@ -18,6 +18,7 @@ from callctl.control.charges import Charges
 from callctl.control.licences import Licences
 from callctl.control.outbox import Outbox
 from callctl.control.provider import LimitedTakes
+from callctl.control.purchases import WatchedCharging
 from callctl.control.reconciler import Reconciler
 from callctl.control.shares import Shares
 from callctl.control.switchboard import Switchboard
@@ -100,11 +101,12 @@ class App:
             wake=self.outbox.wake,
         )
         self.reconciler = self._reconciler()
+        self.charging = WatchedCharging(self.store, self.store, self.calls.alarms.spent)
         self.charges = Charges(
             clock=self.clock,
             tariffs=self.follower.tariffs,
             services=self.services,
-            charging=self.store,
+            charging=self.charging,
             wake=self.outbox.wake,
         )
         self.licences = Licences(self.switches, self.definitions, self.follower.tariffs, self.clock)
@@ -133,7 +135,7 @@ class App:
                 sessions=self.store,
                 feeds=self.feeds,
                 services=self.services,
-                charging=self.store,
+                charging=self.charging,
                 channels=self.channels,
                 watching=self.store,
                 thresholds=self.calls.policy.thresholds,

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from callctl.accounts import WarnTo
-from callctl.call.session import Level, Session
+from callctl.accounts import Account, WarnTo
+from callctl.call.session import Session
 from callctl.clock import format_time
 from callctl.limits.ids import Alert, Mode, Seen
 from callctl.money import format_amount
@@ -50,6 +50,11 @@ def call(session: Session) -> dict[str, Any]:
         "to": session.b_number,
         "setup_time": format_time(session.setup.wall_ms),
     }
+
+
+def no_call() -> dict[str, Any]:
+    """Of what was bought beside calls."""
+    return dict.fromkeys(_OF_THE_CALL)
 
 
 def admitted(session: Session) -> dict[str, Any]:
@@ -112,11 +117,11 @@ def alert(session: Session, seen: Seen, what: Alert) -> dict[str, Any]:
     }
 
 
-def low(level: Level, left: int, threshold: int) -> dict[str, Any]:
+def low(account: Account, left: int, threshold: int) -> dict[str, Any]:
     """`account`: whose balance it is, as of an alert."""
     return {
-        "account": level.account,
+        "account": account.id,
         "left": format_amount(left),
         "low_balance": format_amount(threshold),
-        "currency": level.currency,
+        "currency": account.currency,
     }

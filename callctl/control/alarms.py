@@ -73,23 +73,29 @@ class Alarms:
         self._low.pop(account, None)
 
     def _look_at_balances(self, session: Session, available: Sequence[int | None]) -> None:
-        """What they would be if this call ended now; what other calls hold is taken for spent.
-
-        Told once, and again after a top-up or for another threshold.
-        """
-        accounts = self._tariffs.directory.accounts
+        """What they would be if this call ended now; what other calls hold is taken for spent."""
+        begun = session.answered
+        used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
         for level, free in zip(session.levels, available, strict=True):
-            account = accounts.get(level.account)
-            threshold = account.low_balance if account is not None else None
-            if free is None or threshold is None or self._low.get(level.account) == threshold:
-                continue
-            begun = session.answered
-            used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
-            left = free + slicing.unused(level, used_s)
-            if left < threshold:
-                self._low[level.account] = threshold
-                self._observer.low(session, level, left, threshold)
-                log.warning("low_balance", call_id=str(session.call), **news.low(level, left, threshold))
+            account = self._tariffs.directory.accounts.get(level.account)
+            if free is not None and account is not None and account.low_balance is not None:
+                self._look_at(account, free + slicing.unused(level, used_s), session)
+
+    def spent(self, account_id: str, left: int | None) -> None:
+        """Money has left an account beside calls; None: nothing limits what it may spend."""
+        account = self._tariffs.directory.accounts.get(account_id)
+        if account is not None and left is not None:
+            self._look_at(account, left, None)
+
+    def _look_at(self, account: Account, left: int, session: Session | None) -> None:
+        """A low balance is told once, and again after a top-up or for another threshold."""
+        threshold = account.low_balance
+        if threshold is None or left >= threshold or self._low.get(account.id) == threshold:
+            return
+        self._low[account.id] = threshold
+        self._observer.low(session, account, left, threshold)
+        call_id = None if session is None else str(session.call)
+        log.warning("low_balance", call_id=call_id, **news.low(account, left, threshold))
 
 
 def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpAsked]:

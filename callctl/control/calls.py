@@ -88,7 +88,7 @@ class CallControl:
         self._boxes: dict[CallKey, Mailbox] = {}
         self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
         self._within = Within()
-        self._alarms = Alarms(observer, tariffs, clock, self._trip)
+        self.alarms = Alarms(observer, tariffs, clock, self._trip)
 
     # ---- from the adapters and the clock: never blocks, never raises
 
@@ -213,7 +213,7 @@ class CallControl:
 
     def topped_up(self, account: str) -> None:
         """There is more money: look again at the account's running calls, and at those it pays for below it."""
-        self._alarms.topped_up(account)
+        self.alarms.topped_up(account)
         for call in tuple(self._by_account.get(account, ())):
             box = self._boxes[call]
             if box.session.state is State.ANSWERED and box.session.attended:
@@ -326,14 +326,14 @@ class CallControl:
         if type(event) in ASKING_FOR_MORE:
             session = by_present_rules(session, self._tariffs.directory.accounts.get, self.policy.thresholds)
         after, effects = machine.advance(session, event, self._clock.now(), self.policy)
-        self._alarms.heard(after, event)
+        self.alarms.heard(after, event)
         if after.answered is not None and session.answered is None and session.state in LIVE:
             self._observer.answered(after)
         return after, effects
 
     def _decided(self, session: Session) -> None:
         self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
-        self._alarms.decided(session)
+        self.alarms.decided(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
             asyncio.get_running_loop().call_soon(self._end, (session.call,))  # its outer call ended while we asked
 

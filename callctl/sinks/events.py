@@ -16,10 +16,10 @@ import aiomqtt
 import msgspec
 import structlog
 
-from callctl.accounts import WarnTo
+from callctl.accounts import Account, WarnTo
 from callctl.call import news
 from callctl.call.news import Kind
-from callctl.call.session import Level, Session, State
+from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.clock import format_time
 from callctl.limits.ids import Alert, Seen
@@ -92,8 +92,9 @@ class Events:
         account = session.levels[seen.level].account
         self._note(Kind.IDS_ALERT, account, lambda: news.call(session) | news.alert(session, seen, alert))
 
-    def low(self, session: Session, level: Level, left: int, threshold: int) -> None:
-        self._note(Kind.LOW_BALANCE, level.account, lambda: news.call(session) | news.low(level, left, threshold))
+    def low(self, session: Session | None, account: Account, left: int, threshold: int) -> None:
+        which = news.no_call if session is None else partial(news.call, session)
+        self._note(Kind.LOW_BALANCE, account.id, lambda: which() | news.low(account, left, threshold))
 
     def unexpected(self, state: str, event: str) -> None:
         """Counted, not told."""

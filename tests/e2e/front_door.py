@@ -16,6 +16,7 @@ from callctl.clock import Instant
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.control.provider import LimitedTakes
+from callctl.control.purchases import WatchedCharging
 from callctl.control.shares import Shares
 from callctl.errors import ConfigError, StoreUnavailable
 from callctl.http.accounts import Accounts
@@ -172,6 +173,7 @@ class FrontDoor:
             policy=Policy(),
             wake=lambda _root: None,
         )
+        self.charging = WatchedCharging(self.store, self.store, self.calls.alarms.spent)
         self.misconfigured = ""  # what is wrong with the configuration
         self.site = self._site()
         self.app = self.site.app
@@ -187,7 +189,7 @@ class FrontDoor:
             sessions=self.store,
             feeds=self.feeds,
             services=self.services,
-            charging=self.store,
+            charging=self.charging,
             channels=self.channels,
             watching=self.store,
             top_up=self.store.top_up,

@@ -25,7 +25,7 @@ async def shop(door: FrontDoor) -> FrontDoor:
 async def charge(door: FrontDoor) -> None:
     """What control does every minute (it is 21 November 2026), and the way of its records into the feed."""
     await Charges(
-        clock=door.clock, tariffs=door.tariffs, services=door.services, charging=door.store, wake=lambda _: None
+        clock=door.clock, tariffs=door.tariffs, services=door.services, charging=door.charging, wake=lambda _: None
     ).sweep()
     await door.deliver()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from callctl.control.charges import Charges
 from tests.e2e.front_door import NL_MOB, FrontDoor
 
 
@@ -18,7 +19,7 @@ async def begin(door: FrontDoor, call_id: str, account: str = "acme", **more: An
     return await door.json("POST", "/v1/calls", json=body)
 
 
-def lows(logs: list[Any]) -> list[tuple[str, str, str]]:
+def lows(logs: list[Any]) -> list[tuple[str, str | None, str]]:
     return [(it["account"], it["call_id"], it["left"]) for it in logs if it["event"] == "low_balance"]
 
 
@@ -96,3 +97,27 @@ async def test_who_has_no_limit_is_never_low(door: FrontDoor) -> None:
     with structlog.testing.capture_logs() as logs:
         await begin(door, "c1")
         assert lows(logs) == []
+
+
+async def test_what_is_bought_beside_calls_is_looked_at(door: FrontDoor) -> None:
+    await wants(door, "6.00")
+    with structlog.testing.capture_logs() as logs:
+        for id, price in (("buy-1", "3.00"), ("buy-2", "2.00"), ("buy-2", "2.00"), ("buy-3", "1.00")):
+            body = {"id": id, "minutes": 2, "price": price}
+            await door.json("POST", "/v1/accounts/acme/blocks", json=body)
+        assert lows(logs) == [("acme", None, "5.0000")]
+
+
+async def test_what_a_subscription_costs_is_looked_at(door: FrontDoor) -> None:
+    await wants(door, "9.00")
+    catalogue = {"services": {"line": {"name": "Line", "sell": {"mrc": "2.00"}}}}
+    await door.json("PUT", "/v1/services", json=catalogue)
+    subscribed = {"service": "line", "from": "2026-11-01"}
+    await door.json("PUT", "/v1/accounts/acme/subscriptions/line", json=subscribed)
+    with structlog.testing.capture_logs() as logs:
+        tell = {"services": door.services, "charging": door.charging, "wake": lambda _: None}
+        for _ in range(2):  # every minute
+            await Charges(clock=door.clock, tariffs=door.tariffs, **tell).sweep()
+        assert lows(logs) == [("acme", None, "8.0000")]
+        await begin(door, "c1")
+        assert len(lows(logs)) == 1
