@@ -52,6 +52,7 @@ class Provider(Daemon):
     async def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(how)
+            self.process.send_signal(signal.SIGCONT)  # one that a test has stopped takes no SIGTERM
             await self.process.wait()
 
     async def until(self, reached: Any, within_s: float = 2 * PATIENCE_S) -> None:
