@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from callctl.adapters.asterisk.translate import Translator
 from callctl.adapters.asterisk.wire import Message
 from callctl.adapters.switch_time import SwitchTime, to_ms
-from callctl.call.events import Alerting, Answered, CallEvent, Offered, Released
+from callctl.call.events import Alerting, Answered, CallEvent, Offered, Released, ReleasedBy
 from callctl.clock import Instant
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.replay.recordings import ASTERISK_16, FOLDER, received
@@ -74,7 +74,7 @@ TOLD: dict[str, list[str]] = {
         "986 rings",
         "986 answered by uas",
         "984 released by callee +3599, q850 16, sip None",
-        "986 released by network +2758, q850 16, sip None",
+        "986 released by caller +2758, q850 16, sip None",
     ],
     "87": ["991 offered", "991 rings", "991 answered by uas", "991 released by caller +2210, q850 16, sip None"],
     "88": ["994 offered", "994 rings", "994 answered by uas", "994 released by callee +1011, q850 16, sip None"],
@@ -103,6 +103,7 @@ class Switch:
     def __init__(self) -> None:
         self.now = EARLY
         self.translator = Translator("pbx1", SwitchTime(), is_trunk=lambda endpoint: False)
+        self.translator.listed([], frozenset(), EARLY)
 
     def tell(self, message: Message) -> tuple[CallEvent, ...]:
         wall_ms = to_ms(message.get("Timestamp"))
@@ -287,6 +288,90 @@ def test_a_leg_without_an_ingress_channel_is_a_call_still() -> None:
     channels = [message for message in listing() if message["Uniqueid"] == "1795293515.834"]
     (seen,) = Switch().translator.listed(channels, frozenset(), EARLY)
     assert (seen.call.call_id, seen.answered_at is not None) == ("1795293515.830", True)
+
+
+# -------------------------------------------------------------------- before the first list
+
+
+def relinked(*lines: dict[str, str]) -> list[CallEvent]:
+    """What is told of a call that this process knows nothing of yet."""
+    switch = Switch()
+    switch.translator.relinked()
+    return [event for line in lines for event in switch.tell(said(line))]
+
+
+def said(headers: dict[str, str]) -> Message:
+    return Message("\r\n".join(f"{name}: {value}" for name, value in headers.items()).encode())
+
+
+INGRESS = {"Uniqueid": "1.1", "Channel": "PJSIP/acme-1", "ChanVariable": "CC_CALL=1.1"}
+CARRIER = {"Uniqueid": "1.2", "Channel": "PJSIP/carrier-a-2", "ChanVariable": "CC_CALL=1.1", "ChannelState": "6"}
+ENDS = {"Event": "Hangup", "Timestamp": "1795292004.5", "Cause": "16"}
+
+
+@pytest.mark.parametrize("first", ["carrier", "caller"])
+def test_the_end_of_a_talk_before_the_list_is_told_once(first: str) -> None:
+    ends = [CARRIER | ENDS, INGRESS | ENDS | {"ChannelState": "6"}]
+    (released,) = relinked(*(ends if first == "carrier" else reversed(ends)))
+    assert isinstance(released, Released)
+    assert released.stated
+    assert (released.call.call_id, released.at.wall_ms - EARLY.wall_ms, released.q850) == ("1.1", 4_500, 16)
+
+
+def test_a_party_that_hangs_up_before_the_list_is_named() -> None:
+    (released,) = relinked(CARRIER | {"Event": "HangupRequest"}, CARRIER | ENDS)
+    assert isinstance(released, Released)
+    assert released.released_by is ReleasedBy.CALLEE
+
+
+def test_an_answer_and_an_end_before_the_list_are_told() -> None:
+    answer = {"Event": "DialEnd", "DialStatus": "ANSWER", "DestUniqueid": "1.2", "DestChannel": "PJSIP/carrier-a-2"}
+    events = relinked(INGRESS | answer | {"ChannelState": "4"}, CARRIER | ENDS)
+    assert [type(event) for event in events] == [Answered, Released]
+
+
+def test_the_end_of_a_call_that_rang_is_told_before_the_list_and_that_of_a_carrier_that_failed_is_not() -> None:
+    failed = CARRIER | ENDS | {"ChannelState": "5", "Cause": "17"}
+    (released,) = relinked(failed, INGRESS | {"Event": "HangupRequest", "ChannelState": "4"}, INGRESS | ENDS)
+    assert isinstance(released, Released)
+    assert (released.q850, released.released_by) == (16, ReleasedBy.CALLER)
+
+
+# -------------------------------------------------------------------- who talks with whom
+
+SWAPS: dict[str, list[dict[str, str]]] = {
+    "the caller comes into the carrier's bridge": [
+        {"Event": "BridgeEnter", "Uniqueid": "0.9", "SwapUniqueid": "1.1", "BridgeUniqueid": "b2"},
+        {"Event": "HangupRequest", "Uniqueid": "0.8"},
+    ],
+    "the carrier comes into the caller's": [
+        CARRIER | {"Event": "BridgeEnter", "SwapUniqueid": "0.8", "BridgeUniqueid": "b1"},
+        INGRESS | {"Event": "HangupRequest"},
+    ],
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+@pytest.mark.parametrize("by", ReleasedBy)
+def test_who_hangs_up_is_known_when_a_local_channel_has_gone_from_between(swap: str, by: ReleasedBy) -> None:
+    """Asterisk takes it out in one of two ways: 0.9 called by Local/0.8 and 1.1, which is the ingress."""
+    switch = Switch()
+    asks = {"Event": "UserEvent", "UserEvent": "CCAuthorize", **INGRESS}
+    answer = {"Event": "DialEnd", "DialStatus": "ANSWER", "DestUniqueid": "1.2", "DestChannel": "PJSIP/carrier-a-2"}
+    bridged = [("0.9", "b1"), ("0.8", "b1"), ("1.1", "b2"), ("1.2", "b2")]
+    enters = [{"Event": "BridgeEnter", "Uniqueid": channel, "BridgeUniqueid": bridge} for channel, bridge in bridged]
+    requests = {ReleasedBy.CALLER: [{"Event": "HangupRequest", "Uniqueid": "0.9"}]}
+    requests[ReleasedBy.CALLEE] = [CARRIER | {"Event": "HangupRequest"}]
+    for line in (asks, INGRESS | answer, *enters, *SWAPS[swap], INGRESS | ENDS):
+        switch.tell(said(line))
+    legs = switch.translator.legs("1.1")
+    assert legs is not None
+    assert switch.translator.caller(legs) == "0.9"
+    if by is ReleasedBy.CALLCTL:
+        switch.translator.armed("1.1", EARLY)
+    (released,) = [event for line in (*requests.get(by, []), CARRIER | ENDS) for event in switch.tell(said(line))]
+    assert isinstance(released, Released)
+    assert released.released_by is by
 
 
 # -------------------------------------------------------------------- two clocks

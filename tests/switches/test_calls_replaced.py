@@ -51,6 +51,22 @@ async def test_a_talk_that_goes_on_with_another_leg_of_the_carriers_is_charged_t
     await gone(asterisk)
 
 
+async def test_who_hangs_up_in_the_place_of_the_caller_is_the_caller(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    await room.furnish()
+    await linked(room, asterisk)
+    call, outgoing = await talking(acme, carrier)
+    await answered(room)
+    another = await taken_over(acme, call)
+    await outgoing.ear.until_heard(lambda heard: heard.tones == (1_000,))
+    await another.hang_up()
+    (cdr,) = await recorded(room)
+    assert agrees(cdr, outgoing)
+    assert cdr["released_by"] == "caller"
+    await gone(asterisk)
+
+
 @pytest.mark.parametrize("side", ["caller", "carrier"])
 async def test_another_leg_ends_with_the_credit(
     asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone, side: str

@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from callctl.accounts import WarnTo
+from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.link import AmiLink, Headers, LinkCounts, LinkEvents, LinkTimes
-from callctl.adapters.asterisk.translate import STATUS_VARIABLES, Legs, Translator
+from callctl.adapters.asterisk.translate import STATUS_VARIABLES, Translator
 from callctl.adapters.asterisk.wire import Message
 from callctl.adapters.switch_time import SwitchTime
 from callctl.call.events import CallKey, SeenAlive
@@ -157,7 +158,7 @@ class AsteriskSwitch:
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None:
         """Mix a sound over the talk. Nobody is interrupted; a party that sends no RTP hears nothing."""
         legs = self._legs(call)
-        target = legs.carrier if to is WarnTo.CALLEE else legs.ingress
+        target = legs.carrier if to is WarnTo.CALLEE else self._calls.caller(legs)
         if legs.emergency or target is None:
             return
         how = "barge" if to is WarnTo.BOTH else "whisper"
@@ -238,6 +239,7 @@ class AsteriskSwitch:
 
     def _on_up(self) -> None:
         self._since_ms = self._clock.now().wall_ms
+        self._calls.relinked()
         self._pjsip_hangup = True  # it may be another version now
         self._connected.set()
         log.info("asterisk_up", switch=self.name, version=self._link.version)

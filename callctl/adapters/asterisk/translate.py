@@ -18,9 +18,10 @@ stated, and durations are measured by ours.
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
+from callctl.adapters.asterisk.bridges import Bridges
+from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.wire import Message
 from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
@@ -44,36 +45,6 @@ DIRECTIONS: Final = {direction.value: direction for direction in Direction}
 Events = tuple[CallEvent, ...]
 
 
-class Legs(msgspec.Struct, frozen=True):
-    """The channels of one call, by unique id.
-
-    `channel` is the name of the ingress channel, `called` the number that it asked for. `carrier` is the leg that won,
-    since `answered`. `offered`: when it was told of; a list may show its channel a moment before. `up`: by then the
-    dialplan had answered it, and no SIP status can refuse it. `passed`: we were late, and the dialplan has connected
-    it. `emergency`: it has done so without asking, and nobody may touch the call. `limit` is when our timer ends it.
-    """
-
-    ingress: str
-    channel: str = ""
-    called: str = ""
-    inbound: bool = False
-    offered: Instant | None = None
-    up: bool = False
-    passed: bool = False
-    emergency: bool = False
-    carrier: str | None = None
-    answered: Instant | None = None
-    limit: Instant | None = None
-    hung_up_by: ReleasedBy | None = None
-
-    def released_by(self, at: Instant) -> ReleasedBy:
-        """Who ended the call, when nothing more is told of it. A timer of a channel makes no event of its own."""
-        if self.hung_up_by is not None:
-            return self.hung_up_by
-        timed_out = self.limit is not None and at.monotonic_ms >= self.limit.monotonic_ms
-        return ReleasedBy.CALLCTL if timed_out else ReleasedBy.NETWORK
-
-
 class Translator:
     """Keeps the book of the channels of live calls. An entry goes with the call's end, or when a list lacks it."""
 
@@ -84,6 +55,8 @@ class Translator:
         self._is_trunk = is_trunk
         self._calls: dict[str, Legs] = {}
         self._by_carrier: dict[str, str] = {}
+        self._bridges = Bridges()
+        self._complete = False
         self._last_ms = 0  # when the last event happened, on our monotonic clock
         self._handlers: dict[str, Callable[[Message, Instant, bool], Events]] = {
             "UserEvent": self._user_event,
@@ -95,11 +68,18 @@ class Translator:
             "Hangup": self._hangup,
         }
 
+    def relinked(self) -> None:
+        """Until the next list there may be calls that are not in the book: those of a process before this one."""
+        self._complete = False
+        self._bridges = Bridges()
+
     def translate(self, message: Message, now: Instant) -> Events:
         """What an event means; mostly nothing. Never raises."""
         handler = self._handlers.get(message.event)
         if handler is None:
             return ()
+        if not self._complete:
+            self._meet(message)
         at, stated = self._time.place(message.get("Timestamp"), now)
         if now.since_ms(at) > MOST_LATE_MS or at.monotonic_ms < self._last_ms - MOST_DISORDER_MS:
             return handler(message, now, False)
@@ -113,6 +93,11 @@ class Translator:
 
     def legs(self, call_id: str) -> Legs | None:
         return self._calls.get(call_id)
+
+    def caller(self, legs: Legs) -> str:
+        """Who talks with the carrier leg; the ingress channel, unless another has taken its place."""
+        talking = self._bridges.others(legs.carrier)
+        return legs.ingress if not talking or legs.ingress in talking else next(iter(talking))
 
     def known(self) -> frozenset[str]:
         """The ids of the calls in the book."""
@@ -131,8 +116,11 @@ class Translator:
         since is not judged.
         """
         alive = {channel.get("Uniqueid"): channel for channel in channels}
+        self._complete = True
         carriers: dict[str, Message] = {}
-        for channel in alive.values():
+        for uniqueid, channel in alive.items():
+            if uniqueid not in self._bridges:
+                self._bridges.enter(uniqueid, channel.get("BridgeID"))
             call_id = _call_of(channel)
             if not _is_carrier(channel, call_id) or channel.get("ChannelState") != UP:
                 continue
@@ -215,13 +203,14 @@ class Translator:
 
     def _bridge_enter(self, message: Message, at: Instant, stated: bool) -> Events:
         """A carrier leg that talks has been answered, even if the DialEnd was lost."""
-        replaced = message.get("SwapUniqueid")
+        uniqueid, replaced, call_id = message.get("Uniqueid"), message.get("SwapUniqueid"), _call_of(message)
+        self._bridges.leave(replaced)
+        self._bridges.enter(uniqueid, message.get("BridgeUniqueid"))
         if replaced in self._by_carrier:
-            return self._replaced(replaced, message.get("Uniqueid"), at)
-        call_id = _call_of(message)
+            return self._replaced(replaced, uniqueid, at)
         if not _is_carrier(message, call_id):
             return ()
-        return self._won(call_id, message.get("Uniqueid"), message.get("Channel"), at, stated)
+        return self._won(call_id, uniqueid, message.get("Channel"), at, stated)
 
     def _replaced(self, carrier: str, by: str, at: Instant) -> Events:
         """The talk goes on with another leg (an INVITE with Replaces): its end is that of the call, and limits it."""
@@ -237,11 +226,17 @@ class Translator:
         return (Answered(self._key(call_id), at, stated, trunk_out=_endpoint(channel)),)
 
     def _hangup_request(self, message: Message, at: Instant, stated: bool) -> Events:
-        """A party has hung up. (A hang-up of ours and the end of a limit make no such event.)"""
+        """A party has hung up: a carrier leg, who talks with one, or, while nobody talks, any leg of the call.
+
+        (A hang-up of ours and the end of a limit make no such event.)
+        """
         uniqueid, call_id = message.get("Uniqueid"), _call_of(message)
-        self._noted(uniqueid, ReleasedBy.CALLER)
-        called = self._by_carrier.get(uniqueid) or (call_id if call_id != uniqueid else "")
-        self._noted(called, ReleasedBy.CALLEE)
+        self._noted(self._by_carrier.get(uniqueid, ""), ReleasedBy.CALLEE)
+        for other in self._bridges.others(uniqueid):
+            self._noted(self._by_carrier.get(other, ""), ReleasedBy.CALLER)
+        legs = self._calls.get(call_id)
+        if legs is not None and not self._bridges.others(legs.carrier):
+            self._noted(call_id, ReleasedBy.CALLER if uniqueid == call_id else ReleasedBy.CALLEE)
         return ()
 
     def _noted(self, call_id: str, by: ReleasedBy) -> None:
@@ -256,6 +251,7 @@ class Translator:
         One channel may be both: the carrier leg of a call, transferred into a call of its own.
         """
         uniqueid = message.get("Uniqueid")
+        self._bridges.leave(uniqueid)
         ended = [self._by_carrier.get(uniqueid, "")]
         legs = self._calls.get(uniqueid)
         if legs is not None and legs.carrier is None:
@@ -276,6 +272,13 @@ class Translator:
         )
 
     # ---- the book
+
+    def _meet(self, message: Message) -> None:
+        """A call of a process before this one, by an event of a carrier leg that talks, or of a call that nobody has
+        answered: their ends are its end."""
+        call_id, up = _call_of(message), message.get("ChannelState") == UP
+        if call_id and call_id not in self._calls and up == _is_carrier(message, call_id):
+            self._remember(Legs(call_id, carrier=message.get("Uniqueid") if up else None))
 
     def _remember(self, legs: Legs) -> None:
         self._calls[legs.ingress] = legs
