@@ -95,10 +95,13 @@ def emergency_number(dialled: str, rules: DialRules, own: Collection[str] = ()) 
     """The emergency number that was dialled, exactly: one of the country, of the rules or of `own`; None for all else.
 
     With or without the access prefix, and as equipment that makes everything international has it: +31112, 0031112,
-    +112 and 00112 are 112. No number of a plan is lost by that: none is so short.
+    +112 and 00112 are 112, also where a country's own prefix is another. No number of a plan is lost by that: none is
+    so short.
     """
     for keys, abroad, _ in _readings(dialled, rules):
-        for number, country in ((keys, rules.country), *_made_international(abroad, rules)):
+        zeros = keys[2:] if keys.startswith("00") else None
+        made = (*_made_international(abroad, rules), *_made_international(zeros, rules))
+        for number, country in ((keys, rules.country), *made):
             if number in rules.emergency or number in own or emergency_numbers(country).fullmatch(number):
                 return number
     return None

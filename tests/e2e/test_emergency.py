@@ -143,6 +143,8 @@ async def test_within_a_call_that_is_over(door: FrontDoor) -> None:
         ("0112", {"country": "NL", "access_prefix": "0"}, "112"),
         ("+31112", {"country": "NL"}, "112"),
         ("0031112", {"country": "NL"}, "112"),
+        ("00911", {"country": "US"}, "911"),
+        ("0061000", {"country": "AU"}, "000"),
         ("113", {"country": "NL", "emergency": ["113"]}, "113"),
         ("999", {"country": "GB"}, "999"),
         ("112", {"country": "JP"}, "112"),
