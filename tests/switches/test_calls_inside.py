@@ -1,4 +1,4 @@
-"""A dialplan of one's own sends calls to the gate over Local channels, on a real Asterisk: a forward, a group, a queue."""
+"""A dialplan of one's own sends calls to the gate over Local channels: a forward, a group, a queue. A real Asterisk."""
 
 from collections.abc import Iterator
 

@@ -19,8 +19,11 @@ async def test_an_emergency_call_passes_without_callctl(acme: Phone, carrier: Ph
     await outgoing.until_ended()
 
 
-async def test_an_emergency_call_takes_the_next_carrier(acme: Phone, carrier: Phone, second_carrier: Phone) -> None:
-    carrier.refuse_calls(503)
+@pytest.mark.parametrize("answer", [404, 480, 484, 486, 503, 603])
+async def test_an_emergency_call_takes_the_next_carrier(
+    acme: Phone, carrier: Phone, second_carrier: Phone, answer: int
+) -> None:
+    carrier.refuse_calls(answer)
     call = await acme.call("112")
     await call.until_answered()
     assert (await second_carrier.next_call()).number == "112"

@@ -146,6 +146,27 @@ async def test_the_caller_sees_why_the_carrier_refused(
     assert call.status == seen
 
 
+@pytest.mark.parametrize("answer", [404, 410, 480, 484, 486])
+async def test_what_a_carrier_says_of_the_number_is_not_asked_of_the_next(
+    gate: Manager, acme: Phone, carrier: Phone, second_carrier: Phone, answer: int
+) -> None:
+    carrier.refuse_calls(answer)
+    call, asked = await waiting(gate, acme)
+    await allow(gate, asked)
+    await call.until_ended()
+    assert call.status == answer
+    assert not second_carrier.calls
+
+
+@pytest.mark.parametrize("answer", [401, 403, 408, 488, 500, 502, 503, 504])
+async def test_a_carrier_that_fails_is_followed_by_the_next(
+    gate: Manager, acme: Phone, carrier: Phone, second_carrier: Phone, answer: int
+) -> None:
+    carrier.refuse_calls(answer)
+    call, _, _ = await talking(gate, acme, second_carrier)
+    await call.hang_up()
+
+
 async def test_a_forward_by_the_carrier_is_not_followed(
     gate: Manager, acme: Phone, carrier: Phone, second_carrier: Phone
 ) -> None:
