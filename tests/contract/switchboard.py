@@ -164,7 +164,7 @@ class Board:
 
     async def ringing(self, answer: int | None = 200) -> PlacedCall:
         """A call that is admitted and rings; None: until somebody gives up."""
-        call = await self.rig.place(Script(rings_s=10, answer=answer))
+        call = await self.rig.place(Script(rings_s=self.first_s / 2, answer=answer))
         await self.in_state(State.ADMITTED)
         await self.until(lambda: self.rig.dialled)
         return call

@@ -121,7 +121,6 @@ async def test_killed_it_leaves_the_limit_to_the_switch(daemon: Provider, acme: 
         (cdr,) = await settled(daemon)
         assert (cdr["charge"], await balance(daemon)) == ("0.0300", Decimal(0))
         await daemon.kill()
-    await daemon.start()
 
 
 async def test_killed_and_started_it_goes_on_with_the_calls(daemon: Provider, acme: Phone, carrier: Phone) -> None:

@@ -1,6 +1,11 @@
-"""The contract suite on the real Asterisk."""
+"""The contract suite on the real Asterisk.
+
+Of what lasts long, that at which a test beside this one looks more closely (`test_calls_*.py`,
+`test_dialplan_alone.py`) is left to a run with CALLCTL_LONG=1.
+"""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +19,21 @@ from tests.switches.kamailio.relay import Relay
 from tests.switches.linked import SOON, gone
 from tests.switches.phoned import HURRIED, PhonedRig
 from tests.switches.rig.asterisk import AsteriskRig
+
+LASTING = (
+    "test_a_call_ends_with_its_credit",
+    "test_a_call_runs_on_from_slice_to_slice",
+    "test_a_call_that_rings_in_vain_is_given_up",
+    "test_a_top_up_lengthens_a_call",
+    "test_a_warning_is_heard_by_whom_it_is_meant_for",
+    "test_nobody_is_transferred_to_who_was_not_authorized",
+    "test_the_next_process_takes_the_call_over",
+    "test_the_switch_keeps_the_limit_when_callctl_is_dead",
+    "test_with_callctl_dead_emergency_calls_alone_pass",
+)
+if not os.environ.get("CALLCTL_LONG"):
+    for name in LASTING:
+        del globals()[name]
 
 END = b"\r\n\r\n"
 
