@@ -4,12 +4,13 @@ import html
 import re
 from collections.abc import Sequence
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 from aiohttp import web
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core.core_schema import WithDefaultSchema
 
 import callctl
 from callctl.http.auth import Holder, Scope
@@ -71,13 +72,13 @@ def _operation(route: Route) -> dict[str, Any]:
         }
         for query in route.query
     ]
-    problem = {"description": "", "content": {"application/json": {"schema": _reference(Problem)}}}
-    codes = sorted({*route.codes, *(_BY_SCOPE if route.scope is not None else ())})
+    codes = sorted({*route.codes, *route.answered, *(_BY_SCOPE if route.scope is not None else ())})
+    told = {code: route.answer if code in route.answered else Problem for code in codes}
     operation: dict[str, Any] = {
         "summary": route.about,
         "parameters": parameters,
         "responses": {"200": {"description": "as asked", **_content(route.answer)}}
-        | {str(code): problem | {"description": CODES[code]} for code in codes},
+        | {str(code): {"description": CODES[code], **_content(kind)} for code, kind in told.items()},
     }
     if route.scope is not None:
         operation["description"] = f"Scope: {route.scope.value}." + (
@@ -102,6 +103,19 @@ def _reference(kind: Any) -> dict[str, Any]:
     return {"$ref": _REF.format(name=kind.__name__)}
 
 
+class _OnTheWire(GenerateJsonSchema):
+    """Defaults as a body states them: "normal" and "0.0000", not the flag and the integer that they are inside."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        written, inner = super().default_schema(schema), cast("Any", schema["schema"])
+        while "serialization" not in inner and inner["type"].startswith("function"):  # a bound that wraps the type
+            inner = inner["schema"]
+        serialization = inner.get("serialization", {})
+        if "default" in written and serialization.get("type") == "function-plain":
+            written["default"] = serialization["function"](schema["default"])
+        return written
+
+
 def _schemas(served: Sequence[Route]) -> dict[str, Any]:
     named = [kind for route in served for kind in (route.body, route.answer)]
     kinds = {one for kind in named for one in (get_args(kind) or (kind,)) if isinstance(one, type)}
@@ -109,7 +123,10 @@ def _schemas(served: Sequence[Route]) -> dict[str, Any]:
     structs = sorted((kind for kind in kinds - set(models)), key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components([*structs, Problem], ref_template=_REF)
     _, definitions = models_json_schema(
-        [(model, "validation") for model in models], by_alias=True, ref_template=_REF.replace("name", "model")
+        [(model, "validation") for model in models],
+        by_alias=True,
+        ref_template=_REF.replace("name", "model"),
+        schema_generator=_OnTheWire,
     )
     return {**components, **definitions.get("$defs", {})}
 

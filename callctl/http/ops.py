@@ -67,7 +67,7 @@ class Ops:
     def routes(self) -> tuple[Route, ...]:
         return (
             Route("GET", "/healthz", self.health, None, "the process is alive", answer=Health),
-            Route("GET", "/readyz", self.readiness, None, "the neighbours", answer=Readiness, codes=(503,)),
+            Route("GET", "/readyz", self.readiness, None, "the neighbours", answer=Readiness, answered=(503,)),
             Route("GET", "/metrics", self.scrape, Scope.READ, "Prometheus", answer="text/plain", provider=True),
         )
 

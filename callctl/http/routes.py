@@ -39,8 +39,8 @@ class Route(msgspec.Struct, frozen=True):
     """One method of one path. `scope` None: no token. `provider`: not for tokens that are bound to an account.
 
     `body`, `answer`: a msgspec or pydantic type, or the media type where it is not JSON; None for none.
-    `codes`: what it answers beside 200 and what its scope implies. `decide`: what `handler` answers with, for
-    requests that need not come through aiohttp (`fast_path`).
+    `codes`: what it answers beside 200 and what its scope implies; `answered`: the same, with `answer` as at 200.
+    `decide`: what `handler` answers with, for requests that need not come through aiohttp (`fast_path`).
     """
 
     method: str
@@ -54,6 +54,7 @@ class Route(msgspec.Struct, frozen=True):
     codes: tuple[int, ...] = ()
     provider: bool = False
     decide: Decide | None = None
+    answered: tuple[int, ...] = ()
 
 
 def through_aiohttp(decide: Decide, *known: str) -> Handler:

@@ -85,8 +85,10 @@ def hold_to_type(method: str, path: str, status: int, raw: bytes) -> None:
     found = [r for r in _routes() if r.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", r.path), path)]
     if not found or status == 500:
         return
-    assert status in {200, *found[0].codes} or (found[0].scope is not None and status in (401, 403, 429)), status
-    kind: Any = found[0].answer if status == 200 or path == "/readyz" else Problem
+    route = found[0]
+    as_asked = {200, *route.answered}
+    assert status in {*as_asked, *route.codes} or (route.scope is not None and status in (401, 403, 429)), status
+    kind: Any = route.answer if status in as_asked else Problem
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         kind.model_validate_json(raw, strict=True)
     elif not isinstance(kind, str):

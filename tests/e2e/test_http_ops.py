@@ -1,6 +1,8 @@
 """Alive, ready, measured, documented."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -137,3 +139,37 @@ async def test_the_page_asks_no_other_host(door) -> None:
     assert "/v1/accounts/{id}/topups" in page
     assert not re.findall(r"https?://", page)
     assert not re.findall(r"(src|@import|<script)", page)
+
+
+TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict, "null": type(None)}
+
+
+def _defaults(schema: object) -> Iterator[tuple[object, dict[str, Any]]]:
+    """Every default below a schema, and what it must be valid as."""
+    if isinstance(schema, dict):
+        if "default" in schema:
+            yield schema["default"], schema
+        for below in schema.values():
+            yield from _defaults(below)
+
+
+def _fits(value: object, schema: dict[str, Any]) -> bool:
+    if "anyOf" in schema:
+        return any(_fits(value, one) for one in schema["anyOf"])
+    is_typed = "type" not in schema or type(value) is TYPES[schema["type"]]
+    is_listed = value in schema.get("enum", [value]) and value == schema.get("const", value)
+    return is_typed and is_listed and bool(re.search(schema.get("pattern", ""), str(value)))
+
+
+async def test_a_default_in_the_document_is_one_that_a_body_may_state(door) -> None:
+    document = await (await door.ask("GET", "/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    assert [(default, schema) for default, schema in _defaults(schemas) if not _fits(default, schema)] == []
+    account = schemas["AccountBody"]["properties"]
+    assert (account["billing"]["default"], account["status"]["default"]) == ("normal", "active")
+
+
+async def test_who_is_not_ready_says_it_in_the_same_form(door) -> None:
+    document = await (await door.ask("GET", "/openapi.json")).json()
+    answers = document["paths"]["/readyz"]["get"]["responses"]
+    assert answers["503"]["content"] == answers["200"]["content"]
