@@ -41,7 +41,8 @@ class WatchedDays(msgspec.Struct):
         if in_use is not None and most is not None and not ask.again:
             if counts:
                 self.attempts = [ask.now_ms, *self.attempts][: most + 1]
-            recent = [at for at in self.attempts[: most + 1] if at > ask.now_ms - BURST_MS]
+            others = most + counts  # a look sees as many as the attempt itself will
+            recent = [at for at in self.attempts[:others] if at > ask.now_ms - BURST_MS]
             attempts = len(recent) + (not counts)
         spent_there = country.spent if country is not None and country.is_new else None
         counters = Counters(in_use, spent_there, attempts)

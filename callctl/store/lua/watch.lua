@@ -106,8 +106,8 @@ local function watching()
       redis.call('LTRIM', key, 0, most)
       redis.call('PEXPIRE', key, BURST_MS)
     end
-    local attempts = is_counted and 0 or 1
-    for _, at in ipairs(redis.call('LRANGE', key, 0, most)) do
+    local attempts = is_counted and 0 or 1  -- a look sees as many as the attempt itself will
+    for _, at in ipairs(redis.call('LRANGE', key, 0, most - attempts)) do
       if tonumber(at) > now - BURST_MS then attempts = attempts + 1 end
     end
     return attempts
