@@ -26,7 +26,7 @@ from tests.waiting import until
 PER_S = 100
 SECONDS = int(os.environ.get("CALLCTL_LOAD_S", "3"))
 TALK_S = 2
-FIRST_S = 10  # long enough for callctl to be killed and started on a busy machine
+FIRST_S = 15  # long enough for callctl to be killed and started on a busy machine
 SWITCH = """
 [policy]
 slice_first_s = {first_s}
@@ -151,15 +151,15 @@ async def test_killed_and_started_callctl_goes_on_with_the_calls(kamailio: Kamai
 
 
 async def test_callctl_dead_for_good_leaves_the_end_to_kamailio(kamailio: KamailioRig, daemon: Provider) -> None:
-    async with talking(kamailio, daemon, calls=20, talk_s=30, credit="2.00") as placing:
+    async with talking(kamailio, daemon, calls=20, talk_s=30, credit="3.00") as placing:
         await daemon.stored(20)
         await daemon.kill()
         outcome = await placing
     assert outcome == Outcome(calls=20, ended_by_caller=0, ended_by_switch=20)
     await daemon.start()
     await ready(daemon)
-    cdrs = await settled(daemon, 20, credit="2.00")
-    assert {cdr["charge"] for cdr in cdrs} == {"0.1000"}  # what was granted
+    cdrs = await settled(daemon, 20, credit="3.00")
+    assert {cdr["charge"] for cdr in cdrs} == {"0.1500"}  # what was granted
 
 
 async def test_killed_and_started_kamailio_has_lost_its_calls(kamailio: KamailioRig, daemon: Provider) -> None:

@@ -147,7 +147,8 @@ class Call:
     def invite(self, caller: str, authorization: str = "") -> None:
         """Send the INVITE; a second time with the credentials that were asked for."""
         host, port = self.phone.switch
-        self._target = self.number if self.number.startswith("urn:") else f"sip:{self.number}@{host}:{port}"
+        whole = self.number.startswith(("urn:", "tel:"))
+        self._target = self.number if whole else f"sip:{self.number}@{host}:{port}"
         if not authorization:
             address = caller if "<" in caller else f"<sip:{caller}@{self.phone.address}>"
             self._local = f"{address};tag={secrets.token_hex(4)}"
@@ -175,6 +176,8 @@ class Call:
                 self._respond(request, 200, sdp=True)
             return
         self._respond(request, 200)
+        if request.method == "UPDATE":
+            self._target = request.contact
         if request.method == "CANCEL" and self.status is None:
             self.reason = request["reason"]
             self._respond(self._invite, 487)
