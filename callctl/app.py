@@ -179,6 +179,7 @@ class App:
 
     def _lost_some(self) -> None:
         self.calls.take_anew()
+        self.charges.hurry()
 
     def roots(self) -> Sequence[str]:
         """Every root account, and that of attempts by nobody we know."""

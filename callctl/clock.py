@@ -7,8 +7,10 @@ one process has stored means the same to the next. All numbers are whole millise
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -50,6 +52,16 @@ class SystemClock:
 async def give_way() -> None:
     """Let everything else that is ready run first: between the steps of long work."""
     await asyncio.sleep(0)
+
+
+async def first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them is over; the others are given up."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def format_time(wall_ms: int) -> str:

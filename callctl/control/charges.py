@@ -5,13 +5,14 @@ same step as the money. So it does not matter how often this runs, in how many p
 meanwhile: each charge is made once, and days that were missed are caught up.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
 
 from callctl.accounts import Account
 from callctl.call.subscription import Booked, book, decode_charged, local_day
-from callctl.clock import give_way
+from callctl.clock import first_of, give_way
 from callctl.errors import StoreUnavailable
 from callctl.ports import Charging, Clock, Services, Tariffs
 from callctl.rating.subscriptions import ServiceBook, Subscription, next_step
@@ -35,27 +36,43 @@ class Charges:
         self._wake = wake
         self._charged: dict[str, dict[str, bytes]] = {}  # by account and subscription, as last seen in the store
         self._waiting: set[tuple[str, str]] = set()  # for credit, and that is known
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """The store has lost something: see at once to what is lost of this."""
+        self._hurried.set()
 
     async def run(self) -> None:
         """For ever."""
         while True:
+            self._hurried.clear()
             try:
                 await self.sweep()
             except StoreUnavailable:
                 pass  # told where the store is watched
             except Exception:  # our fault, and not the daemon's end
                 log.exception("charges_not_made")
-            await self._clock.sleep_ms(SWEEP_MS)
+            await first_of(self._hurried.wait(), self._clock.sleep_ms(SWEEP_MS))
 
     async def sweep(self) -> None:
         """Make every charge that is due now. StoreUnavailable: the rest of them next time."""
         known = await self._services.book()
+        if known.lost:
+            await self._restore()
         for own in list(known.subscriptions.values()):
             account = self._tariffs.directory.accounts.get(own.id)
             if account is not None:
                 for name, subscription in own.by_name.items():
                     await self._charge(account, known, name, subscription)
                 await give_way()
+
+    async def _restore(self) -> None:
+        """What the store has lost: first how far is charged, or all of it would be charged again."""
+        for id, charged in self._charged.items():
+            root = self._tariffs.directory.chain(id)[-1].id
+            await self._charging.keep_charged(root, id, charged)
+            await self._look(root, id)
+        await self._services.restore()
 
     async def _charge(self, account: Account, known: ServiceBook, name: str, subscription: Subscription) -> None:
         chain = self._tariffs.directory.chain(account.id)

@@ -10,7 +10,7 @@ from itertools import islice
 
 import structlog
 
-from callctl.clock import Instant
+from callctl.clock import Instant, first_of
 from callctl.errors import SinkUnavailable, StoreUnavailable
 from callctl.ports import CdrSink, Clock, Feeds, Hear, LinkState
 
@@ -174,12 +174,7 @@ class _Line:
 
     async def rest(self, ms: int) -> None:
         """Until an outbox has grown, or for this time."""
-        waits = [asyncio.ensure_future(self.woken.wait()), asyncio.ensure_future(self._clock.sleep_ms(ms))]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first_of(self.woken.wait(), self._clock.sleep_ms(ms))
 
     async def close(self) -> None:
         if self.sink is not None:

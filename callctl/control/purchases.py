@@ -21,6 +21,9 @@ class WatchedCharging:
     async def charged(self, root: str, account: str) -> dict[str, bytes]:
         return await self._charging.charged(root, account)
 
+    async def keep_charged(self, root: str, account: str, charged: dict[str, bytes]) -> None:
+        await self._charging.keep_charged(root, account, charged)
+
     async def stocks(self, root: str, account: str) -> Stocks:
         return await self._charging.stocks(root, account)
 

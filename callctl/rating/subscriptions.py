@@ -109,10 +109,11 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class ServiceBook(msgspec.Struct, frozen=True):
-    """The catalogue, and everybody's subscriptions by account."""
+    """The catalogue, and everybody's subscriptions by account. `lost`: where it is kept there is less than there was."""
 
     catalogue: Catalogue = Catalogue()
     subscriptions: dict[str, Subscriptions] = {}
+    lost: bool = False
 
     def of(self, account: str) -> Subscriptions:
         return self.subscriptions.get(account) or Subscriptions(account)

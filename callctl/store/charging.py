@@ -41,10 +41,14 @@ class RedisCharging:
         flat: Any = await self._link.call("HGETALL", keys.charged(root, account))
         return {name.decode(): kept for name, kept in zip(flat[::2], flat[1::2], strict=True)}
 
+    async def keep_charged(self, root: str, account: str, charged: dict[str, bytes]) -> None:
+        """How far was charged, where nothing is kept of it."""
+        for name, kept in charged.items():
+            await self._link.call("HSETNX", keys.charged(root, account), name, kept)
+
     async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
         """After a move. May be repeated: what has been charged at the new root since stays."""
-        for name, kept in charged.items():
-            await self._link.call("HSETNX", keys.charged(to_root, account), name, kept)
+        await self.keep_charged(to_root, account, charged)
         await self._link.call("DEL", keys.charged(from_root, account))
 
     async def buy(self, buying: Buying) -> Block | None:

@@ -41,8 +41,11 @@ class MemoryCharging:
     async def charged(self, root: str, account: str) -> dict[str, bytes]:
         return dict(self._charged[root, account])
 
+    async def keep_charged(self, root: str, account: str, charged: dict[str, bytes]) -> None:
+        self._charged[root, account] = charged | self._charged[root, account]
+
     async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
-        self._charged[to_root, account] = charged | self._charged[to_root, account]
+        await self.keep_charged(to_root, account, charged)
         self._charged.pop((from_root, account), None)
 
     async def buy(self, buying: Buying) -> Block | None:

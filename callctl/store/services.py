@@ -22,6 +22,7 @@ from callctl.store.scripts import DEFINE, run
 log = structlog.get_logger(__name__)
 
 _CATALOGUE: Final = "catalogue"
+_SUBSCRIPTIONS: Final = "subscriptions"
 _TIMEOUT_MS: Final = 5_000
 _AT_ONCE: Final = 500
 
@@ -54,15 +55,27 @@ class RedisServices:
             while True:
                 await self._catch_up()
                 changed = change(self._book)
-                if await self._define("subscriptions", account, changed):
+                if await self._define(_SUBSCRIPTIONS, account, changed):
                     self._book.subscriptions[account] = changed
                     return changed
+
+    async def restore(self) -> None:
+        async with self._turn:
+            while self._book.lost:
+                await self._catch_up()
+                kept = {name.decode() for name in await self._call("ZRANGE", keys.SERVICES_WRITTEN, 0, -1)}
+                known: dict[tuple[str, str], Any] = {(_CATALOGUE, _CATALOGUE): self._book.catalogue}
+                known |= {(_SUBSCRIPTIONS, id): own for id, own in self._book.subscriptions.items()}
+                missing = [(*name, value) for name, value in known.items() if ":".join(name) not in kept]
+                if all([await self._define(*each) for each in missing]):  # unless somebody else has written
+                    log.warning("services_restored", count=len(missing))
+                    self._book = replace(self._book, lost=False)
 
     async def _catch_up(self) -> None:
         revision = int(await self._call("GET", keys.SERVICES_REVISION) or 0)
         if revision < self._revision:
             log.error("services_lost_by_store", kept=self._revision, found=revision)
-            self._revision, self._book = 0, ServiceBook()
+            self._revision, self._book = 0, replace(self._book, lost=True)
         if revision == self._revision:
             return
         written = await self._call("ZRANGEBYSCORE", keys.SERVICES_WRITTEN, self._revision + 1, revision)
@@ -70,10 +83,10 @@ class RedisServices:
         if any(kind == _CATALOGUE for kind, _, _ in changed):
             kept = await self._call("HGET", keys.services(_CATALOGUE), _CATALOGUE)
             self._book = replace(self._book, catalogue=_read(kept, Catalogue, _CATALOGUE, self._book.catalogue))
-        accounts = [id for kind, _, id in changed if kind == "subscriptions"]
+        accounts = [id for kind, _, id in changed if kind == _SUBSCRIPTIONS]
         for start in range(0, len(accounts), _AT_ONCE):
             some = accounts[start : start + _AT_ONCE]
-            for id, kept in zip(some, await self._call("HMGET", keys.services("subscriptions"), *some), strict=True):
+            for id, kept in zip(some, await self._call("HMGET", keys.services(_SUBSCRIPTIONS), *some), strict=True):
                 self._book.subscriptions[id] = _read(kept, Subscriptions, id, self._book.of(id))
         self._revision = revision
 

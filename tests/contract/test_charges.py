@@ -22,6 +22,7 @@ from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.follower import Follower
 from callctl.store.memory import MemoryStore
 from callctl.store.moving import CLOSED
+from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
 from callctl.store.services_memory import MemoryServices
 from tests.core.catalogue import CATALOGUE
@@ -179,6 +180,9 @@ class Forgetful:
     async def charged(self, root: str, account: str) -> dict[str, bytes]:
         return await self._store.charged(root, account)  # type: ignore[no-any-return]
 
+    async def keep_charged(self, root: str, account: str, charged: dict[str, bytes]) -> None:
+        await self._store.keep_charged(root, account, charged)
+
     async def charge(self, booking: Any) -> Any:
         booked = await self._store.charge(booking)
         self._lost = not self._lost
@@ -195,6 +199,57 @@ async def test_an_answer_that_is_lost_charges_nothing_twice(house: House) -> Non
         await charges.sweep()
     await charges.sweep()
     assert len(await house.ledger()) == 2
+
+
+async def test_an_emptied_redis_is_told_again_what_was_charged_and_for_what(redis_store: RedisStore) -> None:
+    house = House(redis_store)
+    await house.furnish()
+    await house.subscribe("net", "flat", "2026-01-01")
+    await house.subscribe("pbx", "extension", "2026-01-01")
+    await house.count("2026-01", 12)
+    charges, other = house.charges(), house.charges()
+    await asyncio.gather(charges.sweep(), other.sweep())
+    assert len(await house.ledger()) == 2
+    before, book = await redis_store.charged("acme", "acme"), await house.services.book()
+    await redis_store._link.call("FLUSHALL")
+    await redis_store.set_limit("acme", "acme", None)  # as the definitions do that are written again
+    await asyncio.gather(charges.sweep(), other.sweep())
+    assert await redis_store.charged("acme", "acme") == before
+    new = RedisServices(redis_store._link)
+    assert await new.book() == book
+    assert await house.ledger() == []
+    house.clock.set("2026-02-01T00:00:00+01:00")
+    for each in (house.charges(), charges, other):
+        await each.sweep()
+    assert sorted(await house.ledger()) == [
+        ("charge:acme/net:2026-02-01:mrc", "charge", -31_000_000),
+        ("charge:acme/pbx:2026-01-01:mrc", "charge", -18_000_000),
+    ]
+    await new.put_catalogue(CATALOGUE)
+    assert not (await new.book()).lost
+
+
+async def test_an_older_copy_of_redis_is_told_what_it_lacks(redis_store: RedisStore) -> None:
+    """What it has stays as it has it: the money that was charged since is gone from it, too."""
+    house = House(redis_store)
+    await house.furnish()
+    await house.subscribe("net", "flat", "2026-01-01")
+    charges = house.charges()
+    await charges.sweep()
+    older = await redis_store.charged("acme", "acme")
+    await house.subscribe("late", "flat", "2026-01-15", waive_nrc=True)
+    house.clock.set("2026-02-01T00:00:00+01:00")
+    await charges.sweep()
+    assert len(await house.ledger()) == 5
+    link = redis_store._link
+    await link.call("ZREM", keys.SERVICES_WRITTEN, "subscriptions:acme")
+    await link.call("HDEL", keys.services("subscriptions"), "acme")
+    await link.call("SET", keys.SERVICES_REVISION, 1)
+    await link.call("DEL", keys.charged("acme", "acme"))
+    await link.call("HSET", keys.charged("acme", "acme"), "net", older["net"])
+    await charges.sweep()
+    assert set((await RedisServices(link).book()).of("acme").by_name) == {"net", "late"}
+    assert [id for id, _, _ in await house.ledger()][5:] == ["charge:acme/net:2026-02-01:mrc"]
 
 
 async def test_a_record_has_the_shape_of_a_cdr(house: House) -> None:

@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
+
 from tests.core.catalogue import DOCUMENT
 from tests.e2e.provider import Provider, two_providers
 
@@ -47,6 +49,31 @@ async def test_killed_and_started_again_it_has_charged_once(tmp_path: Path) -> N
             await daemon.kill()
             await daemon.start()
         await charged_once(daemon, due)
+
+
+async def test_redis_comes_back_empty_and_nothing_is_charged_again(tmp_path: Path, redis_server: Any) -> None:
+    """Catalogue and subscriptions are written to it again, and how far they are charged."""
+    with Redis.from_url(redis_server.url) as client:
+        client.flushall()
+        async with Provider(tmp_path, redis_url=redis_server.url) as daemon:
+            await charged_once(daemon, await subscribe(daemon))
+            client.flushall()
+
+            async def written_again() -> bool:
+                return daemon.log.count("s_restored") == 2  # definitions and services
+
+            await daemon.until(written_again)
+            today = datetime.now(UTC).date().isoformat()
+            await daemon.good("PUT", "/v1/accounts/acme/subscriptions/last", {"service": "flat", "from": today})
+            await daemon.kill()
+            await daemon.start()
+
+            async def charged() -> bool:
+                return bool((await daemon.good("GET", "/v1/accounts/acme/ledger"))["entries"])
+
+            await daemon.until(charged)  # of all subscriptions the last one is looked at last
+            entries = (await daemon.good("GET", "/v1/accounts/acme/ledger"))["entries"]
+            assert {entry["note"] for entry in entries} == {"last"}
 
 
 async def test_two_daemons_on_one_redis_charge_once(tmp_path: Path, redis_server: Any) -> None:
