@@ -118,6 +118,31 @@ async def test_the_true_end_of_a_call_corrects_what_was_guessed(tmp_path: Path) 
         assert table.room.calls.live() == []
 
 
+async def test_the_true_end_of_a_call_that_ended_while_callctl_was_dead_corrects_its_estimate(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"xapi": True, "checking": checking(call_log=True)}
+    async with whole(tmp_path, Mode.OBSERVE, **options) as table:
+        call = await table.talking()
+        await table.room.clock.sleep_ms(100)
+        await table.room.kill()
+        table.pbx.hang_up(call, EndedBy.CALLER)
+        await table.room.clock.sleep_ms(100)
+        await table.start()
+        await until(lambda: len(table.room.cdrs()) == 2)
+        estimated, correction = table.room.cdrs()
+        assert (estimated["estimated"], correction["corrects"]) == (True, estimated["id"])
+        assert abs(correction["duration_ms"] - call.talked_ms) < 100
+
+
+async def test_without_a_readable_log_the_socket_alone_is_compared() -> None:
+    port = free_port(socket.SOCK_STREAM)
+    both = checking(CdrSocket(way="listen", host="127.0.0.1", port=port), call_log=True)
+    setup = Setup(xapi=False, cdr="active", cdr_port=port)
+    async with laid(setup=setup, xapi=True, checking=both) as desk:
+        await spoken(desk)
+        await compared(desk)
+        assert (desk.switch.counts.differences, desk.switch.counts.unlogged) == (0, 0)
+
+
 async def test_a_log_of_many_pages_is_read_to_its_end() -> None:
     async with laid(xapi=True, checking=checking(call_log=True)) as desk:
         desk.simulator.pbx.any_far = Far()
@@ -143,6 +168,7 @@ async def test_a_log_that_cannot_be_read_is_asked_for_again() -> None:
     [
         (Setup(sim_calls=16), LicenceStatus(16, "2027-11-22")),
         (Setup(licence_expires="", sim_calls=1024), LicenceStatus(1024, None)),
+        (Setup(licence_expires="0001-01-01T00:00:00", sim_calls=8), LicenceStatus(8, None)),
         (Setup(licence_active=False, licence_expires="2020-01-31T00:00:00Z"), LicenceStatus(16, "2020-01-31")),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from callctl.accounts import WarnTo
 from callctl.adapters.threecx.remembered import Remembered
@@ -163,6 +164,16 @@ async def test_a_talk_that_is_transferred_to_the_outside_goes_on_by_xapi() -> No
         assert call.ended_by is EndedBy.APP
 
 
+async def test_a_row_that_xapi_keeps_of_a_call_that_is_over_keeps_no_call_up() -> None:
+    async with laid(xapi=True) as desk:
+        call = await in_state(desk, "talking")
+        desk.simulator.faults.stuck_rows = True
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+        ended = PatientClock().now()
+        released = await desk.first(Released)
+        assert abs(released.at.wall_ms - ended.wall_ms) < 200
+
+
 # -------------------------------------------------------------------- what is commanded
 
 
@@ -199,7 +210,7 @@ async def test_a_call_that_has_gone_meanwhile_is_no_failure(desk: Desk) -> None:
     await desk.switch.hang_up(await desk.offered(), 16)
 
 
-@pytest.mark.parametrize("status", [400, 422, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 422])
 async def test_what_was_not_done_is_told_and_not_repeated(desk: Desk, status: int) -> None:
     call = await in_state(desk, "talking")
     desk.simulator.faults.action_statuses = [status]
@@ -208,7 +219,26 @@ async def test_what_was_not_done_is_told_and_not_repeated(desk: Desk, status: in
     assert (call.ended, len(desk.simulator.api.actions)) == (None, 1)
 
 
-@pytest.mark.parametrize("statuses", [[500, 503], [429], [422]])
+async def test_what_cannot_be_done_is_told_after_some_tries(desk: Desk) -> None:
+    call = await in_state(desk, "talking")
+    desk.simulator.faults.action_statuses = [429, 500, 502, 503]
+    with pytest.raises(SwitchUnavailable, match="503"):
+        await desk.switch.hang_up(await desk.offered(), 16)
+    assert (call.ended, len(desk.simulator.api.actions)) == (None, 4)
+
+
+@pytest.mark.parametrize("fault", [{"action_statuses": [503, 429]}, {"lose_replies": 1}, {"actions_rejected": 1}])
+async def test_a_drop_that_fails_is_tried_again_at_once(desk: Desk, fault: dict[str, object]) -> None:
+    """A call ends when its paid time is over: control would ask again a second later."""
+    call = await in_state(desk, "talking")
+    for name, value in fault.items():
+        setattr(desk.simulator.faults, name, value)
+    await desk.switch.hang_up(await desk.offered(), 16)
+    await desk.first(Released)
+    assert call.ended_by is EndedBy.APP
+
+
+@pytest.mark.parametrize("statuses", [[500, 503, 503, 429, 500], [422]])
 async def test_a_refused_call_is_dropped_however_often_it_takes(desk: Desk, statuses: list[int]) -> None:
     call = dials(desk)
     key = await desk.offered()
@@ -217,14 +247,6 @@ async def test_a_refused_call_is_dropped_however_often_it_takes(desk: Desk, stat
         await desk.switch.reject(key, NO_CREDIT)
     await desk.first(Released)
     assert call.ended_by is EndedBy.APP
-
-
-async def test_a_reply_that_is_lost_is_told_as_unknown_and_the_end_is_seen(desk: Desk) -> None:
-    await in_state(desk, "talking")
-    desk.simulator.faults.lose_replies = 1
-    with pytest.raises(SwitchUnavailable):
-        await desk.switch.hang_up(await desk.offered(), 16)
-    await desk.first(Released)
 
 
 async def test_commands_fail_while_nobody_answers(desk: Desk) -> None:
@@ -281,13 +303,17 @@ async def test_a_whole_call_is_told_once_whatever_the_pbx_does(desk: Desk, fault
     assert [len(desk.told(kind)) for kind in (Answered, Released)] == [1, 1]
 
 
-async def test_an_unknown_status_changes_nothing(desk: Desk) -> None:
-    call = await in_state(desk, "talking")
-    desk.simulator.faults.unknown_status = True
-    await desk.switch.live_calls()
-    assert (await desk.switch.live_calls())[0].answered_at is not None
-    desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
-    await desk.first(Released)
+async def test_an_unknown_status_changes_nothing_and_is_said_once(desk: Desk) -> None:
+    with capture_logs() as logs:
+        call = await in_state(desk, "talking")
+        desk.simulator.faults.unknown_status = True
+        desk.simulator.pbx.changed(0, call.caller, None)
+        await until(lambda: any(log["event"] == "threecx_unknown_status" for log in logs))
+        desk.simulator.pbx.changed(0, call.caller, None)
+        assert (await desk.switch.live_calls())[0].answered_at is not None
+        desk.simulator.pbx.hang_up(call, EndedBy.CALLER)
+        await desk.first(Released)
+    assert [log["status"] for log in logs if log["event"] == "threecx_unknown_status"] == ["Talking"]
 
 
 @pytest.mark.parametrize("lost", ["begin", "answer", "end"])
@@ -394,11 +420,15 @@ async def test_what_happened_while_nobody_listened_is_told_afterwards(desk: Desk
     assert other.ended is None
 
 
-async def test_a_snapshot_that_cannot_be_read_is_asked_for_again(desk: Desk) -> None:
-    desk.simulator.faults.snapshot_statuses = [500, 429]
-    await desk.simulator.drop_websockets()
-    await until(lambda: desk.relinked == 2)
+async def test_a_snapshot_that_cannot_be_read_is_asked_for_again_and_said_once(desk: Desk) -> None:
+    with capture_logs() as logs:
+        for relinked in (2, 3):
+            desk.simulator.faults.snapshot_statuses = [500, 429]
+            await desk.simulator.drop_websockets()
+            await until(lambda: desk.relinked == relinked)  # noqa: B023  waited for at once
     assert desk.switch.state().up
+    said = [log["event"] for log in logs]
+    assert (said.count("threecx_snapshot_failed"), said.count("threecx_down")) == (2, 2)
 
 
 @pytest.mark.parametrize("fault", ["lost", "during"])

@@ -100,10 +100,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Active(msgspec.Struct, frozen=True):
-    """A call in XAPI's list of active calls: the DN that made it, and since when it is connected (None: it is not)."""
+    """A call in XAPI's list of active calls: the DN or number of either side, and since when it is connected.
+
+    `established` None: it is not.
+    """
 
     caller: str
     established: Instant | None
+    callee: str = ""
+
+    def is_stale(self, watched: Container[str], present: Container[str]) -> bool:
+        """It names a DN that we are shown (`watched`), and that has no participant in it (`present` have)."""
+        return any(dn in watched and dn not in present for dn in (self.caller, self.callee))
 
 
 def same_number(one: str, other: str) -> bool:
@@ -208,12 +216,6 @@ def has_moved(leg: Participant, before: Participant, call: Call) -> bool:
     return bool(transferred) and not is_far(leg, wanted)
 
 
-def is_connected(call: Call, active: Mapping[str, Active] | None) -> bool:
-    """Whether XAPI lists it so."""
-    shown = active.get(call.group) if active is not None else None
-    return shown is not None and shown.established is not None
-
-
 def end_of(call: Call, at: Instant) -> Instant:
     """Of a call that XAPI lists no more. Its list may be late: then it ended as its last participant left."""
     return call.left if call.left is not None and at.since_ms(call.left) <= LISTED_LATE_MS else at
@@ -229,9 +231,14 @@ def is_later(active: Active | None, since: Instant | None) -> bool:
     return active.established.wall_ms - since.wall_ms > LATER_MS
 
 
-def is_same(before: Participant, now: Participant) -> bool:
-    """Whether an id still stands for the same participant, over a time when the PBX may have been started anew."""
-    back = before.status is Status.CONNECTED and now.status in (Status.DIALING, Status.RINGING)
+def is_same(before: Participant, now: Participant, route_point: str) -> bool:
+    """Whether an id still stands for the same participant, over a time when the PBX may have been started anew.
+
+    Who talks neither begins to ring again nor comes to wait at the route point.
+    """
+    was_beyond = before.is_external or before.party not in ("", route_point)
+    waits = now.status in (Status.DIALING, Status.RINGING) or (was_beyond and now.party == route_point)
+    back = before.status is Status.CONNECTED and waits
     return before.call == now.call and not back and same_number(before.number, now.number)
 
 
@@ -278,6 +285,11 @@ def name_of(leg: Participant, began_ms: int) -> str:
 def group_in(call_id: str) -> str:
     """The `callid` in a call's name, as `plain` writes it."""
     return (*call_id.split("-", 2), "", "")[1]
+
+
+def dn_in(call_id: str) -> str:
+    """The DN in a call's name: whose participant it began with."""
+    return (*call_id.split("-", 3), "", "", "")[3]
 
 
 def began_in(call_id: str) -> int:

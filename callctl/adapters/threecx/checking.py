@@ -12,6 +12,7 @@ from callctl.adapters.threecx.cdr import CdrSocket
 from callctl.adapters.threecx.crosscheck import FIELDS, NEAR_MS, Comparison, Crosscheck, parse_line
 from callctl.adapters.threecx.link import LinkCounts, Times
 from callctl.adapters.threecx.translate import Events
+from callctl.adapters.threecx.troubles import Troubles
 from callctl.adapters.threecx.xapi import Xapi
 from callctl.call.events import CallKey, Released
 from callctl.errors import SwitchUnavailable
@@ -42,6 +43,7 @@ class Checking:
         self._zone = ZoneInfo(zone)
         self._times = times
         self._check = Crosscheck(times.unlogged_ms)
+        self._troubles = Troubles(switch)
 
     def ended(self, call: Call) -> None:
         """A call that was answered or not; one that was never admitted is none of ours."""
@@ -73,8 +75,11 @@ class Checking:
                     until_ms = clock.now().wall_ms + MARGIN_MS
                     self._check.logged(await xapi.log(since_ms - NEAR_MS - MARGIN_MS, until_ms))
                 except SwitchUnavailable as error:
-                    log.warning("threecx_call_log_not_read", switch=self._switch, error=str(error))
-                    continue
+                    self._troubles.begin("threecx_call_log_not_read", error)
+                    if self._socket is None:
+                        continue
+                else:
+                    self._troubles.over("threecx_call_log_not_read")
             for compared in self._check.compared(clock.now()):
                 if compared.is_alarming:
                     self._alarm(compared, counts)

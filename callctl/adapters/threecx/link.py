@@ -24,14 +24,18 @@ log = structlog.get_logger(__name__)
 
 LONGEST_BODY: Final = 8 * 1024 * 1024
 LONGEST_FRAME: Final = 1024 * 1024
+OK: Final = 200
 UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+GONE: Final = 404
+TOO_MANY: Final = 429
 WEBSOCKET: Final = "/callcontrol/ws"
 
 Headers = dict[str, str]
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take, in ms. `tries`: how often a GET is made that the PBX has no answer to.
+    """How long things may take, in ms. `tries` and `drop_tries`: how often a GET and a drop are made that fail.
 
     `linger_ms`: how much later than its last participant a talk has ended, for it may have been transferred.
     """
@@ -45,6 +49,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     again_ms: int = 100
     linger_ms: int = 300
     tries: int = 8
+    drop_ms: int = 1_000
+    drop_tries: int = 4
     resync_ms: int = 10_000
     ringing_resync_ms: int = 2_000
     resync_apart_ms: int = 1_000
@@ -79,11 +85,16 @@ class LinkCounts(msgspec.Struct):
 
 
 class NotDone(SwitchUnavailable):
-    """The PBX answered, with this status: it was not done."""
+    """The PBX answered, with this status: it was not done. With 200 it said so in words."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"{status} {said}".strip())
         self.status = status
+
+    @property
+    def is_final(self) -> bool:
+        """Asking again would not change it."""
+        return 400 <= self.status < 500 and self.status != TOO_MANY
 
 
 class Unanswered(SwitchUnavailable):

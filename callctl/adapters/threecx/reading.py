@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from callctl.adapters.threecx import wire
-from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, Unanswered, path_of
+from callctl.adapters.threecx.link import FORBIDDEN, GONE, NotDone, ThreeCxLink, Times, Unanswered, path_of
 from callctl.adapters.threecx.wire import Key, Participant, Snapshot
 from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
@@ -20,8 +20,7 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 8
 MOST_WAITING: Final = 10_000
-GONE: Final = 404
-NOT_OURS_TO_SEE: Final = 403
+MOST_WORDS: Final = 100
 
 
 async def read_snapshot(link: ThreeCxLink, known: Iterable[Key], *, fresh: bool) -> Snapshot:
@@ -47,7 +46,7 @@ async def _list(link: ThreeCxLink, dn: str) -> tuple[Participant, ...]:
     try:
         return wire.participants(await link.get(path_of(dn, "participants")), dn)
     except NotDone as error:
-        if error.status in (GONE, NOT_OURS_TO_SEE):
+        if error.status in (GONE, FORBIDDEN):
             return ()
         raise
 
@@ -76,6 +75,7 @@ class Reader:
         self._failed = failed
         self._changed: dict[Key, Instant] = {}
         self._reading: dict[Key, asyncio.Task[None]] = {}
+        self._words: set[str] = set()
         self._free = asyncio.Semaphore(AT_ONCE)
 
     def changed(self, key: Key, at: Instant) -> None:
@@ -115,10 +115,17 @@ class Reader:
                 if participant is None:
                     self._gone(key, latest)
                 else:
+                    self._wonder_at(participant.other_status)
                     self._seen(participant, latest)
         finally:
             if self._reading.get(key) is asyncio.current_task():
                 del self._reading[key]
+
+    def _wonder_at(self, status: str) -> None:
+        """A status that we do not know changes nothing, and is said once."""
+        if status and status not in self._words and len(self._words) < MOST_WORDS:
+            self._words.add(status)
+            log.warning("threecx_unknown_status", status=status)
 
     async def _patiently(self, key: Key) -> Participant | None:
         pause_ms = self._times.again_ms
@@ -127,8 +134,7 @@ class Reader:
                 async with self._free:
                     return await self._once(key)
             except (NotDone, Unanswered) as error:
-                final = isinstance(error, NotDone) and error.status < 500 and error.status != 429
-                if final or tried + 1 == self._times.tries:
+                if (isinstance(error, NotDone) and error.is_final) or tried + 1 == self._times.tries:
                     raise
             await self._clock.sleep_ms(pause_ms)
             pause_ms *= 2
@@ -142,7 +148,7 @@ class Reader:
         except NotDone as error:
             if error.status == GONE:
                 return None
-            if error.status != NOT_OURS_TO_SEE:
+            if error.status != FORBIDDEN:
                 raise
             try:
                 told = await self._link.get(path_of(dn, "participants"))

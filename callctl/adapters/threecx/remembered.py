@@ -11,8 +11,10 @@ import msgspec
 from callctl.adapters.threecx.calls import (
     Active,
     Call,
+    Wanted,
     began_in,
     digits_of,
+    dn_in,
     group_in,
     is_later,
     listed_call,
@@ -23,6 +25,7 @@ from callctl.adapters.threecx.calls import (
 from callctl.adapters.threecx.wire import Participant
 from callctl.call.events import CallKey
 from callctl.clock import Instant
+from callctl.rating.tariff import Direction
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -46,6 +49,22 @@ class Remembered(msgspec.Struct, frozen=True):
         named = any(same_number(leg.number, it) or digits_of(it).endswith(digits) for it in numbers)
         return (named or not digits) and not is_later(active, self.answered)
 
+    def ended(self, route_point: str, at: Instant) -> Call:
+        """As a call that was over at the latest by now."""
+        id_ = self.call.call_id
+        dn = dn_in(id_)
+        own = self.a_number if dn == route_point else dn
+        return Call(
+            id=id_,
+            group=group_in(id_),
+            began=Instant(began_in(id_), 0),
+            wanted=Wanted(Direction.OUTBOUND, self.a_number, self.b_number, own, self.a_number),
+            admitted=True,
+            answered=self.answered,
+            ended=at,
+            estimated=True,
+        )
+
 
 class Memory:
     """`known`: the calls of this switch that control has. Of those, one that the book has had is found no more."""
@@ -53,6 +72,7 @@ class Memory:
     def __init__(self, known: Callable[[], Iterable[Remembered]]) -> None:
         self._known = known
         self._had: set[str] = set()
+        self._ended: set[str] = set()
 
     def had(self, call_id: str) -> None:
         """The book has this call, from before our start or not."""
@@ -63,6 +83,13 @@ class Memory:
         known = [*self._known()]
         self._had &= {each.call.call_id for each in known} | {*up}
         return [each for each in known if each.call.call_id not in self._had]
+
+    def ended(self, route_point: str, up: Collection[str], at: Instant) -> list[Call]:
+        """Those that talked and are gone, each once: the PBX's own record may tell when they ended."""
+        gone = [each for each in self.unclaimed(up) if each.answered is not None]
+        news = [each for each in gone if each.call.call_id not in self._ended]
+        self._ended = {each.call.call_id for each in gone}
+        return [each.ended(route_point, at) for each in news]
 
     def listed(self, active: Mapping[str, Active], up: Collection[str]) -> list[Call]:
         """Those that XAPI shows to be connected."""

@@ -18,7 +18,8 @@ import structlog
 from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.audio import play
 from callctl.adapters.threecx.calls import Call, Site, Wanted, same_number
-from callctl.adapters.threecx.link import NotDone, ThreeCxLink, Times, path_of
+from callctl.adapters.threecx.ending import Ending
+from callctl.adapters.threecx.link import GONE, NotDone, ThreeCxLink, Times, path_of
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Key, Participant, Status
 from callctl.adapters.threecx.xapi import Xapi
@@ -35,7 +36,6 @@ MOST_KEYS: Final = 32
 END_KEY: Final = "#"
 LOOKS_AGAIN: Final = 3
 ANYWHERE: Final = DialRules()
-GONE: Final = 404
 
 
 class RoutePoint:
@@ -50,6 +50,7 @@ class RoutePoint:
         book: Book,
         site: Site,
         emit: Callable[[Events], None],
+        ending: Ending,
         *,
         clock: Clock,
         times: Times,
@@ -62,6 +63,7 @@ class RoutePoint:
         self._book = book
         self._site = site
         self._emit = emit
+        self._ending = ending
         self._clock = clock
         self._times = times
         self._announcements = announcements
@@ -76,7 +78,7 @@ class RoutePoint:
     def look(self) -> None:
         """Begin with callers who have come, leave off with those who have gone."""
         for gate, left in self._leaving.items():
-            if self._book.leg(gate) is None:
+            if self._book.legs.get(gate) is None:
                 left.set()
         for call_id in [call_id for call_id in self._asking if self._book.call(call_id) is None]:
             self._asking.pop(call_id).cancel()
@@ -100,7 +102,7 @@ class RoutePoint:
     # ---- what is wanted
 
     async def _ask(self, call_id: str, gate: Key) -> None:
-        leg = self._book.leg(gate)
+        leg = self._book.legs.get(gate)
         self._keys[gate] = asyncio.Queue(MOST_KEYS)
         try:
             wanted = await self._wanted(leg) if leg is not None else None
@@ -112,7 +114,7 @@ class RoutePoint:
         if wanted is not None:
             self._emit(self._book.asked(call_id, wanted, self._clock.now()))
         else:
-            await self._end(call_id, gate)
+            await self._ending.insist(call_id, gate)
 
     async def _wanted(self, leg: Participant) -> Wanted | None:
         """None: the caller has not said it."""
@@ -139,9 +141,10 @@ class RoutePoint:
             return None
         for pause_ms in (0, *(self._times.again_ms << tried for tried in range(LOOKS_AGAIN))):
             await self._clock.sleep_ms(pause_ms)
+            asked = self._clock.now()
             told = await self._link.get(path_of(leg.party, "participants"))
             for caller in wire.participants(told, leg.party):
-                self._emit(self._book.seen(caller, self._clock.now()))
+                self._emit(self._book.seen(caller, asked))
                 if caller.call == leg.call and caller.number not in ("", self._site.route_point, leg.number):
                     return caller.number
         return None
@@ -201,7 +204,7 @@ class RoutePoint:
         destination = self._destination(wanted, b_number)
         if granted_s < EMERGENCY_GRANT_S and not self._can_be_followed(call, destination):
             log.error("threecx_call_cannot_be_followed", call_id=call.id, caller=wanted.a_number)
-            self._start(self._end(call.id, gate))
+            self.end(call)
             return
         self._book.routing(call.id)
         self._start(self._route(call, gate, destination, setup_s))
@@ -212,7 +215,7 @@ class RoutePoint:
         return self._prefix + b_number[1:] if b_number.startswith("+") else b_number
 
     def _can_be_followed(self, call: Call, destination: str) -> bool:
-        leg = self._book.leg(call.gate) if call.gate is not None else None
+        leg = self._book.legs.get(call.gate) if call.gate is not None else None
         shown = leg is not None and self._book.is_watched(leg.party)
         return self._xapi is not None or shown or self._book.is_watched(destination)
 
@@ -221,22 +224,14 @@ class RoutePoint:
         gate = call.gate
         if gate is None:
             return
-        sound, leg = self._announcements.get(announcement), self._book.leg(gate)
+        sound, leg = self._announcements.get(announcement), self._book.legs.get(gate)
         if sound is not None and leg is not None:
             try:
                 await self._answer(leg)
                 await play(self._link, self._clock, gate, sound)
             except SwitchUnavailable as error:
                 log.info("threecx_announcement_not_played", call_id=call.id, error=str(error))
-        await self.drop(gate)
-
-    async def drop(self, leg: Key) -> None:
-        """A participant that is gone is no failure."""
-        try:
-            await self._link.post(path_of(*_at(leg), "drop"), None)
-        except NotDone as error:
-            if error.status != GONE:
-                raise
+        await self._ending.drop(gate)
 
     async def _route(self, call: Call, gate: Key, destination: str, setup_s: int) -> None:
         body = {"destination": destination, "timeout": setup_s}
@@ -245,7 +240,7 @@ class RoutePoint:
         asked = asyncio.ensure_future(self._link.post(path_of(*_at(gate), "routeto"), body, timeout_ms=timeout_ms))
         try:
             left = await self._has_left(gate, asked)
-            if left is not None and not self._book.beside(call) and await self._is_elsewhere(call):
+            if left is not None and not self._book.legs.beside(call) and await self._is_elsewhere(call):
                 self._emit(self._book.routed(call.id, left, connected=True, listed=listed))  # its answer may be late
             outcome = wire.outcome(await asked)
             connected, said = outcome.succeeded, outcome.said
@@ -255,13 +250,14 @@ class RoutePoint:
             connected, said = await self._is_handed_over(call, gate, timeout_ms), str(error)
         finally:
             asked.cancel()
+        at = self._clock.now()
         if connected:
             with suppress(SwitchUnavailable):  # then an event will tell
                 await self._look_again(call)
         else:
             log.info("threecx_not_connected", call_id=call.id, said=said)
-        self._emit(self._book.routed(call.id, self._clock.now(), connected=connected, listed=listed))
-        await self._end(call.id, gate)
+        self._emit(self._book.routed(call.id, at, connected=connected, listed=listed))
+        await self._ending.insist(call.id, gate)
 
     async def _has_left(self, gate: Key, asked: asyncio.Future[Any]) -> Instant | None:
         """When the caller left the route point; None where 3CX has answered before that."""
@@ -277,10 +273,11 @@ class RoutePoint:
     async def _look_again(self, call: Call) -> list[Participant]:
         """The participants beside that at the route point as they are now: to be delivered may mean that it rings."""
         shown: list[Participant] = []
-        for dn in {leg.dn for leg in self._book.beside(call)}:
+        for dn in {leg.dn for leg in self._book.legs.beside(call)}:
+            asked = self._clock.now()
             told = wire.participants(await self._link.get(path_of(dn, "participants")), dn)
             for leg in told:
-                self._emit(self._book.seen(leg, self._clock.now()))
+                self._emit(self._book.seen(leg, asked))
             shown += (leg for leg in told if leg.call == call.group)
         return shown
 
@@ -311,26 +308,12 @@ class RoutePoint:
             return None
 
     def _may_be_there(self, call: Call, gate: Key) -> bool:
-        return self._book.call(call.id) is not None and not self._book.is_others(gate, call.id)
+        return self._book.call(call.id) is not None and not self._book.legs.is_others(gate, call.id)
 
-    def insist(self, call: Call) -> None:
-        """End it, however often that has to be tried."""
+    def end(self, call: Call) -> None:
+        """Nobody but us ends a caller whom we do not connect: however often that has to be tried."""
         for leg in call.legs:
-            self._start(self._end(call.id, leg))
-
-    async def _end(self, call_id: str, leg: Key) -> None:
-        """Nobody but us ends a caller whom we do not connect: it is tried until that is done, or nobody is there.
-
-        A PBX that was started anew gives the id to a participant of another call, which is none of ours to end.
-        """
-        while not self._book.is_others(leg, call_id):
-            try:
-                return await self.drop(leg)
-            except SwitchUnavailable as error:
-                log.info("threecx_not_dropped", participant=leg[1], error=str(error))
-            await self._clock.sleep_ms(self._times.poll_ms)
-            if self._book.leg(leg) is None:
-                return
+            self._start(self._ending.insist(call.id, leg))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

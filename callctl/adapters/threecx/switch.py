@@ -13,13 +13,15 @@ from typing import Final
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.threecx.calls import Active, Call, Site, capabilities_of
+from callctl.adapters.threecx.calls import Active, Site, capabilities_of
 from callctl.adapters.threecx.checking import Checking
-from callctl.adapters.threecx.link import LinkCounts, NotDone, ThreeCxLink, Times
+from callctl.adapters.threecx.ending import Ending
+from callctl.adapters.threecx.link import LinkCounts, ThreeCxLink, Times
 from callctl.adapters.threecx.reading import Reader, read_snapshot
 from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.routepoint import RoutePoint
 from callctl.adapters.threecx.translate import Book, Events
+from callctl.adapters.threecx.troubles import Troubles
 from callctl.adapters.threecx.wire import Event, Key, Kind
 from callctl.adapters.threecx.xapi import Xapi
 from callctl.call.events import CallKey, SeenAlive
@@ -32,7 +34,6 @@ from callctl.ports import Clock, LinkState, Report
 log = structlog.get_logger(__name__)
 
 MOST_BUFFERED: Final = 10_000
-FORBIDDEN: Final = 403
 
 
 class ThreeCxSwitch:
@@ -72,11 +73,13 @@ class ThreeCxSwitch:
         self._book = Book(name, site, is_trunk=is_trunk, known=known)
         self._xapi = Xapi(self._link) if xapi else None
         self._checking = checking
+        self._ending = Ending(self._link, self._book, self._xapi, clock, times)
         self._gate = RoutePoint(
             self._link,
             self._book,
             site,
             self._emit,
+            self._ending,
             clock=clock,
             times=times,
             announcements=announcements or {},
@@ -92,7 +95,8 @@ class ThreeCxSwitch:
             gone=self._on_gone,
             failed=self._on_unreadable,
         )
-        self._up = self._outage_told = False
+        self._troubles = Troubles(name)
+        self._up = False
         self._since_ms = clock.now().wall_ms
         self._buffer: list[tuple[Event, Instant]] | None = None
         self._last_sequence: int | None = None
@@ -128,8 +132,9 @@ class ThreeCxSwitch:
     @property
     def counts(self) -> LinkCounts:
         """What the link has seen."""
-        self._link.counts.unnumbered, self._link.counts.ungated = self._book.unnumbered, self._book.ungated
-        return self._link.counts
+        counts, asking = self._link.counts, self._book.asking
+        counts.unnumbered, counts.ungated = asking.unnumbered, asking.ungated
+        return counts
 
     # ---- ports.Switch
 
@@ -146,11 +151,11 @@ class ThreeCxSwitch:
         """At the route point it is told by a sound, where there is one; elsewhere the caller hears a hang-up."""
         known = self._book.call(call.call_id)
         if known is not None:
-            refused = self._drop_all(known) if known.gate is None else self._gate.refuse(known, cause.announcement)
+            refused = self._ending.end(known) if known.gate is None else self._gate.refuse(known, cause.announcement)
             try:
                 await refused
             except SwitchUnavailable:
-                self._gate.insist(known)  # control forgets a call that it has refused
+                self._gate.end(known)  # control forgets a call that it has refused
                 raise
 
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
@@ -162,7 +167,7 @@ class ThreeCxSwitch:
 
     async def hang_up(self, call: CallKey, q850: int) -> None:
         if (known := self._book.call(call.call_id)) is not None:
-            await self._drop_all(known)
+            await self._ending.end(known)
 
     async def live_calls(self) -> list[SeenAlive]:
         """From what 3CX shows now. While the link is down a new run of the PBX may answer, with the ids of the old."""
@@ -178,18 +183,6 @@ class ThreeCxSwitch:
             raise SwitchUnavailable(f"{self.name}: xapi is off")
         return await self._xapi.licence(self._clock.now())
 
-    # ---- actions
-
-    async def _drop_all(self, call: Call) -> None:
-        """All its participants at once: when one leaves, 3CX ends those of the other side, too."""
-        dropped = await asyncio.gather(*map(self._gate.drop, call.legs), return_exceptions=True)
-        failed = [error for error in dropped if error is not None]
-        barred = any(isinstance(error, NotDone) and error.status == FORBIDDEN for error in failed)
-        if self._xapi is not None and (call.listed or barred):
-            await self._xapi.drop(call.group)
-        elif failed:
-            raise SwitchUnavailable(f"{self.name}: not dropped: {failed[0]}") from failed[0]
-
     # ---- what 3CX tells
 
     def _on_connected(self) -> None:
@@ -202,9 +195,9 @@ class ThreeCxSwitch:
     def _on_lost(self, reason: str) -> None:
         self._buffer = None
         self._reader.clear()
-        if self._up or not self._outage_told:
-            log.warning("threecx_down", switch=self.name, reason=reason)
-            self._up, self._since_ms, self._outage_told = False, self._clock.now().wall_ms, True
+        self._troubles.begin("threecx_down", reason)
+        if self._up:
+            self._up, self._since_ms = False, self._clock.now().wall_ms
 
     def _on_event(self, event: Event) -> None:
         now = self._clock.now()
@@ -288,10 +281,11 @@ class ThreeCxSwitch:
                 elif self._up:
                     await self._resync(fresh=False)
             except SwitchUnavailable as error:
-                log.warning("threecx_snapshot_failed", switch=self.name, error=str(error))
+                self._troubles.begin("threecx_snapshot_failed", error)
                 self._link.detail = f"no snapshot: {error}"
                 self._wake.set()
             else:
+                self._troubles.over("threecx_snapshot_failed")
                 if buffer is not None and buffer is self._buffer:
                     self._caught_up(buffer)
                     relinked()
@@ -300,6 +294,7 @@ class ThreeCxSwitch:
     def _caught_up(self, buffer: list[tuple[Event, Instant]]) -> None:
         self._buffer = None
         self._up, self._since_ms = True, self._clock.now().wall_ms
+        self._troubles.over("threecx_down")
         for event, at in buffer:
             self._handle(event, at)
         log.info("threecx_up", switch=self.name)
@@ -307,14 +302,15 @@ class ThreeCxSwitch:
     async def _resync(self, *, fresh: bool) -> None:
         """Make the book agree with all that 3CX shows. `fresh`: by a new websocket."""
         async with self._in_turn:
-            before = self._book.keys()
+            before = self._book.legs.keys()
             if fresh:
                 self._book.active(await self._read_active())
             shown = await read_snapshot(self._link, before, fresh=fresh)
             keys = {each.key for each in shown.participants if self._site.concerns(each.dn)}
-            if not fresh and keys ^ self._book.keys():
+            if not fresh and keys ^ self._book.legs.keys():
                 await self._clock.sleep_ms(2 * self._times.again_ms)  # the events may be on their way
-            missed = not fresh and bool((before - keys) & self._book.keys() or keys - self._book.keys() - before)
+            known = self._book.legs.keys()
+            missed = not fresh and bool((before - keys) & known or keys - known - before)
             self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
             if fresh and self._xapi is not None:
                 self._emit(self._book.take_up_listed(self._clock.now()))
@@ -332,11 +328,15 @@ class ThreeCxSwitch:
 
     async def _read_active(self) -> Mapping[str, Active] | None:
         """Who made the calls that are up, and since when they talk. None: XAPI does not say."""
-        try:
-            return None if self._xapi is None else await self._xapi.active(self._clock.now())
-        except SwitchUnavailable as error:
-            log.warning("threecx_active_calls_not_read", switch=self.name, error=str(error))
+        if self._xapi is None:
             return None
+        try:
+            active = await self._xapi.active(self._clock.now())
+        except SwitchUnavailable as error:
+            self._troubles.begin("threecx_active_calls_not_read", error)
+            return None
+        self._troubles.over("threecx_active_calls_not_read")
+        return active
 
     async def _watch_listed(self) -> None:
         """Calls without a participant of ours end when XAPI lists them no more."""

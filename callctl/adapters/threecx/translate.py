@@ -15,8 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec.structs import replace
 
 from callctl.adapters.threecx import calls
-from callctl.adapters.threecx.calls import Active, Call, Mode, Site, Wanted
+from callctl.adapters.threecx.asking import Asking
+from callctl.adapters.threecx.calls import LISTED_LATE_MS, Active, Call, Mode, Site, Wanted
 from callctl.adapters.threecx.gone import Gone
+from callctl.adapters.threecx.legs import Legs
 from callctl.adapters.threecx.remembered import Memory, Remembered
 from callctl.adapters.threecx.wire import CONFERENCE, Key, Participant, Snapshot, Status
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, SeenAlive
@@ -40,21 +42,18 @@ class Book:
         is_trunk: Callable[[str], bool] = lambda name: False,
         known: Callable[[], Iterable[Remembered]] = tuple,
     ) -> None:
+        self.legs = Legs()
         self.finished: list[Call] = []
-        self.unnumbered = 0
-        self.ungated = 0
+        self.asking = Asking(site)
         self._switch = switch
         self._site = site
         self._is_trunk = is_trunk
         self._memory = Memory(known)
-        self._legs: dict[Key, Participant] = {}
         self._calls: dict[str, Call] = {}
-        self._call_of: dict[Key, str] = {}
         self._gone = Gone()
         self._active: Mapping[str, Active] | None = None
         self._watched: frozenset[str] = frozenset()
         self._shown: tuple[Participant, ...] = ()
-        self._let_pass: set[Key] = set()
 
     # ---- what is known
 
@@ -63,21 +62,6 @@ class Book:
 
     def calls(self) -> tuple[Call, ...]:
         return tuple(self._calls.values())
-
-    def leg(self, key: Key) -> Participant | None:
-        return self._legs.get(key)
-
-    def is_others(self, key: Key, call_id: str) -> bool:
-        """Whether its id is that of another call's participant by now."""
-        return self._call_of.get(key, call_id) != call_id
-
-    def keys(self) -> frozenset[Key]:
-        """The participants in the book, to be given to `snapshot` as they were when it was asked for."""
-        return frozenset(self._legs)
-
-    def beside(self, call: Call) -> list[Participant]:
-        """The participants in a call's group, but for that at the route point."""
-        return [leg for leg in self._legs.values() if leg.call == call.group and leg.key != call.gate]
 
     def is_watched(self, dn: str) -> bool:
         return dn in self._watched
@@ -95,14 +79,14 @@ class Book:
     def seen(self, participant: Participant, at: Instant) -> Events:
         """A participant as it is now."""
         key = participant.key
-        if not self._site.concerns(participant.dn) or self._gone.has(key, at):
+        if not self._site.concerns(participant.dn) or self.legs.is_gone(key, at):
             return ()
-        before = self._legs.get(key)
+        before = self.legs.get(key)
         if before is not None and before.call != participant.call:  # the PBX has joined two calls
             return self._regrouped(replace(participant, has_rung=participant.after(before).has_rung), at)
         leg = participant if before is None else participant.after(before)
-        self._legs[key] = leg
-        call = self._calls.get(self._call_of.get(key, ""))
+        self.legs.put(leg)
+        call = self.legs.call_of(key, self._calls)
         if call is None:
             return self._enter(leg, at)
         if before is not None and calls.has_moved(leg, before, call):
@@ -112,17 +96,23 @@ class Book:
 
     def removed(self, key: Key, at: Instant, *, estimated: bool = False, lingers: bool = True) -> Events:
         """It is gone. `estimated`: it was found missing, and nobody saw it go. `lingers`: see `left`."""
-        self._gone.removed(key, at)
-        self._legs.pop(key, None)
-        self._let_pass.discard(key)
+        self.legs.remove(key, at)
+        self.asking.forget(key)
         return self._leave(key, at, estimated=estimated, lingers=lingers)
 
     def left(self, now: Instant, for_ms: int, active: Mapping[str, Active] | None = None) -> Events:
         """The ends of talks whose last participant has gone so long ago, but for those that XAPI shows to go on."""
-        gone = [call for call in self.calls() if call.lingers and now.since_ms(call.left or now) >= for_ms]
-        going_on = {call.id for call in gone if calls.is_connected(call, active)}
-        self._calls |= {call.id: replace(call, listed=True) for call in gone if call.id in going_on}
-        ended = [call for call in gone if call.id not in going_on]
+        ended: list[Call] = []
+        for call in self.calls():
+            if call.left is None or not call.lingers or now.since_ms(call.left) < for_ms:
+                continue
+            shown = None if active is None else active.get(call.group)
+            if shown is None or shown.established is None:
+                ended.append(call)
+            elif not self._is_stale(call.group, shown):
+                self._calls[call.id] = replace(call, listed=True)
+            elif now.since_ms(call.left) >= LISTED_LATE_MS:
+                ended.append(call)
         return tuple(event for call in ended for event in self._release(call, call.left or now))
 
     def snapshot(self, shown: Snapshot, before: Collection[Key], at: Instant, *, fresh: bool) -> Events:
@@ -131,18 +121,20 @@ class Book:
         `fresh`: the first by a new websocket. The PBX may have been started anew, and its ids be others' now.
         """
         self._watched, self._shown = frozenset(filter(self._site.concerns, shown.dns)), shown.participants
+        self.legs.forget(at)
         self._gone.forget(at)
         events: list[CallEvent] = []
         now = {participant.key: participant for participant in shown.participants}
-        known = [leg for key in before if (leg := self._legs.get(key)) is not None]
+        known = [leg for key in before if (leg := self.legs.get(key)) is not None]
         others = {leg.call for leg in known if fresh and leg.key in now and not self._is_same(leg, now[leg.key])}
         for leg in known:
             key = leg.key
-            if leg.call in others and (call := self._calls.get(self._call_of.get(key, ""))) is not None:
+            if leg.call in others and (call := self.legs.call_of(key, self._calls)) is not None:
                 self._calls[call.id] = replace(call, routing=False)
             if key not in now or leg.call in others:
                 events += self.removed(key, at, estimated=True, lingers=not fresh)
         if fresh:
+            self.legs.renumbered()
             self._gone.renumbered()
         for participant in sorted(now.values(), key=lambda each: each.dn != self._site.route_point):
             events += self.seen(participant, at)
@@ -164,7 +156,7 @@ class Book:
         if call is None:
             return ()
         call = self._calls[call_id] = replace(call, admitted=True)
-        rings = any(self._legs[key].status is Status.RINGING for key in call.legs if key != call.gate)
+        rings = any(self.legs[key].status is Status.RINGING for key in call.legs if key != call.gate)
         return (*((Alerting(self._key(call), at),) if rings else ()), *self._answer(call))
 
     def routing(self, call_id: str) -> None:
@@ -183,7 +175,7 @@ class Book:
         if call.gate is not None:
             self._forget(call.gate, at)
         legs = call.legs - {call.gate}
-        talks = not legs or any(self._legs[key].status is Status.CONNECTED for key in legs)
+        talks = not legs or any(self.legs[key].status is Status.CONNECTED for key in legs)
         answered = at if talks and call.answered is None else call.answered
         told = self._answer(replace(call, answered=answered)) if call.answered is None else ()
         call = replace(call, routing=False, legs=legs, listed=listed and not legs, answered=answered)
@@ -202,7 +194,9 @@ class Book:
         """
         others = [it for it in self.calls() if it.listed and calls.is_later(self._listed(it.group), it.answered)]
         told = tuple(event for call in others for event in self._release(replace(call, estimated=True), at))
-        self._calls |= {call.id: call for call in self._memory.listed(self._active or {}, self._calls.keys())}
+        up = {group: shown for group, shown in (self._active or {}).items() if not self._is_stale(group, shown)}
+        self._calls |= {call.id: call for call in self._memory.listed(up, self._calls.keys())}
+        self.finished += self._memory.ended(self._site.route_point, self._calls.keys(), at)
         return told
 
     # ---- participants and calls
@@ -210,15 +204,17 @@ class Book:
     def _listed(self, group: str) -> Active | None:
         return self._active.get(group) if self._active is not None else None
 
+    def _is_stale(self, group: str, shown: Active) -> bool:
+        return shown.is_stale(self._watched - {self._site.route_point}, {leg.dn for leg in self.legs.of(group)})
+
     def _is_same(self, before: Participant, now: Participant) -> bool:
-        call = self._calls.get(self._call_of.get(before.key, ""))
+        call = self.legs.call_of(before.key, self._calls)
         since = None if call is None else call.began if before.key == call.gate else call.answered
-        return calls.is_same(before, now) and not calls.is_later(self._listed(now.call), since)
+        return calls.is_same(before, now, self._site.route_point) and not calls.is_later(self._listed(now.call), since)
 
     def _forget(self, key: Key, at: Instant) -> None:
-        self._legs.pop(key, None)
-        self._call_of.pop(key, None)
-        self._gone.removed(key, at)
+        self.legs.leave(key)
+        self.legs.remove(key, at)
 
     def _enter(self, leg: Participant, at: Instant) -> Events:
         """A participant that belongs to no call: to one that is up, or to one that begins with it, or to none yet."""
@@ -229,21 +225,21 @@ class Book:
         call = self._resumed(leg, at)
         events: Events = ()
         if call is None:
-            wanted = None if is_gate else self._wanted(leg, at)
+            wanted = None if is_gate else self._wanted(leg)
             if wanted is None and not is_gate:
                 return ()
             call = Call(id=calls.name_of(leg, at.wall_ms), group=leg.call, began=at, wanted=wanted)
             events = () if wanted is None else (self._offered(call, wanted),)
         call = self._join(replace(call, gate=leg.key if is_gate else None), leg)
         events += self._progress(call, leg, at)
-        for other in tuple(self._legs.values()):
-            if other.call == leg.call and other.key not in self._call_of:
+        for other in self.legs.unclaimed():
+            if other.call == leg.call:
                 events += self._enter(other, at)
         return events
 
     def _join(self, call: Call, leg: Participant) -> Call:
         self._memory.had(call.id)
-        self._call_of[leg.key] = call.id
+        self.legs.join(leg.key, call)
         group = call.group if call.legs else leg.call
         legs = call.legs | {leg.key}
         call = replace(call, group=group, legs=legs, listed=False, left=None, estimated=False)
@@ -267,28 +263,17 @@ class Book:
         wanted = calls.wanted_by(leg, self._site, self._watched, active) or calls.some_call(leg)
         return Call(id=call_id, group=leg.call, began=at, wanted=wanted, admitted=True)
 
-    def _wanted(self, leg: Participant, at: Instant) -> Wanted | None:
+    def _wanted(self, leg: Participant) -> Wanted | None:
         """What the call of an extension is; None where it is not to be asked for (yet)."""
-        if self._site.mode is Mode.ROUTE_POINT:
-            if leg.is_external and leg.status is Status.DIALING and leg.key not in self._let_pass:
-                self._let_pass.add(leg.key)
-                self.ungated += 1
-            return None
-        past = self._gone.continued_by(leg)
+        past = self._gone.continued_by(leg) if self._site.mode is Mode.OBSERVE else None
         if past is not None and past.wanted is not None:
             return replace(past.wanted, own=leg.dn)
-        wanted = calls.wanted_by(leg, self._site, self._watched, self._listed(leg.call))
-        if wanted is not None and wanted.direction is Direction.INBOUND and not wanted.b_number:
-            if leg.key not in self._let_pass:
-                self._let_pass.add(leg.key)
-                self.unnumbered += 1
-            return None
-        return wanted
+        return self.asking.wanted(leg, self._watched, self._listed(leg.call))
 
     def _regrouped(self, leg: Participant, at: Instant) -> Events:
         """Who takes the other side along into a conference goes on talking to it."""
-        self._legs[leg.key] = leg
-        call = self._calls.get(self._call_of.get(leg.key, ""))
+        self.legs.put(leg)
+        call = self.legs.call_of(leg.key, self._calls)
         if call is not None and leg.party_type == CONFERENCE:
             return self._progress(self._join(replace(call, legs=call.legs - {leg.key}), leg), leg, at)
         return (*self._leave(leg.key, at, lingers=True), *self._enter(leg, at))
@@ -301,7 +286,8 @@ class Book:
         if leg.status is Status.RINGING and call.admitted and call.answered is None and leg.key != call.gate:
             events = (Alerting(self._key(call), at),)
         if call.answered is None and calls.answers(leg, call, self._site):
-            known = self._listed(call.group) if call.gate is None else None  # for XAPI that one talks as it waits there
+            waited = calls.dn_in(call.id) == self._site.route_point  # and for XAPI it talked there
+            known = None if waited else self._listed(call.group)
             since = known.established if known is not None and known.established is not None else at
             if call.gate is not None:
                 self._forget(call.gate, at)
@@ -318,7 +304,8 @@ class Book:
         return (Answered(self._key(call), call.answered, trunk_out=call.trunk_out if outgoing else None),)
 
     def _leave(self, key: Key, at: Instant, *, estimated: bool = False, lingers: bool) -> Events:
-        call = self._calls.get(self._call_of.pop(key, ""))
+        call = self.legs.call_of(key, self._calls)
+        self.legs.leave(key)
         if call is None:
             return ()
         call = self._calls[call.id] = replace(call, legs=call.legs - {key})
@@ -328,8 +315,8 @@ class Book:
         if not lingers or call.answered is None:
             return self._release(call, at)
         self._calls[call.id] = call = replace(call, left=at)
-        for leg in self._legs.values():
-            if leg.key not in self._call_of and leg.key != key and calls.continued_from(leg, call):
+        for leg in self.legs.unclaimed():
+            if leg.key != key and calls.continued_from(leg, call):
                 return self._progress(self._join(call, leg), leg, at)
         return ()
 

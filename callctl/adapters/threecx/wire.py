@@ -1,7 +1,8 @@
 """What a 3CX says over its Call Control API, read into values. Pure, and liberal in what it takes.
 
-Keys are read without regard to case and underscores (this API writes `party_dn`, its XAPI twin `PartyDn`), ids as
-numbers or text, unknown keys and events are passed over. What cannot be read is None or left out, never an error.
+Keys are read without regard to case and underscores (this API writes `party_dn`, its XAPI twin `PartyDn`), paths
+without regard to case, ids as numbers or text; unknown keys and events are passed over. What cannot be read is None or
+left out, never an error.
 """
 
 import re
@@ -42,6 +43,10 @@ class Kind(IntEnum):
     RESPONSE = 4
 
 
+CHANGES: Final = frozenset({Kind.UPSERT, Kind.REMOVE, Kind.DTMF})
+"""What is about something of a DN, and cannot be understood without it."""
+
+
 class Participant(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a call, as its DN sees it: `number`, `party` and `party_type` are those of the other side.
 
@@ -63,6 +68,8 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     direct_control: bool = False
     has_rung: bool = False
     """It was called: that is what we saw before, and 3CX tells it no more."""
+    other_status: str = ""
+    """What it says instead of a `Status` that we know."""
 
     @property
     def key(self) -> Key:
@@ -96,9 +103,9 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """`kind` may be a number that nobody has explained. `part`: what of the DN it is about; "" is the DN itself.
+    """`kind` may be a number that nobody has explained, and then `dn` be empty: it is about nothing that we know.
 
-    `digits`: the keys that were pressed.
+    `part`: what of the DN it is about; "" is the DN itself. `digits`: the keys that were pressed.
     """
 
     kind: int
@@ -144,12 +151,13 @@ def participant(told: Any, dn: str = "") -> Participant | None:
     own, id_ = short(fields.get("dn")) or dn, short(fields.get("id"))
     if not own or not id_:
         return None
-    status = _text(fields, "status").upper()
+    told_status = _text(fields, "status")
+    status = Status.__members__.get(told_status.upper())
     return Participant(
         dn=own,
         id=id_,
         call=short(fields.get("callid")) or f"{own}.{id_}",
-        status=Status[status] if status in Status.__members__ else None,
+        status=status,
         number=_text(fields, "partycallerid"),
         party=_text(fields, "partydn"),
         party_type=_type(fields, "partydntype"),
@@ -158,6 +166,7 @@ def participant(told: Any, dn: str = "") -> Participant | None:
         referred_by=_text(fields, "referredbydn"),
         on_behalf_of_type=_type(fields, "onbehalfoftype"),
         direct_control=fields.get("directcontrol") is True,
+        other_status=told_status if status is None else "",
     )
 
 
@@ -181,20 +190,26 @@ def lines(told: Any) -> tuple[Line, ...] | None:
 
 
 def event(data: bytes | str) -> Event | None:
-    """One frame of the websocket; None where it is no event about anything of a DN."""
+    """One frame of the websocket; None where it is no event, or does not say what has changed."""
     frame = _folded(decoded(data))
     fields = _folded(frame.get("event"))
-    kind, path = _whole(fields.get("eventtype")), fields.get("entity")
-    if kind is None or not isinstance(path, str):
+    kind, path, sequence = _whole(fields.get("eventtype")), fields.get("entity"), _whole(frame.get("sequence"))
+    if kind is None:
         return None
-    segments = [unquote(segment) for segment in path.split("/") if segment]
-    if "callcontrol" not in segments:
-        return None
-    dn, part, id_ = (*segments[segments.index("callcontrol") + 1 :], "", "", "")[:3]
+    dn, part, id_ = _entity(path) if isinstance(path, str) else ("", "", "")
     if not short(dn) or (part == "participants" and not short(id_)):
-        return None
+        return None if kind in CHANGES else Event(kind, "", "", "", sequence)
     digits = _text(_folded(fields.get("attacheddata")), "dtmfinput")
-    return Event(kind, dn, part, id_, _whole(frame.get("sequence")), digits)
+    return Event(kind, dn, part, id_, sequence, digits)
+
+
+def _entity(path: str) -> tuple[str, str, str]:
+    """DN, part and id in `/callcontrol/900/participants/6`; "" for what it does not say."""
+    segments = [unquote(segment) for segment in path.split("/") if segment]
+    folded = [segment.lower() for segment in segments]
+    within = segments[folded.index("callcontrol") + 1 :] if "callcontrol" in folded else []
+    dn, part, id_ = (*within, "", "", "")[:3]
+    return dn, part.lower(), id_
 
 
 def outcome(told: Any) -> Outcome:

@@ -19,6 +19,8 @@ ROOT: Final = "/xapi/v1"
 PAGE: Final = 200
 MOST_ROWS: Final = 10_000
 DURATION: Final = re.compile(r"P(?:(\d{1,4})D)?T?(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,8})(?:\.(\d+))?S)?")
+NO_DAY: Final = "1970-01-01"
+"""A date before it is none: .NET writes 0001-01-01 for a licence that does not expire."""
 CLOCKED: Final = re.compile(r"(?:(\d{1,4})\.)?(\d{1,4}):(\d{2}):(\d{2})(?:\.(\d+))?")
 
 
@@ -32,10 +34,13 @@ class Xapi:
         """A licence that is not active has expired, today at the latest."""
         told = await self._link.get(f"{ROOT}/LicenseStatus")
         channels = told.get("MaxSimCalls") if isinstance(told, Mapping) else None
+        channels = int(channels) if isinstance(channels, str) and re.fullmatch("[0-9]{1,6}", channels) else channels
         if not isinstance(channels, int) or isinstance(channels, bool) or channels < 0:
             raise SwitchUnavailable("the licence status cannot be read")
         expires = told.get("ExpirationDate")
         day = expires[:10] if isinstance(expires, str) and re.match(r"\d{4}-\d\d-\d\d", expires) else None
+        if day is not None and day < NO_DAY:
+            day = None
         if told.get("LicenseActive") is False:
             today = _stamp(now.wall_ms)[:10]
             day = min(day or today, today)
@@ -48,7 +53,8 @@ class Xapi:
             if "Id" in row:
                 connected = str(row.get("Status") or "").lower() not in ("routing", "ringing", "dialing", "initiating")
                 since = _on_our_clock(row, now) if connected else None
-                found[str(row["Id"])] = Active(str(row.get("Caller") or "").partition(" ")[0], since)
+                caller, callee = (str(row.get(side) or "").partition(" ")[0] for side in ("Caller", "Callee"))
+                found[str(row["Id"])] = Active(caller, since, callee)
         return found
 
     async def drop(self, group: str) -> None:

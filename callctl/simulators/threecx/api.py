@@ -116,6 +116,9 @@ class CallControlApi:
         if self._faults.action_statuses:
             return web.Response(status=self._faults.action_statuses.pop(0))
         call, leg = self._found(request)
+        if self._faults.actions_rejected > 0:
+            self._faults.actions_rejected -= 1
+            return await self._reply(request, call, leg, False)
         done = await self._do(action, call, leg, body)
         return await self._reply(request, call, leg, done)
 

@@ -55,6 +55,8 @@ class Faults(msgspec.Struct, kw_only=True):
     slow_get_ms: int = 0
     """A GET is answered so late, with what was true when it was asked."""
     action_statuses: list[int] = []
+    actions_rejected: int = 0
+    """So many actions are answered 200 and not done."""
     lose_replies: int = 0
     """So many actions are done, and their connection breaks before the answer."""
     reply_delay_ms: int = 0
@@ -105,6 +107,8 @@ class Faults(msgspec.Struct, kw_only=True):
     delivered_at_once: bool = False
     """`routeto` is answered when the new leg rings, not when it is answered."""
     # the PBX
+    stuck_rows: bool = False
+    """XAPI goes on listing calls that are over."""
     keep_counters: bool = False
     """Its counters do not begin anew with a restart."""
     refuse_by_removal: bool = False

@@ -34,7 +34,8 @@ class XapiServer:
         ]
 
     async def active_calls(self, _: web.Request) -> web.StreamResponse:
-        return _json({"value": [self._active(call) for call in self._pbx.calls]})
+        stuck = self._pbx.history if self._pbx.faults.stuck_rows else []
+        return _json({"value": [self._active(call) for call in (*stuck, *self._pbx.calls)]})
 
     async def drop_call(self, request: web.Request) -> web.StreamResponse:
         for call in self._pbx.calls:
