@@ -13,7 +13,7 @@ from tests.switches.linked import NUMBER, gone, talking
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.phone import Phone
 
-FIRST_S = 10  # long enough for callctl to be killed and started on a busy machine
+FIRST_S = 15  # long enough for callctl to be killed and started on a busy machine
 SWITCH = """
 [policy]
 slice_first_s = {first_s}
