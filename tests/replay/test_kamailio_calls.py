@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from callctl.adapters.kamailio.translate import Translator
 from callctl.adapters.kamailio.wire import Dialog, Message, decode
@@ -173,6 +174,20 @@ def test_of_a_call_that_is_not_in_the_book_its_name_tells_enough() -> None:
     assert (leg.call, leg.h_entry, leg.h_id) == ("a;b@c", 12, 345)
     for name in ("", "abc", "a;b;c", "a;b;1.", "a;b;.2", "1795293598.872345", "a;b;1.2.3", "a;b;-1.2", "a;b;²."):
         assert translator.leg(name) is None
+
+
+@pytest.mark.parametrize("set_by_s", [3_600, 20, -3_600])
+def test_a_talk_during_which_the_clock_was_set_lasts_by_ours(set_by_s: int) -> None:
+    messages = recorded("caller-hangs-up")
+    translator = Translator("sbc1", time := SwitchTime())
+    time.compare(messages[0].at, now(messages[0]))
+    *_, answered = [event for it in messages[:-1] for event in translator.translate(it, now(it))]
+    end = messages[-1]
+    seconds, _, fraction = end.at.partition(".")
+    (released,) = translator.translate(replace(end, at=f"{int(seconds) + set_by_s}.{fraction}"), now(end))
+    assert isinstance(released, Released)
+    assert not released.stated
+    assert released.at.since_ms(answered.at) == (to_ms(end.at) or 0) - answered.at.wall_ms
 
 
 def test_an_event_that_comes_too_late_is_not_stated() -> None:
