@@ -30,7 +30,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from callctl.app import serve
 
-    for warning in warnings(settings):
+    for warning in warnings(settings, arguments.config):
         structlog.get_logger("callctl").warning("unwise_setting", detail=warning)
     try:
         uvloop.run(serve(settings, lambda: load(arguments.config)))

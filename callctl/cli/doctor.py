@@ -47,7 +47,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings = load(arguments.config)
     findings = [fine("configuration", "every key is understood")]
-    findings += [unwise("configuration", warning) for warning in warnings(settings)]
+    findings += [unwise("configuration", warning) for warning in warnings(settings, arguments.config)]
     findings += _directories(settings)
     findings += _redis(settings, recount=arguments.recount)
     neighbours = _daemon(Client.of(arguments))

@@ -29,6 +29,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._load()
         self._file = path.open("ab", buffering=0)
+        os.fchmod(self._file.fileno(), 0o600)  # who called whom is nobody else's business
 
     def _load(self) -> None:
         raw = self._path.read_bytes() if self._path.exists() else b""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from callctl.errors import ConfigError
 from callctl.settings.mistakes import SECRETS, Place, dotted, translated
-from callctl.settings.sanity import contradictions, warnings
+from callctl.settings.sanity import contradictions, readable_by_all, unwise
 from callctl.settings.sections import (
     FileSink,
     Http,
@@ -26,7 +26,7 @@ from callctl.settings.sections import (
     Settings,
     Token,
 )
-from callctl.settings.source import overlay, read, read_secrets
+from callctl.settings.source import holds_secrets, overlay, read, read_secrets
 from callctl.settings.switches import (
     AsteriskSwitch,
     CallControlSwitch,
@@ -66,7 +66,7 @@ DEFAULT_FILE = Path("config/callctl.toml")
 
 def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of `file` and `environ`. Raises ConfigError, which lists every mistake."""
-    source = file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    source = _source(file)
     tree = read(source) if source else {}
     variables, mistakes = overlay(tree, environ)
     mistakes += read_secrets(tree, SECRETS)
@@ -82,6 +82,18 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     lines = {f"{_named(m.place, variables)}: {m.message}": None for m in mistakes}
     origin = str(source) if source else "configuration"
     raise ConfigError(origin, next(iter(lines)) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
+
+
+def warnings(settings: Settings, file: Path | None = None) -> list[str]:
+    """What is allowed and yet unwise in `settings`, and in the file that they came from: `file`, as for `load`."""
+    found, source = unwise(settings), _source(file)
+    if source and readable_by_all(source) and holds_secrets(read(source), SECRETS):
+        found.append(f"{source}: everybody on this machine can read the secrets in it; chmod 600 it")
+    return found
+
+
+def _source(file: Path | None) -> Path | None:
+    return file or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
 
 
 def _named(place: Place, variables: Mapping[Place, str]) -> str:

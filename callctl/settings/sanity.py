@@ -55,7 +55,7 @@ def _repeated(table: Place, names: list[str], reserved: str | None = None, key: 
     ]
 
 
-def warnings(settings: Settings) -> list[str]:
+def unwise(settings: Settings) -> list[str]:
     """What `run` logs and `doctor` shows."""
     http = settings.http
     found = []
@@ -92,9 +92,13 @@ def warnings(settings: Settings) -> list[str]:
     found += [
         f"{place}: everybody on this machine can read {path}; chmod 600 it"
         for place, path in _secret_files(settings)
-        if path.stat().st_mode & 0o004
+        if readable_by_all(path)
     ]
     return found
+
+
+def readable_by_all(path: Path) -> bool:
+    return path.exists() and bool(path.stat().st_mode & 0o004)
 
 
 def _of_proxies_and_gateways(switch: Section) -> Iterator[str]:
@@ -129,5 +133,6 @@ def _secret_files(settings: Settings) -> list[tuple[str, Path]]:
         for j, client in enumerate(switch.client)
     ]
     sections += [(f"sink.{i}", sink) for i, sink in enumerate(settings.sink)]
-    keys = [(f"{place}.{key}_file", getattr(s, f"{key}_file", None)) for place, s in sections for key in SECRETS]
+    keys = [("http.tls_key", settings.http.tls_key)]
+    keys += [(f"{place}.{key}_file", getattr(s, f"{key}_file", None)) for place, s in sections for key in SECRETS]
     return [(place, path) for place, path in keys if path is not None]

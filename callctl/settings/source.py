@@ -79,3 +79,13 @@ def read_secrets(tree: Any, keys: tuple[str, ...], place: Place = ()) -> list[Mi
                 mistakes.append(Mistake((*place, key), f"cannot read {value}: {reason}"))
                 tree[secret] = "-"  # so that its absence is not a second mistake
     return mistakes
+
+
+def holds_secrets(tree: Any, keys: tuple[str, ...]) -> bool:
+    """Whether a secret stands in the file itself. An address is one where it has a password."""
+    if isinstance(tree, list):
+        return any(holds_secrets(item, keys) for item in tree)
+    return isinstance(tree, dict) and any(
+        (key in keys and isinstance(value, str) and (key != "url" or "@" in value)) or holds_secrets(value, keys)
+        for key, value in tree.items()
+    )

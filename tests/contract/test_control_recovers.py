@@ -1,6 +1,7 @@
 """Call control when it is told late or too early, killed, or started on a machine whose clock was set back."""
 
 import asyncio
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance
 from callctl.clock import Instant
+from callctl.control.journal import Journal
 from callctl.errors import StoreUnavailable
 from callctl.ports import Capabilities
 from callctl.rating.tariff import Plan, Row
@@ -260,3 +262,13 @@ async def test_an_extension_that_breaks_leaves_the_grant_as_it_was(
     await room.calls.performer.drain()
     (session,) = room.calls.live()
     assert (session.busy, session.granted_s) == (False, 10)
+
+
+def test_who_called_whom_is_nobody_elses_business(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    file.touch()
+    file.chmod(0o644)  # as an earlier version left it
+    for _ in range(2):  # there already, and new
+        Journal(file).close()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        file.unlink()

@@ -314,6 +314,34 @@ def test_a_secret_that_everybody_can_read_is_warned_of(configure, tmp_path: Path
     assert warnings(settings) == [f"http.token.0.token_file: everybody on this machine can read {secret}; chmod 600 it"]
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "told"),
+    [
+        (TOKEN, 0o644, True),
+        (TOKEN, 0o640, False),
+        ('[redis]\nurl = "redis://:s3cret@127.0.0.1"', 0o604, True),
+        ('[redis]\nurl = "redis://127.0.0.1"', 0o644, False),
+        ("http.port = 9001", 0o644, False),
+    ],
+)
+def test_secrets_in_a_file_that_everybody_can_read_are_warned_of(
+    tmp_path: Path, text: str, mode: int, told: bool
+) -> None:
+    file = tmp_path / "callctl.toml"
+    file.write_text(text)
+    file.chmod(mode)
+    warning = f"{file}: everybody on this machine can read the secrets in it; chmod 600 it"
+    assert (warning in warnings(load(file, {}), file)) is told
+
+
+def test_a_private_key_that_everybody_can_read_is_warned_of(configure, tmp_path: Path) -> None:
+    key = tmp_path / "tls.key"
+    key.touch()
+    key.chmod(0o644)
+    settings = configure(f'{TOKEN}[http]\ntls_certificate = "c"\ntls_key = "{key}"')
+    assert warnings(settings) == [f"http.tls_key: everybody on this machine can read {key}; chmod 600 it"]
+
+
 def test_a_wise_configuration_has_no_warnings(configure) -> None:
     proxy = CALL_CONTROL + 'management = "/run/rpc.sock"\n'
     assert warnings(configure(TOKEN + SWITCH + proxy + RADIUS + WEBHOOK)) == []
