@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from callctl.adapters.freeswitch.link import EslLink, LinkBounds, LinkEvents, LinkTimes
 from callctl.adapters.freeswitch.wire import Event, Unsendable
+from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
 from callctl.simulators.esl import EslSimulator, Script
 from tests.patient import PatientClock
@@ -233,6 +234,28 @@ async def test_the_end_in_the_middle_fails_all_that_waits(end: bytes) -> None:
         await until(lambda: link.counts.connections == 2)  # and nothing is asked again
         with pytest.raises(SwitchUnavailable):
             await asyncio.wait_for(link.api("third", timeout_ms=20), 5)
+
+
+async def test_the_end_of_the_connection_is_the_last_that_is_heard() -> None:
+    """A killed FreeSWITCH is heard of until then, though it has said nothing for long."""
+    clock, heard = PatientClock(), []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await let_in(reader, writer)
+        said = clock.now()
+        await until(lambda: clock.now().since_ms(said) > 50)
+        heard.append(clock.now())
+
+    def on_down(reason: str, last: Instant) -> None:
+        heard.append(last)
+
+    async with served(peer) as port:
+        events = LinkEvents(on_event=lambda _: None, on_down=on_down)
+        running = asyncio.create_task(EslLink("127.0.0.1", port, "ClueCon", events, times=SOON, clock=clock).run())
+        await until(lambda: len(heard) >= 2)
+        running.cancel()
+        closed, last = heard[:2]
+        assert last.monotonic_ms >= closed.monotonic_ms
 
 
 async def test_goodbye_is_the_end() -> None:

@@ -331,7 +331,8 @@ async def test_an_inbound_call_goes_to_the_user_of_its_account(desk: Desk) -> No
 def tasks(desk: Desk, call: SimCall) -> list[tuple[str, str]]:
     """Who ends which leg of the call, by the scheduler: the kind of its group, and whose leg."""
     whose = {leg.uuid: "caller" if leg is call.caller else "callee" for leg in call.legs}
-    listed = [(task.group, task.command.split(" ")[1]) for task in desk.simulator.core.tasks]
+    kills = [task for task in desk.simulator.core.tasks if task.command.startswith("uuid_kill")]
+    listed = [(task.group, task.command.split(" ")[1]) for task in kills]
     return sorted(("leg's" if group in whose else "ours", whose[leg]) for group, leg in listed if leg in whose)
 
 
@@ -345,7 +346,7 @@ async def test_both_legs_are_armed_and_at_no_moment_there_is_no_limit(desk: Desk
         assert tasks(desk, call) == [("ours", "callee"), ("ours", "caller")]
     assert all(limits for name, limits in seen if name == "ADD_SCHEDULE")
     done = [command.split(" ")[0] for command in desk.simulator.commands.done if command.startswith("sched_")]
-    assert done == ["sched_api", "sched_api", "sched_del"] * 3
+    assert done == ["sched_api", "sched_api", "sched_del", "sched_del"] * 3
 
 
 async def test_a_timer_does_not_come_too_early(desk: Desk) -> None:
@@ -375,6 +376,24 @@ async def test_no_task_of_ours_outlives_its_call(desk: Desk) -> None:
     call.hang_up()
     await until(lambda: desk.told(Released))
     await until(lambda: not desk.simulator.core.tasks)
+
+
+async def test_nor_does_the_note_that_a_call_was_answered(desk: Desk) -> None:
+    """Also of one that ends before it is armed."""
+    call = await desk.answered()
+    assert [task.group for task in desk.simulator.core.tasks if "uuid_exists" in task.command]
+    call.hang_up()
+    await until(lambda: desk.told(Released))
+    await until(lambda: not desk.simulator.core.tasks)
+
+
+async def test_a_first_timer_that_is_set_late_does_not_cut_an_extended_call(desk: Desk) -> None:
+    """The switch tells of the answer before it does what is to be done on it."""
+    call = await desk.answered(granted_s=60)
+    await desk.switch.arm(desk.key(call), 60_000)
+    desk.simulator.core.schedule("+61", call.uuid, f"uuid_kill {call.uuid} ALLOTTED_TIMEOUT")
+    await desk.switch.arm(desk.key(call), 100_000)
+    assert tasks(desk, call) == [("ours", "callee"), ("ours", "caller")]
 
 
 async def test_nor_one_whose_end_nobody_has_told(desk: Desk) -> None:
@@ -735,6 +754,34 @@ async def test_a_call_that_came_while_the_link_was_down_is_offered_after_it(desk
     await desk.simulator.listen_again()
     await until(lambda: desk.told(Offered))
     assert desk.told(Offered)[0].call == desk.key(call)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_call_wholly_within_an_outage_is_told_of(desk: Desk, is_restarted: bool) -> None:
+    """The scheduler has noted that it was answered, and in which second."""
+    call = await desk.admitted(Script(caller="1", called="2", ring_s=4, talk_s=2))
+    await desk.simulator.stop_listening()
+    await desk.simulator.drop_links()
+    outcome = await call.outcome()
+    assert outcome.answered_us
+    assert not desk.told(Answered)
+    with capture_logs() as logs:
+        if is_restarted:
+            await desk.simulator.core.clock.sleep_ms(1_000)
+            await desk.simulator.listen_again()
+            async with at(desk.simulator) as after:
+                await until(lambda: after.relinked)
+        else:
+            after = desk
+            await desk.simulator.listen_again()
+            await until(lambda: desk.relinked == 2)
+    (answered,) = after.told(Answered)
+    assert answered.call == desk.key(call)
+    assert 0 < answered.at.wall_ms - outcome.answered_us // 1_000 <= 1_100
+    assert await desk.switch.live_calls() == []
+    assert after.switch.counts.unseen_answers == 1
+    assert ("freeswitch_answered_unseen", call.uuid) in [(log["event"], log.get("call_id")) for log in logs]
+    await until(lambda: not desk.simulator.core.tasks)
 
 
 async def test_the_end_of_a_call_taken_over_is_understood() -> None:

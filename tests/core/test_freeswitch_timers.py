@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.adapters.freeswitch.timers import in_seconds, until
+from callctl.adapters.freeswitch.timers import in_seconds, note_of_answer, noted_answers, until
 from callctl.adapters.freeswitch.times import TICK_MS, SwitchTime
 from callctl.clock import Instant
 
@@ -38,3 +38,20 @@ def test_the_clock_of_the_switch_is_never_believed_to_show_more() -> None:
     time.compare("7000000", now)  # and came 30 ms later
     time.compare("7100000", now.plus_ms(140))
     assert time.at(now.plus_ms(1_000)) == 8_000 - TICK_MS
+
+
+def test_a_clock_that_was_never_compared_is_taken_to_show_what_ours_does() -> None:
+    now = Instant(1_795_300_009_000, 5_000)
+    assert SwitchTime().place(now.wall_ms - 3_000, now) == Instant(now.wall_ms - 3_000, 2_000)
+    assert SwitchTime().place(now.wall_ms + 3_000, now) == Instant(now.wall_ms + 3_000, 5_000)
+
+
+def test_of_all_tasks_the_notes_of_answers_are_read() -> None:
+    when, name, value = note_of_answer("a-b-2", "a-b").split(" ", 3)[1:]
+    tasks = [
+        {"task_group": name, "task_runtime": str(1_795_300_000 + int(when))},
+        {"task_group": "callctl-17-a-b", "task_runtime": "1795300000"},
+        {"task_group": f"{name}x", "task_runtime": "soon"},
+        {"task_group": "mod_hash"},
+    ]
+    assert (noted_answers(tasks), value) == ({"a-b-2": 1_795_300_001_000}, "uuid_exists a-b")

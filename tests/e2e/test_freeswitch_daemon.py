@@ -55,11 +55,16 @@ class Table:
         assert Decimal(account["balance"]) >= 0
         return cdrs
 
+    def _armed(self) -> set[str]:
+        """The legs that a task of callctl's will end."""
+        ours = [task.command for task in self.switch.core.tasks if task.group.startswith("callctl-")]
+        return {command.split(" ")[1] for command in ours if command.startswith("uuid_kill ")}
+
     async def answered(self, script: Script = SCRIPT) -> SimCall:
         """A call that callctl knows to be answered, and has armed on both legs."""
         call = self.switch.place_call(script)
         assert await call.answer(), await call.outcome()
-        await until(lambda: len([task for task in self.switch.core.tasks if task.group.startswith("callctl-")]) == 2)
+        await until(lambda: self._armed() == {leg.uuid for leg in call.legs})
         return call
 
 

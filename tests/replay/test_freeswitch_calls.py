@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.adapters.freeswitch import listing
-from callctl.adapters.freeswitch.legs import ingress_of, released_by, sip_code_of, trunk_of
+from callctl.adapters.freeswitch.ends import released_by, sip_code_of
+from callctl.adapters.freeswitch.legs import ingress_of, trunk_of
 from callctl.adapters.freeswitch.timers import Timers
 from callctl.adapters.freeswitch.times import SwitchTime
 from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Translator
@@ -159,6 +160,44 @@ def test_a_call_never_answered_is_not_charged_for_the_one_before_it() -> None:
 )
 def test_a_call_is_named_after_its_leg(call_id: str, leg: str) -> None:
     assert ingress_of(call_id) == leg
+
+
+def without(it: Event, *names: str) -> Event:
+    return {name: value for name, value in it.items() if name not in names}
+
+
+def test_a_leg_that_only_the_variable_names_is_the_calls() -> None:
+    """As those are that are dialled beside others, by `:_:`."""
+    named = ("variable_originator", "variable_originating_leg_uuid", "Other-Leg-Unique-ID", "Other-Type")
+    calls, told = translator(), []
+    for it in whole_call():
+        beside = {**without(it, *named), "variable_callctl_call": CALL}
+        told += calls.translate(beside if it["Event-Name"] == "CHANNEL_ANSWER" else without(it, "Other-Type"), NOW)
+    (answered,) = [it for it in told if isinstance(it, Answered)]
+    (released,) = [it for it in told if isinstance(it, Released)]
+    assert (answered.trunk_out, released.at.wall_ms - answered.at.wall_ms) == ("127.0.0.1:5990", 1539)
+
+
+@pytest.mark.parametrize("talks_on_s", [0, 60])
+def test_who_is_answered_after_the_caller_has_left_is_charged_if_it_talks_on(talks_on_s: int) -> None:
+    """A caller that transfers before the answer leaves unanswered; one that gives up in that moment does, too."""
+    calls, events = translator(), whole_call()
+    end, carriers_end = [it for it in events if it["Event-Name"] == "CHANNEL_HANGUP_COMPLETE"]
+    answers = [it for it in events if it["Event-Name"] == "CHANNEL_ANSWER" and it["Unique-ID"] != CALL]
+    for it in [*events[: events.index(answers[0])], *answers]:
+        calls.translate(it, NOW)
+    left = {**end, "Caller-Channel-Answered-Time": "0", "Other-Leg-Channel-Answered-Time": "0"}
+    assert calls.translate(left, NOW) == ()
+    heartbeat = {"Event-Name": "HEARTBEAT", "Event-Date-Timestamp": end["Event-Date-Timestamp"]}
+    told = calls.translate(heartbeat, NOW.plus_ms(20_000)) if talks_on_s else ()
+    assert [type(it) for it in told] == ([Answered] if talks_on_s else [])
+    late_us = str(int(end["Event-Date-Timestamp"]) + talks_on_s * 1_000_000)
+    last = {**carriers_end, "variable_end_uepoch": late_us, "Event-Date-Timestamp": late_us}
+    (released,) = calls.translate(last, NOW.plus_ms(talks_on_s * 1_000))
+    assert isinstance(released, Released)
+    talked_ms = released.answered_at and released.at.wall_ms - released.answered_at.wall_ms
+    assert talked_ms == (talks_on_s * 1_000 + 1539 if talks_on_s else None)
+    assert not calls.book.ids()
 
 
 def test_a_recorded_cancel_is_the_callers() -> None:

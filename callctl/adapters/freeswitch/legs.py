@@ -6,10 +6,9 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from callctl.adapters.freeswitch.causes import PAID_TIME_OVER, SIP_STATUS, STATUS_VARIABLE
 from callctl.adapters.freeswitch.times import to_us
 from callctl.adapters.freeswitch.wire import Event
-from callctl.call.events import Released, ReleasedBy
+from callctl.call.events import Released
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
 
@@ -24,7 +23,6 @@ GATES: Final = frozenset({"park", "socket"})
 
 _OF_A_NUMBER = re.compile(r"[^+*#0-9A-Za-z._-]")
 _MOST_OF_A_NUMBER: Final = 64
-_BY_THE_CALLED: Final = frozenset({480, 486, 600, 603, 607})
 
 
 class Legs(msgspec.Struct, frozen=True):
@@ -34,8 +32,8 @@ class Legs(msgspec.Struct, frozen=True):
     `offered`: it has been told of; a list may show it a moment before. `former`: the call that the ingress leg has
     answered before, and is the carrier of still. `answered`: when both had. `partner`: the leg that the ingress is
     connected to, if only by early media. `again`: the leg that it has dialled since, and that has answered. `left`: the
-    ingress has ended or gone on to another call, and the carrier leg lives. `ended`: the carrier leg has ended, and the
-    ingress is not known to.
+    ingress has ended or gone on to another call. `ended`: how one of the two has ended, until it is known whether the
+    other one has, too.
     """
 
     call_id: str
@@ -173,38 +171,3 @@ def sent_on_by_a_customer(event: Event, former: Legs, by_ingress: bool) -> bool:
     was not sent on by SIP is the switch's own doing, for the customer.
     """
     return not was_referred(event) or (former.direction is Direction.INBOUND) != by_ingress
-
-
-def end_us(event: Event) -> int:
-    """When the leg ended; 0 if nothing says so."""
-    told = (variable(event, "end_uepoch"), event.get("Caller-Channel-Hangup-Time", ""))
-    return next((us for us in map(to_us, told) if us), to_us(event.get("Event-Date-Timestamp", "")))
-
-
-def q850_of(event: Event) -> int | None:
-    told = variable(event, "hangup_cause_q850")
-    return int(told) or None if told.isascii() and told.isdigit() and len(told) <= 3 else None
-
-
-def sip_code_of(event: Event) -> int | None:
-    """The status that the caller of a call without answer saw. (`sip_term_status` of an answered one is 200.)"""
-    for name in (STATUS_VARIABLE, "sip_invite_failure_status", "sip_term_status"):
-        told = variable(event, name).removeprefix("sip:")
-        if told.isascii() and told.isdigit() and len(told) == 3 and int(told) >= 300:
-            return int(told)
-    return SIP_STATUS.get(event.get("Hangup-Cause", ""))
-
-
-def released_by(event: Event, *, ingress: bool) -> ReleasedBy:
-    """Who ended the leg, and with it the call."""
-    this, other = (ReleasedBy.CALLER, ReleasedBy.CALLEE) if ingress else (ReleasedBy.CALLEE, ReleasedBy.CALLER)
-    disposition, cause = variable(event, "sip_hangup_disposition"), event.get("Hangup-Cause", "")
-    if cause == PAID_TIME_OVER and answered_us(event):  # of a leg that only rang it is the limit of its ringing
-        return ReleasedBy.CALLCTL
-    if disposition in ("recv_bye", "recv_cancel") or cause == "ORIGINATOR_CANCEL":
-        return this
-    if disposition == "send_bye" and cause == "NORMAL_CLEARING":
-        return other
-    if not answered_us(event) and sip_code_of(event) in _BY_THE_CALLED and variable(event, "originate_disposition"):
-        return other
-    return ReleasedBy.NETWORK

@@ -59,6 +59,8 @@ class LinkCounts(msgspec.Struct):
     garbled_events: int = 0
     overflows: int = 0
     failed_callbacks: int = 0
+    unseen_answers: int = 0
+    """Calls that were answered and have ended while there was no link."""
 
 
 class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +204,7 @@ class EslLink(Line):
             if frames.fault:
                 self.counts.overflows += 1
                 raise SwitchUnavailable(frames.fault)
+        self._last_heard = self._clock.now()  # of a process that is killed, too, the end of the connection comes at once
         raise SwitchUnavailable("FreeSWITCH closed the connection" if self._transport else self.detail)
 
     def _receive(self, frame: Frame) -> None:

@@ -80,7 +80,7 @@ def strike_out(
         legs = book.get(call_id)
         if legs is None or (legs.ended is not None and not legs.left):  # which is told in a moment
             continue
-        if (legs.ingress if legs.answered is None else legs.carrier) not in alive:
+        if (legs.carrier if legs.left or legs.answered is not None else legs.ingress) not in alive:
             book.forget(call_id)
 
 

@@ -13,16 +13,16 @@ import msgspec
 import structlog
 
 from callctl.accounts import WarnTo
-from callctl.adapters.freeswitch import listing
-from callctl.adapters.freeswitch.causes import NAMES, PAID_TIME_OVER, ending, refusal
+from callctl.adapters.freeswitch import commands, listing
+from callctl.adapters.freeswitch.causes import NAMES, ending
 from callctl.adapters.freeswitch.gate import SocketGate
-from callctl.adapters.freeswitch.legs import CALL, FORMER, PAYER, Legs, ingress_of
+from callctl.adapters.freeswitch.legs import Legs, ingress_of
 from callctl.adapters.freeswitch.link import EslLink, LinkCounts, LinkEvents, LinkTimes
-from callctl.adapters.freeswitch.timers import Timers, in_seconds, until
+from callctl.adapters.freeswitch.timers import Timers, in_seconds, noted_answers, until
 from callctl.adapters.freeswitch.times import SwitchTime
 from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Told, Translator
-from callctl.adapters.freeswitch.wire import Event, assignments, parse_dump, parse_rows, word
-from callctl.call.events import CallKey, Offered, Released, SeenAlive
+from callctl.adapters.freeswitch.wire import Event, parse_dump, parse_rows, word
+from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
 from callctl.causes import Cause
 from callctl.clock import Instant
 from callctl.errors import SwitchUnavailable
@@ -127,41 +127,22 @@ class FreeSwitch:
         legs = self._legs(call)
         if legs.emergency:
             return
-        exports = dict.fromkeys([*legs.exports.split(","), CALL, PAYER, "outbound_redirect_fatal"])
-        variables = {
-            CALL: call.call_id,
-            PAYER: account,
-            FORMER: legs.former,
-            "callctl_go": "yes",
-            "callctl_dial": account if legs.inbound else "",
-            "call_timeout": str(setup_s),
-            "bridge_answer_timeout": str(setup_s),  # for early media, with which the other one ends
-            "outbound_redirect_fatal": "true",  # a 302 would lead to a number that nobody has authorized
-            "export_vars": ",".join(filter(None, exports)),
-        }
-        if not legs.ingress_answered_us:
-            variables["execute_on_answer"] = f"sched_hangup +{in_seconds(granted_s * 1000)} {PAID_TIME_OVER}"
         self._calls.admitted(call.call_id, account)
-        commands = [_set(legs.ingress, variables), self._transfer(legs.ingress, b_number, self._contexts.dial)]
+        asked = commands.admit(
+            legs, granted_s=granted_s, setup_s=setup_s, b_number=b_number, account=account, context=self._contexts.dial
+        )
         if legs.ingress_answered_us:  # it will not answer again: until callctl sees the other answer, this is its end
             longest_s = in_seconds((setup_s + granted_s) * 1000)
-            commands.insert(0, self._timers.add(call.call_id, legs.ingress, longest_s, [legs.ingress])[0])
-        await self._perform(commands)
+            asked.insert(0, self._timers.add(call.call_id, legs.ingress, longest_s, [legs.ingress])[0])
+        await self._perform(asked)
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
         """Refuse the call with its SIP status; where there is a sound for it, after that."""
         legs = self._legs(call)
         if legs.emergency:
             return
-        name, variables = refusal(cause)
         sound = self._announcements.get(cause.announcement)
-        if sound is not None:
-            said = {**variables, "callctl_sound": sound, "callctl_cause": name}
-            number = legs.called.lstrip("-") or "unknown"  # a hyphen would begin an option
-            told = self._transfer(legs.ingress, number, self._contexts.refuse)
-            await self._perform([_set(legs.ingress, said), told])
-        else:
-            await self._perform([*([_set(legs.ingress, variables)] if variables else []), _kill(legs.ingress, name)])
+        await self._perform(commands.refuse(legs, cause, sound, self._contexts.refuse))
 
     async def arm(self, call: CallKey, remaining_ms: int) -> None:
         """Both legs, for one may go on without the other. The new timers are there before the old ones go."""
@@ -186,13 +167,13 @@ class FreeSwitch:
             return
         heard_by = {WarnTo.CALLER: [legs.both[0]], WarnTo.CALLEE: [legs.both[-1]], WarnTo.BOTH: legs.both}[to]
         sound = self._sounds[min(self._sounds, key=lambda told_s: abs(told_s - left_s))] if self._sounds else BEEP
-        await self._perform(f"uuid_displace {word(leg)} start {word(sound)} 0 mux" for leg in heard_by)
+        await self._perform(commands.warn(leg, sound) for leg in heard_by)
 
     async def hang_up(self, call: CallKey, q850: int) -> None:
         """Both legs."""
         legs = self._legs(call)
         if not legs.emergency:
-            await self._perform(_kill(leg, ending(q850)) for leg in legs.both)
+            await self._perform(commands.kill(leg, ending(q850)) for leg in legs.both)
 
     async def live_calls(self) -> list[SeenAlive]:
         """From the channels that FreeSWITCH lists now, and the dumps of those of which the list tells too little.
@@ -212,7 +193,7 @@ class FreeSwitch:
         offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
         listing.strike_out(book, rows, dumps, ended, before)
         for call_id in before - book.ids():
-            self._start(self._perform(self._timers.forget(call_id)))
+            self._start(self._perform(self._timers.forget(call_id, was_answered=False)))
         for call in offered:
             self._report(call)
         return listing.seen_alive(book, self.name, now)
@@ -223,13 +204,10 @@ class FreeSwitch:
         """Its legs; of a call that is not in the book (any more) what its name tells."""
         return self._calls.book.get(call.call_id) or Legs(call.call_id, ingress_of(call.call_id))
 
-    def _transfer(self, leg: str, number: str, context: str) -> str:
-        return f"uuid_transfer {word(leg)} {word(number)} XML {word(context)}"
-
-    async def _perform(self, commands: Iterable[str]) -> None:
+    async def _perform(self, asked: Iterable[str]) -> None:
         """Ask for all of them at once. SwitchUnavailable if one was not done, though its leg lives."""
-        asked = [self._link.api(command) for command in list(commands)]
-        for frame in await asyncio.gather(*asked):
+        answers = [self._link.api(command) for command in list(asked)]
+        for frame in await asyncio.gather(*answers):
             if frame.text.startswith(REFUSED) and not frame.text.startswith(GONE):
                 raise SwitchUnavailable(f"{self.name}: {frame.text}")
 
@@ -288,10 +266,11 @@ class FreeSwitch:
         for event in told:
             if isinstance(event, Stray):
                 log.warning("freeswitch_stray_leg", switch=self.name, leg=event.uuid)
-                self._start(self._perform([_kill(event.uuid, NAMES[52])]))
+                self._start(self._perform([commands.kill(event.uuid, NAMES[52])]))
                 continue
-            if isinstance(event, Released) and (timers := self._timers.forget(event.call.call_id)):
-                self._start(self._perform(timers))
+            if isinstance(event, Released):
+                was_answered = event.answered_at is not None
+                self._start(self._perform(self._timers.forget(event.call.call_id, was_answered=was_answered)))
             self._report(event)
 
     def _on_up(self, core: str) -> None:
@@ -318,8 +297,7 @@ class FreeSwitch:
         """What was told of unknown calls while we asked which there are."""
         held, self._held = self._held or [], None
         for event, now in held:
-            unknown = not self._calls.knows(event)
-            self._tell(self._calls.ended_unseen(event, now) if unknown else ())
+            self._tell(() if self._calls.knows(event) else self._calls.ended_unseen(event, now))
             self._tell(self._calls.translate(event, now))
 
     async def _take_over(self, relinked: Callable[[], None]) -> None:
@@ -332,6 +310,7 @@ class FreeSwitch:
                 await self.live_calls()
                 self._let_go()
                 tasks = parse_rows(await self._ask("show tasks as json")) or []
+                self._tell_answers(noted_answers(tasks))
                 await self._perform(self._timers.take_over(tasks, self._calls.book.ids()))
             except SwitchUnavailable as error:
                 log.warning("freeswitch_channel_list_failed", switch=self.name, error=str(error))
@@ -341,10 +320,11 @@ class FreeSwitch:
             else:
                 relinked()
 
-
-def _set(leg: str, variables: Mapping[str, str]) -> str:
-    return f"uuid_setvar_multi {word(leg)} {assignments(variables)}"
-
-
-def _kill(leg: str, cause: str) -> str:
-    return f"uuid_kill {word(leg)} {cause}"
+    def _tell_answers(self, noted: Mapping[str, int]) -> None:
+        """Of calls that were answered and have ended while nobody listened."""
+        now = self._clock.now()
+        for call_id in noted.keys() - self._calls.book.ids():
+            if ingress_of(call_id) not in self._calls.ended:
+                self._link.counts.unseen_answers += 1
+                log.warning("freeswitch_answered_unseen", switch=self.name, call_id=call_id)
+                self._report(Answered(CallKey(self.name, call_id), self._time.place(noted[call_id], now)))

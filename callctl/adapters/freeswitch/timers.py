@@ -7,17 +7,24 @@ which second has begun).
 
 Tasks add up and the earliest wins, so the older ones are taken away; after the new ones are there, or the call would
 have no limit meanwhile. FreeSWITCH removes the tasks of a group that has the name of a leg when that leg ends; a group
-of any other name stays, and is removed by us. The first timer of a call is such a task, set by `execute_on_answer`.
+of any other name stays, and is removed by us. The first timer of a call is such a task, set by `execute_on_answer`; as
+that is done a moment after the answer was told, it is taken away each time.
+
+The scheduler also is the only memory of FreeSWITCH that outlives a call: `api_on_answer` leaves a task there, which
+does nothing, for a day. It tells of a call that was answered and has ended while nobody listened. It goes once we know.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import count
 from typing import Final
 
 from callctl.adapters.freeswitch.causes import PAID_TIME_OVER
+from callctl.adapters.freeswitch.times import to_us
 from callctl.adapters.freeswitch.wire import Event, word
 
 PREFIX: Final = "callctl-"
+NOTED: Final = f"{PREFIX}answered-"
+NOTED_S: Final = 86_400
 
 
 class Timers:
@@ -29,8 +36,8 @@ class Timers:
         self._groups: dict[str, list[str]] = {}
 
     def of(self, call_id: str, ingress: str) -> list[str]:
-        """The groups that there are now, oldest first."""
-        return list(self._groups.setdefault(call_id, [ingress] if ingress else []))
+        """The groups that there may be now, oldest first."""
+        return [*([ingress] if ingress else []), *self._groups.setdefault(call_id, [f"{NOTED}{call_id}"])]
 
     def add(self, call_id: str, ingress: str, seconds: int, legs: Iterable[str]) -> list[str]:
         """The commands that end `legs` in `seconds`, as FreeSWITCH counts them."""
@@ -46,26 +53,38 @@ class Timers:
             self._groups[call_id] = kept
         return [f"sched_del {word(group)}" for group in groups]
 
-    def forget(self, call_id: str) -> list[str]:
+    def forget(self, call_id: str, *, was_answered: bool) -> list[str]:
         """The commands after the end of a call. A leg of it may live on, in another one."""
-        return [f"sched_del {word(group)}" for group in self._groups.pop(call_id, [])]
+        groups = self._groups.pop(call_id, [f"{NOTED}{call_id}"] if was_answered else [])
+        return [f"sched_del {word(group)}" for group in groups]
 
     def forget_all(self) -> None:
         self._groups.clear()
 
     def take_over(self, tasks: Iterable[Event], calls: Collection[str]) -> list[str]:
         """Know what another process has set, by `show tasks`; the commands that remove what is of no call any more."""
-        listed = dict.fromkeys(task.get("task_group", "") for task in tasks)
         stale = []
-        for group in listed:
+        for group in dict.fromkeys(task.get("task_group", "") for task in tasks):
             number, dash, call_id = group.removeprefix(PREFIX).partition("-")
-            if not group.startswith(PREFIX) or not number.isdigit() or not dash:
+            if not group.startswith(PREFIX) or not (number.isdigit() or group.startswith(NOTED)) or not dash:
                 continue
             if call_id not in calls:
                 stale.append(f"sched_del {word(group)}")
-            elif group not in self.of(call_id, call_id):
+            elif group not in self.of(call_id, ""):
                 self._groups[call_id].append(group)
         return stale
+
+
+def note_of_answer(call_id: str, leg: str) -> str:
+    """The api command for `api_on_answer`."""
+    return f"sched_api +{NOTED_S} {NOTED}{word(call_id)} uuid_exists {word(leg)}"
+
+
+def noted_answers(tasks: Iterable[Event]) -> Mapping[str, int]:
+    """When calls were answered, by `show tasks`: the end of that second, in ms of FreeSWITCH's clock."""
+    noted = [task for task in tasks if task.get("task_group", "").startswith(NOTED)]
+    times = {task["task_group"].removeprefix(NOTED): task.get("task_runtime", "") for task in noted}
+    return {call_id: (to_us(at_s) - NOTED_S + 1) * 1000 for call_id, at_s in times.items() if to_us(at_s)}
 
 
 def in_seconds(remaining_ms: int) -> int:

@@ -12,7 +12,7 @@ TICK_MS: Final = 50
 class SwitchTime:
     """Places FreeSWITCH's moments on our monotonic clock; their wall half stays as FreeSWITCH says it.
 
-    Until they are compared, what is told has happened when we read it. What is told late compares badly, so of the
+    Until they are compared, its clock is taken to show what ours does. What is told late compares badly, so of the
     last minute or two the comparison counts that was the least late. Nothing is ever placed after it was read.
     """
 
@@ -34,8 +34,9 @@ class SwitchTime:
     def place(self, wall_ms: int, now: Instant) -> Instant:
         """When it happened, at the latest `now`."""
         ahead_ms = self._least_ahead_ms()
-        monotonic_ms = now.monotonic_ms if ahead_ms is None else wall_ms + ahead_ms
-        return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms))
+        if ahead_ms is None:
+            ahead_ms = now.monotonic_ms - now.wall_ms
+        return Instant(wall_ms, min(wall_ms + ahead_ms, now.monotonic_ms))
 
     def at(self, now: Instant) -> int:
         """What FreeSWITCH's clock shows at the least, in ms; 0 where nothing was compared yet."""

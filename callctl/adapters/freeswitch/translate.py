@@ -20,23 +20,20 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from callctl.adapters.freeswitch import ends
 from callctl.adapters.freeswitch.book import Book
 from callctl.adapters.freeswitch.legs import (
     CALL,
     Legs,
     answered_us,
     begun,
-    end_us,
     is_at_gate,
     is_ingress,
     met,
     next_call_id,
     number_of,
     originator,
-    q850_of,
-    released_by,
     sent_on_by_a_customer,
-    sip_code_of,
     trunk_of,
     uuid_of,
     variable,
@@ -55,8 +52,6 @@ SUBSCRIBED: Final = (
 
 BOTH_ENDS_WITHIN_MS: Final = 1_000
 """Of a call that just ends, both legs end within some 40 ms."""
-MOST_APART_MS: Final = 2_000
-"""How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
 
 
 class Stray(msgspec.Struct, frozen=True):
@@ -77,7 +72,8 @@ class Translator:
         self._time = time
         self._is_trunk = is_trunk
         self.book = Book()
-        self._ended: set[str] = set()
+        self.ended: set[str] = set()
+        """The legs that have ended since the last list."""
         self._handlers: dict[str, Callable[[Event, Instant], Told]] = {
             "CHANNEL_PARK": self.parked,
             "CUSTOM": self._emergency,
@@ -98,22 +94,21 @@ class Translator:
         return handler(event, now)
 
     def knows(self, event: Event) -> bool:
-        """Whether the leg, or the one that dialled it, is in the book."""
+        """Whether the leg, or the one that dialled it, is in the book; or its call, though it has left that."""
         return self._call_of(event) is not None or self.book.of_carrier(uuid_of(event)) is not None
 
     def ended_unseen(self, event: Event, now: Instant) -> Told:
         """The end of a call of another process, or from before an outage, that is not in the book: it tells all."""
         call_id = variable(event, CALL)
-        is_end = event.get("Event-Name") == "CHANNEL_HANGUP_COMPLETE" and is_ingress(uuid_of(event), call_id)
-        if not is_end or self.book.get(call_id) is not None:  # its carrier leg lives
+        if event.get("Event-Name") != "CHANNEL_HANGUP_COMPLETE" or not is_ingress(uuid_of(event), call_id):
             return ()
         self._time.compare(event.get("Event-Date-Timestamp", ""), now)
         return (self._released(self._answered(met(begun(call_id, event), event), now), event, now, ingress=True),)
 
     def ended_since(self) -> set[str]:
         """The legs that end from now on, growing."""
-        self._ended = set()
-        return self._ended
+        self.ended = set()
+        return self.ended
 
     def all_gone(self, last_heard: Instant) -> tuple[Released, ...]:
         """The switch has begun anew: every call has ended unseen, about when we last heard of it."""
@@ -249,7 +244,7 @@ class Translator:
 
     def _hangup(self, event: Event, now: Instant) -> Told:
         uuid = uuid_of(event)
-        self._ended.add(uuid)
+        self.ended.add(uuid)
         told: list[CallEvent | Stray] = []
         carried = self.book.of_carrier(uuid)
         if carried is not None:
@@ -265,26 +260,31 @@ class Translator:
             legs = self._answered(met(legs, event), now)
             self.book.remember(legs)
         released = self._released(legs, event, now, ingress=True)
-        if legs.answered is not None and legs.ended is None and legs.carrier not in self._ended:
+        if legs.carrier_answered_us and legs.ended is None and legs.carrier not in self.ended:
             self.book.leave(replace(legs, ended=released))
             return ()
-        if legs.ended is not None and _apart_ms(legs.ended, released) > BOTH_ENDS_WITHIN_MS:
+        if legs.ended is not None and ends.apart_ms(legs.ended, released) > BOTH_ENDS_WITHIN_MS:
             released = legs.ended  # the caller went on alone: to a voice mailbox, to a queue
         self.book.forget(legs.call_id)
         return (released,)
 
     def _carrier_ended(self, legs: Legs, event: Event, now: Instant) -> Told:
+        if legs.left:
+            released = self._released(self._carried_on(legs, now), event, now, ingress=False)
+            if legs.ended is not None and ends.apart_ms(legs.ended, released) <= BOTH_ENDS_WITHIN_MS:
+                released = legs.ended
+            self.book.forget(legs.call_id)
+            return (released,)
         if legs.answered is None:  # and another one may be tried
             self.book.remember(replace(legs, carrier=None, trunk_out=None, carrier_answered_us=0))
-            return ()
-        released = self._released(legs, event, now, ingress=False)
-        if not legs.left:
-            self.book.remember(replace(legs, ended=released))
-            return ()
-        if legs.ended is not None and _apart_ms(legs.ended, released) <= BOTH_ENDS_WITHIN_MS:
-            released = legs.ended  # else the caller has sent it on, and left
-        self.book.forget(legs.call_id)
-        return (released,)
+        else:
+            self.book.remember(replace(legs, ended=self._released(legs, event, now, ingress=False)))
+        return ()
+
+    def _carried_on(self, legs: Legs, now: Instant) -> Legs:
+        """The ingress leg has left, answered or not, and the carrier leg talks to somebody."""
+        legs = replace(legs, ended=None, ingress_answered_us=legs.ingress_answered_us or legs.carrier_answered_us)
+        return self._answered(legs, now) if legs.answered is None else legs
 
     def _moved_on(self, legs: Legs) -> Told:
         """The ingress leg is not part of the call any more, which ends with its carrier leg."""
@@ -301,42 +301,29 @@ class Translator:
         return (Released(self._key(legs.call_id), at, stated=True, released_by=ReleasedBy.NETWORK),)
 
     def _heartbeat(self, event: Event, now: Instant) -> Told:
-        """Calls whose carrier leg has ended, and whose caller has not told of an end since."""
-        alone = [legs for legs in self.book if legs.ended is not None and not legs.left]
-        late = [legs for legs in alone if legs.ended and now.since_ms(legs.ended.at) > BOTH_ENDS_WITHIN_MS]
-        return tuple(event for legs in late for event in self._moved_on(legs))
+        """Calls of which one leg has ended, and the other one has not told of an end since."""
+        told: list[CallEvent | Stray] = []
+        for legs in self.book:
+            if legs.ended is None or now.since_ms(legs.ended.at) <= BOTH_ENDS_WITHIN_MS:
+                continue
+            if not legs.left:
+                told += self._moved_on(legs)
+            elif legs.answered is None:
+                told += self._both_answered(self._carried_on(legs, now), now)
+            else:
+                self.book.remember(self._carried_on(legs, now))
+        return tuple(told)
 
     def _released(self, legs: Legs, event: Event, now: Instant, *, ingress: bool) -> Released:
-        at_us = end_us(event) or now.wall_ms * 1000
-        wall_ms = at_us // 1000
-        if legs.answered is not None:  # cut to whole ms once, as the difference: else a call of 3 s may have 3.001 s
-            wall_ms = legs.answered.wall_ms + max(0, at_us - legs.answered_us) // 1000
-        at = self._time.place(wall_ms, now)
-        return Released(
-            self._key(legs.call_id),
-            at,
-            stated=legs.answered is None or _agree(legs.answered, at),
-            q850=q850_of(event),
-            sip_code=sip_code_of(event) if legs.answered is None else None,
-            released_by=released_by(event, ingress=ingress),
-            answered_at=legs.answered,
-        )
+        return ends.released(self._key(legs.call_id), legs, event, now, self._time, ingress=ingress)
 
     def _call_of(self, event: Event) -> Legs | None:
-        return self.book.of_ingress(uuid_of(event)) or self.book.of_ingress(originator(event))
+        """Of a leg that was dialled beside others (`:_:`) only the variable tells who has dialled it."""
+        legs = self.book.of_ingress(uuid_of(event)) or self.book.of_ingress(originator(event))
+        return legs or self.book.get(variable(event, CALL))
 
     def _key(self, call_id: str) -> CallKey:
         return CallKey(self._switch, call_id)
-
-
-def _apart_ms(first: Released, second: Released) -> int:
-    return second.at.wall_ms - first.at.wall_ms
-
-
-def _agree(answered: Instant, released: Instant) -> bool:
-    """Whether FreeSWITCH's clock and ours tell the same length of the call: else its clock was set meanwhile."""
-    theirs_ms = released.wall_ms - answered.wall_ms
-    return abs(theirs_ms - (released.monotonic_ms - answered.monotonic_ms)) <= MOST_APART_MS
 
 
 def _happened_ms(event: Event, now: Instant) -> int:

@@ -209,9 +209,11 @@ class Dialplan:
         """And what was to be done on the answer."""
         leg.answered_us = self._core.now_us()
         self._core.emit("CHANNEL_ANSWER", leg)
-        application = leg.variables.get("execute_on_answer")
+        application, command = (leg.variables.get(f"{what}_on_answer") for what in ("execute", "api"))
         if application:
             self._commands.run_application(leg, application)
+        if command:
+            self._commands.carry_out(command)
 
 
 def _pair(leg: Channel, other: Channel) -> dict[str, str]:
