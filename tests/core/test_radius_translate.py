@@ -111,6 +111,26 @@ def test_without_a_length_the_two_moments_are_subtracted(book: Translator) -> No
     assert released == Released(CALL, after(65), answered_at=NOW)
 
 
+@pytest.mark.parametrize(("first", "last"), [(600 * S, None), (-600 * S, None), (None, 600 * S), (None, -600 * S)])
+def test_a_time_that_only_one_of_two_reports_tells_is_no_length(
+    book: Translator, first: int | None, last: int | None
+) -> None:
+    """The clock of the NAS is ten minutes wrong."""
+    began, ended = (None if wrong is None else NOW.wall_ms + wrong for wrong in (first, last))
+    (answered,) = book.told(told(Status.START, event_ms=began), NAS, NOW)
+    (released,) = book.told(told(Status.STOP, event_ms=ended and ended + 70 * S), NAS, after(70))
+    assert isinstance(released, Released)
+    assert not released.stated
+    assert released.at == answered.at.plus_ms(70 * S)
+
+
+def test_a_dead_nas_is_told_by_its_own_clock(book: Translator) -> None:
+    (answered,) = book.told(told(Status.START, event_ms=NOW.wall_ms + 600 * S), NAS, NOW)
+    book.told(told(Status.INTERIM), NAS, after(60))
+    (released,) = book.overdue(after(1_000))
+    assert released.at == answered.at.plus_ms(60 * S)
+
+
 def test_a_stop_without_a_start_proves_the_answer(book: Translator) -> None:
     (released,) = book.told(told(Status.STOP, talked_ms=60 * S), NAS, after(70))
     assert released == Released(CALL, after(70), answered_at=after(10))

@@ -160,6 +160,8 @@ class Translator:
             elif told.talked_ms:
                 answered = (at[0].plus_ms(-told.talked_ms), at[1])
         self.forget(call)
+        if answered is not None and answered[1] != at[1]:
+            at = (_by_the_clock_of(answered, at[0]), False)
         return Released(
             call,
             at[0],
@@ -172,7 +174,7 @@ class Translator:
 
     def _vanished(self, known: Known) -> Released:
         self.forget(known.key)
-        return Released(known.key, known.heard, estimated=True)
+        return Released(known.key, _by_the_clock_of(known.answered, known.heard), estimated=True)
 
     def _key(self, names: Names, client: Client) -> CallKey:
         if _is_of(names.ours, client):
@@ -227,6 +229,11 @@ def _moment(told: Told, now: Instant) -> Moment:
     if told.event_ms is None or abs(told.event_ms - now.wall_ms) > LONGEST_MS:
         return ours, False
     return Instant(told.event_ms, ours.monotonic_ms), True
+
+
+def _by_the_clock_of(answered: Moment | None, ended: Instant) -> Instant:
+    """A record tells both times by one clock, and the NAS's may be minutes from ours."""
+    return ended if answered is None else answered[0].plus_ms(ended.since_ms(answered[0]))
 
 
 def _began(told: Told, at: Moment) -> Moment | None:
