@@ -76,7 +76,7 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
             found += checker(offered, facts, now, until_s)
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *untold_licences(facts)]
         refused = deciding(found)
-    session = _session(offered, facts, number, ceiling_s, encode_trace(trace), policy)
+    session = _session(offered, facts, now, number, ceiling_s, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)
 
 
@@ -92,7 +92,9 @@ def traced(finding: Finding) -> Check:
     return Check(finding.check, verdict, finding.saw, finding.limit, finding.level, finding.asked, finding.since)
 
 
-def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace: bytes, policy: Policy) -> Session:
+def _session(
+    offered: Offered, facts: Facts, now: Instant, number: str, ceiling_s: int, trace: bytes, policy: Policy
+) -> Session:
     payer = facts.chain[0] if facts.chain else None
     answer_by_s = _answer_by(offered, policy)
     priced = enumerate(zip(facts.chain, facts.prices, facts.days, strict=False))
@@ -137,6 +139,7 @@ def _session(offered: Offered, facts: Facts, number: str, ceiling_s: int, trace:
         affiliates=payer.affiliates if payer is not None and not facts.emergency else (),
         within=offered.within,
         limits=facts.limits,
+        sliced_ms=now.wall_ms,
     )
 
 
@@ -214,14 +217,14 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
 
     The slice of a call that was admitted without the store belongs to the day on which it was granted.
     """
-    granted, again = now, session.tries > 0
+    granted_ms, again = now.wall_ms, session.tries > 0
     if session.state is not State.TAKING:  # admitted without the store; what is being decided becomes so by the answer
         session = replace(session, state=State.ADMITTED, busy=False)
-        granted = session.setup
+        granted_ms = session.sliced_ms
     seconds = 0 if session.emergency else session.granted_s
     return Take(
         session=session,
-        levels=tuple([_take_of(level, seconds, granted, again=again) for level in session.levels]),
+        levels=tuple([_take_of(level, seconds, granted_ms, again=again) for level in session.levels]),
         trunk_slots=session.trunk_slots,
         rates=rates,
         lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
@@ -230,7 +233,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     )
 
 
-def _take_of(level: Level, seconds: int, granted: Instant, *, again: bool) -> TakeLevel:
+def _take_of(level: Level, seconds: int, granted_ms: int, *, again: bool) -> TakeLevel:
     draws: tuple[Draw, ...] = ()
     if level.sources:
         level = drawing.kept(drawing.proposed(level, seconds))
@@ -238,7 +241,7 @@ def _take_of(level: Level, seconds: int, granted: Instant, *, again: bool) -> Ta
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    ask = first_ask(level, seconds, granted, again=again)
+    ask = first_ask(level, seconds, granted_ms, again=again)
     return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
 
 

@@ -202,9 +202,8 @@ def extend_asked(session: Session, _: ExtendAsked, now: Instant, policy: Policy)
 
 def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     """Hold the next, longer slice."""
-    if session.busy or session.answered is None or session.emergency or session.unwanted:
-        return session, ()
-    if session.granted_s >= session.ceiling_s:
+    may_ask = session.answered is not None and not (session.busy or session.emergency or session.unwanted)
+    if not may_ask or session.granted_s >= session.ceiling_s:
         return session, ()
     slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
     planned_s = min(session.granted_s + slice_s, session.ceiling_s)
@@ -266,6 +265,7 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
         levels=levels,
         granted_s=granted_s,
         affordable_s=_affordable(session, levels, event.available),
+        sliced_ms=now.wall_ms if longer else session.sliced_ms,
     )
     session, warning = _warn(session, now)
     told = (*(armed(session, now) if longer else ()), *warning, *watch(session, now))

@@ -151,6 +151,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     affiliates: tuple[Affiliate, ...] = ()  # who gets a share of what the customer is charged
     within: str | None = None  # the id of the call that pays for it, and that it ends with
     limits: tuple[Slot, ...] = ()  # the provider's own counters that it takes
+    sliced_ms: int = 0  # wall time at which its last slice was asked for
 
     @property
     def linked(self) -> bool:

@@ -67,11 +67,11 @@ def exposed(level: Level, seconds: int) -> Level:
     return level if level.watch is None else replace(level, exposed=exposure(level, seconds))
 
 
-def first_ask(level: Level, seconds: int, now: Instant, *, again: bool = False) -> Ask | None:
+def first_ask(level: Level, seconds: int, at_ms: int, *, again: bool = False) -> Ask | None:
     """What a call that is to be admitted for `seconds` asks of its payer's day. `again`: it has asked before."""
     if level.watch is None:
         return None
-    ask = asked(level.watch, exposure(level, seconds), now.wall_ms)
+    ask = asked(level.watch, exposure(level, seconds), at_ms)
     return replace(ask, again=True) if again else ask
 
 
@@ -121,10 +121,8 @@ def _used(level: Level, due: Due) -> int:
 
 
 def _last_day(session: Session, watch: Watch) -> int:
-    """On which its last slice was granted; of a call that was extended, at the latest."""
-    extended = session.granted_s > session.first_granted_s
-    moment = session.released if extended and session.released is not None else session.setup
-    return local_moment(watch.timezone, moment.wall_ms // 60_000)[0]
+    """On which its last slice was granted."""
+    return local_moment(watch.timezone, session.sliced_ms // 60_000)[0]
 
 
 def findings(session: Session, seen: Iterable[Seen]) -> Iterator[Finding]:

@@ -83,3 +83,25 @@ async def test_an_emergency_call_whose_end_nobody_reports_gives_its_channel_back
     await door.calls.performer.drain()
     assert (await door.json("GET", "/v1/calls"))["total"] == 0
     assert (await door.json("GET", "/v1/accounts/acme"))["channels"]["total"] == 0
+
+
+async def test_the_truth_about_a_call_whose_last_slice_reached_over_midnight_belongs_to_its_day(door) -> None:
+    await agree(door)
+    door.clock.instant = door.clock.instant.at_wall(parse_time("2026-11-21T23:59:00Z"))
+    asked = {"call_id": "c1", "from": "+31201234567", "to": "+31612345678", "account": "acme", "can_extend": True}
+    await door.json("POST", "/v1/calls", json=asked)
+    await door.json("POST", "/v1/calls/c1/answer")
+    for _ in range(4):
+        granted_s = (await door.json("POST", "/v1/calls/c1/extend"))["granted_seconds"]
+    assert granted_s > 60
+    door.clock.pass_s(granted_s)
+    door.calls.receive(DeadlineReached(CallKey("http", "c1"), Deadline.LOST))
+    await door.calls.performer.drain()
+    await offer(door, "c2")
+    await give_up(door, "c2")
+    today = await watched(door)
+    assert today == {"settled": "4.8000", "held": "0.0000", "estimated": "4.8000"}
+    await door.json("POST", "/v1/calls/c1/end", json={"at": "2026-11-21T23:59:15Z"})
+    assert await watched(door) == today
+    (yesterday,) = (await door.json("GET", "/v1/accounts/acme/ids"))["days"]
+    assert (yesterday["day"], yesterday["spent"]) == ("2026-11-21", "0.0200")
