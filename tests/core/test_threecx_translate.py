@@ -621,6 +621,26 @@ def test_a_caller_talks_for_xapi_while_it_waits_at_the_route_point() -> None:
     assert answered.at == at(9_000)
 
 
+def test_a_caller_who_was_answered_while_we_were_down_does_not_pay_for_its_wait() -> None:
+    """For XAPI it has talked since it came to the route point."""
+    old = Remembered(CallKey("pbx1", "1794999990000-5-7-900"), "112", FAR)
+    calls = book(GATED, known=lambda: [old])
+    calls.active({"5": Active("112", at(-9_000))})
+    told = calls.snapshot(Snapshot(DNS, (leg("112", "6", status=Status.CONNECTED),)), (), at(1), fresh=True)
+    assert told == (Answered(old.call, at(1), trunk_out="10000"),)
+
+
+@pytest.mark.parametrize("party", ["10000", ""])
+def test_who_talked_and_waits_at_the_route_point_now_calls_again_after_a_restart_of_the_pbx(party: str) -> None:
+    calls, call_id = gated()
+    calls.removed(("900", "7"), at(4))
+    calls.seen(leg("112", "6", status=Status.CONNECTED, party=party), at(5))
+    calls.routed(call_id, at(6), connected=True, listed=False)
+    (released,) = calls.snapshot(Snapshot(DNS, waiting(FAR)), calls.legs.keys(), at(9_000), fresh=True)
+    assert (released.call.call_id, isinstance(released, Released) and released.estimated) == (call_id, True)
+    assert [call.gate for call in calls.calls()] == [("900", "7")]
+
+
 @pytest.mark.parametrize(
     ("number", "established", "is_same"),
     [(FAR, None, True), (FAR, at(1), True), (FAR, at(5_000), False), ("0687654321", None, False)],
