@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # command, or module of Kamailio = package
-declare -A package=([redis-server]=redis-server [mosquitto]=mosquitto [sipp]=sip-tester [debootstrap]=debootstrap
+declare -A package=([redis-server]=redis-server [mosquitto]=mosquitto [sipp]=sip-tester [debootstrap]=debootstrap [openssl]=openssl
   [kamailio]=kamailio [evapi.so]=kamailio-extra-modules [http_client.so]=kamailio-utils-modules
   [radclient]=freeradius-utils [acc_radius.so]=kamailio-radius-modules)
 PATH=$PATH:/usr/sbin

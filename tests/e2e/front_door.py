@@ -62,7 +62,7 @@ BEARERS = {
 NL_MOB = "+31612345678"
 
 
-def _routes() -> list[Route]:
+def routes() -> list[Route]:
     """All routes as data; nothing stands behind their handlers."""
     nothing: Any = None
     return [
@@ -82,7 +82,7 @@ def _routes() -> list[Route]:
 
 def hold_to_type(method: str, path: str, status: int, raw: bytes) -> None:
     """Raises where an answer is not what its route says: another type, or a status that it does not name."""
-    found = [r for r in _routes() if r.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", r.path), path)]
+    found = [r for r in routes() if r.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", r.path), path)]
     if not found or status == 500:
         return
     route = found[0]
