@@ -336,6 +336,7 @@ async def test_the_end_of_a_call_is_told_when_redis_is_back(
         server.start()
         await daemon.start()
         ended = await daemon.told(Kind.ENDED)
+        await daemon.until(daemon.cdrs)
         (cdr,) = await daemon.cdrs()
         assert (ended["call_id"], ended["charge"]) == ("c1", cdr["charge"])
     finally:
