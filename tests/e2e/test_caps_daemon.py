@@ -102,7 +102,7 @@ async def test_attempts_per_second_of_an_account_and_all_below_it(tmp_path: Path
 
 
 async def test_channels_of_a_killed_daemon_are_counted_and_heal(tmp_path: Path, redis_server: RedisServer) -> None:
-    policy = "[policy]\nsetup_timeout_s = 5\nlease_grace_s = 1\n"
+    policy = "[policy]\nsetup_timeout_s = 12\nlease_grace_s = 1\n"  # a busy machine starts us in time
     async with Provider(tmp_path, redis_url=f"{redis_server.url}/7", more=policy) as provider:
         await provider.furnish(credit="0", kind="postpaid", caps={"outbound": 2})
         await provider.good("PUT", "/v1/trunks/only", {"account": "acme"})
