@@ -204,7 +204,7 @@ class EslLink(Line):
             if frames.fault:
                 self.counts.overflows += 1
                 raise SwitchUnavailable(frames.fault)
-        self._last_heard = self._clock.now()  # of a process that is killed, too, the end of the connection comes at once
+        self._last_heard = self._clock.now()  # also of a process that was killed this comes at once
         raise SwitchUnavailable("FreeSWITCH closed the connection" if self._transport else self.detail)
 
     def _receive(self, frame: Frame) -> None:
