@@ -4,9 +4,9 @@
 set -euo pipefail
 
 # command, or module of Kamailio = package
-declare -A package=([redis-server]=redis-server [mosquitto]=mosquitto [sipp]=sip-tester [debootstrap]=debootstrap [openssl]=openssl
+declare -A package=([redis-server]=redis-server [mosquitto]=mosquitto [sipp]=sip-tester [debootstrap]=debootstrap
   [kamailio]=kamailio [evapi.so]=kamailio-extra-modules [http_client.so]=kamailio-utils-modules
-  [radclient]=freeradius-utils [acc_radius.so]=kamailio-radius-modules)
+  [radclient]=freeradius-utils [acc_radius.so]=kamailio-radius-modules [openssl]=openssl)
 PATH=$PATH:/usr/sbin
 
 present() { command -v "$1" || compgen -G "/usr/lib/*/kamailio/modules/$1"; }
