@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from callctl.rating.decks.sheet import Layout
 
 _CHUNK = 65_536
+_STDOUT = Path("-")
 _TERMS = ("connection_fee", "per_minute", "percent")
 _NO_CHANGE = (b"below_margin,", b"without_purchase,")  # lines of a difference that say what is earned
 
@@ -54,7 +55,7 @@ def add(commands: Any) -> None:
         _add_sheet_options(parser)
     export = actions.add_parser("export", parents=common, help="all rows of a plan as CSV")
     export.add_argument("plan")
-    export.add_argument("file", type=Path, nargs="?", help="default: standard output")
+    export.add_argument("file", type=Path, nargs="?", default=_STDOUT, help="default: standard output")
     export.set_defaults(run=_export)
 
 
@@ -262,7 +263,7 @@ def _show_margin(margin: Json) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     chunks = Client.of(arguments).download(f"/v1/plans/{segment(arguments.plan)}/rows")
-    if arguments.file is None:
+    if arguments.file == _STDOUT:
         for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()

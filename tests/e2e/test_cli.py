@@ -350,6 +350,7 @@ async def test_a_deck_is_compared_imported_and_exported(run: Run, tmp_path: Path
     assert "2 rows are in the deck" in done.out
     assert (await run("tariff", "diff", "retail", "deck.csv")).status == 0
     exported = (await run("tariff", "export", "retail")).out
+    assert (await run("tariff", "export", "retail", "-")).out == exported
     assert (await run("tariff", "export", "retail", "out.csv")).status == 0
     for nowhere in ("out.csv/under.csv", "none/out.csv"):
         assert (await run("tariff", "export", "retail", nowhere)).status == 2
