@@ -79,6 +79,7 @@ def test_the_directory_user_hears_all_that_callctl_subscribes_to() -> None:
     assert set(SUBSCRIBED.split()) <= set(params["esl-allowed-events"].split(","))
     assert len(f"Allowed-Events: {params['esl-allowed-events']}\n") < 440  # in an answer with room for 512 bytes
     assert "esl-allowed-api" not in params  # whatever it lists, `sched_api +60 ...` is denied
+    assert params["allow-empty-password"] == "false"  # else it is a telephone, too, that anybody may use
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.xml")), ids=lambda path: path.name)

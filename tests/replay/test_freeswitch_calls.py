@@ -239,6 +239,22 @@ def test_a_recorded_dump_takes_the_call_up() -> None:
     assert listing.to_look_at(calls.book, rows, after_outage=False) == []
 
 
+@pytest.mark.parametrize("lived_on", [False, True])
+def test_an_end_of_which_one_leg_has_told_is_known_when_the_list_has_neither(lived_on: bool) -> None:
+    """As when the link is lost between the two. Unless a list has shown that the other one lived on."""
+    calls, events = translator(), whole_call()
+    end = next(it for it in events if it["Event-Name"] == "CHANNEL_HANGUP_COMPLETE")
+    told = [it for event in events[: events.index(end) + 1] for it in calls.translate(event, NOW)]
+    assert not [it for it in told if isinstance(it, Released)]
+    if lived_on:
+        rows = [{"uuid": carrier} for legs in calls.book for carrier in legs.both]
+        assert not listing.strike_out(calls.book, rows, {}, set(), calls.book.ids())
+    ends = listing.strike_out(calls.book, [], {}, set(), calls.book.ids())
+    talked_ms = [it.at.wall_ms - it.answered_at.wall_ms for it in ends if it.answered_at is not None]
+    assert talked_ms == ([] if lived_on else [1539])
+    assert not calls.book.ids()
+
+
 def test_recorded_tasks_of_others_are_left_alone() -> None:
     tasks = parse_rows(text("api_show_tasks_as_json.txt"))
     assert tasks is not None

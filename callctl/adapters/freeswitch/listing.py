@@ -22,7 +22,7 @@ from callctl.adapters.freeswitch.legs import (
 )
 from callctl.adapters.freeswitch.times import SwitchTime
 from callctl.adapters.freeswitch.wire import Event
-from callctl.call.events import CallKey, Offered, SeenAlive
+from callctl.call.events import CallKey, Offered, Released, SeenAlive
 from callctl.clock import Instant
 
 Dumps = Mapping[str, Event | None]
@@ -72,16 +72,21 @@ def take_up(
 
 def strike_out(
     book: Book, rows: Collection[Event], dumps: Dumps, ended: Collection[str], before: Collection[str]
-) -> None:
-    """Forget those of the calls known `before` that are gone."""
+) -> list[Released]:
+    """Forget those of the calls known `before` that are gone. Answers the ends of which one leg has told."""
     alive = {row.get("uuid", "") for row in rows} | dumps.keys()
     alive -= {uuid for uuid, dump in dumps.items() if dump is None} | set(ended)
+    told = []
     for call_id in before:
         legs = book.get(call_id)
         if legs is None or (legs.ended is not None and not legs.left):  # which is told in a moment
             continue
         if (legs.carrier if legs.left or legs.answered is not None else legs.ingress) not in alive:
             book.forget(call_id)
+            told += [legs.ended] if legs.ended is not None else []
+        elif legs.ended is not None:  # but the other leg lives on
+            book.remember(replace(legs, ended=None))
+    return told
 
 
 def seen_alive(book: Book, switch: str, now: Instant) -> list[SeenAlive]:

@@ -191,7 +191,7 @@ class FreeSwitch:
         dumps = await self._dumps(listing.to_look_at(book, rows, after_outage=self._held is not None))
         now = self._clock.now()
         offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
-        listing.strike_out(book, rows, dumps, ended, before)
+        self._tell(tuple(listing.strike_out(book, rows, dumps, ended, before)))
         for call_id in before - book.ids():
             self._start(self._perform(self._timers.forget(call_id, was_answered=False)))
         for call in offered:

@@ -310,8 +310,6 @@ class Translator:
                 told += self._moved_on(legs)
             elif legs.answered is None:
                 told += self._both_answered(self._carried_on(legs, now), now)
-            else:
-                self.book.remember(self._carried_on(legs, now))
         return tuple(told)
 
     def _released(self, legs: Legs, event: Event, now: Instant, *, ingress: bool) -> Released:
