@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
-from callctl.call.running import admitted
+from callctl.call.grant import admitted
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.call.watched import WATCHED_CALLS
@@ -269,6 +269,11 @@ class MemoryStore(MemoryCharging):
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
         found = [(name, self._accounts[root, name]) for name in accounts]
         return [Balance(name, a.balance, a.held, a.available, dict(+a.in_use)) for name, a in found]
+
+    async def bring_history(self, from_root: str, to_root: str, account: str) -> None:
+        entries = self._accounts[to_root, account].ledger
+        last = entries[-1].cursor if entries else ""
+        entries += await self.ledger(from_root, account, last, len(self._accounts[from_root, account].ledger))
 
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
         start = records.parse_cursor(after)

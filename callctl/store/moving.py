@@ -1,7 +1,8 @@
 """An account's money when the account is put: how far it may fall, and where it goes with another root.
 
 Within a root an account moves at once, its money stays where it is. Another root is another slot of the store: then
-no call may be up and nothing held, by it or any account below it (`docs/rules.md`, Moving an account).
+no call may be up and nothing held, by it or any account below it (`docs/rules.md`, Moving an account). Its ledger and
+what was noted of its thresholds are there, too, before it can pay again.
 """
 
 import secrets
@@ -25,6 +26,7 @@ class Money(Protocol):
     async def set_limit(self, root: str, account: str, floor: int | None) -> None: ...
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]: ...
     async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
+    async def bring_history(self, from_root: str, to_root: str, account: str) -> None: ...
     async def charged(self, root: str, account: str) -> dict[str, bytes]: ...
     async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None: ...
     async def stock_kept(self, root: str, account: str) -> dict[str, bytes]: ...
@@ -90,11 +92,15 @@ async def reopen(money: Money, registry: Registry, account: Account) -> None:
 
 async def finish(money: Money, move: Move) -> None:
     """Bring the money after the definition. May be repeated, by any process."""
-    for account, balance in move.balances.items():
+    for account in move.limits:
+        balance = move.balances.get(account, 0)
         out = TopUp(account, move.from_root, f"{move.id}-out", -balance, move.at_ms, "correction", move.to_root)
         come = TopUp(account, move.to_root, f"{move.id}-in", balance, move.at_ms, "correction", move.from_root)
-        await money.top_up(out)
-        await money.top_up(come)
+        if balance:
+            await money.top_up(out)
+        await money.bring_history(move.from_root, move.to_root, account)
+        if balance:
+            await money.top_up(come)
     for account, charged in move.charged.items():
         await money.bring_charged(move.from_root, move.to_root, account, charged)
     for account, kept in move.stocks.items():

@@ -23,6 +23,7 @@ from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing
 from callctl.store import keys, records, scripts
 from callctl.store.charging import RedisCharging
+from callctl.store.history import RedisHistory
 from callctl.store.link import Argument, Link, LinkLost, Rejected, Reply
 from callctl.store.scripts import Script
 from callctl.store.together import Together
@@ -47,7 +48,7 @@ class Difference(msgspec.Struct, frozen=True):
     counted: int
 
 
-class RedisStore(RedisCharging, RedisWatching):
+class RedisStore(RedisCharging, RedisWatching, RedisHistory):
     """Money, channels, calls and ledgers in one Redis. Every method may raise StoreUnavailable."""
 
     def __init__(self, link: Link) -> None:
@@ -276,12 +277,6 @@ class RedisStore(RedisCharging, RedisWatching):
         """In the order asked for. An account that never had money has zeros."""
         hashes = await self._all(("HGETALL", keys.account(root, account)) for account in accounts)
         return [records.decode_balance(a, flat) for a, flat in zip(accounts, hashes, strict=True)]
-
-    async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
-        """Oldest first, from behind the cursor `after` ("": from the first). ValueError: that is no cursor."""
-        start = "({}-{}".format(*records.parse_cursor(after))
-        entries: Any = await self._link.call("XRANGE", keys.ledger(root, account), start, "+", "COUNT", limit)
-        return [records.decode_entry(cursor, flat) for cursor, flat in entries]
 
     # ---- how a script is run
 

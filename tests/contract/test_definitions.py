@@ -209,12 +209,30 @@ async def test_to_another_root_it_takes_its_money_and_all_below_it(house: House)
     assert await available(house, "shop", "globex") == 10_000_006
     assert await available(house, "till", "globex") == -1_999_993
     for id, was in (("shop", 10_000_000), ("till", -2_000_000)):
-        left = await house.store.ledger("acme", id, "", 10)
-        come = await house.store.ledger("globex", id, "", 10)
-        assert [(entry.kind, entry.amount, entry.balance) for entry in left][1:] == [("correction", -was, 0)]
-        assert [(entry.kind, entry.amount, entry.balance) for entry in come] == [("correction", was, was)]
+        ledger = await house.store.ledger("globex", id, "", 10)
+        assert [(entry.kind, entry.amount, entry.balance) for entry in ledger] == [
+            ("topup", was, was),
+            ("correction", -was, 0),
+            ("correction", was, was),
+        ]
     await house.put(account("shop", "acme"))
     assert await available(house, "shop", "acme") == 10_000_000
+    entries = await house.store.ledger("acme", "shop", "", 10)
+    assert ([entry.note for entry in entries], sum(entry.amount for entry in entries)) == (
+        ["", "globex", "acme", "acme", "globex"],
+        10_000_000,
+    )
+    after_first = await house.store.ledger("acme", "shop", entries[0].cursor, 10)
+    assert after_first == entries[1:]
+
+
+async def test_an_account_without_money_takes_its_ledger_along(house: House) -> None:
+    await house.put(account("acme"), account("shop", "acme"), account("globex"))
+    for amount in (5, -5):
+        await house.store.top_up(calls.top_up(amount, "shop", id=f"pay{amount}"))
+    before = await house.store.ledger("acme", "shop", "", 10)
+    await house.put(account("shop", "globex"))
+    assert await house.store.ledger("globex", "shop", "", 10) == before
 
 
 async def test_with_a_call_up_below_it_no_account_leaves_its_root(house: House) -> None:
