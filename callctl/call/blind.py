@@ -5,7 +5,7 @@ It is journalled, and taken after all when the store is back. Handlers of `machi
 
 from msgspec.structs import replace
 
-from callctl.call import admission, drawing, ending, running
+from callctl.call import admission, drawing, ending, grant, running
 from callctl.call.admission import Policy
 from callctl.call.effects import Advance, JournalNow, TakeNow, deadline_at, forget
 from callctl.call.events import (
@@ -19,7 +19,7 @@ from callctl.call.events import (
     Taken,
     TakeRefused,
 )
-from callctl.call.running import holding, seen
+from callctl.call.grant import holding, seen
 from callctl.call.session import Session, State
 from callctl.call.settlement import anchored
 from callctl.clock import Instant
@@ -42,14 +42,14 @@ def answered(session: Session, event: Answered, now: Instant, policy: Policy) ->
         session = replace(session, released=None)  # it had been given up, and rings no longer
     session = anchored(replace(session, answered=event.at, answer_stated=event.stated))
     rung_out = deadline_at(session, Deadline.SETUP, None)
-    return session, (rung_out, JournalNow(session), *running.armed(session, now), *running.watch(session, now))
+    return session, (rung_out, JournalNow(session), *grant.armed(session, now), *grant.watch(session, now))
 
 
 def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:
     if session.answered is None and event.answered_at is not None:
         return answered(session, Answered(session.call, event.answered_at, stated=True), now, policy)
     session = running.placed(session, event)
-    return session, (*running.armed(session, now), *running.watch(session, now))
+    return session, (*grant.armed(session, now), *grant.watch(session, now))
 
 
 def released(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:

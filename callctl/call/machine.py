@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callctl.call import admission, blind, drawing, ending, judgement, running
+from callctl.call import admission, blind, drawing, ending, grant, judgement, running
 from callctl.call.admission import Policy, Proposal
 from callctl.call.checks import Finding
 from callctl.call.effects import (
@@ -49,7 +49,7 @@ from callctl.call.events import (
     Taken,
     TakeRefused,
 )
-from callctl.call.running import holding
+from callctl.call.grant import holding
 from callctl.call.session import Session, State
 from callctl.call.settlement import anchored, refuse
 from callctl.call.trace import Check, Verdict, encode_trace
@@ -81,7 +81,7 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 
 
 def _taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
-    admitted = running.admitted(session, event)
+    admitted = grant.admitted(session, event)
     short = judgement.shortfall(admitted, event) if session.refusal is None else None
     if short is not None:
         session = admission.refuse(replace(session, version=admitted.version), short)
@@ -257,11 +257,11 @@ def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -
     if session.state is State.BLIND and news:  # what it was told is to be held for, and as long as it lasts
         told_s = max(session.granted_s, running_on.granted_s)
         running_on, saving = running.save(replace(running_on, granted_s=told_s), now, policy)
-        return running_on, (*effects, *running.watch(running_on, now), *saving)
+        return running_on, (*effects, *grant.watch(running_on, now), *saving)
     if session.state is State.TAKING:  # it was decided before; whoever asks now is told the same
-        effects = (*effects, *running.watch(running_on, now))
+        effects = (*effects, *grant.watch(running_on, now))
         return running_on, (*effects, _go_ahead(running_on, policy))
-    return running_on, (*effects, *running.armed(running_on, now), *running.watch(running_on, now))
+    return running_on, (*effects, *grant.armed(running_on, now), *grant.watch(running_on, now))
 
 
 def resume(session: Session, now: Instant, policy: Policy) -> Advance:
@@ -274,7 +274,7 @@ def resume(session: Session, now: Instant, policy: Policy) -> Advance:
     # Its answer may have come while nobody listened: it is given the time to be seen or reported.
     setup = now.plus_ms(policy.setup_timeout_s * 1000) if session.answered is None else None
     retry = now if session.state is State.BLIND else None
-    watched = running.watch(session, now)
+    watched = grant.watch(session, now)
     if session.linked:
         watched = tuple(effect for effect in watched if effect.deadline is not Deadline.EXTEND)
     lost = now.plus_ms(policy.lease_grace_s * 1000) if session.cut else None  # it was told to end

@@ -1,12 +1,10 @@
 """A call that was admitted: answered, extended, warned, cut off. Handlers of `machine.TABLE`."""
 
-from collections.abc import Sequence
-
 from msgspec.structs import replace
 
-from callctl.call import drawing, ending
+from callctl.call import drawing, ending, grant
 from callctl.call.admission import Policy
-from callctl.call.effects import Advance, ArmCall, Effect, ExtendNow, HangUpCall, SetDeadline, WarnCall, deadline_at
+from callctl.call.effects import Advance, ExtendNow, HangUpCall, WarnCall, deadline_at
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -16,14 +14,12 @@ from callctl.call.events import (
     Extended,
     ExtendRefused,
     HangUpAsked,
-    Left,
     Released,
     SeenAlive,
     StoreFailed,
     SwitchFailed,
-    Taken,
 )
-from callctl.call.session import Level, Session, State
+from callctl.call.session import Session, State
 from callctl.call.settlement import anchored
 from callctl.call.takes import Extension
 from callctl.call.watched import exposed, further_asks
@@ -32,108 +28,8 @@ from callctl.clock import Instant
 from callctl.limits.ids import Ask
 from callctl.prepaid import slicing
 
-EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`docs/rules.md`, Slice)
-LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is not looked at again
 RETRY_AFTER_MS = 1_000
 MOST_TRIES = 5
-
-
-# ---- what a session needs
-
-
-def holding(session: Session, granted_s: int, overflow: Sequence[bool] = (), left: Left = ()) -> Session:
-    """The session granted `granted_s`, each level holding what that costs, with what the store saw."""
-    return replace(session, levels=drawing.seen(_held(session, granted_s, overflow), left), granted_s=granted_s)
-
-
-def _held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tuple[Level, ...]:
-    paid_s = 0 if session.emergency else granted_s
-    levels = session.levels
-    if drawing.any_sources(levels):
-        draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
-        levels = tuple([draw(level, paid_s) for level in levels])
-    if overflow:
-        flagged = zip(levels, overflow, strict=True)
-        levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    return tuple([exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels])
-
-
-def admitted(session: Session, event: Taken) -> Session:
-    """The session when its take went through."""
-    granted_s = session.wanted_s
-    levels = drawing.seen(_held(session, granted_s, event.overflow), event.left)
-    affordable_s = _affordable(session, levels, event.available)
-    return replace(
-        session,
-        state=State.ADMITTED,
-        busy=False,
-        tries=0,
-        version=session.version + 1,
-        levels=levels,
-        granted_s=granted_s,
-        affordable_s=affordable_s,
-        first_granted_s=granted_s,
-        first_affordable_s=affordable_s,
-        taken=event,
-    )
-
-
-def seen(session: Session, available: Sequence[int | None], left: Left = ()) -> Session:
-    """The session with what its payers can still afford, as the store has just said; None where nothing limits it."""
-    levels = drawing.seen(session.levels, left)
-    return replace(session, levels=levels, affordable_s=_affordable(session, levels, available))
-
-
-def _affordable(session: Session, levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
-    return None if session.emergency else slicing.affordable_by_all(levels, available)
-
-
-def armed(session: Session, now: Instant) -> tuple[Effect, ...]:
-    """The switch's own timer, so that the call ends with its grant even when callctl is dead."""
-    if session.emergency or not session.attended or session.answered is None:
-        return ()
-    return (ArmCall(session.call, max(1, _left_ms(session, session.granted_s, now))),)
-
-
-def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
-    """The deadlines of an answered call: next slice, next warning, the end. One of an emergency is lost, never cut."""
-    if session.answered is None:
-        return ()
-    call, end = session.call, session.answered.plus_ms(session.granted_s * 1000)
-    if session.emergency:
-        return (SetDeadline(call, Deadline.LOST, end),)
-    return (
-        SetDeadline(call, Deadline.CUT, end),
-        SetDeadline(call, Deadline.EXTEND, _next_look(session, now)),
-        SetDeadline(call, Deadline.WARN, _next_warning(session, now)),
-    )
-
-
-def _left_ms(session: Session, seconds: int, now: Instant) -> int:
-    """Milliseconds until the call has lasted `seconds`; negative when it has."""
-    return (session.answered or now).monotonic_ms + seconds * 1000 - now.monotonic_ms
-
-
-def _next_look(session: Session, now: Instant) -> Instant | None:
-    """When to ask for more. Once the credit is used up ever closer to the end: money may come back or be topped up."""
-    if not session.attended or session.granted_s >= session.ceiling_s or session.busy:
-        return None
-    left_ms = _left_ms(session, session.granted_s, now)
-    if session.affordable_s is None or session.affordable_s > session.granted_s:
-        return now.plus_ms(max(0, left_ms - EXTEND_LEAD_MS))
-    return now.plus_ms(left_ms // 2) if left_ms > LAST_LOOK_MS else None
-
-
-def _next_warning(session: Session, now: Instant) -> Instant | None:
-    if not session.attended or session.affordable_s is None or session.answered is None:
-        return None
-    unsaid = [lead for lead in session.warnings if session.warned_s is None or lead < session.warned_s]
-    if not unsaid or _left_ms(session, session.affordable_s, now) <= 0:
-        return None
-    return session.answered.plus_ms((session.affordable_s - max(unsaid)) * 1000)
-
-
-# ---- events
 
 
 def alerting(session: Session, event: Alerting, now: Instant, policy: Policy) -> Advance:
@@ -144,9 +40,9 @@ def answered(session: Session, event: Answered, now: Instant, policy: Policy) ->
     session = replace(session, state=State.ANSWERED, answered=event.at, answer_stated=event.stated, cut=False)
     session = anchored(session)
     rung_out = (deadline_at(session, Deadline.SETUP, None), deadline_at(session, Deadline.LOST, None))
-    arming = armed(session, now)
+    arming = grant.armed(session, now)
     session, saving = save(session, now, policy)
-    return session, (*rung_out, *arming, *watch(session, now), *saving)
+    return session, (*rung_out, *arming, *grant.watch(session, now), *saving)
 
 
 def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy) -> Advance:
@@ -154,7 +50,7 @@ def seen_alive(session: Session, event: SeenAlive, now: Instant, policy: Policy)
     if session.answered is None and event.answered_at is not None:
         return answered(session, Answered(session.call, event.answered_at, stated=True), now, policy)
     session = placed(session, event)
-    return session, (*armed(session, now), *watch(session, now))
+    return session, (*grant.armed(session, now), *grant.watch(session, now))
 
 
 def placed(session: Session, event: SeenAlive) -> Session:
@@ -191,7 +87,7 @@ def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Pol
         case Deadline.RETRY:
             session, saving = save(session, now, policy)
             again = (HangUpCall(session.call, NORMAL_CLEARING),) if session.unwanted else ()
-            return session, (*again, *armed(session, now), *watch(session, now), *saving)
+            return session, (*again, *grant.armed(session, now), *grant.watch(session, now), *saving)
         case _:
             return session, ()
 
@@ -223,7 +119,7 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advan
     if drawing.any_sources(session.levels):
         if force:
             session = replace(session, levels=tuple(map(drawing.kept, session.levels)))
-        held = _held(session, planned_s)
+        held = grant.held(session, planned_s)
         more = tuple([after.held - level.held for after, level in zip(held, session.levels, strict=True)])
         draws = drawing.more(session.levels, held)
         watch = further_asks(session.levels, held, now)
@@ -250,25 +146,25 @@ def _lease_until(session: Session, now: Instant, policy: Policy) -> int:
     """Our wall ms at which the take lapses: a grace after the grant, or after the longest ringing."""
     left_ms = policy.setup_timeout_s * 1000
     if session.answered is not None:
-        left_ms = max(0, _left_ms(session, session.granted_s, now))
+        left_ms = max(0, grant.left_ms(session, session.granted_s, now))
     return now.wall_ms + left_ms + policy.lease_grace_s * 1000
 
 
 def extended(session: Session, event: Extended, now: Instant, policy: Policy) -> Advance:
     longer = session.wanted_s > session.granted_s
     granted_s = session.wanted_s if longer else session.granted_s
-    levels = drawing.seen(_held(session, granted_s), event.left)
+    levels = drawing.seen(grant.held(session, granted_s), event.left)
     session = replace(
         session,
         busy=False,
         version=session.version + 1,
         levels=levels,
         granted_s=granted_s,
-        affordable_s=_affordable(session, levels, event.available),
+        affordable_s=grant.affordable(session, levels, event.available),
         sliced_ms=now.wall_ms if longer else session.sliced_ms,
     )
     session, warning = _warn(session, now)
-    told = (*(armed(session, now) if longer else ()), *warning, *watch(session, now))
+    told = (*(grant.armed(session, now) if longer else ()), *warning, *grant.watch(session, now))
     if session.granted_s >= session.first_granted_s or session.answered is None or session.unwanted:
         return session, told
     # Its answer in other bands than it was set up in has cut the grant to what was held: what is missing is asked for.
@@ -281,21 +177,21 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
 
 def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy: Policy) -> Advance:
     """Not enough for the whole slice: take what there is, to the second. What may not be spent is not cut."""
-    session = seen(replace(session, busy=False, tries=session.tries + 1), event.available, event.left)
+    session = grant.seen(replace(session, busy=False, tries=session.tries + 1), event.available, event.left)
     if any(payer.refuses for payer in event.watched):
         session = replace(session, affordable_s=session.granted_s)
     paid_s = session.wanted_s if session.affordable_s is None else min(session.affordable_s, session.wanted_s)
     if paid_s > session.granted_s and session.tries < MOST_TRIES:
         return ask(session, paid_s, now, policy)
     session, warning = _warn(session, now)
-    return session, (*warning, *watch(session, now))
+    return session, (*warning, *grant.watch(session, now))
 
 
 def extend_failed(session: Session, _: StoreFailed, now: Instant, policy: Policy) -> Advance:
     """The outcome is unknown. The grant stands; ask again soon, while there is time."""
     session = replace(session, busy=False)
     soon = now.plus_ms(RETRY_AFTER_MS)
-    look = _next_look(session, now) if session.answered is not None else None
+    look = grant.next_look(session, now) if session.answered is not None else None
     if look is not None and look.monotonic_ms < soon.monotonic_ms:
         look = soon
     return session, (deadline_at(session, Deadline.RETRY, soon), deadline_at(session, Deadline.EXTEND, look))
@@ -310,10 +206,10 @@ def _warn(session: Session, now: Instant) -> Advance:
     if not session.warn_due or session.answered is None:
         return session, ()
     session = replace(session, warn_due=False)
-    left_ms = _left_ms(session, session.affordable_s, now) if session.affordable_s is not None else None
+    left_ms = grant.left_ms(session, session.affordable_s, now) if session.affordable_s is not None else None
     if left_ms is None or left_ms <= 0:
         return session, ()
-    reached = [lead for lead in session.warnings if lead * 1000 >= left_ms - EXTEND_LEAD_MS // 10]
+    reached = [lead for lead in session.warnings if lead * 1000 >= left_ms - grant.EXTEND_LEAD_MS // 10]
     unsaid = [lead for lead in reached if session.warned_s is None or lead < session.warned_s]
     if not unsaid:
         return session, ()
@@ -323,8 +219,8 @@ def _warn(session: Session, now: Instant) -> Advance:
 
 def _cut(session: Session, now: Instant, policy: Policy) -> Advance:
     """The paid time is over."""
-    if _left_ms(session, session.granted_s, now) > 0:  # extended while this deadline was on its way
-        return session, watch(session, now)
+    if grant.left_ms(session, session.granted_s, now) > 0:  # extended while this deadline was on its way
+        return session, grant.watch(session, now)
     return _end(session, NORMAL_CLEARING, now, policy)
 
 

@@ -14,7 +14,7 @@ from callctl.call.admission import Policy, take_for
 from callctl.call.drawing import seen
 from callctl.call.ending import carry_over, knows_better, unseen
 from callctl.call.events import Deadline, DeadlineReached, SeenAlive, Taken, TakeRefused
-from callctl.call.running import holding
+from callctl.call.grant import holding
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.causes import NORMAL_CLEARING

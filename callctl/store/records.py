@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from callctl.call.anchor import answered_levels
 from callctl.call.events import Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
+from callctl.call.grant import admitted
 from callctl.call.purchase import Stock, Stocks
-from callctl.call.running import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Balance, Extension, LedgerEntry, Post, Settlement, Take, TakeLevel, TopUp
 from callctl.limits.concurrency import Slot

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from callctl.call import running
+from callctl.call import grant
 from callctl.call.events import CallKey
 from callctl.call.judgement import whole_trace
 from callctl.call.session import State
@@ -75,7 +75,7 @@ async def test_what_the_take_was_answered_is_remembered(store):
 
 def expected(asked, taken):
     """What a process knows that heard the answer; here every level held what it was asked for."""
-    known = running.admitted(asked, taken)
+    known = grant.admitted(asked, taken)
     return known
 
 

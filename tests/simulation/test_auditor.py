@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.accounts import Account
-from callctl.call import cdr, ending, running, settlement, watched
+from callctl.call import cdr, ending, grant, running, settlement, watched
 from callctl.call.session import Level
 from callctl.call.takes import Settlement
 from callctl.clock import local_moment
@@ -181,12 +181,12 @@ def test_5_a_timer_that_is_never_armed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_5_a_timer_that_is_armed_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    armed = running.armed
+    armed = grant.armed
 
     def longer(*asked: Any) -> Any:
         return tuple(replace(arm, remaining_ms=arm.remaining_ms + 3_000) for arm in armed(*asked))
 
-    monkeypatch.setattr(running, "armed", longer)
+    monkeypatch.setattr(grant, "armed", longer)
     assert objects("granted were", Faults(kills=4))
 
 
