@@ -10,8 +10,8 @@ from callctl.causes import Refusal, cause_of
 from tests.switches.kamailio.desk import NUMBER, Desk
 from tests.switches.kamailio.relay import Relay
 from tests.switches.kamailio.test_alone import kamailio_with
-from tests.switches.kamailio.test_spiral import ROUTES
-from tests.switches.rig.asterisk import CARRIER_A, GLOBEX
+from tests.switches.kamailio.test_spiral import ROUTES, ProxyingCarrier
+from tests.switches.rig.asterisk import CARRIER_A, CARRIER_B, GLOBEX
 from tests.switches.rig.kamailio import KamailioRig
 from tests.switches.sip.message import Headers, Message
 from tests.switches.sip.phone import Phone
@@ -129,19 +129,46 @@ async def test_of_two_phones_that_answer_one_is_heard(desk: Desk, acme: Phone, c
     await outgoing.until_ended()
 
 
+async def test_whoever_answered_in_vain_is_told_so(desk: Desk, kamailio: KamailioRig, acme: Phone) -> None:
+    """On its own way: through the proxy that has called several phones."""
+    here = (CARRIER_A, kamailio.peer_port)
+    phones = [Phone(address, here, port=kamailio.peer_port, tone_hz=None) for address in (CARRIER_B, GLOBEX)]
+    async with phones[0] as first, phones[1] as second:
+        proxy, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: ProxyingCarrier(here, *[(phone.address, phone.port) for phone in phones]), local_addr=here
+        )
+        try:
+            call, key = await desk.gated(acme)
+            await desk.admit(key)
+            winner, loser = await first.next_call(), await second.next_call()
+            await winner.answer()
+            await call.until_answered()
+            heard = heard_by(second)
+            await loser.answer()
+            await loser.until_ended()
+            (bye,) = [message for message in heard if message.method == "BYE"]
+            assert (bye["from"], bye["cseq"]) == (loser.caller, "2 BYE")
+            assert winner.ended_at is None
+            await call.hang_up()
+            await winner.until_ended()
+        finally:
+            proxy.close()
+
+
 async def test_an_answer_when_all_hope_was_given_up_comes_too_late(desk: Desk, acme: Phone, carrier: Phone) -> None:
-    """The called phone has not heard of it, or would not."""
+    """The called phone has not heard of it, or would not; it is told again."""
     carrier.answer_calls(after_s=60)
     call, key = await desk.gated(acme)
     await desk.admit(key)
     outgoing = await carrier.next_call()
     await until(lambda: 180 in call.provisional)
-    outgoing.on_request = lambda request: None
+    heed, outgoing.on_request = outgoing.on_request, lambda request: None
     await desk.switch.hang_up(key, 16)
     await call.until_ended()
     heard = heard_by(acme)
+    outgoing.on_request = heed
     await outgoing.answer()
-    await settled(acme)
+    await outgoing.until_ended()
     assert [message.status for message in heard if message["call-id"] == call.call_id and message.status == 200] == []
     assert desk.told(Answered, key) == []
 

@@ -26,11 +26,11 @@ ROUTES = 'event_route[htable:mod-init] {{ $sht(customer=>globex) = "sip:127.0.0.
 
 
 class ProxyingCarrier(asyncio.DatagramProtocol):
-    """Sends every INVITE back to where it came from, and stays on the way of what follows (RFC 3261, 16)."""
+    """Sends every INVITE on to all of `onward`, and stays on the way of what follows (RFC 3261, 16)."""
 
-    def __init__(self, here: Address, switch: Address) -> None:
+    def __init__(self, here: Address, *onward: Address) -> None:
         self._here = f"{here[0]}:{here[1]}"
-        self._switch = switch
+        self._onward = onward
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -46,7 +46,9 @@ class ProxyingCarrier(asyncio.DatagramProtocol):
         headers.insert(0, ("via", f"SIP/2.0/UDP {self._here};branch={branch}"))
         if message.method == "INVITE":
             headers.insert(1, ("record-route", f"<sip:{self._here};lr>"))
-            return self._send(message, headers, self._switch)
+            for to in self._onward:
+                self._send(message, headers, to)
+            return
         headers += [("route", value) for value in routes]
         self._send(message, headers, _address(routes[0] if routes else message.first))
 
