@@ -4,6 +4,7 @@ Where a threshold blocks an account its watched calls are hung up.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 
 import structlog
 from msgspec.structs import replace
@@ -13,10 +14,12 @@ from callctl.call import news
 from callctl.call.events import CallEvent, Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
 from callctl.call.judgement import not_enforced
 from callctl.call.session import Level, Session
+from callctl.call.watched import watch_on
 from callctl.control.within import LIVE
 from callctl.limits.ids import Alert, Mode, Rule, Seen, Thresholds
 from callctl.ports import Clock, Observer, Tariffs
 from callctl.prepaid import slicing
+from callctl.rating.tariff import Direction
 
 log = structlog.get_logger(__name__)
 
@@ -24,14 +27,32 @@ ANSWERS = (Taken, TakeRefused, Extended, ExtendRefused)
 
 
 class Alarms:
-    """`tripped` is told the account whose watched calls are to be hung up."""
+    """`default`: thresholds of who calls and states none. `tripped` is told whose watched calls are to be hung up."""
 
-    def __init__(self, observer: Observer, tariffs: Tariffs, clock: Clock, tripped: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        tariffs: Tariffs,
+        clock: Clock,
+        default: Thresholds | None,
+        tripped: Callable[[str], None],
+    ) -> None:
         self._observer = observer
         self._tariffs = tariffs
         self._clock = clock
+        self._default = default
         self._tripped = tripped
         self._low: dict[str, int] = {}  # whose balance was told to be below what, since its last top-up
+
+    def by_present_rules(self, session: Session) -> Session:
+        """The call with the thresholds as they are now; where there are none any more it is only counted."""
+        if session.direction is not Direction.OUTBOUND or not session.levels:
+            return session
+        accounts = self._tariffs.directory.accounts
+        callers, called = session.levels[: session.called_from], session.levels[session.called_from :]
+        defaults = (self._default, *[None] * (len(callers) - 1))
+        renewed = [_renewed(lv, accounts.get(lv.account), of) for lv, of in zip(callers, defaults, strict=True)]
+        return session if all(map(is_, renewed, callers)) else replace(session, levels=(*renewed, *called))
 
     def decided(self, session: Session) -> None:
         """A call was told yes or no: what ops are to know of it."""
@@ -109,20 +130,10 @@ def watched_calls(account: str, sessions: Iterable[Session]) -> Iterable[HangUpA
             yield HangUpAsked(session.call)
 
 
-def by_present_rules(
-    session: Session, account_of: Callable[[str], Account | None], default: Thresholds | None
-) -> Session:
-    """The call with the thresholds as they are now; where there are none any more it is only counted."""
-    if all(level.watch is None for level in session.levels):
-        return session
-    customer, *above = session.levels
-    renewed = [_renewed(level, account_of(level.account), None) for level in above]
-    return replace(session, levels=(_renewed(customer, account_of(customer.account), default), *renewed))
-
-
 def _renewed(level: Level, account: Account | None, default: Thresholds | None) -> Level:
     if level.watch is None:
-        return level
+        watch = watch_on(account, default, level.traffic_class, None) if account is not None else None
+        return level if watch is None else replace(level, watch=watch)
     agreed = (account.thresholds if account is not None else None) or default
     if agreed is None or agreed.mode is Mode.OFF:
         agreed = replace(level.watch.thresholds, mode=Mode.MONITOR)

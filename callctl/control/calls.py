@@ -32,7 +32,7 @@ from callctl.call.takes import Record
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.control import elsewhere
-from callctl.control.alarms import Alarms, by_present_rules, watched_calls
+from callctl.control.alarms import Alarms, watched_calls
 from callctl.control.deadlines import Deadlines
 from callctl.control.facts import gather, purchase
 from callctl.control.journal import Journal
@@ -45,7 +45,7 @@ from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Ta
 log = structlog.get_logger(__name__)
 
 DECIDING = frozenset({AdmitCall, RejectCall})
-ASKING_FOR_MORE = frozenset({ExtendAsked, DeadlineReached})
+BY_PRESENT_RULES = frozenset({ExtendAsked, DeadlineReached, Released})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
 LATE_TRIES = 8  # each after twice the time: four minutes in all
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
@@ -88,7 +88,7 @@ class CallControl:
         self._boxes: dict[CallKey, Mailbox] = {}
         self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
         self._within = Within()
-        self.alarms = Alarms(observer, tariffs, clock, self._trip)
+        self.alarms = Alarms(observer, tariffs, clock, policy.thresholds, self._trip)
 
     # ---- from the adapters and the clock: never blocks, never raises
 
@@ -228,7 +228,7 @@ class CallControl:
     def tripped(self, account: str) -> None:
         """The account is blocked by its spend threshold: its watched calls end."""
         sessions = [self._boxes[call].session for call in self._by_account.get(account, ())]
-        for asked in watched_calls(account, sessions):
+        for asked in watched_calls(account, map(self.alarms.by_present_rules, sessions)):
             self.receive(asked)
 
     def _trip(self, account: str) -> None:
@@ -323,8 +323,8 @@ class CallControl:
     def _step(self, session: Session, event: CallEvent) -> Advance:
         if isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
             session = replace(session, purchase=purchase(session, event, self._tariffs))
-        if type(event) in ASKING_FOR_MORE:
-            session = by_present_rules(session, self._tariffs.directory.accounts.get, self.policy.thresholds)
+        if type(event) in BY_PRESENT_RULES and session.state in LIVE:
+            session = self.alarms.by_present_rules(session)
         after, effects = machine.advance(session, event, self._clock.now(), self.policy)
         self.alarms.heard(after, event)
         if after.answered is not None and session.answered is None and session.state in LIVE:

@@ -78,7 +78,7 @@ def decode_record(record: bytes, running: bytes | None = None) -> Session:
             held=int(words[1]),
             overflow=words[2] == b"1",
             sources=_drawn(level.sources, words),
-            exposed=_exposed(words) if level.watch is not None else 0,
+            exposed=_exposed(words),
         )
         for level, words in zip(session.levels, (words for words in taken if words[1] != b"-"), strict=False)
     ]
@@ -95,8 +95,9 @@ def _drawn(sources: Sources, words: Sequence[bytes]) -> Sources:
 
 
 def _exposed(words: Sequence[bytes]) -> int:
-    """What the call counts against spend thresholds: of all its days (`lua/watch.lua`)."""
-    return sum(map(int, words[3].split(b"|")[2].split()[4::2]))
+    """What the call counts against spend thresholds: of all its days (`lua/watch.lua`). 0: it is not watched."""
+    watched = words[3].split(b"|")[2:]
+    return sum(map(int, watched[0].split()[4::2])) if watched else 0
 
 
 def _parts(record: bytes) -> tuple[bytes, bytes, list[list[bytes]], bytes]:

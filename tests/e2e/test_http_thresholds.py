@@ -172,7 +172,38 @@ async def test_new_terms_hold_for_what_a_running_call_asks_next(world) -> None:
     assert (await world.json("POST", "/v1/calls/c1/extend"))["granted_seconds"] > 10
 
 
+async def test_a_call_that_was_up_when_thresholds_were_first_agreed_counts_from_what_it_asks_next(world) -> None:
+    await offer(world, "c1")
+    await world.json("POST", "/v1/calls/c1/answer")
+    await agree(world, ids={"range": "5.00"})
+    for _ in range(2):
+        assert (await world.json("POST", "/v1/calls/c1/extend"))["granted_seconds"] == 30
+        assert (await ids(world))["today"]["held"] == "3.0000"
+    world.clock.pass_s(12)
+    await world.json("POST", "/v1/calls/c1/end")
+    today = (await ids(world))["today"]
+    assert (today["spent"], today["held"]) == ("1.2000", "0.0000")
+
+
+async def test_a_call_that_ends_after_thresholds_were_first_agreed_counts_what_it_used(world) -> None:
+    await offer(world, "c1")
+    await world.json("POST", "/v1/calls/c1/answer")
+    await agree(world)
+    world.clock.pass_s(12)
+    await world.json("POST", "/v1/calls/c1/end")
+    assert (await ids(world))["today"]["settled"] == "1.0000"  # of the 10 s that were granted
+
+
 # ---- modes
+
+
+async def test_a_trip_hangs_up_calls_from_before_the_agreement_too(world) -> None:
+    await offer(world, "c1")
+    await world.json("POST", "/v1/calls/c1/answer")
+    await agree(world, ids={"range": "0.50", "mode": "hard"})
+    assert (await offer(world, "c2"))["refusal"] == "ids_threshold"
+    await asyncio.sleep(0)
+    assert (await world.json("GET", "/v1/calls/c1"))["hang_up"] == "requested"
 
 
 async def test_hard_hangs_up_what_is_watched_and_nothing_else(world) -> None:

@@ -197,6 +197,10 @@ class ThresholdsAudit:
         for level in session.levels:
             account, used = self._accounts[session.root, level.account], told.get(level.account)
             slices = account.calls.pop(session.call, None)
+            if slices is None and used is not None and not used.more:  # agreed since it was asked for last
+                slices = [(used.day, used.amount or 0)]
+                if used.amount and used.day != account.kept:
+                    account.caps.setdefault(used.day, used.amount)
             if slices is not None:
                 parts = self._over(account, session.call, slices, used)
             elif used is not None and used.more:

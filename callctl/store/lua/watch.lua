@@ -214,7 +214,7 @@ local function watching()
   function W.add(it, text)
     local day, ask, amount = it.day, it.ask, it.ask[AMOUNT]
     local hour, last, earlier, on, there = 0, 0, '', nil, 0
-    if text then
+    if text and text ~= '' then  -- it was watched before
       local _, was_at, was, days, last_day, so_far = string.match(text, '^(%S+) (%S+) (%S+) (.-)(%S+) (%S+)$')
       hour, last, earlier = tonumber(was_at), tonumber(was), days
       on, there = tonumber(last_day), tonumber(so_far)
