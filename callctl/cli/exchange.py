@@ -1,12 +1,12 @@
 """`callctl exchange`: what a unit of one currency costs in another, day by day."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from callctl.cli.client import Client, Json, client_options, segment
 from callctl.cli.exits import Exit, SaidNoError, WrongUseError
-from callctl.cli.terminal import print_json, print_table
+from callctl.cli.terminal import print_json, print_table, say
 
 
 def add(commands: Any) -> None:
@@ -60,10 +60,13 @@ def _path(pair: str) -> str:
     return f"/v1/exchange/{segment(pair)}"
 
 
-def _show(listed: Iterable[Json], *, as_json: bool) -> None:
+def _show(listed: Sequence[Json], *, as_json: bool) -> None:
     if as_json:
         for each in listed:
             print_json(each)
         return
     rows = ((each["id"], dated["from"], dated["rate"]) for each in listed for dated in each["rates"])
     print_table(("pair", "from", "rate"), rows, right=("rate",))
+    for each in listed:
+        for warning in each.get("warnings", ()):
+            say(f"note: {warning}")

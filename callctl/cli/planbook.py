@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from callctl.cli.client import Client, Json, segment
 from callctl.cli.exits import SaidNoError, WrongUseError
+from callctl.errors import DeckError
 
 if TYPE_CHECKING:
     from callctl.accounts import Account, Directory
@@ -103,13 +104,14 @@ def _unless_missing(ask: Callable[[str], Any], path: str) -> Any:
 
 
 def _read(file: Path) -> str:
+    from callctl.rating.decks.sheet import decode
+
     try:
-        return file.read_text("utf-8-sig")
+        return decode(file.read_bytes())
     except OSError as failed:
         raise WrongUseError(f"{file}: {failed.strerror}") from failed
-    except UnicodeDecodeError as wrong:
-        line = wrong.object.count(b"\n", 0, wrong.start) + 1
-        raise WrongUseError(f"{file}: line {line} is not UTF-8") from wrong
+    except DeckError as wrong:
+        raise WrongUseError(f"{file}: {wrong}") from wrong
 
 
 def plan_from(stated: Json) -> "Plan":

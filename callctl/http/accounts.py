@@ -13,7 +13,7 @@ from callctl.call.events import CallKey, Offered
 from callctl.call.takes import Balance, LedgerEntry, TopUp
 from callctl.clock import format_time
 from callctl.errors import CallConflict
-from callctl.http import body, schemas, seeing
+from callctl.http import body, purchases, schemas, seeing
 from callctl.http.answers import Entry, LedgerPage, Quote
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import HttpError, bad_request, conflict, not_found, unacceptable
@@ -194,7 +194,8 @@ class Accounts:
             licence=dated(trunk.licence, before.licence if before is not None else None, now_ms),
         )
         await self._definitions.put_trunk(trunk)
-        return json_response({"id": trunk.id, **schemas.TrunkBody.of(trunk).shown()})
+        lost = await purchases.lost_by_trunk(self._definitions, self._tariffs, trunk, now_ms)
+        return json_response({"id": trunk.id, **schemas.TrunkBody.of(trunk).shown(), **purchases.told(lost)})
 
     async def show_trunk(self, request: web.Request, _: Holder) -> web.Response:
         trunk = self._tariffs.directory.trunks.get(request.match_info["id"])

@@ -78,7 +78,7 @@ def make_site(
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
         *TariffPlans(definitions, tariffs, clock).routes(),
         *BlockRoutes(definitions, tariffs, charging, clock).routes(),
-        *ExchangeRoutes(definitions, tariffs).routes(),
+        *ExchangeRoutes(definitions, tariffs, clock).routes(),
         *LimitRoutes(definitions, tariffs, channels, clock).routes(),
         *ThresholdRoutes(watching, tariffs, clock, thresholds).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),

@@ -238,6 +238,8 @@ def _warnings(task: Task, read: DeckImport) -> Iterator[str]:
         yield "percentages, and the plan has no buy_plan: only calls with a trunk's or a parent's have a price"
     if task.dry_run and isinstance(task.exchange, str):
         yield f"what is earned was not worked out: {task.exchange}"
+    elif isinstance(task.exchange, str) and any(row.percent is not None for row in read.rows):
+        yield f"percentages of {task.own[-1].buy_plan}, and {task.exchange}"
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field, field_validator
 
-from callctl.http import body
+from callctl.http import body, purchases
 from callctl.http.auth import Holder, Scope
 from callctl.http.errors import bad_request, not_found, unacceptable
 from callctl.http.fields import Body, Day, ExchangeRate, Id
 from callctl.http.routes import Route, json_response, refuse_unknown_queries
-from callctl.ports import Definitions, Tariffs
+from callctl.ports import Clock, Definitions, Tariffs
 from callctl.rating.exchange import Exchange
 
 _PAIR = re.compile(r"([A-Z]{3})-(?!\1)[A-Z]{3}")
@@ -36,9 +36,13 @@ class ExchangeBody(Body):
 
 
 class ExchangeAnswer(ExchangeBody):
-    """Two currencies and their rates as they are, in the order of days."""
+    """Two currencies and their rates as they are, in the order of days.
+
+    `warnings`: where they are put, which plans' percentages have no purchase price for want of a rate.
+    """
 
     id: Id
+    warnings: tuple[str, ...] = ()
 
 
 class ExchangeList(Body):
@@ -50,9 +54,10 @@ class ExchangeList(Body):
 class ExchangeRoutes:
     """The routes of exchange rates."""
 
-    def __init__(self, definitions: Definitions, tariffs: Tariffs) -> None:
+    def __init__(self, definitions: Definitions, tariffs: Tariffs, clock: Clock) -> None:
         self._definitions = definitions
         self._tariffs = tariffs
+        self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
         read, admin, pair, shown = Scope.READ, Scope.ADMIN, "/v1/exchange/{id}", ExchangeAnswer
@@ -73,7 +78,9 @@ class ExchangeRoutes:
         except ValueError as wrong:
             raise unacceptable(str(wrong), "rates") from None
         await self._definitions.put_exchange(exchange)
-        return json_response(_shown(exchange))
+        now_ms = self._clock.now().wall_ms
+        lost = await purchases.lost_by_exchange(self._definitions, self._tariffs, pair, now_ms)
+        return json_response(_shown(exchange) | purchases.told(lost))
 
     async def show(self, request: web.Request, _: Holder) -> web.Response:
         exchange = self._tariffs.exchanges.get(request.match_info["id"])

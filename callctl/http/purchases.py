@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 
-from callctl.accounts import Directory
+from msgspec.structs import replace
+
+from callctl.accounts import Directory, Trunk
 from callctl.clock import local_day
 from callctl.http.deckwork import Seller
 from callctl.http.errors import HttpError
@@ -53,13 +55,61 @@ async def refuse_without(definitions: Definitions, tariffs: Tariffs, plan: Plan,
         return
     if plan.buy_plan is None and not _sold_by_provider(tariffs.directory, plan.id):
         return  # who is below another account buys from that one
-    after = {**tariffs.plans, plan.id: plan}
-    sold = [row async for row in _rows(definitions, family(after, plan.id)) if row.percent is not None]
-    bought = [row async for row in _rows(definitions, family(after, plan.buy_plan))] if sold else []
-    rows = [sold[index] for index in await asyncio.to_thread(lambda: [*Purchases(bought, at_ms).missing(sold)])]
+    rows = await _unbought(definitions, {**tariffs.plans, plan.id: plan}, plan, at_ms)
     if rows:
         details = tuple(f"row {row.name}: {no_purchase(plan.buy_plan)}" for row in islice(rows, _TOLD_AT_MOST))
         raise HttpError(422, "percentages_of_nothing", no_purchase(plan.buy_plan, rows), "buy_plan", details=details)
+
+
+async def _unbought(definitions: Definitions, plans: Plans, plan: Plan, at_ms: int) -> list[Row]:
+    """A plan's percentages for which nothing is bought."""
+    sold = await _percentages(definitions, plans, plan)
+    bought = [row async for row in _rows(definitions, family(plans, plan.buy_plan))] if sold else []
+    return [sold[index] for index in await asyncio.to_thread(lambda: [*Purchases(bought, at_ms).missing(sold)])]
+
+
+async def _percentages(definitions: Definitions, plans: Plans, plan: Plan) -> list[Row]:
+    return [row async for row in _rows(definitions, family(plans, plan.id)) if row.percent is not None]
+
+
+async def lost_by_trunk(definitions: Definitions, tariffs: Tariffs, trunk: Trunk, at_ms: int) -> tuple[str, ...]:
+    """In words, which percentages have no purchase price for the calls of a trunk, as it is now."""
+    plan = tariffs.plans.get(_root_plan(tariffs.directory, trunk))
+    if plan is None or (trunk.buy_plan is None and plan.buy_plan is not None):
+        return ()
+    plan = replace(plan, buy_plan=trunk.buy_plan)
+    rows = await _unbought(definitions, tariffs.plans, plan, at_ms)
+    if rows:
+        return (f"plan {plan.id}: {no_purchase(plan.buy_plan, rows)}",)
+    return await _unconverted(definitions, tariffs, plan, at_ms)
+
+
+async def lost_by_exchange(definitions: Definitions, tariffs: Tariffs, pair: str, at_ms: int) -> tuple[str, ...]:
+    """In words, which plans' percentages have no purchase price for want of a rate between these currencies."""
+    plans, directory = tariffs.plans, tariffs.directory
+    sales = {(plan.id, plan.buy_plan or "") for plan in plans.values()}
+    sales |= {(_root_plan(directory, trunk), trunk.buy_plan or "") for trunk in directory.trunks.values()}
+    lost: list[str] = []
+    for plan_id, buy_plan in sorted((plan, buy) for plan, buy in sales if plan in plans and buy in plans):
+        if pair == f"{plans[buy_plan].currency}-{plans[plan_id].currency}":
+            lost += await _unconverted(definitions, tariffs, replace(plans[plan_id], buy_plan=buy_plan), at_ms)
+    return tuple(lost)
+
+
+async def _unconverted(definitions: Definitions, tariffs: Tariffs, plan: Plan, at_ms: int) -> tuple[str, ...]:
+    reason = exchange(tariffs.plans, tariffs.exchanges, plan, at_ms)
+    if isinstance(reason, str) and await _percentages(definitions, tariffs.plans, plan):
+        return (f"plan {plan.id}: percentages of {plan.buy_plan}, and {reason}",)
+    return ()
+
+
+def told(lost: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """As an answer shows it: nothing where nothing is lost."""
+    return {"warnings": lost} if lost else {}
+
+
+def _root_plan(directory: Directory, trunk: Trunk) -> str:
+    return directory.plans[directory.chain(trunk.account)[-1].id]
 
 
 def _sold_by_provider(directory: Directory, plan_id: str) -> bool:

@@ -216,9 +216,10 @@ class TrunkBody(Body):
 
 
 class TrunkAnswer(TrunkBody):
-    """A trunk as it is."""
+    """A trunk as it is. `warnings`: where it is put, which percentages have no purchase price for its calls."""
 
     id: Id
+    warnings: tuple[str, ...] = ()
 
 
 class TaxBody(Body):

@@ -187,6 +187,12 @@ def test_names_are_kept_right_in_any_usual_encoding(encoding: str) -> None:
     assert read(decode(text.encode(encoding))).rows[0].destination == "R\u00e9union \u00d8\u00df"
 
 
+@pytest.mark.parametrize("begins", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_a_workbook_is_no_sheet(begins: bytes) -> None:
+    with pytest.raises(DeckError, match=r"^line 1: is a workbook, not text: save the sheet as CSV$"):
+        decode(begins + bytes(range(256)))
+
+
 def test_an_encoding_is_taken_at_its_word() -> None:
     assert decode("R\u00e9union".encode("cp850"), "cp850") == "R\u00e9union"
     with pytest.raises(DeckError, match="line 2: is not ascii"):

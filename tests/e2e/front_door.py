@@ -70,7 +70,7 @@ def routes() -> list[Route]:
         *Accounts(*[nothing] * 6).routes(),
         *TariffPlans(*[nothing] * 3).routes(),
         *BlockRoutes(*[nothing] * 4).routes(),
-        *ExchangeRoutes(*[nothing] * 2).routes(),
+        *ExchangeRoutes(*[nothing] * 3).routes(),
         *LimitRoutes(*[nothing] * 4).routes(),
         *ThresholdRoutes(*[nothing] * 4).routes(),
         *Cdrs(*[nothing] * 4).routes(),

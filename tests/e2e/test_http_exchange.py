@@ -119,6 +119,28 @@ async def test_what_needs_a_purchase_price_is_refused_without_a_rate(
     assert (await explained(dollars))["verdict"] == "allowed"
 
 
+async def test_rates_that_are_dropped_tell_whose_percentages_have_no_purchase(dollars: FrontDoor) -> None:
+    """Of plans that buy in that currency, and of those whose trunks do; amounts need no rate."""
+    for plan in ("percent", "middle"):
+        await dollars.definitions.put_plan(Plan(plan, buy_plan="carrier" if plan == "percent" else None))
+        await dollars.definitions.put_rows(plan, [Row("31", percent=175 * PERCENT)])
+    await dollars.json("PUT", "/v1/accounts/own", json={"kind": "prepaid", "plan": "middle"})
+    await dollars.json("PUT", "/v1/exchange/USD-EUR", json=RATES)
+    assert "warnings" not in await dollars.json("PUT", "/v1/trunks/t", json={"account": "own", "buy_plan": "carrier"})
+    told = [f"plan {plan}: percentages of carrier, and {NO_RATE}" for plan in ("middle", "percent")]
+    answer = await dollars.json("PUT", "/v1/exchange/USD-EUR", json={"rates": RATES["rates"][1:]})
+    assert answer["warnings"] == told
+    assert "warnings" not in await dollars.json("PUT", "/v1/exchange/GBP-EUR", json={"rates": []})
+
+
+async def test_percentages_without_a_rate_are_told_when_they_come(dollars: FrontDoor) -> None:
+    deck = {"data": "prefix;percent\n31;175\n", "headers": {"Content-Type": "text/csv"}}
+    told = f"percentages of carrier, and {NO_RATE}"
+    assert (await dollars.json("PUT", "/v1/plans/retail/rows", **deck))["warnings"] == [told]
+    await dollars.json("PUT", "/v1/exchange/USD-EUR", json=RATES)
+    assert (await dollars.json("PUT", "/v1/plans/retail/rows", **deck))["warnings"] == []
+
+
 @pytest.mark.parametrize(("least", "verdict"), [("0.0615", "allowed"), ("0.06150001", "refused")])
 async def test_margins_compare_the_converted_price_to_the_last_digit(
     dollars: FrontDoor, least: str, verdict: str

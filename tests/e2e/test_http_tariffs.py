@@ -369,6 +369,34 @@ async def test_a_plan_that_the_provider_sells_by_buys_somewhere(door) -> None:
     await door.json("PUT", "/v1/plans/shop", json={"extends": "base"})
 
 
+@pytest.mark.parametrize(
+    ("trunk", "told"),
+    [
+        ({"buy_plan": "wholesale"}, []),
+        ({"buy_plan": "other"}, ["plan shop: the buy plan other has no price for 1 percentage (44)"]),
+        ({"buy_plan": "dollars"}, ["plan shop: percentages of dollars, and no exchange rate USD-EUR on 2026-11-21"]),
+        ({}, []),
+    ],
+)
+async def test_a_trunk_tells_which_percentages_it_leaves_without_a_purchase(door, trunk, told) -> None:
+    await _percentages(door)
+    await door.json("PUT", "/v1/plans/dollars", json={"currency": "USD"})
+    await door.json("PUT", "/v1/plans/dollars/rows", data="prefix;per_minute\n;0,10\n", headers=CSV)
+    await door.json("PUT", "/v1/accounts/own", json={"kind": "prepaid", "plan": "shop"})
+    await door.json("PUT", "/v1/accounts/kid", json={"kind": "prepaid", "plan": "base", "parent": "own"})
+    answer = await door.json("PUT", "/v1/trunks/line", json={"account": "kid", **trunk})
+    assert answer.get("warnings", []) == told
+
+
+async def test_a_trunk_that_buys_no_more_tells_what_its_calls_lose(door) -> None:
+    await _percentages(door)
+    await door.json("PUT", "/v1/accounts/own", json={"kind": "prepaid", "plan": "shop"})
+    await door.json("PUT", "/v1/trunks/line", json={"account": "own", "buy_plan": "wholesale"})
+    await door.json("PUT", "/v1/plans/shop", json={"extends": "base"})
+    answer = await door.json("PUT", "/v1/trunks/line", json={"account": "own"})
+    assert answer["warnings"] == ["plan shop: without a buy plan there is no price for 2 percentages (44, 31)"]
+
+
 async def test_a_deck_tells_whose_percentages_lose_their_purchase(door) -> None:
     """A carrier's deck is taken as it is: what it has no more, it sells no more."""
     await _percentages(door)

@@ -21,6 +21,7 @@ HEADINGS_WITHIN = 50
 KEYS = ("prefix", "country_code")
 """Columns of which a sheet must have one."""
 
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 _DELIMITERS = ";\t|,"
 _MAPPED = re.compile(r'\s*(?P<ours>[a-z_]+)\s*=\s*(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,"]*))\s*(?:,|$)')
 ASIDE = r"#|(?:grand |sub)?-?(?:totals?|totaal|totale|summe|gesamt|somme|suma|soma)\b"
@@ -80,6 +81,8 @@ def decode(raw: bytes, encoding: str | None = None) -> str:
 
     Raises DeckError at the line that is not so encoded, LookupError for an encoding that nobody knows.
     """
+    if raw.startswith(_WORKBOOKS):
+        raise DeckError(1, "is a workbook, not text: save the sheet as CSV")
     try:
         return raw.decode(encoding or _encoding_of(raw)).removeprefix("\ufeff")
     except UnicodeDecodeError as wrong:
