@@ -100,7 +100,7 @@ async def demo(seconds: int | None, port: int, console: Console) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     with tempfile.TemporaryDirectory(prefix="callctl-demo-") as scratch:
         token, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
-        async with AmiSimulator({"ccgate": User(secret)}) as asterisk:
+        async with AmiSimulator({"ccgate": User(secret, filtered=True)}) as asterisk:
             settings = Settings(
                 redis=Redis(data_dir=Path(scratch)),
                 http=Http(

@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 
 from callctl.accounts import WarnTo
 from callctl.adapters.asterisk.link import LinkTimes
+from callctl.adapters.asterisk.rights import NO_CALLS, NO_COMMANDS, NO_FILTER, NO_OFFERS, SHARED
 from callctl.adapters.asterisk.switch import LATE_MS, AsteriskSwitch
+from callctl.adapters.asterisk.translate import MOST_DISORDER_MS
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
 from callctl.errors import SwitchUnavailable
@@ -75,11 +77,13 @@ class Desk:
 
 
 @asynccontextmanager
-async def laid(*, setup: Setup | None = None, wait: bool = True, **options: Any) -> AsyncIterator[Desk]:
+async def laid(
+    *, user: User | None = None, setup: Setup | None = None, wait: bool = True, **options: Any
+) -> AsyncIterator[Desk]:
     """Time in the switch runs twenty times as fast as in the link."""
     clock = ScaledClock(PatientClock(), SPEED)
     async with (
-        AmiSimulator({"ccgate": User("pw")}, clock=clock, setup=setup or Setup()) as simulator,
+        AmiSimulator({"ccgate": user or User("pw")}, clock=clock, setup=setup or Setup()) as simulator,
         at(simulator, **options) as desk,
     ):
         if wait:
@@ -233,6 +237,7 @@ async def test_a_late_yes_hears_first_what_was_told_meanwhile(waited_ms: int, be
         await PatientClock().sleep_ms(waited_ms)
         await desk.switch.admit(desk.key(call), granted_s=600, setup_s=120, b_number=NUMBER, account="acme")
         asked = [action["Action"] for action in desk.simulator.actions.asked]
+        asked = [action for action in asked if action not in ("ListCommands", "UserEvent")]
         assert asked[asked.index("Setvar") - 1] == before
 
 
@@ -455,6 +460,99 @@ async def test_a_wrong_password_is_said_once_and_loudly() -> None:
             assert desk.simulator.logins == 1
     assert [(log["event"], log["log_level"]) for log in logs] == [("asterisk_login_refused", "error")]
     assert "wrong" not in str(logs)
+
+
+# -------------------------------------------------------------------- the rights of its user
+
+READS, WRITES = frozenset({"call", "user"}), frozenset({"call", "originate", "user"})
+
+
+@asynccontextmanager
+async def logged_in(user: User) -> AsyncIterator[tuple[Desk, list[Any]]]:
+    """A desk of this user, and what was logged."""
+    with capture_logs() as logs:
+        async with laid(user=user) as desk:
+            yield desk, logs
+
+
+def faults(logs: list[Any]) -> list[tuple[str, str]]:
+    return [(log["log_level"], log["fault"]) for log in logs if log["event"].startswith("asterisk_rights")]
+
+
+async def test_a_user_as_it_is_shipped_lacks_nothing() -> None:
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        await until(lambda: any(action["Action"] == "UserEvent" for action in desk.simulator.actions.asked))
+        call = await desk.answered()
+        await desk.switch.live_calls()
+        assert (desk.switch.state().up, desk.switch.state().detail) == (True, "up")
+        assert desk.switch.capabilities.warns == tuple(WarnTo)
+        call.hang_up(EndedBy.CALLER)
+        await until(lambda: desk.told(Released))
+    assert faults(logs) == []
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "fault"), [(READS, {"originate", "user"}, NO_COMMANDS), ({"call"}, WRITES, NO_OFFERS)]
+)
+async def test_a_right_that_is_missing_is_said_once_and_loudly(read: set[str], write: set[str], fault: str) -> None:
+    async with logged_in(User("pw", frozenset(read), frozenset(write | {"reporting"}), filtered=True)) as (desk, logs):
+        await until(lambda: desk.switch.state().detail == fault)
+        assert not desk.switch.state().up
+        await desk.simulator.drop_links()
+        await until(lambda: desk.relinked == 2)
+        await until(lambda: desk.switch.state().detail == fault)
+    assert faults(logs) == [("error", fault)]
+
+
+async def test_a_user_that_hears_nothing_of_calls_is_found_out_by_the_list() -> None:
+    async with logged_in(User("pw", frozenset({"user"}), WRITES, filtered=True)) as (desk, logs):
+        call = await desk.admitted()
+        clock = desk.simulator.exchange
+        await until(lambda: clock.now_us() - (call.answered_us or clock.now_us()) > MOST_DISORDER_MS * 1_000)
+        await desk.switch.live_calls()
+        assert desk.switch.state().detail == NO_CALLS
+        assert not desk.switch.state().up
+    assert faults(logs) == [("error", NO_CALLS)]
+
+
+async def test_without_the_filter_it_works_and_says_that_it_is_dangerous() -> None:
+    async with logged_in(User("pw", READS, WRITES)) as (desk, logs):
+        await desk.answered()
+        assert (desk.switch.state().up, desk.switch.state().detail) == (True, NO_FILTER)
+    assert faults(logs) == [("error", NO_FILTER)]
+
+
+async def test_without_the_right_to_originate_it_is_known_that_nobody_is_warned() -> None:
+    async with logged_in(User("pw", READS, frozenset({"call", "user"}), filtered=True)) as (desk, logs):
+        await until(lambda: desk.switch.capabilities.warns == ())
+        call = await desk.answered()
+        await desk.switch.warn(desk.key(call), 30, WarnTo.CALLER)
+        assert desk.switch.state().up
+        assert not any(action["Action"] == "Originate" for action in desk.simulator.actions.asked)
+    assert faults(logs) == []
+
+
+async def test_where_its_rights_cannot_be_learnt_it_works_all_the_same() -> None:
+    with capture_logs() as logs:
+        async with laid(user=User("pw", READS, WRITES, filtered=True), wait=False) as desk:
+            del desk.simulator.actions._names["listcommands"]
+            await until(lambda: any(action["Action"] == "ListCommands" for action in desk.simulator.actions.asked))
+            await desk.answered()
+            assert desk.switch.state().up
+    assert faults(logs) == []
+
+
+async def test_another_callctl_on_the_same_switch_is_said_by_both_until_it_is_gone() -> None:
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        async with at(desk.simulator) as another:
+            await until(lambda: desk.switch.state().detail == SHARED)
+            await desk.switch.live_calls()
+            await until(lambda: another.switch.state().detail == SHARED)
+            assert not desk.switch.state().up
+        for _ in range(2):
+            await desk.switch.live_calls()
+        assert desk.switch.state().up
+    assert faults(logs) == [("error", SHARED), ("error", SHARED), ("info", SHARED)]
 
 
 async def test_the_clocks_may_differ() -> None:

@@ -21,15 +21,9 @@ SOON = LinkTimes(retry_first_ms=50, retry_longest_ms=200)
 
 def switch(asterisk: AsteriskRig, **options: Any) -> AsteriskSwitch:
     """Our adapter, with the rights of docker/asterisk/manager.conf."""
-    known = {"clock": SystemClock(), "times": SOON, **options}
-    return AsteriskSwitch(
-        name="pbx1",
-        host=asterisk.host,
-        port=asterisk.ami_port,
-        username=asterisk.ami_user,
-        secret=asterisk.ami_secret,
-        **known,
-    )
+    user = {"username": asterisk.ami_user, "secret": asterisk.ami_secret}
+    known = {"clock": SystemClock(), "times": SOON, **user, **options}
+    return AsteriskSwitch(name="pbx1", host=asterisk.host, port=asterisk.ami_port, **known)
 
 
 async def linked(room: ControlRoom, asterisk: AsteriskRig, **options: Any) -> AsteriskSwitch:

@@ -141,6 +141,10 @@ class AmiLink(Line):
             raise SwitchUnavailable(f"{name}: {len(items)} of {last['ListItems']} items arrived")
         return items
 
+    def asked(self, message: Message) -> bool:
+        """Whether it answers an action of this link, or was caused by one."""
+        return message.get("ActionID").startswith(self._id_prefix)
+
     async def _ask(self, name: str, headers: Headers, timeout_ms: int | None, *, is_list: bool) -> _Action:
         if not self.up:
             raise SwitchUnavailable(f"{name}: {self.detail}")
@@ -213,7 +217,7 @@ class AmiLink(Line):
     def _receive(self, message: Message) -> None:
         """Hand `message` to the action that waits for it, else to the consumer of events."""
         pending = self._pending.get(message.get("ActionID"))
-        if message.event == "Status" and not message.get("ActionID").startswith(self._id_prefix):
+        if message.event == "Status" and not self.asked(message):
             # A line break in a number has cut it: what comes next may be of a caller's making.
             raise SwitchUnavailable("a list was torn")
         if message.event:

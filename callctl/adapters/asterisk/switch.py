@@ -6,6 +6,7 @@ that has gone meanwhile is no failure; its `Hangup` tells the rest. Nothing is e
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
@@ -17,6 +18,7 @@ import structlog
 from callctl.accounts import WarnTo
 from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.link import AmiLink, Headers, LinkCounts, LinkEvents, LinkTimes
+from callctl.adapters.asterisk.rights import Rights
 from callctl.adapters.asterisk.translate import STATUS_VARIABLES, Translator
 from callctl.adapters.asterisk.wire import Message
 from callctl.adapters.switch_time import SwitchTime
@@ -95,6 +97,7 @@ class AsteriskSwitch:
             on_pong=self._on_pong,
         )
         self._link = AmiLink(host, port, username, secret, events, tls=tls, clock=clock, times=times)
+        self._rights = Rights(self._link, self._on_fault)
 
     # ---- its life
 
@@ -103,10 +106,12 @@ class AsteriskSwitch:
         self._report = report
         async with asyncio.TaskGroup() as group:
             group.create_task(self._link.run())
-            group.create_task(self._take_over(relinked))
+            group.create_task(self._take_over(relinked, group))
 
     def state(self) -> LinkState:
-        return LinkState(self.name, self._link.up, self._since_ms, self._link.detail)
+        """A link by which calls cannot be controlled is down."""
+        up, faults = self._link.up, self._rights.faults
+        return LinkState(self.name, up and self._rights.controls, self._since_ms, (up and faults) or self._link.detail)
 
     @property
     def counts(self) -> LinkCounts:
@@ -161,6 +166,9 @@ class AsteriskSwitch:
         target = legs.carrier if to is WarnTo.CALLEE else self._calls.caller(legs)
         if legs.emergency or target is None:
             return
+        if not self._rights.warns:
+            log.info("warning_not_heard", switch=self.name, call_id=call.call_id, left_s=left_s)
+            return
         how = "barge" if to is WarnTo.BOTH else "whisper"
         sound = self._sounds[min(self._sounds, key=lambda told_s: abs(told_s - left_s))] if self._sounds else BEEP
         number = next(self._announced)
@@ -188,7 +196,11 @@ class AsteriskSwitch:
         self._on_pong(pong)
         before = self._calls.known()
         channels = await self._link.query("Status", [("AllVariables", "false"), ("Variables", STATUS_VARIABLES)])
-        return self._calls.listed(channels, before, self._clock.now())
+        alive = self._calls.listed(channels, before, self._clock.now())
+        if self._calls.unheard:
+            self._rights.unheard()
+        await self._rights.look_around()
+        return alive
 
     # ---- actions
 
@@ -231,6 +243,7 @@ class AsteriskSwitch:
     # ---- the link
 
     def _on_event(self, message: Message) -> None:
+        self._rights.hear(message)
         for event in self._calls.translate(message, self._clock.now()):
             self._report(event)
 
@@ -252,7 +265,14 @@ class AsteriskSwitch:
         self._since_ms = self._clock.now().wall_ms
         log.error("asterisk_login_refused", switch=self.name, message=message)
 
-    async def _take_over(self, relinked: Callable[[], None]) -> None:
+    def _on_fault(self, fault: str, found: bool) -> None:
+        self._since_ms = self._clock.now().wall_ms
+        if found:
+            log.error("asterisk_rights", switch=self.name, fault=fault)
+        else:
+            log.info("asterisk_rights_mended", switch=self.name, fault=fault)
+
+    async def _take_over(self, relinked: Callable[[], None], group: asyncio.TaskGroup) -> None:
         """After each connecting: learn what channels there are, so that the end of a call taken over is understood."""
         while True:
             await self._connected.wait()
@@ -266,6 +286,13 @@ class AsteriskSwitch:
                     self._connected.set()
             else:
                 relinked()
+                group.create_task(self._examine())
+
+    async def _examine(self) -> None:
+        """What the manager user may do and hears. A link that is lost meanwhile is examined when it is back."""
+        with contextlib.suppress(SwitchUnavailable):
+            await self._rights.examine()
+            self.capabilities = Capabilities() if self._rights.warns else Capabilities(warns=())
 
 
 def _redirect(legs: Legs, variables: Mapping[str, str], context: str, exten: str) -> list[Action]:

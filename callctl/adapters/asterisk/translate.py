@@ -57,6 +57,8 @@ class Translator:
         self._by_carrier: dict[str, str] = {}
         self._bridges = Bridges()
         self._complete = False
+        self.unheard = False
+        """The last list has shown an answer of which no event had told, though the link was up."""
         self._last_ms = 0  # when the last event happened, on our monotonic clock
         self._handlers: dict[str, Callable[[Message, Instant, bool], Events]] = {
             "UserEvent": self._user_event,
@@ -116,7 +118,7 @@ class Translator:
         since is not judged.
         """
         alive = {channel.get("Uniqueid"): channel for channel in channels}
-        self._complete = True
+        self.unheard = False
         carriers: dict[str, Message] = {}
         for uniqueid, channel in alive.items():
             if uniqueid not in self._bridges:
@@ -136,6 +138,7 @@ class Translator:
                 self._forget(call_id)
             else:
                 seen.append(self._take_up(call_id, ingress, carrier, now))
+        self._complete = True
         return seen
 
     def _take_up(self, call_id: str, ingress: Message | None, carrier: Message | None, now: Instant) -> SeenAlive:
@@ -147,6 +150,8 @@ class Translator:
             answered, stated = self._time.place(carrier.variables("Variable").get("CDR(answer,u)", ""), now)
             at_last = answered if stated else self._time.at(now)  # where Asterisk keeps no CDRs, nobody knows
             legs = replace(legs, carrier=carrier.get("Uniqueid"), answered=at_last)
+            known = self._complete and call_id in self._calls
+            self.unheard |= known and now.since_ms(at_last) > MOST_DISORDER_MS
         self._remember(legs)
         return SeenAlive(self._key(call_id), now, legs.answered)
 

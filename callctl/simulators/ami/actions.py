@@ -50,6 +50,9 @@ class Rule(msgspec.Struct, frozen=True):
     write: frozenset[str]
     perform: Callable[[Action], list[Block]]
 
+    def allows(self, write: frozenset[str]) -> bool:
+        return not self.write or bool(self.write & write)
+
 
 class Actions:
     """The table of actions over one exchange. `originate` starts an announcement."""
@@ -61,34 +64,42 @@ class Actions:
         """Every action of a user who is logged in, in order."""
         call, report = frozenset({"call"}), frozenset({"call", "reporting"})
         self._rules = {
-            "ping": Rule(frozenset(), self._ping),
-            "setvar": Rule(call, self._setvar),
-            "getvar": Rule(report, self._getvar),
-            "redirect": Rule(call, self._redirect),
-            "absolutetimeout": Rule(call | {"system"}, self._absolute_timeout),
-            "hangup": Rule(call | {"system"}, self._hangup),
-            "status": Rule(report | {"system"}, self._status),
-            "coreshowchannels": Rule(frozenset({"system", "reporting"}), self._core_show_channels),
-            "originate": Rule(frozenset({"originate"}), self._originate_local),
+            "Ping": Rule(frozenset(), self._ping),
+            "Setvar": Rule(call, self._setvar),
+            "Getvar": Rule(report, self._getvar),
+            "Redirect": Rule(call, self._redirect),
+            "AbsoluteTimeout": Rule(call | {"system"}, self._absolute_timeout),
+            "Hangup": Rule(call | {"system"}, self._hangup),
+            "Status": Rule(report | {"system"}, self._status),
+            "CoreShowChannels": Rule(frozenset({"system", "reporting"}), self._core_show_channels),
+            "Originate": Rule(frozenset({"originate"}), self._originate_local),
+            "UserEvent": Rule(frozenset({"user"}), self._user_event),
         }
         if exchange.setup.is_modern:
-            self._rules["pjsiphangup"] = Rule(call | {"system"}, self._pjsip_hangup)
+            self._rules["PJSIPHangup"] = Rule(call | {"system"}, self._pjsip_hangup)
+        self._names = {name.lower(): name for name in ("ListCommands", *self._rules)}
 
     def perform(self, action: Action, write: frozenset[str]) -> list[Block]:
         """The blocks that answer `action` of a user with these write classes."""
         self.asked.append(action)
-        name = action["Action"]
-        rule = self._rules.get(name.lower())
+        name = self._names.get(action["Action"].lower(), action["Action"])
+        if name == "ListCommands":
+            return action.success("", [(known, "...") for known, rule in self._rules.items() if rule.allows(write)])
+        rule = self._rules.get(name)
         if rule is None:
             hint = "Use Action: ListCommands to show available commands."
             return action.error(f"Invalid/unknown command: {name}. {hint}")
-        if rule.write and not rule.write & write:
+        if not rule.allows(write):
             return action.error("Permission denied")
         return rule.perform(action)
 
     def _ping(self, action: Action) -> list[Block]:
         now = ("Timestamp", format_us(self._exchange.now_us()))
         return [[("Response", "Success"), *action.id, ("Ping", "Pong"), now]]
+
+    def _user_event(self, action: Action) -> list[Block]:
+        self._exchange.emit("UserEvent", [("UserEvent", action["UserEvent"])], action.id, of="user")
+        return action.success("Event Sent")
 
     def _find(self, action: Action) -> Channel | None:
         return self._exchange.find(action["Channel"])

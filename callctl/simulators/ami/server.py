@@ -14,6 +14,8 @@ from callctl.simulators.ami.exchange import Block, Exchange
 MAX_LINE_BYTES = 1_024  # `inbuf[1025]` of main/manager.c: a longer line is dropped
 MAX_HEADERS = 128  # AST_MAX_MANHEADERS
 UNREAD_BYTES = 4 * 1_048_576  # a client that leaves so much unread has met `writetimeout`
+FILTERED = frozenset({"UserEvent", "DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup"})
+FILTERED |= {"OriginateResponse", "Shutdown", "FullyBooted"}
 
 
 class User(msgspec.Struct, frozen=True):
@@ -21,7 +23,9 @@ class User(msgspec.Struct, frozen=True):
 
     secret: str
     read: frozenset[str] = frozenset({"call", "user", "system"})
-    write: frozenset[str] = frozenset({"call", "originate", "reporting"})
+    write: frozenset[str] = frozenset({"call", "originate", "reporting", "user"})
+    filtered: bool = False
+    """It has the `eventfilter` lines of docker/asterisk/manager.conf."""
 
 
 class ManagerServer:
@@ -64,7 +68,7 @@ class ManagerServer:
             return
         data = encode(block)
         for session in self._sessions:
-            if event_class in session.read:
+            if event_class in session.read and (block[0][1] in FILTERED or not session.filtered):
                 session.send(data * 2 if faults.duplicate else data)
 
 
@@ -74,6 +78,7 @@ class Session:
     def __init__(self, server: ManagerServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.read: frozenset[str] = frozenset()
         self._write_classes: frozenset[str] = frozenset()
+        self.filtered = False
         self._is_known = False
         self.task = asyncio.current_task()
         self._server = server
@@ -125,7 +130,7 @@ class Session:
             return action.error("Authentication failed"), False
         self._is_known = True
         self.read = frozenset() if action["Events"].lower() in ("off", "no") else user.read
-        self._write_classes = user.write
+        self._write_classes, self.filtered = user.write, user.filtered
         booted = [("Event", "FullyBooted"), ("Privilege", "system,all"), ("Uptime", "1"), ("LastReload", "1")]
         booted.append(("Status", "Fully Booted"))
         return action.success("Authentication accepted") + ([booted] if "system" in self.read else []), True

@@ -1,0 +1,106 @@
+"""What our manager user may do and what it hears: Asterisk leaves out without a word what a user has no right to."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from callctl.adapters.asterisk.link import AmiLink
+from callctl.adapters.asterisk.wire import Message
+
+CHECK: Final = "CCCheck"
+HEARD_WITHIN_S: Final = 3.0
+
+# What the eventfilter of docker/asterisk/manager.conf lets through, beside UserEvent.
+CALL_EVENTS: Final = frozenset(
+    {"DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup", "OriginateResponse"}
+)
+OTHERS: Final = frozenset({"Shutdown", "FullyBooted"})
+
+NO_COMMANDS: Final = "no call is let through, none ended: the manager user needs `write = call`"
+NO_OFFERS: Final = "no call is heard of: the manager user needs `read = user`, and an eventfilter that shows UserEvent"
+NO_CALLS: Final = "no answer and no end is heard of: the manager user needs `read = call`, and the shipped eventfilter"
+SHARED: Final = "calls are dialled twice: another callctl is linked to this Asterisk, too"
+NO_FILTER: Final = (
+    "a caller can forge events: the manager user lacks the eventfilter lines of docker/asterisk/manager.conf"
+)
+
+
+class Rights:
+    """Tried after each login, as far as Asterisk answers such questions, and listened for from then on.
+
+    `warns`: it may originate the calls that whisper. `tells` hears of a fault that is found, and (False) of one that is
+    gone.
+    """
+
+    def __init__(self, link: AmiLink, tells: Callable[[str, bool], None]) -> None:
+        self.warns = True
+        self._link = link
+        self._tells = tells
+        self._may_speak = False
+        self._heard = asyncio.Event()
+        self._heard_another = False
+        self._faults: set[str] = set()
+
+    @property
+    def controls(self) -> bool:
+        """As far as is known."""
+        return self._faults <= {NO_FILTER}
+
+    @property
+    def faults(self) -> str:
+        """In words."""
+        return "; ".join(sorted(self._faults))
+
+    async def examine(self) -> None:
+        """SwitchUnavailable when the link is lost meanwhile."""
+        self._faults.discard(NO_FILTER)  # nobody can be asked; the next event tells
+        listed = await self._link.action("ListCommands")
+        may = {name for name, _ in listed.pairs()}
+        if "Ping" not in may:
+            return  # everybody may that: this one does not say
+        self.warns = "Originate" in may
+        self._is(NO_COMMANDS, "Redirect" not in may)
+        self._may_speak = "UserEvent" in may
+        if self._may_speak:
+            self._heard.clear()
+            await self._speak()
+            self._is(NO_OFFERS, not await self._hears())
+
+    async def look_around(self) -> None:
+        """Be heard by any other callctl that is linked to this Asterisk; one that was not heard since is gone."""
+        self._is(SHARED, self._heard_another)
+        self._heard_another = False
+        if self._may_speak:
+            await self._speak()
+
+    async def _speak(self) -> None:
+        await self._link.action("UserEvent", [("UserEvent", CHECK)])
+
+    async def _hears(self) -> bool:
+        try:
+            async with asyncio.timeout(HEARD_WITHIN_S):
+                return await self._heard.wait()
+        except TimeoutError:
+            return False
+
+    def hear(self, event: Message) -> None:
+        """Any event, whatever it tells."""
+        if event.event == "UserEvent":
+            self._heard.set()
+            self._is(NO_OFFERS, False)
+            if event.get("UserEvent") == CHECK and not self._link.asked(event):
+                self._heard_another = True
+                self._is(SHARED, True)
+        elif event.event in CALL_EVENTS:
+            self._is(NO_CALLS, False)
+        elif event.event not in OTHERS:
+            self._is(NO_FILTER, True)
+
+    def unheard(self) -> None:
+        """A call was answered, and no event has told of it."""
+        self._is(NO_CALLS, True)
+
+    def _is(self, fault: str, found: bool) -> None:
+        if found != (fault in self._faults):
+            self._faults ^= {fault}
+            self._tells(fault, found)
