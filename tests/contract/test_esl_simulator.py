@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from callctl.simulators import phones
 from callctl.simulators.esl import EndedBy, EslSimulator, Script, Setup, SimCall, User
-from callctl.simulators.esl.__main__ import describe, read_arguments, scripts
+from callctl.simulators.esl.__main__ import describe, read_arguments
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.patient import PatientClock
 from tests.waiting import until
@@ -245,7 +246,7 @@ async def test_an_api_that_a_user_may_not_use(switch: EslSimulator) -> None:
 
 async def test_it_is_a_tool_of_its_own() -> None:
     options = read_arguments(["--calls", "2", "--called", "1", "--called", "2", "--talk", "0"])
-    first, second = scripts(options)
+    first, second = (Script(**terms) for terms in phones.scripts(options))
     assert (first.called, second.called, first.talk_s) == ("1", "2", None)
     async with EslSimulator("x", clock=ScaledClock(PatientClock(), 200)) as switch:
         call = switch.place_call(first)
