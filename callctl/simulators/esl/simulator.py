@@ -1,9 +1,6 @@
 """`EslSimulator`: a FreeSWITCH without SIP, sound or root, for tests and the demo."""
 
 import asyncio
-from collections.abc import Coroutine
-from types import TracebackType
-from typing import Self
 from uuid import uuid4
 
 from callctl.clock import SystemClock
@@ -14,9 +11,10 @@ from callctl.simulators.esl.commands import Commands
 from callctl.simulators.esl.core import Core, Faults, Setup
 from callctl.simulators.esl.dialplan import Dialplan
 from callctl.simulators.esl.server import EventSocket, User
+from callctl.simulators.serving import SimulatedSwitch
 
 
-class EslSimulator:
+class EslSimulator(SimulatedSwitch):
     """Serves the event socket on a real port and plays calls through the shipped dialplan's gate.
 
     `async with EslSimulator("ClueCon") as switch:` listens on `switch.port`;
@@ -34,34 +32,18 @@ class EslSimulator:
         setup: Setup = Setup(),  # noqa: B008  frozen
         clock: Clock | None = None,
     ) -> None:
-        self.host, self.port = host, port
         self.calls: list[SimCall] = []
         """The calls whose caller is there."""
         self.core = Core(setup, clock or SystemClock())
         self.commands = Commands(self.core, self._heard)
         self._dialplan = Dialplan(self.core, self.commands, self._go_on)
         self._server = EventSocket(self.core, self.commands, secret, users or {})
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._socket: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._begin()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._vanish()
+        super().__init__(host, port, self._server)
 
     @property
     def faults(self) -> Faults:
         """What goes wrong; set its fields."""
         return self.core.faults
-
-    @property
-    def logins(self) -> int:
-        """How often a login was tried."""
-        return self._server.logins
 
     def place_call(self, script: Script) -> SimCall:
         """A phone dials; the call goes through the gate by itself."""
@@ -103,59 +85,23 @@ class EslSimulator:
                 call.caller.variables["transfer_to"] = f"att:{joined.uuid}"
             call.caller.end("ATTENDED_TRANSFER" if is_told else "NORMAL_CLEARING", EndedBy.CALLER, "send_bye")
 
-    def freeze(self) -> None:
-        """The process hangs: connections stay open and are accepted, nothing is answered or told."""
-        self._server.running.clear()
-
-    def thaw(self) -> None:
-        """What was held back by `freeze` goes out."""
-        self._server.running.set()
-
-    async def drop_links(self) -> None:
-        """Every connection breaks; calls go on."""
-        await self._server.drop_all()
-
-    async def stop_listening(self) -> None:
-        """New connections are refused by the operating system; `listen_again` ends it."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    async def listen_again(self) -> None:
-        if self._socket is None:
-            await self._listen()
-
-    async def restart(self, *, cleanly: bool = False) -> None:
-        """All calls end. A killed switch says nothing; `cleanly` it tells each end, and SHUTDOWN."""
-        if cleanly:
-            self.core.emit("SHUTDOWN", None, {"Event-Info": "System Shutting Down"})
-            for leg in self.core:
-                leg.end("SYSTEM_SHUTDOWN", EndedBy.SWITCH)
-            for call in list(self.calls):
-                await call.outcome()
-            await asyncio.sleep(0)  # the connections write what they were told
-        await self._vanish()
-        self.thaw()
-        self.core.uuid = str(uuid4())
-        await self._begin()
-
     async def _begin(self) -> None:
-        await self._listen()
+        self.core.uuid = str(uuid4())
+        await super()._begin()
         self._start(self.core.keep_schedule())
         self._start(self.core.keep_beating())
 
-    async def _listen(self) -> None:
-        self._socket = await asyncio.start_server(self._server.accept, self.host, self.port)
-        self.port = self._socket.sockets[0].getsockname()[1]
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._server.accept, self.host, self.port)
 
-    async def _vanish(self) -> None:
-        """Nothing is told: no socket, no connection, no leg, no call."""
-        await self.stop_listening()
-        await self._server.drop_all()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _take_leave(self) -> None:
+        self.core.emit("SHUTDOWN", None, {"Event-Info": "System Shutting Down"})
+        for leg in self.core:
+            leg.end("SYSTEM_SHUTDOWN", EndedBy.SWITCH)
+        for call in list(self.calls):
+            await call.outcome()
+
+    def _forget_calls(self) -> None:
         self.core.forget_all()
         for call in self.calls:
             call.caller.end("SYSTEM_SHUTDOWN", EndedBy.SWITCH)
@@ -187,8 +133,3 @@ class EslSimulator:
             if leg in call.legs:
                 party = EndedBy.CALLER if leg is call.caller else EndedBy.CALLEE
                 call.warnings.append(HeardWarning(self.core.now_us(), party, sound))
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
