@@ -285,7 +285,7 @@ async def test_live_calls_are_those_that_are_up(desk: Desk) -> None:
         {"binary_frames": True}, {"string_ids": True}, {"null_lists": True}, {"forbid_entity": True},
         {"slow_get_ms": 50}, {"repeat_ms": 20}, {"get_statuses": [500, 503, 429, 502]}, {"late_party": True},
         {"unauthorized": 1}, {"numeric_finalstatus": True}, {"missing_result": True}, {"refuse_tokens": 1},
-        {"unknown_progress": True}, {"trunk_unnamed": True},
+        {"unknown_progress": True}, {"trunk_unnamed": True}, {"get_statuses": [404], "repeat_ms": 50},
     ],
     ids=str,
 )  # fmt: skip

@@ -294,7 +294,7 @@ async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ende
     times = replace(SOON, poll_ms=500)
     async with laid(Mode.ROUTE_POINT, times=times) as desk:
         dials(desk)
-        desk.simulator.faults.action_statuses = [503] * 5  # neither connected nor ended
+        desk.simulator.faults.action_statuses = [503, 503]  # neither connected nor ended
         await desk.admitted()
         await until(lambda: not desk.simulator.faults.action_statuses)
         await desk.simulator.restart()

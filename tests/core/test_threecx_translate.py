@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.calls import Active, Mode, Site, Wanted, same_number
-from callctl.adapters.threecx.gone import REMEMBERED_MS
+from callctl.adapters.threecx.legs import GONE_FOR_MS
 from callctl.adapters.threecx.remembered import Remembered
 from callctl.adapters.threecx.tokens import grant_of
 from callctl.adapters.threecx.translate import Book
@@ -222,8 +222,23 @@ def test_a_removed_participant_stays_away_for_a_while() -> None:
     calls = book()
     calls.seen(leg(), at(0))
     calls.removed(("112", "21"), at(1))
-    assert calls.seen(leg(), at(REMEMBERED_MS)) == ()
-    assert kinds(calls.seen(leg(), at(REMEMBERED_MS + 1))) == ["Offered"]
+    assert calls.seen(leg(), at(GONE_FOR_MS + 1)) == ()
+    assert kinds(calls.seen(leg(), at(GONE_FOR_MS + 2))) == ["Offered"]
+
+
+def test_a_participant_that_was_only_not_found_is_there_when_it_is_told_of_again() -> None:
+    calls = book()
+    assert calls.missing(("112", "21"), at(0), at(5)) == ()
+    assert calls.seen(leg(), at(5)) == ()
+    assert kinds(calls.seen(leg(), at(6))) == ["Offered"]
+
+
+def test_a_participant_that_a_snapshot_lacked_is_there_when_it_is_told_of_again() -> None:
+    calls = book()
+    calls.seen(leg(), at(0))
+    assert kinds(calls.snapshot(Snapshot(DNS, ()), calls.legs.keys(), at(5), fresh=False)) == ["Released"]
+    assert calls.seen(leg(), at(5)) == ()
+    assert kinds(calls.seen(leg(), at(6))) == ["Offered"]
 
 
 def test_a_removal_before_the_first_read() -> None:

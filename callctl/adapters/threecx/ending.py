@@ -52,7 +52,7 @@ class Ending:
         """
         while not self._book.legs.is_others(leg, call_id):
             try:
-                return await self.drop(leg)
+                return await self._drop(leg)
             except SwitchUnavailable as error:
                 log.info("threecx_not_dropped", participant=leg[1], error=str(error))
             await self._clock.sleep_ms(self._times.poll_ms)

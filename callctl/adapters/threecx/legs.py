@@ -8,14 +8,14 @@ from callctl.adapters.threecx.wire import Key, Participant
 from callctl.clock import Instant
 
 GONE_FOR_MS: Final = 30_000
-"""For so long a participant that was removed is not believed to be there."""
+"""For so long a participant of which 3CX said that it was removed is not believed to be there."""
 
 
 class Legs:
     def __init__(self) -> None:
         self._legs: dict[Key, Participant] = {}
         self._calls: dict[Key, str] = {}
-        self._gone: dict[Key, Instant] = {}
+        self._gone: dict[Key, int] = {}
 
     def __getitem__(self, key: Key) -> Participant:
         return self._legs[key]
@@ -57,19 +57,20 @@ class Legs:
         """It is of no call any more."""
         self._calls.pop(key, None)
 
-    def remove(self, key: Key, at: Instant) -> None:
-        """It is not there any more."""
+    def remove(self, key: Key, until: Instant) -> None:
+        """It is not there any more, and until then no news says otherwise."""
         self._legs.pop(key, None)
-        self._gone[key] = at
+        self._gone[key] = until.monotonic_ms
 
     def is_gone(self, key: Key, at: Instant) -> bool:
-        gone = self._gone.get(key)
-        return gone is not None and at.since_ms(gone) < GONE_FOR_MS
+        """Whether news of that moment is too old to be believed."""
+        until_ms = self._gone.get(key)
+        return until_ms is not None and at.monotonic_ms <= until_ms
 
     def renumbered(self) -> None:
         """From now on the PBX may give every id to others."""
         self._gone.clear()
 
     def forget(self, now: Instant) -> None:
-        """Who went long ago."""
-        self._gone = {key: gone for key, gone in self._gone.items() if now.since_ms(gone) < GONE_FOR_MS}
+        """Whoever went long ago."""
+        self._gone = {key: until_ms for key, until_ms in self._gone.items() if until_ms >= now.monotonic_ms}

@@ -54,7 +54,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     resync_ms: int = 10_000
     ringing_resync_ms: int = 2_000
     resync_apart_ms: int = 1_000
-    poll_ms: int = 1_000
+    poll_ms: int = 500
     key_pause_ms: int = 4_000
     handover_grace_ms: int = 10_000
     check_ms: int = 20_000

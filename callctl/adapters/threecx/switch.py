@@ -92,7 +92,7 @@ class ThreeCxSwitch:
             clock,
             times,
             seen=lambda leg, at: self._emit(self._book.seen(leg, at)),
-            gone=self._on_gone,
+            gone=lambda key, at: self._emit(self._book.missing(key, at, clock.now())),
             failed=self._on_unreadable,
         )
         self._troubles = Troubles(name)
@@ -302,16 +302,16 @@ class ThreeCxSwitch:
     async def _resync(self, *, fresh: bool) -> None:
         """Make the book agree with all that 3CX shows. `fresh`: by a new websocket."""
         async with self._in_turn:
-            before = self._book.legs.keys()
             if fresh:
                 self._book.active(await self._read_active())
+            before, asked = self._book.legs.keys(), self._clock.now()
             shown = await read_snapshot(self._link, before, fresh=fresh)
             keys = {each.key for each in shown.participants if self._site.concerns(each.dn)}
             if not fresh and keys ^ self._book.legs.keys():
                 await self._clock.sleep_ms(2 * self._times.again_ms)  # the events may be on their way
             known = self._book.legs.keys()
             missed = not fresh and bool((before - keys) & known or keys - known - before)
-            self._emit(self._book.snapshot(shown, before, self._clock.now(), fresh=fresh))
+            self._emit(self._book.snapshot(shown, before, asked, fresh=fresh))
             if fresh and self._xapi is not None:
                 self._emit(self._book.take_up_listed(self._clock.now()))
             self._book.active(None)

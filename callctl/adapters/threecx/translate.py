@@ -18,7 +18,7 @@ from callctl.adapters.threecx import calls
 from callctl.adapters.threecx.asking import Asking
 from callctl.adapters.threecx.calls import LISTED_LATE_MS, Active, Call, Mode, Site, Wanted
 from callctl.adapters.threecx.gone import Gone
-from callctl.adapters.threecx.legs import Legs
+from callctl.adapters.threecx.legs import GONE_FOR_MS, Legs
 from callctl.adapters.threecx.remembered import Memory, Remembered
 from callctl.adapters.threecx.wire import CONFERENCE, Key, Participant, Snapshot, Status
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, SeenAlive
@@ -94,11 +94,13 @@ class Book:
             return (*self._leave(key, at, lingers=False), *self._enter(replace(leg, referred_by=by), at))
         return self._progress(call, leg, at)
 
-    def removed(self, key: Key, at: Instant, *, estimated: bool = False, lingers: bool = True) -> Events:
-        """It is gone. `estimated`: it was found missing, and nobody saw it go. `lingers`: see `left`."""
-        self.legs.remove(key, at)
-        self.asking.forget(key)
-        return self._leave(key, at, estimated=estimated, lingers=lingers)
+    def removed(self, key: Key, at: Instant, *, lingers: bool = True) -> Events:
+        """3CX says that it is gone. `lingers`: see `left`."""
+        return self._remove(key, at, at.plus_ms(GONE_FOR_MS), lingers=lingers)
+
+    def missing(self, key: Key, at: Instant, now: Instant) -> Events:
+        """It has changed, and was not to be found by now. What is told of it from now on is believed."""
+        return self._remove(key, at, now)
 
     def left(self, now: Instant, for_ms: int, active: Mapping[str, Active] | None = None) -> Events:
         """The ends of talks whose last participant has gone so long ago, but for those that XAPI shows to go on."""
@@ -116,7 +118,7 @@ class Book:
         return tuple(event for call in ended for event in self._release(call, call.left or now))
 
     def snapshot(self, shown: Snapshot, before: Collection[Key], at: Instant, *, fresh: bool) -> Events:
-        """All that is shown now. What was in the book `before` we asked and is not shown is gone.
+        """All that is shown. What was in the book `before` we asked, at that moment, and is not shown is gone.
 
         `fresh`: the first by a new websocket. The PBX may have been started anew, and its ids be others' now.
         """
@@ -132,7 +134,7 @@ class Book:
             if leg.call in others and (call := self.legs.call_of(key, self._calls)) is not None:
                 self._calls[call.id] = replace(call, routing=False)
             if key not in now or leg.call in others:
-                events += self.removed(key, at, estimated=True, lingers=not fresh)
+                events += self._remove(key, at, at, estimated=True, lingers=not fresh)
         if fresh:
             self.legs.renumbered()
             self._gone.renumbered()
@@ -212,9 +214,17 @@ class Book:
         since = None if call is None else call.began if before.key == call.gate else call.answered
         return calls.is_same(before, now, self._site.route_point) and not calls.is_later(self._listed(now.call), since)
 
+    def _remove(
+        self, key: Key, at: Instant, until: Instant, *, estimated: bool = False, lingers: bool = True
+    ) -> Events:
+        """`until`: see `Legs.remove`. `estimated`: it was found missing, and nobody saw it go."""
+        self.legs.remove(key, until)
+        self.asking.forget(key)
+        return self._leave(key, at, estimated=estimated, lingers=lingers)
+
     def _forget(self, key: Key, at: Instant) -> None:
         self.legs.leave(key)
-        self.legs.remove(key, at)
+        self.legs.remove(key, at.plus_ms(GONE_FOR_MS))
 
     def _enter(self, leg: Participant, at: Instant) -> Events:
         """A participant that belongs to no call: to one that is up, or to one that begins with it, or to none yet."""
