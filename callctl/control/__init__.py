@@ -1,0 +1,9 @@
+"""The only asynchronous logic: it brings the pure rooms together with switches, the store and the clock.
+
+calls mailbox performer     one mailbox per call, in order; what the machine wants done is done
+facts payer parts stock     what is looked up before a decision, all of it in memory
+deadlines journal           what must happen later, and what the store could not be told
+reconciler elsewhere        what we believe beside what is: on switches, and in other processes
+outbox shares               records to the sinks, and affiliates' shares of them
+charges licences alarms     subscriptions that are due, licences that switches know, what operators hear of
+"""

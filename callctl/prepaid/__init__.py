@@ -1,0 +1,1 @@
+"""Credit that is held before it is spent."""
