@@ -1,5 +1,6 @@
 """One thing each, made from its table of the configuration: a switch, a sink, tokens. `app.py` puts them together."""
 
+import secrets
 import ssl
 from collections.abc import Callable, Sequence
 from grp import getgrnam
@@ -68,6 +69,7 @@ def policy_of(settings: Settings) -> Policy:
             settings.limits.high_risk_prefixes, settings.limits.premium_prefixes, settings.limits.emergency_numbers
         ),
         thresholds=RECOMMENDED if settings.limits.protection == "recommended" else None,
+        clock=secrets.token_hex(4),
     )
 
 

@@ -38,7 +38,7 @@ class Policy(msgspec.Struct, frozen=True):
     """The house rules of admission; every default stands in the example configuration.
 
     `thresholds`: of who calls and states none. `blind_s`: how long a postpaid call may last that was admitted without
-    the store; 0 refuses it.
+    the store; 0 refuses it. `clock`: names the monotonic clock of this process among those of others.
     """
 
     budget_ms: int = 1500
@@ -50,6 +50,7 @@ class Policy(msgspec.Struct, frozen=True):
     blind_s: int = 300
     lists: NumberLists = NumberLists()
     thresholds: Thresholds | None = None
+    clock: str = ""
 
 
 class Proposal(msgspec.Struct, frozen=True, gc=False):
@@ -140,6 +141,8 @@ def _session(
         within=offered.within,
         limits=facts.limits,
         sliced_ms=now.wall_ms,
+        clock=policy.clock,
+        ahead_ms=now.wall_ms - now.monotonic_ms,
     )
 
 

@@ -152,6 +152,8 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     within: str | None = None  # the id of the call that pays for it, and that it ends with
     limits: tuple[Slot, ...] = ()  # the provider's own counters that it takes
     sliced_ms: int = 0  # wall time at which its last slice was asked for
+    clock: str = ""  # the process by whose monotonic clock its moments are told
+    ahead_ms: int = 0  # of that one the wall clock was, when the call was saved last
 
     @property
     def linked(self) -> bool:

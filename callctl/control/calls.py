@@ -193,7 +193,7 @@ class CallControl:
     def adopt(self, stored: Session) -> Mailbox:
         """Take up a call that the store or the journal remembers."""
         now = self._clock.now()
-        session = replace(elsewhere.not_ahead(stored, now), busy=False)
+        session = replace(elsewhere.in_our_time(stored, now, self.policy.clock), busy=False)
         box = self._register(session)
         box.decided = True
         if session.state in LIVE:
@@ -284,13 +284,12 @@ class CallControl:
                 box = await self._open(event.call)
                 if box is not None:
                     box.put(event)
+                return
             except UnknownCall:
                 return  # it is none of ours
             except PortError as error:
                 log.warning("late_end_not_noted", call_id=str(event.call), error=str(error))
                 await self._clock.sleep_ms(RETRY_AFTER_MS << tried)
-            else:
-                return
 
     async def _open(self, call: CallKey) -> Mailbox | None:
         """The call's mailbox, now or once it is closed by what is under way; from the store where we have none.
@@ -321,11 +320,13 @@ class CallControl:
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
+        now = self._clock.now()
+        event = elsewhere.as_we_count(event, now, self.policy.clock)
         if isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
             session = replace(session, purchase=purchase(session, event, self._tariffs))
         if type(event) in BY_PRESENT_RULES and session.state in LIVE:
             session = self.alarms.by_present_rules(session)
-        after, effects = machine.advance(session, event, self._clock.now(), self.policy)
+        after, effects = machine.advance(session, event, now, self.policy)
         self.alarms.heard(after, event)
         if after.answered is not None and session.answered is None and session.state in LIVE:
             self._observer.answered(after)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from callctl.call.events import CallKey, Deadline, DeadlineReached, Recalled
+from callctl.call.events import CallEvent, CallKey, Deadline, DeadlineReached, Recalled
 from callctl.call.session import Session
 from callctl.clock import Instant
 from callctl.control.mailbox import Mailbox
@@ -67,23 +67,29 @@ async def unless_it_goes_on(box: Mailbox, end: DeadlineReached, sessions: Sessio
         box.put(end)
 
 
-def not_ahead(session: Session, now: Instant) -> Session:
-    """The moments of a call that another process has written: none lies ahead of now, all keep their distances.
+def as_we_count(event: CallEvent, now: Instant, clock: str) -> CallEvent:
+    """What the store recalls of a call, in our time."""
+    return Recalled(event.call, in_our_time(event.session, now, clock)) if isinstance(event, Recalled) else event
 
-    They would, where the wall clock was set back before this process started.
+
+def in_our_time(session: Session, now: Instant, clock: str) -> Session:
+    """The call with its moments on the monotonic clock of this process, as our wall clock says how long ago they were.
+
+    None lies ahead of now, where the wall clock was set back since; all keep their distances.
     """
+    earlier_ms = now.wall_ms - now.monotonic_ms - session.ahead_ms if session.clock != clock else 0
     moments = (session.setup, session.alerting, session.answered)  # an estimated end may well lie ahead
-    ahead_ms = max(moment.monotonic_ms for moment in moments if moment is not None) - now.monotonic_ms
-    if ahead_ms <= 0:
-        return session
+    latest_ms = max(moment.monotonic_ms for moment in moments if moment is not None)
+    earlier_ms = max(earlier_ms, latest_ms - now.monotonic_ms)
 
-    def earlier(moment: Instant | None) -> Instant | None:
-        return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms - ahead_ms)
+    def ours(moment: Instant | None) -> Instant | None:
+        return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms - earlier_ms)
 
     return replace(
         session,
-        setup=Instant(session.setup.wall_ms, session.setup.monotonic_ms - ahead_ms),
-        alerting=earlier(session.alerting),
-        answered=earlier(session.answered),
-        released=earlier(session.released),
+        clock=clock,
+        setup=Instant(session.setup.wall_ms, session.setup.monotonic_ms - earlier_ms),
+        alerting=ours(session.alerting),
+        answered=ours(session.answered),
+        released=ours(session.released),
     )

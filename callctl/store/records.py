@@ -33,7 +33,7 @@ encode_block = msgspec.json.Encoder().encode
 _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 _FIXED = {
-    *("call", "trace_id", "setup", "direction", "a_number", "b_number", "root", "account", "levels"),
+    *("call", "trace_id", "direction", "a_number", "b_number", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "ceiling_s"),
     *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken", "affiliates", "within"),
     "limits",

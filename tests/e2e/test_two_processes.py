@@ -8,10 +8,11 @@ import pytest
 from callctl.call.admission import Policy
 from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, ExtendAsked, Offered, Released
 from callctl.call.session import State
+from callctl.clock import Instant
 from callctl.control.calls import CallControl
 from callctl.control.journal import Journal
 from callctl.errors import StoreUnavailable
-from tests.e2e.front_door import NL_MOB, FrontDoor
+from tests.e2e.front_door import NL_MOB, FrontDoor, SetClock
 
 CALL = CallKey("http", "c1")
 
@@ -111,3 +112,32 @@ async def test_without_the_store_each_lists_what_it_has_heard_of(door, there, mo
     monkeypatch.setattr(door.store, "listed", away)
     assert (await door.json("GET", "/v1/calls"))["total"] == 1
     assert await there.everywhere(["acme"]) == []
+
+
+@pytest.mark.parametrize("apart_s", [-3600, 3600])
+async def test_a_process_whose_wall_clock_was_set_meanwhile_charges_what_another_has_seen(
+    door, tmp_path, apart_s
+) -> None:
+    """The one was started before the clock was set, the other after: their monotonic clocks are an hour apart."""
+    set_later = SetClock()
+    now = door.clock.now()
+    set_later.instant = Instant(now.wall_ms, now.monotonic_ms + apart_s * 1000)
+    journal = Journal(tmp_path / "there")
+    there = CallControl(
+        clock=set_later,
+        tariffs=door.tariffs,
+        takes=door.store,
+        sessions=door.store,
+        switches={},
+        journal=journal,
+        observer=door.metrics,
+        policy=Policy(clock="there"),
+        wake=lambda _root: None,
+    )
+    await admitted(door)
+    await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
+    for clock in (door.clock, set_later):
+        clock.pass_s(7)
+    ended, (record, *_) = await there.end(Released(CALL, set_later.now(), stated=False))
+    assert (ended.state, ended.estimated, b'"duration_ms":7000' in record.payload) == (State.ENDED, False, True)
+    journal.close()

@@ -6,6 +6,8 @@ from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from callctl.call.events import CallEvent
 from callctl.call.session import Session
 from callctl.control.calls import CallControl
@@ -66,7 +68,7 @@ class Life:
         self.clock = SimClock(loop, wall)
         self.journal = Journal(journal)
         self.outbox = Outbox(feeds=feeds, sinks=[sink], archives=(ARCHIVE,), roots=roots, clock=self.clock)
-        takes = LimitedTakes(store, store.channels)
+        takes, policy = LimitedTakes(store, store.channels), replace(POLICY, clock=f"life {number}")
         self.calls = CallControl(
             clock=self.clock,
             tariffs=tariffs,
@@ -75,7 +77,7 @@ class Life:
             switches=switches,
             journal=self.journal,
             observer=observer,
-            policy=POLICY,
+            policy=policy,
             wake=self.outbox.wake,
         )
         self.reconciler = Reconciler(
@@ -86,7 +88,7 @@ class Life:
             sessions=store,
             journal=self.journal,
             observer=observer,
-            policy=POLICY,
+            policy=policy,
             roots=roots,
         )
         self._context = copy_context()
