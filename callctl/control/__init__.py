@@ -4,6 +4,8 @@ calls mailbox performer     one mailbox per call, in order; what the machine wan
 facts payer parts stock     what is looked up before a decision, all of it in memory
 deadlines journal           what must happen later, and what the store could not be told
 reconciler elsewhere        what we believe beside what is: on switches, and in other processes
+switchboard within          switches that come and go; calls that pay for calls within them
 outbox shares               records to the sinks, and affiliates' shares of them
 charges licences alarms     subscriptions that are due, licences that switches know, what operators hear of
+provider purchases audience around takes, charges and observers: what is done besides
 """
