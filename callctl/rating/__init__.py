@@ -1,6 +1,6 @@
 """What a call costs, and how long some money buys. Pure, exact, rounded once per charge.
 
-tariff                      a plan and the rows of its deck, as a provider writes them down; `presets`: as other systems do
+tariff                      a plan and the rows of its deck, as a provider writes them (`presets`: as other systems do)
 builder                     a deck of rows, without contradictions
 match                       the row of a number at every level of a reseller chain, as a price
 pricing schedule exchange   what goes into a price: percentages of the purchase, bands, other currencies
