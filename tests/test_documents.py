@@ -99,6 +99,12 @@ def test_every_log_line_that_operations_explain_is_written() -> None:
             assert f'"{event}"' in CODE or event.startswith("callctl_"), event
 
 
+def test_every_error_that_is_logged_is_explained() -> None:
+    logged = re.findall(r"""log\.(?:error|exception|critical)\(\s*"([^"]+)\"""", CODE)
+    assert len(logged) > 20
+    assert {event for event in logged if f"`{event}`" not in DOCUMENTS["docs/operations.md"]} == set()
+
+
 def test_every_field_of_a_record_is_named() -> None:
     rows = table("docs/cdr.md", "field")
     assert {word for first, _ in rows for word in words(first)} <= set(COLUMNS)

@@ -325,7 +325,7 @@ def _understood(remembered: Remembered) -> Session | None:
     try:
         return records.decode_record(record, running)
     except (msgspec.MsgspecError, ValueError) as error:
-        log.error("a remembered call cannot be read", error=str(error), head=record[:80].decode("ascii", "replace"))
+        log.error("call_record_unreadable", error=str(error), head=record[:80].decode("ascii", "replace"))
         return None
 
 
