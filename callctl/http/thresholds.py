@@ -143,6 +143,8 @@ class ThresholdRoutes:
     async def release(self, request: web.Request, holder: Holder) -> web.Response:
         account = seeing.writable_account(self._tariffs.directory, holder.account, request.match_info["id"])
         asked = body.parse(ReleaseBody, await body.read(request, body.JSON_LIMIT))
+        if asked.until is not None and asked.until <= self._clock.now().wall_ms:
+            raise unacceptable("is in the past", "until")
         said = Release(asked.until or 0) if asked.extra_today is None else Allow(asked.extra_today)
         return await self._say(account, asked, holder, said)
 

@@ -392,6 +392,7 @@ async def test_days_from_another_system_make_the_average(world) -> None:
         ("release", {"extra_today": "-1.00"}, 422, "extra_today"),
         ("release", {"extra_today": 1}, 400, "extra_today"),
         ("release", {"until": "tomorrow"}, 422, "until"),
+        ("release", {"until": "2026-11-21T09:59:59Z"}, 422, "until"),
         ("release", {"untill": "2026-11-22T00:00:00Z"}, 400, "untill"),
         ("days", {"days": []}, 400, "days"),
         ("days", {"days": [{"day": "2026-11-22"}]}, 422, "days"),
