@@ -185,6 +185,13 @@ async def test_a_licence_that_is_not_active_has_expired_by_today() -> None:
         assert day < "2027-11-22" or SystemClock().now().wall_ms > 1_826_841_600_000
 
 
+async def test_xapi_that_does_not_answer_is_shown_and_hinders_nothing() -> None:
+    async with laid(setup=Setup(xapi=False), xapi=True) as desk:
+        state = desk.switch.state()
+        assert state.up
+        assert "threecx_active_calls_not_read: 404" in state.detail
+
+
 @pytest.mark.parametrize("xapi", [True, False])
 async def test_without_xapi_the_pbx_does_not_tell_its_licence(xapi: bool) -> None:
     async with laid(setup=Setup(xapi=False), xapi=xapi) as desk:

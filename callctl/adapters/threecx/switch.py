@@ -127,7 +127,7 @@ class ThreeCxSwitch:
             await self._link.close()
 
     def state(self) -> LinkState:
-        return LinkState(self.name, self._up, self._since_ms, "" if self._up else self._link.detail)
+        return LinkState(self.name, self._up, self._since_ms, str(self._troubles) if self._up else self._link.detail)
 
     @property
     def counts(self) -> LinkCounts:

@@ -10,12 +10,16 @@ class Troubles:
 
     def __init__(self, switch: str) -> None:
         self._switch = switch
-        self._begun: set[str] = set()
+        self._begun: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        """What is wrong now; empty where nothing is."""
+        return "; ".join(f"{event}: {error}" for event, error in self._begun.items())
 
     def begin(self, event: str, error: object) -> None:
         if event not in self._begun:
-            self._begun.add(event)
+            self._begun[event] = str(error)
             log.warning(event, switch=self._switch, error=str(error))
 
     def over(self, event: str) -> None:
-        self._begun.discard(event)
+        self._begun.pop(event, None)
