@@ -19,6 +19,7 @@ from callctl.causes import REFUSALS, Cause, Refusal, cause_of
 from callctl.errors import SwitchUnavailable
 from callctl.rating.tariff import Direction
 from callctl.simulators.ami import AmiSimulator, EndedBy, Script, Setup, SimCall, User
+from callctl.simulators.ami.actions import Rule
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.patient import PatientClock
 from tests.waiting import until
@@ -319,6 +320,14 @@ async def test_a_channel_that_is_gone_is_no_failure(desk: Desk) -> None:
     call.hang_up()
     await until(lambda: desk.told(Released))
     assert await command_all(desk, desk.key(call)) == [None] * 5
+
+
+async def test_a_channel_that_is_about_to_go_is_no_failure(desk: Desk) -> None:
+    """As a real Asterisk 22 says it of a caller that has just cancelled."""
+    call = await desk.gated()
+    says = Rule(frozenset(), lambda action: action.error("Redirect failed, channel not up."))
+    desk.simulator.actions._rules["Redirect"] = says
+    await desk.switch.admit(desk.key(call), granted_s=60, setup_s=120, b_number=NUMBER, account="acme")
 
 
 async def test_what_the_switch_refuses_is_a_failure() -> None:

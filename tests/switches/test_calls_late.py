@@ -2,13 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+
+import pytest
 
 from callctl.call.takes import Take
 from tests.control_room import ControlRoom
+from tests.switches.at_gate import waiting
 from tests.switches.linked import NUMBER, agrees, answered, gone, linked, recorded
 from tests.switches.rig.asterisk import GLOBEX, AsteriskRig
+from tests.switches.rig.manager import Manager
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
 
@@ -64,3 +68,27 @@ def slowly(admit: Callable[[Take], Awaitable[Any]]) -> Callable[[Take], Awaitabl
         return await admit(take)
 
     return later
+
+
+@pytest.fixture
+def patient(asterisk: AsteriskRig) -> Iterator[None]:
+    """Calls wait for long."""
+    asterisk.cli("dialplan set global CC_GATE_SECONDS 30")
+    yield
+    asterisk.cli("dialplan reload")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_call_that_waits_is_answered_by_a_callctl_that_was_not_there_when_it_came(
+    asterisk: AsteriskRig, room: ControlRoom, gate: Manager, acme: Phone, carrier: Phone
+) -> None:
+    await room.furnish()
+    call, _ = await waiting(gate, acme)
+    await linked(room, asterisk)
+    await call.until_answered()
+    await answered(room)
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert agrees(cdr, call)
+    assert len(carrier.calls) == 1
+    await gone(asterisk)

@@ -29,7 +29,7 @@ from callctl.ports import Capabilities, Clock, LinkState, Report
 
 log = structlog.get_logger(__name__)
 
-GONE: Final = ("No such channel", "Channel does not exist")
+GONE: Final = ("No such channel", "Channel does not exist", "Redirect failed, channel not up")
 UNKNOWN_ACTION: Final = "Invalid/unknown command"
 BEEP: Final = "beep"
 TAKE_OVER_AGAIN_MS: Final = 1_000
