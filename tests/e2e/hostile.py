@@ -134,7 +134,7 @@ class House:
     def __init__(self, home: Path, redis_url: str, mqtt_port: int) -> None:
         self.home = home
         self.redis_url = redis_url
-        self.asterisk = ami.AmiSimulator({"cc": ami.User("pw")})
+        self.asterisk = ami.AmiSimulator({"cc": ami.User("pw", filtered=True)})
         self.freeswitch = esl.EslSimulator("pw")
         self.threecx = ThreeCxSimulator(Setup(sim_calls=64, extensions=("201",), watched=("201",)))
         self.threecx.pbx.any_far = Far(rings_s=0, talks_s=0)

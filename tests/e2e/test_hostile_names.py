@@ -25,7 +25,9 @@ FORMULA = re.compile(r"\s*[=+\-@]")
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 WAYS = {"http", "asterisk", "freeswitch", "threecx", "kamailio", "proxy", "gateway"}
 TOLD = {
-    "asterisk": {"AbsoluteTimeout", "PJSIPHangup", "Ping", "Redirect", "Setvar", "Status"},
+    "asterisk": {
+        "AbsoluteTimeout", "ListCommands", "PJSIPHangup", "Ping", "Redirect", "Setvar", "Status", "UserEvent",
+    },
     "freeswitch": {
         "global_getvar", "sched_api", "sched_del", "show", "uuid_dump", "uuid_kill", "uuid_setvar_multi",
         "uuid_transfer",
@@ -82,7 +84,7 @@ def test_every_log_line_is_one_json_object_of_ours(after: Aftermath) -> None:
         told = json.loads(line)
         assert {"event", "level", "timestamp"} <= told.keys()
         assert re.fullmatch("[a-z_]+", told["event"])
-        assert told["level"] in ("info", "warning")
+        assert told["level"] in ("info", "warning"), told
 
 
 @pytest.fixture
