@@ -13,6 +13,7 @@ from tests.servers import RedisServer
 from tests.waiting import PATIENCE_S, until
 
 NUMBER = "0612345678"
+FIRST_S = 6
 
 
 class Site:
@@ -54,6 +55,7 @@ class Site:
 async def site(home: Path, redis: RedisServer, mode: str, credit: str = "10.00") -> AsyncIterator[Site]:
     async with ThreeCxSimulator(Setup(secret="the key of the client")) as simulator:
         more = (
+            f"[policy]\nslice_first_s = {FIRST_S}\n"
             f'[[switch]]\nname = "pbx2"\nkind = "threecx"\nport = {simulator.port}\ntls = false\nclient_id = "900"\n'
             f'secret = "the key of the client"\nmode = "{mode}"\naccount = "acme"\nxapi = true\n'
         )
@@ -75,14 +77,14 @@ def empty_redis(redis_server: RedisServer) -> RedisServer:
 
 @pytest.mark.parametrize("mode", ["observe", "route_point"])
 async def test_a_call_ends_with_its_credit(tmp_path: Path, empty_redis: RedisServer, mode: str) -> None:
-    """0.12 are twelve seconds: more than the first slice, so it is extended before it is cut off."""
-    async with site(tmp_path, empty_redis, mode, credit="0.12") as it:
+    """0.08 are eight seconds: more than the first slice, so it is extended before it is cut off."""
+    async with site(tmp_path, empty_redis, mode, credit="0.08") as it:
         call = await it.talking()
         async with asyncio.timeout(PATIENCE_S):
             await call.over.wait()
         (cdr,) = await it.recorded()
-        assert (call.ended_by, cdr["charge"], cdr["released_by"]) == (EndedBy.APP, "0.1200", "callctl")
-        assert 11_500 <= call.talked_ms <= 15_000
+        assert (call.ended_by, cdr["charge"], cdr["released_by"]) == (EndedBy.APP, "0.0800", "callctl")
+        assert 7_500 <= call.talked_ms <= 11_000
         assert (await it.provider.account())["balance"] == "0.0000"
 
 
@@ -103,7 +105,7 @@ async def test_a_daemon_that_was_killed_goes_on_with_its_calls(
 ) -> None:
     async with site(tmp_path, empty_redis, mode) as it:
         call = await it.talking()
-        (live,) = (await it.provider.good("GET", "/v1/calls"))["calls"]
+        (live,) = await it.provider.stored(1)
         await it.provider.kill()
         await it.provider.start()
         await it.linked()
