@@ -118,7 +118,9 @@ async def test_a_connection_too_many_is_closed_and_counted(door) -> None:
 
 
 async def test_a_body_that_does_not_arrive_is_given_up(door, monkeypatch) -> None:
-    monkeypatch.setattr("callctl.http.body.read.__kwdefaults__", {"timeout_s": 0.05})
+    monkeypatch.setattr("callctl.http.body.ARRIVAL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "PATIENCE_S", 0)
+    monkeypatch.setattr(server, "_LOOK_EVERY_S", 0.01)
     async with Served(door) as served:
         reader, writer = await served.connect()
         writer.write(b"POST /v1/calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ops\r\nContent-Length: 10\r\n\r\n{")
