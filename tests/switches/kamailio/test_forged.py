@@ -155,6 +155,39 @@ async def test_whoever_answered_in_vain_is_told_so(desk: Desk, kamailio: Kamaili
             proxy.close()
 
 
+@pytest.mark.parametrize(
+    ("branch", "route"),
+    [
+        ("unknown", "<sip:127.0.0.21;lr>"),
+        ("", '<sip:127.0.0.21;lr>","x"],"method":"core.kill","params":["'),
+        ("", "<sip:127.0.0.21;lr>\\u0022"),
+    ],
+)
+async def test_no_answer_makes_kamailio_send_what_it_likes(
+    desk: Desk, acme: Phone, carrier: Phone, branch: str, route: str
+) -> None:
+    call, outgoing, _ = await desk.talking(acme, carrier)
+    heard = heard_by(carrier)
+    invite = outgoing._invite
+    via, *others = invite.all("via")
+    headers = (
+        ("via", via[1] + branch),
+        *others,
+        ("record-route", route),
+        ("from", invite["from"]),
+        ("to", f"{invite['to']};tag=another"),
+        ("call-id", outgoing.call_id),
+        ("cseq", invite["cseq"]),
+        ("contact", carrier.contact),
+    )
+    carrier.send(Message("SIP/2.0 200 OK", headers))
+    await settled(acme)
+    byes = [message.first for message in heard if message.method == "BYE" and message["call-id"] == call.call_id]
+    assert byes == []
+    await call.hang_up()
+    await outgoing.until_ended()
+
+
 async def test_an_answer_when_all_hope_was_given_up_comes_too_late(desk: Desk, acme: Phone, carrier: Phone) -> None:
     """The called phone has not heard of it, or would not; it is told again."""
     carrier.answer_calls(after_s=60)
