@@ -19,7 +19,6 @@ from callctl.http.routes import Route, json_response
 
 _REF = "#/components/schemas/{name}"
 _PATH_PARAMETER = re.compile(r"{(\w+)}")
-_BY_SCOPE = (401, 403, 429)
 
 
 def routes(served: Sequence[Route]) -> tuple[Route, ...]:
@@ -72,7 +71,7 @@ def _operation(route: Route) -> dict[str, Any]:
         }
         for query in route.query
     ]
-    codes = sorted({*route.codes, *route.answered, *(_BY_SCOPE if route.scope is not None else ())})
+    codes = sorted({*route.codes, *route.answered, *route.implied})
     told = {code: route.answer if code in route.answered else Problem for code in codes}
     operation: dict[str, Any] = {
         "summary": route.about,

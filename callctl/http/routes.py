@@ -15,7 +15,7 @@ Decide = Callable[["Asked", Holder], Awaitable[bytes]]
 OpenHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ANYONE = Holder("anyone", frozenset())
-_EARLY = ("/v1/calls", "/metrics")  # what is served before the definitions are read
+_EARLY = ("/v1/calls", "/metrics")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,7 +39,7 @@ class Route(msgspec.Struct, frozen=True):
     """One method of one path. `scope` None: no token. `provider`: not for tokens that are bound to an account.
 
     `body`, `answer`: a msgspec or pydantic type, or the media type where it is not JSON; None for none.
-    `codes`: what it answers beside 200 and what its scope implies; `answered`: the same, with `answer` as at 200.
+    `codes`: what it answers beside 200 and what is `implied`; `answered`: the same, with `answer` as at 200.
     `decide`: what `handler` answers with, for requests that need not come through aiohttp (`fast_path`).
     """
 
@@ -55,6 +55,16 @@ class Route(msgspec.Struct, frozen=True):
     provider: bool = False
     decide: Decide | None = None
     answered: tuple[int, ...] = ()
+
+    @property
+    def early(self) -> bool:
+        """Served before the definitions are read."""
+        return self.scope is None or self.path.startswith(_EARLY)
+
+    @property
+    def implied(self) -> tuple[int, ...]:
+        """What it answers because it asks for a token, and while the definitions are not read."""
+        return (*(() if self.scope is None else (401, 403, 429)), *(() if self.early else (503,)))
 
 
 def through_aiohttp(decide: Decide, *known: str) -> Handler:
@@ -78,8 +88,7 @@ def json_response(value: object, status: int = 200) -> web.Response:
 
 def endpoint(route: Route, tokens: Tokens, known: Callable[[], bool]) -> OpenHandler:
     """The handler behind authentication and error translation; not a middleware, which the hot path would pay."""
-    scope, handler, provider = route.scope, route.handler, route.provider
-    early = scope is None or route.path.startswith(_EARLY)
+    scope, handler, provider, early = route.scope, route.handler, route.provider, route.early
     basic = route.method == "GET"
 
     async def serve(request: web.Request) -> web.StreamResponse:

@@ -87,7 +87,7 @@ def hold_to_type(method: str, path: str, status: int, raw: bytes) -> None:
         return
     route = found[0]
     as_asked = {200, *route.answered}
-    assert status in {*as_asked, *route.codes} or (route.scope is not None and status in (401, 403, 429)), status
+    assert status in {*as_asked, *route.codes, *route.implied}, status
     kind: Any = route.answer if status in as_asked else Problem
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         kind.model_validate_json(raw, strict=True)

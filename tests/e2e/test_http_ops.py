@@ -173,3 +173,12 @@ async def test_who_is_not_ready_says_it_in_the_same_form(door) -> None:
     document = await (await door.ask("GET", "/openapi.json")).json()
     answers = document["paths"]["/readyz"]["get"]["responses"]
     assert answers["503"]["content"] == answers["200"]["content"]
+
+
+async def test_what_waits_for_the_definitions_says_so(door) -> None:
+    document = await (await door.ask("GET", "/openapi.json")).json()
+    door.tariffs.known = False
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            status = (await door.ask(method.upper(), re.sub(r"{\w+}", "x", path))).status
+            assert str(status) in operation["responses"], (method, path, status)
