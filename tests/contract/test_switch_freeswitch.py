@@ -378,13 +378,22 @@ async def test_no_task_of_ours_outlives_its_call(desk: Desk) -> None:
     await until(lambda: not desk.simulator.core.tasks)
 
 
-async def test_nor_does_the_note_that_a_call_was_answered(desk: Desk) -> None:
+async def test_nor_does_a_note_of_its_answer_or_end(desk: Desk) -> None:
     """Also of one that ends before it is armed."""
+    noted: list[str] = []
+    desk.simulator.core.listeners.append(lambda headers, _: noted.append(str(headers.get("Task-Group", ""))))
     call = await desk.answered()
-    assert [task.group for task in desk.simulator.core.tasks if "uuid_exists" in task.command]
     call.hang_up()
     await until(lambda: desk.told(Released))
     await until(lambda: not desk.simulator.core.tasks)
+    assert {f"callctl-answered-{call.uuid}", f"callctl-ended-{call.uuid}"} <= set(noted)
+
+
+@pytest.mark.parametrize("hook", ["", "lua cdr.lua", "sched_api +86400 callctl-ended-another uuid_exists another"])
+async def test_what_an_installation_does_at_the_end_of_a_call_is_left_to_it(desk: Desk, hook: str) -> None:
+    call = await desk.answered(Script(caller="1", called="2", ring_s=0.1, variables=(("api_hangup_hook", hook),)))
+    ours = f"sched_api +86400 callctl-ended-{call.uuid} uuid_exists {call.uuid}"
+    assert call.caller.variables["api_hangup_hook"] == (hook if hook.startswith("lua") else ours)
 
 
 async def test_a_first_timer_that_is_set_late_does_not_cut_an_extended_call(desk: Desk) -> None:
@@ -775,9 +784,11 @@ async def test_a_call_wholly_within_an_outage_is_told_of(desk: Desk, is_restarte
             after = desk
             await desk.simulator.listen_again()
             await until(lambda: desk.relinked == 2)
-    (answered,) = after.told(Answered)
-    assert answered.call == desk.key(call)
+    ((answered,), (released,)) = after.told(Answered), after.told(Released)
+    assert (answered.call, released.call, released.estimated) == (desk.key(call), desk.key(call), True)
     assert 0 < answered.at.wall_ms - outcome.answered_us // 1_000 <= 1_100
+    assert 0 < released.at.wall_ms - outcome.ended_us // 1_000 <= 1_100
+    assert released.answered_at == answered.at
     assert await desk.switch.live_calls() == []
     assert after.switch.counts.unseen_answers == 1
     assert ("freeswitch_answered_unseen", call.uuid) in [(log["event"], log.get("call_id")) for log in logs]
@@ -827,15 +838,20 @@ async def test_tasks_of_calls_long_gone_are_removed_at_the_start(desk: Desk) -> 
 
 
 async def test_what_ended_while_the_link_was_down_is_not_listed(desk: Desk) -> None:
+    """But it has left a note of when."""
     call = await desk.answered()
     await desk.simulator.stop_listening()
     await desk.simulator.drop_links()
     await until(lambda: not desk.switch.state().up)
     call.hang_up()
-    await call.outcome()
+    outcome = await call.outcome()
     await desk.simulator.listen_again()
     await until(lambda: desk.relinked == 2)  # though the list, which is late, may have it still
     assert await desk.switch.live_calls() == []
+    (released,) = desk.told(Released)
+    assert (released.call, released.estimated) == (desk.key(call), True)
+    assert 0 < released.at.wall_ms - outcome.ended_us // 1_000 <= 1_100
+    await until(lambda: not desk.simulator.core.tasks)
 
 
 @pytest.mark.parametrize("lag_ms", [0, 60_000])

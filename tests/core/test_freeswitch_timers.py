@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.adapters.freeswitch.timers import in_seconds, note_of_answer, noted_answers, until
+from callctl.adapters.freeswitch.timers import ANSWERED, ENDED, Note, Timers, in_seconds, note, notes, until
 from callctl.adapters.freeswitch.times import TICK_MS, SwitchTime
 from callctl.clock import Instant
 
@@ -46,12 +46,25 @@ def test_a_clock_that_was_never_compared_is_taken_to_show_what_ours_does() -> No
     assert SwitchTime().place(now.wall_ms + 3_000, now) == Instant(now.wall_ms + 3_000, 5_000)
 
 
-def test_of_all_tasks_the_notes_of_answers_are_read() -> None:
-    when, name, value = note_of_answer("a-b-2", "a-b").split(" ", 3)[1:]
+def test_of_all_tasks_the_notes_are_read() -> None:
     tasks = [
-        {"task_group": name, "task_runtime": str(1_795_300_000 + int(when))},
         {"task_group": "callctl-17-a-b", "task_runtime": "1795300000"},
-        {"task_group": f"{name}x", "task_runtime": "soon"},
+        {"task_group": "callctl-answered-c", "task_runtime": "soon"},
         {"task_group": "mod_hash"},
     ]
-    assert (noted_answers(tasks), value) == ({"a-b-2": 1_795_300_001_000}, "uuid_exists a-b")
+    for group, at_s in ((ANSWERED, 1_795_300_000), (ENDED, 1_795_300_007)):
+        when, name, command = note(group, "a-b-2", "a-b").split(" ", 3)[1:]
+        assert command == "uuid_exists a-b"
+        tasks.append({"task_group": name, "task_runtime": str(at_s + int(when))})
+    assert notes(tasks) == {"a-b-2": Note(1_795_300_001_000, 1_795_300_008_000)}
+
+
+def test_what_another_process_has_set_is_known_and_of_calls_that_are_gone_taken_away() -> None:
+    timers = Timers(1)
+    groups = ("callctl-7-up", "callctl-answered-up", "callctl-8-gone", "callctl-ended-gone", "mod_hash", "callctl-x-up")
+    stale = timers.take_over([{"task_group": group} for group in groups], {"up"})
+    assert stale == ["sched_del callctl-8-gone", "sched_del callctl-ended-gone"]
+    assert timers.of("up", "leg") == ["leg", "callctl-answered-up", "callctl-7-up"]
+    ended = ["sched_del callctl-answered-up", "sched_del callctl-7-up", "sched_del callctl-ended-up"]
+    assert timers.forget("up") == ended
+    assert timers.forget("up") == []

@@ -5,12 +5,13 @@ from typing import Final
 
 from callctl.adapters.freeswitch.causes import PAID_TIME_OVER, refusal
 from callctl.adapters.freeswitch.legs import CALL, FORMER, PAYER, Legs
-from callctl.adapters.freeswitch.timers import in_seconds, note_of_answer
+from callctl.adapters.freeswitch.timers import ANSWERED, ENDED, NOTED_S, in_seconds, note
 from callctl.adapters.freeswitch.wire import assignments, word
 from callctl.causes import Cause
 
 HANDED_ON: Final = (CALL, PAYER, "outbound_redirect_fatal")
 """The variables that the legs inherit which a leg dials."""
+OUR_HOOK: Final = f"sched_api +{NOTED_S} {ENDED}"
 
 
 def admit(legs: Legs, *, granted_s: int, setup_s: int, b_number: str, account: str, context: str) -> list[str]:
@@ -28,7 +29,9 @@ def admit(legs: Legs, *, granted_s: int, setup_s: int, b_number: str, account: s
     }
     if not legs.ingress_answered_us:
         variables["execute_on_answer"] = f"sched_hangup +{in_seconds(granted_s * 1000)} {PAID_TIME_OVER}"
-        variables["api_on_answer"] = note_of_answer(legs.call_id, legs.ingress)
+        variables["api_on_answer"] = note(ANSWERED, legs.call_id, legs.ingress)
+    if not legs.hook or legs.hook.startswith(OUR_HOOK):
+        variables["api_hangup_hook"] = note(ENDED, legs.call_id, legs.ingress)
     return [_set(legs.ingress, variables), _transfer(legs.ingress, b_number, context)]
 
 

@@ -30,10 +30,10 @@ class Legs(msgspec.Struct, frozen=True):
 
     `ingress` asked for the call, `carrier` is the leg that answered it; each with the moment of its own answer.
     `offered`: it has been told of; a list may show it a moment before. `former`: the call that the ingress leg has
-    answered before, and is the carrier of still. `answered`: when both had. `partner`: the leg that the ingress is
-    connected to, if only by early media. `again`: the leg that it has dialled since, and that has answered. `left`: the
-    ingress has ended or gone on to another call. `ended`: how one of the two has ended, until it is known whether the
-    other one has, too.
+    answered before, and is the carrier of still. `hook`: what the ingress leg is to do when it ends. `answered`: when
+    both had. `partner`: the leg that the ingress is connected to, if only by early media. `again`: the leg that it has
+    dialled since, and that has answered. `left`: the ingress has ended or gone on to another call. `ended`: how one of
+    the two has ended, until it is known whether the other one has, too.
     """
 
     call_id: str
@@ -44,6 +44,7 @@ class Legs(msgspec.Struct, frozen=True):
     direction: Direction = Direction.OUTBOUND
     emergency: bool = False
     exports: str = ""
+    hook: str = ""
     called: str = ""
     carrier: str | None = None
     trunk_out: str | None = None
@@ -81,6 +82,7 @@ def begun(call_id: str, event: Event) -> Legs:
         direction=DIRECTIONS.get(variable(event, "callctl_direction"), Direction.OUTBOUND),
         emergency=variable(event, "callctl_emergency") == "yes",
         exports=variable(event, "export_vars"),
+        hook=variable(event, "api_hangup_hook"),
         called=number_of(event.get("Caller-Destination-Number", "")),
         ingress_answered_us=answered_us(event),
     )

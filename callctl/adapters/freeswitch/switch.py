@@ -5,7 +5,7 @@ carried out in the order in which they were given. A leg that has gone meanwhile
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from callctl.adapters.freeswitch.causes import NAMES, ending
 from callctl.adapters.freeswitch.gate import SocketGate
 from callctl.adapters.freeswitch.legs import Legs, ingress_of
 from callctl.adapters.freeswitch.link import EslLink, LinkCounts, LinkEvents, LinkTimes
-from callctl.adapters.freeswitch.timers import Timers, in_seconds, noted_answers, until
+from callctl.adapters.freeswitch.timers import Note, Timers, in_seconds, notes, until
 from callctl.adapters.freeswitch.times import SwitchTime
 from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Told, Translator
 from callctl.adapters.freeswitch.wire import Event, parse_dump, parse_rows, word
@@ -128,6 +128,7 @@ class FreeSwitch:
         if legs.emergency:
             return
         self._calls.admitted(call.call_id, account)
+        self._timers.of(call.call_id, legs.ingress)
         asked = commands.admit(
             legs, granted_s=granted_s, setup_s=setup_s, b_number=b_number, account=account, context=self._contexts.dial
         )
@@ -192,8 +193,9 @@ class FreeSwitch:
         now = self._clock.now()
         offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
         self._tell(tuple(listing.strike_out(book, rows, dumps, ended, before)))
-        for call_id in before - book.ids():
-            self._start(self._perform(self._timers.forget(call_id, was_answered=False)))
+        if self._held is None:  # else it is left to `take_over`, which reads the notes first
+            for call_id in before - book.ids():
+                self._start(self._perform(self._timers.forget(call_id)))
         for call in offered:
             self._report(call)
         return listing.seen_alive(book, self.name, now)
@@ -268,9 +270,8 @@ class FreeSwitch:
                 log.warning("freeswitch_stray_leg", switch=self.name, leg=event.uuid)
                 self._start(self._perform([commands.kill(event.uuid, NAMES[52])]))
                 continue
-            if isinstance(event, Released):
-                was_answered = event.answered_at is not None
-                self._start(self._perform(self._timers.forget(event.call.call_id, was_answered=was_answered)))
+            if isinstance(event, Released) and (groups := self._timers.forget(event.call.call_id)):
+                self._start(self._perform(groups))
             self._report(event)
 
     def _on_up(self, core: str) -> None:
@@ -307,10 +308,11 @@ class FreeSwitch:
             self._connected.clear()
             await self._clock.sleep_ms(self._list_lag_ms)
             try:
+                ended = self._calls.ended
+                tasks = parse_rows(await self._ask("show tasks as json")) or []
                 await self.live_calls()
                 self._let_go()
-                tasks = parse_rows(await self._ask("show tasks as json")) or []
-                self._tell_answers(noted_answers(tasks))
+                self._tell_unseen(notes(tasks), ended | self._calls.ended)
                 await self._perform(self._timers.take_over(tasks, self._calls.book.ids()))
             except SwitchUnavailable as error:
                 log.warning("freeswitch_channel_list_failed", switch=self.name, error=str(error))
@@ -320,11 +322,18 @@ class FreeSwitch:
             else:
                 relinked()
 
-    def _tell_answers(self, noted: Mapping[str, int]) -> None:
-        """Of calls that were answered and have ended while nobody listened."""
+    def _tell_unseen(self, noted: Mapping[str, Note], ended: Collection[str]) -> None:
+        """Of calls that were answered or have ended while nobody listened. `ended`: the legs of which we have heard."""
         now = self._clock.now()
         for call_id in noted.keys() - self._calls.book.ids():
-            if ingress_of(call_id) not in self._calls.ended:
+            if ingress_of(call_id) in ended:
+                continue
+            key, note = CallKey(self.name, call_id), noted[call_id]
+            answered = self._time.place(note.answered_ms, now) if note.answered_ms else None
+            if answered is not None:
                 self._link.counts.unseen_answers += 1
                 log.warning("freeswitch_answered_unseen", switch=self.name, call_id=call_id)
-                self._report(Answered(CallKey(self.name, call_id), self._time.place(noted[call_id], now)))
+                self._report(Answered(key, answered))
+            if note.ended_ms:
+                at = self._time.place(note.ended_ms, now)
+                self._report(Released(key, at, answered_at=answered, estimated=True))

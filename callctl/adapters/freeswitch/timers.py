@@ -10,21 +10,33 @@ have no limit meanwhile. FreeSWITCH removes the tasks of a group that has the na
 of any other name stays, and is removed by us. The first timer of a call is such a task, set by `execute_on_answer`; as
 that is done a moment after the answer was told, it is taken away each time.
 
-The scheduler also is the only memory of FreeSWITCH that outlives a call: `api_on_answer` leaves a task there, which
-does nothing, for a day. It tells of a call that was answered and has ended while nobody listened. It goes once we know.
+The scheduler also is the only memory of FreeSWITCH that outlives a call. So `api_on_answer` and `api_hangup_hook` leave
+a note there, a task that does nothing, for a day: in which second a call was answered and has ended, for when nobody
+listened. Notes go once we know.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from itertools import count
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from callctl.adapters.freeswitch.causes import PAID_TIME_OVER
 from callctl.adapters.freeswitch.times import to_us
 from callctl.adapters.freeswitch.wire import Event, word
 
 PREFIX: Final = "callctl-"
-NOTED: Final = f"{PREFIX}answered-"
+ANSWERED: Final = f"{PREFIX}answered-"
+ENDED: Final = f"{PREFIX}ended-"
 NOTED_S: Final = 86_400
+
+
+class Note(msgspec.Struct, frozen=True):
+    """When a call was answered and has ended: the end of that second, in ms of FreeSWITCH's clock; None: it was not."""
+
+    answered_ms: int | None = None
+    ended_ms: int | None = None
 
 
 class Timers:
@@ -36,8 +48,8 @@ class Timers:
         self._groups: dict[str, list[str]] = {}
 
     def of(self, call_id: str, ingress: str) -> list[str]:
-        """The groups that there may be now, oldest first."""
-        return [*([ingress] if ingress else []), *self._groups.setdefault(call_id, [f"{NOTED}{call_id}"])]
+        """The groups that there may be now, oldest first, but for the note of its end."""
+        return [*([ingress] if ingress else []), *self._groups.setdefault(call_id, [f"{ANSWERED}{call_id}"])]
 
     def add(self, call_id: str, ingress: str, seconds: int, legs: Iterable[str]) -> list[str]:
         """The commands that end `legs` in `seconds`, as FreeSWITCH counts them."""
@@ -53,38 +65,47 @@ class Timers:
             self._groups[call_id] = kept
         return [f"sched_del {word(group)}" for group in groups]
 
-    def forget(self, call_id: str, *, was_answered: bool) -> list[str]:
+    def forget(self, call_id: str) -> list[str]:
         """The commands after the end of a call. A leg of it may live on, in another one."""
-        groups = self._groups.pop(call_id, [f"{NOTED}{call_id}"] if was_answered else [])
-        return [f"sched_del {word(group)}" for group in groups]
+        groups = self._groups.pop(call_id, None)
+        return [] if groups is None else [f"sched_del {word(group)}" for group in (*groups, f"{ENDED}{call_id}")]
 
     def forget_all(self) -> None:
         self._groups.clear()
 
     def take_over(self, tasks: Iterable[Event], calls: Collection[str]) -> list[str]:
-        """Know what another process has set, by `show tasks`; the commands that remove what is of no call any more."""
+        """Know what there is for each call, by `show tasks`; the commands that remove what is of no call any more."""
+        known = {call_id: self.of(call_id, "") for call_id in calls}
         stale = []
         for group in dict.fromkeys(task.get("task_group", "") for task in tasks):
-            number, dash, call_id = group.removeprefix(PREFIX).partition("-")
-            if not group.startswith(PREFIX) or not (number.isdigit() or group.startswith(NOTED)) or not dash:
+            kind, dash, call_id = group.removeprefix(PREFIX).partition("-")
+            if not group.startswith(PREFIX) or not (kind.isdigit() or kind in ("answered", "ended")) or not dash:
                 continue
             if call_id not in calls:
                 stale.append(f"sched_del {word(group)}")
-            elif group not in self.of(call_id, ""):
-                self._groups[call_id].append(group)
+            elif kind.isdigit() and group not in known[call_id]:
+                known[call_id].append(group)
+        self._groups = known
         return stale
 
 
-def note_of_answer(call_id: str, leg: str) -> str:
-    """The api command for `api_on_answer`."""
-    return f"sched_api +{NOTED_S} {NOTED}{word(call_id)} uuid_exists {word(leg)}"
+def note(group: str, call_id: str, leg: str) -> str:
+    """The api command that leaves a note."""
+    return f"sched_api +{NOTED_S} {group}{word(call_id)} uuid_exists {word(leg)}"
 
 
-def noted_answers(tasks: Iterable[Event]) -> Mapping[str, int]:
-    """When calls were answered, by `show tasks`: the end of that second, in ms of FreeSWITCH's clock."""
-    noted = [task for task in tasks if task.get("task_group", "").startswith(NOTED)]
-    times = {task["task_group"].removeprefix(NOTED): task.get("task_runtime", "") for task in noted}
-    return {call_id: (to_us(at_s) - NOTED_S + 1) * 1000 for call_id, at_s in times.items() if to_us(at_s)}
+def notes(tasks: Iterable[Event]) -> dict[str, Note]:
+    """By call, from `show tasks`."""
+    found: dict[str, Note] = {}
+    for task in tasks:
+        group, at_s = task.get("task_group", ""), to_us(task.get("task_runtime", ""))
+        prefix = next((prefix for prefix in (ANSWERED, ENDED) if group.startswith(prefix)), None)
+        if prefix is None or not at_s:
+            continue
+        call_id, at_ms = group.removeprefix(prefix), (at_s - NOTED_S + 1) * 1000
+        told = {"answered_ms": at_ms} if prefix is ANSWERED else {"ended_ms": at_ms}
+        found[call_id] = replace(found.get(call_id, Note()), **told)
+    return found
 
 
 def in_seconds(remaining_ms: int) -> int:

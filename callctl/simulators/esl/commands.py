@@ -37,7 +37,7 @@ class Commands:
             "sched_del": lambda group: f"+OK Deleted: {core.unschedule(group)}\n",
             "hupall": self._hupall,
         }
-        core.execute = self.execute
+        core.execute = self.carry_out
 
     def execute(self, command: str) -> str:
         """The answer to one command, as it is on the wire."""

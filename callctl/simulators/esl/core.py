@@ -103,6 +103,8 @@ class Core:
             return
         self.emit("CHANNEL_HANGUP", channel)
         channel.note_end(self.now_us())
+        if hook := channel.variables.get("api_hangup_hook"):
+            self.execute(hook)
         del self._channels[channel.uuid]
         self._gone.append((self.now_ms(), channel))
         self.tasks = [task for task in self.tasks if task.group != channel.uuid]
