@@ -10,11 +10,9 @@ from callctl.adapters.asterisk.wire import Message
 CHECK: Final = "CCCheck"
 HEARD_WITHIN_S: Final = 3.0
 
-# What the eventfilter of docker/asterisk/manager.conf lets through, beside UserEvent.
-CALL_EVENTS: Final = frozenset(
-    {"DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup", "OriginateResponse"}
-)
-OTHERS: Final = frozenset({"Shutdown", "FullyBooted"})
+CALL_EVENTS: Final = frozenset({"DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup"})
+UNWANTED: Final = "Newchannel"
+"""With this each channel begins, for a user that has no filter."""
 
 NO_COMMANDS: Final = "no call is let through, none ended: the manager user needs `write = call`"
 NO_OFFERS: Final = "no call is heard of: the manager user needs `read = user`, and an eventfilter that shows UserEvent"
@@ -93,7 +91,7 @@ class Rights:
                 self._is(SHARED, True)
         elif event.event in CALL_EVENTS:
             self._is(NO_CALLS, False)
-        elif event.event not in OTHERS:
+        elif event.event == UNWANTED:
             self._is(NO_FILTER, True)
 
     def unheard(self) -> None:
