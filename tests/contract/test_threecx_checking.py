@@ -61,13 +61,13 @@ async def compared(desk: Desk) -> None:
 
 def misread(simulator: ThreeCxSimulator, ms: int) -> None:
     """The PBX writes down that its next call was so much longer."""
-    close = simulator.pbx._close_segment
+    closed = simulator.pbx.closed
 
-    def longer(call: SimCall, reason: str) -> None:
-        close(call, reason)
+    def longer(call: SimCall) -> None:
         call.segments[-1].ended_ms = (call.segments[-1].ended_ms or 0) + ms
+        closed(call)
 
-    simulator.pbx._close_segment = longer  # type: ignore[method-assign]
+    simulator.pbx.closed = longer
 
 
 # -------------------------------------------------------------------- XAPI

@@ -93,13 +93,14 @@ class Leg:
 class SimCall:
     """One call of the PBX. `caller` began it, `called` is whom it has reached.
 
-    `attempt`: whom it is being routed to, in the place of `replaced`.
+    `attempt`: whom it is being routed to, in the place of `replaced`. `history`: its id in the PBX's records, of which
+    there is one for each of its `segments`.
 
     Moments are on the simulator's clock. `answered`: the first time that the caller talked to anybody but the route
     point.
     """
 
-    def __init__(self, id: int, caller: Leg, called: Leg | None, began: Instant) -> None:
+    def __init__(self, id: int, caller: Leg, called: Leg | None, began: Instant, history: str = "") -> None:
         self.id = id
         self.caller = caller
         self.called = called
@@ -112,6 +113,7 @@ class SimCall:
         self.answered: Instant | None = None
         self.ended: Instant | None = None
         self.ended_by: EndedBy | None = None
+        self.history = history
         self.segments: list[Segment] = []
         self.over = asyncio.Event()
         self.was_answered = asyncio.Event()
@@ -133,6 +135,28 @@ class SimCall:
         if self.connected is not None:
             return "Talking"
         return "Ringing" if self.called is not None and self.called.status == RINGING else "Routing"
+
+    def open_segment(self, target: Leg, now: Instant) -> None:
+        """The caller begins to talk, or try to, with somebody."""
+        caller = self.caller
+        self.segments.append(
+            Segment(
+                history=self.history,
+                from_number=caller.number,
+                from_dn=caller.dn,
+                from_type=caller.kind,
+                to_number=target.number,
+                to_dn=target.dn,
+                to_type=target.kind,
+                dialled=self.dialled,
+                began_ms=now.wall_ms,
+            )
+        )
+
+    def close_segment(self, reason: str, now: Instant) -> None:
+        segment = self.segments[-1]
+        if segment.ended_ms is None:
+            segment.ended_ms, segment.reason = now.wall_ms, reason
 
 
 def join(one: Leg, other: Leg) -> None:

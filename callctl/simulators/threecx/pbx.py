@@ -18,7 +18,6 @@ from callctl.simulators.threecx.calls import (
     SimCall,
     join,
 )
-from callctl.simulators.threecx.cdrlines import Segment
 from callctl.simulators.threecx.setup import Faults, Setup
 
 UPSERT, REMOVE, DTMF = 0, 1, 2
@@ -98,7 +97,7 @@ class Pbx:
         call.ended, call.ended_by = self.clock.now(), by
         for leg in call.legs:
             self._remove(leg)
-        self._close_segment(call, "TerminatedByDst" if by is EndedBy.CALLED else "TerminatedBySrc")
+        call.close_segment("TerminatedByDst" if by is EndedBy.CALLED else "TerminatedBySrc", self.clock.now())
         self.calls.remove(call)
         self.history.append(call)
         call.over.set()
@@ -120,13 +119,13 @@ class Pbx:
         arriving.referred_by = (by, EXTENSION)
         if staying is None:
             return
-        self._close_segment(call, "TerminatedBySrc")
+        call.close_segment("TerminatedBySrc", self.clock.now())
         self._remove(leaving)
         join(staying, arriving)
         staying.referred_by = (by, EXTENSION)
         staying.shows = None
         call.caller, call.called = (staying, arriving) if call.caller is not leaving else (arriving, staying)
-        self._open_segment(call, call.called)
+        call.open_segment(call.called, self.clock.now())
         call.segments[-1].answered_ms = self.clock.now().wall_ms
         self._tell(arriving, staying)
 
@@ -149,10 +148,10 @@ class Pbx:
         if leg.status != RINGING or call.called is not leg:
             return False
         self._remove(leg)
-        self._close_segment(call, "redirected")
+        call.close_segment("redirected", self.clock.now())
         call.called = self._target(destination)
         join(call.caller, call.called)
-        self._open_segment(call, call.called)
+        call.open_segment(call.called, self.clock.now())
         self._tell(call.called, call.caller)
         self._start(self._behave(call, call.called))
         return True
@@ -165,8 +164,8 @@ class Pbx:
         call.attempt, call.replaced = target, leg
         call.attempt_over.clear()
         target.peer = other
-        self._close_segment(call, "redirected")
-        self._open_segment(call, target)
+        call.close_segment("redirected", self.clock.now())
+        call.open_segment(target, self.clock.now())
         self._tell(target)
         self._start(self._behave(call, target))
         if self.faults.delivered_at_once:
@@ -215,7 +214,7 @@ class Pbx:
             call.ended, call.ended_by = now, EndedBy.PBX
             for leg in call.legs:
                 leg.gone.set()
-            self._close_segment(call, "failed")
+            call.close_segment("failed", self.clock.now())
             call.over.set()
             call.attempt_over.set()
             call.was_answered.set()
@@ -254,7 +253,7 @@ class Pbx:
         if len(self.calls) >= self.setup.sim_calls:
             return None
         called = self._target(via or number)
-        call = SimCall(next(self._callids), caller, called, self.clock.now())
+        call = SimCall(next(self._callids), caller, called, self.clock.now(), str(next(self._histories)))
         call.dialled = number
         caller.legid, called.legid = 1, 2
         caller.shows = number
@@ -265,7 +264,7 @@ class Pbx:
         caller.is_routed = not (self.faults.late_party and called.kind == EXTERNAL_LINE)
         join(caller, called)
         self.calls.append(call)
-        self._open_segment(call, called)
+        call.open_segment(called, self.clock.now())
         self._tell(caller, called)
         if called.kind == ROUTE_POINT and not self.faults.route_point_rings:
             self.far_answers(call)
@@ -316,28 +315,6 @@ class Pbx:
     def _remove(self, leg: Leg) -> None:
         leg.gone.set()
         self.changed(REMOVE, leg, None)
-
-    def _open_segment(self, call: SimCall, target: Leg) -> None:
-        caller = call.caller
-        history = call.segments[0].history if call.segments else str(next(self._histories))
-        call.segments.append(
-            Segment(
-                history=history,
-                from_number=caller.number,
-                from_dn=caller.dn,
-                from_type=caller.kind,
-                to_number=target.number,
-                to_dn=target.dn,
-                to_type=target.kind,
-                dialled=call.dialled,
-                began_ms=self.clock.now().wall_ms,
-            )
-        )
-
-    def _close_segment(self, call: SimCall, reason: str) -> None:
-        segment = call.segments[-1]
-        if segment.ended_ms is None:
-            segment.ended_ms, segment.reason = self.clock.now().wall_ms, reason
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
