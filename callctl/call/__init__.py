@@ -1,9 +1,9 @@
 """A call from its offer to its records. Pure: values in, values out, and `now` is an argument.
 
 events effects session      what can happen, what is to be done about it, and what a call is
-machine                     the table: (state, event) -> handler. Its handlers: judgement (what the store said),
-                            running, blind (without the store), ending
-admission checks trace      may it go ahead, and why; channels and watched: which counters it takes
+machine                     the table: (state, event) -> handler
+taking running ending       its handlers, by the age of a call; blind: of one that goes on without the store
+admission checks trace      may it go ahead, and why (judgement: by what the store saw); channels and watched: what it takes
 grant drawing               what a live call is granted, holds and draws upon before money
 takes                       what is proposed to the store, whose script is the judge
 anchor due bill settlement  what it costs in the end; cdr and affiliates: its records
