@@ -52,10 +52,17 @@ class Worker:
 
     async def send(self, octets: bytes) -> None:
         if self._writer is None:
-            await self.connect()
-        assert self._writer is not None
-        self._writer.write(octets)
-        await self._writer.drain()
+            await self._ask_first(octets)
+        else:
+            self._writer.write(octets)
+            await self._writer.drain()
+
+    async def _ask_first(self, octets: bytes) -> None:
+        """With nothing between connecting and asking, as the module does it: who says nothing is not served."""
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(str(self.path))
+        connected.sendall(octets)
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=connected)
 
     async def reply(self) -> str:
         async with asyncio.timeout(PATIENCE_S):
