@@ -153,6 +153,13 @@ async def test_a_did_is_routed_however_the_pbx_writes_it(shown: str) -> None:
         await until(lambda: routed(desk) == [{"destination": "113", "timeout": 60}])
 
 
+async def test_a_call_from_outside_without_a_did_is_routed_by_its_trunk() -> None:
+    async with laid(Mode.ROUTE_POINT, site={"routes": {HOME: "113"}, "numbers": {"10000": HOME}}) as desk:
+        desk.simulator.pbx.inbound("", "+49301234567", "900")
+        offered = await desk.first(Offered)
+        assert (offered.direction, offered.b_number) == (Direction.INBOUND, HOME)
+
+
 async def test_a_did_that_is_routed_nowhere_is_not_called_again(desk: Desk) -> None:
     """It would come back, and be called again, and be paid each time."""
     call = desk.simulator.pbx.inbound(HOME, "+49301234567", "900")

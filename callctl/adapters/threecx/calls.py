@@ -57,6 +57,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
             return self.mode is Mode.ROUTE_POINT
         return not self.extensions or dn in self.extensions
 
+    def called(self, leg: Participant) -> str:
+        """The number that an inbound call came to; "" where nobody says."""
+        return leg.did or self.numbers.get(leg.dn) or self.numbers.get(leg.party) or ""
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """Who calls whom. `own`: the extension here; `far`: the number of the other side, as the PBX writes it."""
@@ -151,8 +155,7 @@ def wanted_by(leg: Participant, site: Site, watched: Container[str], active: Act
             return None  # the caller's own participant tells it
         caller = leg.party or leg.number
         return Wanted(Direction.INTERNAL, caller, leg.dn, leg.dn, caller)
-    number = leg.did or site.numbers.get(leg.dn) or site.numbers.get(leg.party) or ""
-    return Wanted(Direction.INBOUND, leg.number, number, leg.dn, leg.number, leg.party or None)
+    return Wanted(Direction.INBOUND, leg.number, site.called(leg), leg.dn, leg.number, leg.party or None)
 
 
 def some_call(leg: Participant) -> Wanted:

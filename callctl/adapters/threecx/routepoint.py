@@ -125,9 +125,9 @@ class RoutePoint:
 
     async def _wanted_from_outside(self, leg: Participant) -> Wanted | None:
         """A number of ours goes where it is routed, and never out again: that would bring it back here."""
-        trunk = leg.party or None
+        trunk, called = leg.party or None, self._site.called(leg)
         for did, dn in self._site.routes.items():
-            if leg.did and same_number(did, leg.did):
+            if called and same_number(did, called):
                 return Wanted(Direction.INBOUND, leg.number, did, dn, leg.number, trunk)
         return self._wants(leg.number, await self._pressed(leg), trunk)
 
