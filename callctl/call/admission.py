@@ -5,6 +5,7 @@ channels are judged by the store: `propose` says what to take, `findings` reads 
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 import msgspec
 from msgspec.structs import replace
@@ -150,8 +151,9 @@ def _ceiling(facts: Facts, longest_s: int, answer_by_s: int) -> int:
     """The longest grant that every level's bound on the purchase price of a call allows."""
     for account, price in facts.payers:
         bound = account.max_cost.per_call if account.max_cost is not None else None
-        if bound is not None and price.buy is not None:
-            for buy in possible(price.buy, answer_by_s):
+        if bound is not None:
+            bought = [sale.buy for sale in price.sales if sale.buy is not None]
+            for buy in chain.from_iterable([possible(each, answer_by_s) for each in bought]):
                 longest_s = affordable_seconds(buy, bound, longest_s)
     return longest_s
 

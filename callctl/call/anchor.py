@@ -41,13 +41,17 @@ def _turning(course: Course, answer_by_s: int) -> Iterator[int]:
 
 def answered_level(level: Level, answer_s: int) -> Level:
     """The level of a call that is answered at this wall second."""
-    sell, buy = anchored(level.sell, answer_s), level.buy
-    if buy is not None:
-        buy = anchored(buy, answer_s)
+    sell, buy = anchored(level.sell, answer_s), _bought(level.buy, answer_s)
     parts = level.parts
     if parts:
-        parts = tuple(replace(part, sell=anchored(part.sell, answer_s)) for part in parts)
+        parts = tuple(
+            replace(part, sell=anchored(part.sell, answer_s), buy=_bought(part.buy, answer_s)) for part in parts
+        )
     return replace(level, sell=sell, buy=buy, parts=parts, answer_by_s=None)
+
+
+def _bought(price: Price | None, answer_s: int) -> Price | None:
+    return None if price is None else anchored(price, answer_s)
 
 
 def answered_levels(session: Session) -> tuple[Level, ...]:
@@ -60,4 +64,4 @@ def answered_levels(session: Session) -> tuple[Level, ...]:
 
 def _in_bands(level: Level) -> bool:
     bought = level.buy is not None and level.buy.course is not None
-    return bought or level.sell.course is not None or any(part.sell.course is not None for part in level.parts)
+    return bought or level.sell.course is not None or any(part.in_bands for part in level.parts)

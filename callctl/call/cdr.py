@@ -80,6 +80,10 @@ def _difference(new: Due, old: Due) -> Due:
         cost=None if new.cost is None or old.cost is None else new.cost - old.cost,
         taxes=tuple((name, amount - was) for (name, amount), (_, was) in zip(new.taxes, old.taxes, strict=True)),
         parts=tuple(Charge(it.billed_s, it.micros - was.micros) for it, was in zip(new.parts, old.parts, strict=True)),
+        part_costs=tuple(
+            None if it is None or was is None else it - was
+            for it, was in zip(new.part_costs, old.part_costs, strict=True)
+        ),
         used=difference(new.used, old.used),
         bundle_s=new.bundle_s - old.bundle_s,
         from_blocks=new.from_blocks - old.from_blocks,
@@ -190,8 +194,14 @@ def _shown(moment: Instant | None) -> str | None:
 def _parts(level: Level, due: Due) -> list[dict[str, Any]]:
     """What of the charge other plans take."""
     return [
-        {"plan": part.plan, "row": part.row, "billed_s": share.billed_s, "charge": format_amount(share.micros)}
-        for part, share in zip(level.parts, due.parts, strict=False)
+        {
+            "plan": part.plan,
+            "row": part.row,
+            "billed_s": share.billed_s,
+            "charge": format_amount(share.micros),
+            **({} if cost is None else {"cost": format_amount(cost)}),
+        }
+        for part, share, cost in zip(level.parts, due.parts, due.part_costs, strict=False)
     ]
 
 

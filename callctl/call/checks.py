@@ -180,8 +180,9 @@ def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Itera
     found = []
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.margin is not None and not facts.free:
-            kept = margin_kept(account.margin, price, until_s)
-            found.append(_ruled("margin", kept, Refusal.MARGIN_TOO_LOW, facts.seller(depth)))
+            for sale in price.sales:
+                kept = margin_kept(account.margin, sale, until_s)
+                found.append(_ruled("margin", kept, Refusal.MARGIN_TOO_LOW, facts.seller(depth)))
     return found
 
 
@@ -189,8 +190,9 @@ def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Ite
     found = []
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
         if account.max_cost is not None and not facts.free:
-            kept = cost_within(account.max_cost, price, until_s)
-            found.append(_ruled("max_cost", kept, Refusal.COST_TOO_HIGH, facts.seller(depth)))
+            for sale in price.sales:
+                kept = cost_within(account.max_cost, sale, until_s)
+                found.append(_ruled("max_cost", kept, Refusal.COST_TOO_HIGH, facts.seller(depth)))
     return found
 
 
@@ -212,8 +214,8 @@ def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[F
         yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
         seller = called.chain[depth + 1].id if depth + 1 < len(called.chain) else PROVIDER
         for rule, judge in ((account.margin, margin_kept), (account.max_cost, cost_within)):
-            found = judge(rule, price, until_s) if rule is not None else None
-            if found is not None:
+            for sale in price.sales if rule is not None else ():
+                found = judge(rule, sale, until_s)
                 yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from callctl.call import drawing
 from callctl.call.bill import bill
 from callctl.call.session import Level, Session
-from callctl.rating.charge import Charge, charge, round_duration
+from callctl.rating.charge import Charge, Price, charge, round_duration
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):
@@ -20,6 +20,7 @@ class Due(msgspec.Struct, frozen=True, gc=False):
     `parts`: of `charge`, what each further plan takes. `taxes`: by name. `used`: of each source, in their order;
     `bundle_s` of it are seconds, which cost nothing, and `from_blocks` micro-units, which pay before the balance does.
     `cost`: what the seller of this payer pays, net: the level above, or the carrier; None where nobody knows.
+    `part_costs`: of it, what the parts are bought for; None for one that is not.
     """
 
     duration_s: int
@@ -34,6 +35,7 @@ class Due(msgspec.Struct, frozen=True, gc=False):
     used: tuple[int, ...] = ()
     bundle_s: int = 0
     from_blocks: int = 0
+    part_costs: tuple[int | None, ...] = ()
 
     @property
     def net(self) -> int:
@@ -75,7 +77,12 @@ def dues(session: Session) -> tuple[Due, ...]:
     found: list[Due] = []
     for level in reversed(session.levels):
         above = found[-1].net if level.parent is not None else _carrier(session, level, measured_ms)
-        found.append(_due(session, level, measured_ms, above))
+        due = _due(session, level, measured_ms, above)
+        if level.parts:
+            costs = tuple([_cost(part.buy, measured_ms) for part in level.parts])
+            whole = None if above is None else above + sum([cost or 0 for cost in costs])
+            due = msgspec.structs.replace(due, cost=whole, part_costs=costs)
+        found.append(due)
     return tuple(reversed(found))
 
 
@@ -107,5 +114,8 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
 def _carrier(session: Session, root: Level, measured_ms: int) -> int | None:
     """What the carrier is paid: for the whole call, whatever was granted. The one that answered is the caller's."""
     answered = session.purchase if root is session.levels[session.called_from - 1] else None
-    buy = root.buy if answered is None else answered.price
+    return _cost(root.buy if answered is None else answered.price, measured_ms)
+
+
+def _cost(buy: Price | None, measured_ms: int) -> int | None:
     return None if buy is None else charge(buy, round_duration(buy, measured_ms)).micros

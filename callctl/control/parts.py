@@ -36,7 +36,8 @@ def _parts(
         priced = price_levels([(account.id, deck)], carrier, number, at_ms, direction, tariffs.exchanges)
         if not isinstance(priced, NoRate):
             (price,) = priced
-            parts.append(Part(price.plan, price.row, price.sell, price.taxes))
+            bought = price.buy_plan, price.buy_row, price.buy, price.no_buy
+            parts.append(Part(price.plan, price.row, price.sell, price.taxes, *bought))
         elif priced.reason != NO_ROW:
             return priced
     return tuple(parts)

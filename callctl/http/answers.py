@@ -142,13 +142,14 @@ class BundleShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: int
 
 
-class PartShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a charge another plan takes."""
+class PartShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What of a charge another plan takes; with its `cost`, where it is bought."""
 
     plan: str
     row: str
     billed_s: int
     charge: Money
+    cost: Money | None = None
 
 
 class ShareShown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,6 +54,7 @@ def record_seen(directory: Directory, viewer: str | None, record: Record) -> Rec
     shown = {key: value for key, value in record.items() if key != "chain"}
     if viewer is None:
         return shown
+    shown["parts"] = [_without(part, "cost") for part in record.get("parts") or ()]
     shown["affiliates"] = [each for each in record["affiliates"] if may_see(directory, viewer, each["account"])]
     payer = record["account"]
     if payer == viewer:

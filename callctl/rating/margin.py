@@ -11,7 +11,7 @@ import msgspec
 
 from callctl.money import MICROS, format_amount, format_percent, format_rate
 from callctl.rating.charge import Price, charge, first_charged_second, unfolded
-from callctl.rating.match import LevelPrice
+from callctl.rating.match import LevelPrice, Part
 
 _RATE_DENOMINATOR = 100  # a rule's 10^-8 per minute are hundredths of a micro-unit
 
@@ -53,7 +53,7 @@ NO_BUY = Found(kept=False, saw="no purchase price", limit="a rule on the purchas
 
 
 @lru_cache(maxsize=8_192)
-def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> Found:
+def margin_kept(rule: MarginRule, price: LevelPrice | Part, until_s: int | None = None) -> Found:
     """Whether the sale earns what the rule demands, over calls of up to `until_s` (None: of any length)."""
     sell, buy = price.sell, price.buy
     if buy is None:
@@ -78,7 +78,7 @@ def margin_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None)
 
 
 @lru_cache(maxsize=8_192)
-def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) -> Found:
+def cost_within(rule: MaxCost, price: LevelPrice | Part, until_s: int | None = None) -> Found:
     """Whether the purchase is within its bounds, over calls of up to `until_s` (None: of any length).
 
     `per_call` refuses only what the first charged second exceeds; it shortens any other grant.
@@ -102,7 +102,7 @@ def cost_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) ->
     return Found(kept=True, saw=saw)
 
 
-def _no_buy(price: LevelPrice) -> Found:
+def _no_buy(price: LevelPrice | Part) -> Found:
     return msgspec.structs.replace(NO_BUY, saw=f"{NO_BUY.saw}: {price.no_buy}") if price.no_buy else NO_BUY
 
 
@@ -121,16 +121,16 @@ def _minute_price(price: Price, second: int) -> Fraction:
     return Fraction(per_minute, price.denominator)
 
 
-def _short(price: LevelPrice, sold: Fraction, bought: Fraction, least: Fraction, demand: str) -> Found:
+def _short(price: LevelPrice | Part, sold: Fraction, bought: Fraction, least: Fraction, demand: str) -> Found:
     limit = f"at least {demand}, {_shown(least - sold)} short"
     return Found(kept=False, saw=_per_minute(price, sold, bought), limit=limit)
 
 
-def _per_minute(price: LevelPrice, sold: Fraction, bought: Fraction) -> str:
+def _per_minute(price: LevelPrice | Part, sold: Fraction, bought: Fraction) -> str:
     return f"{_pair(price, _shown(sold), _shown(bought))} per minute"
 
 
-def _pair(price: LevelPrice, sold: str, bought: str) -> str:
+def _pair(price: LevelPrice | Part, sold: str, bought: str) -> str:
     """Both prices, each with its plan and row."""
     return f"sell {sold} ({price.plan} {price.row}), buy {bought} ({price.buy_plan} {price.buy_row})"
 

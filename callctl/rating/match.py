@@ -157,12 +157,24 @@ def same_price(row: Row, other: Row) -> bool:
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
-    """What another plan charges for the same call, besides: a charge of its own, with its own fee and taxes."""
+    """What another plan charges for the same call, besides: a charge of its own, with its own fee and taxes.
+
+    `buy`: what that plan buys it for; None: it names no purchase, or there is none (`no_buy`).
+    """
 
     plan: str
     row: str
     sell: Price
     taxes: tuple[Tax, ...] = ()
+    buy_plan: str | None = None
+    buy_row: str | None = None
+    buy: Price | None = None
+    no_buy: str = ""
+
+    @property
+    def in_bands(self) -> bool:
+        """Whether it depends on when the call is answered."""
+        return self.sell.course is not None or (self.buy is not None and self.buy.course is not None)
 
 
 class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
@@ -193,7 +205,12 @@ class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
         """Whether it depends on when the call is answered."""
         if self.sell.course is not None or (self.buy is not None and self.buy.course is not None):
             return True
-        return bool(self.parts) and any(part.sell.course is not None for part in self.parts)
+        return bool(self.parts) and any(part.in_bands for part in self.parts)
+
+    @property
+    def sales(self) -> "tuple[LevelPrice | Part, ...]":
+        """What rules on the purchase judge: the row itself, and every part that is bought."""
+        return (self, *(part for part in self.parts if part.buy is not None or part.no_buy)) if self.parts else (self,)
 
 
 NO_ROW = "no row"

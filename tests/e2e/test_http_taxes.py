@@ -182,6 +182,60 @@ async def test_a_plan_that_charges_besides(door: FrontDoor) -> None:
     assert landline["verdict"] == "allowed"  # no row for it there: minutes alone
 
 
+async def _bought_airtime(door: FrontDoor) -> None:
+    """Minutes sell for 0.0800 and cost 0.0200; airtime sells for 0.0300 and costs 0.0250."""
+    await put_plan(door, "network", "prefix,per_minute\n316,0.025\n")
+    await put_plan(door, "airtime", "prefix,per_minute\n316,0.03\n", buy_plan="network")
+
+
+async def test_what_a_part_is_bought_for_is_in_the_cost(door: FrontDoor) -> None:
+    await _bought_airtime(door)
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime"]}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    (cdr,) = (await door.call("c1", seconds=60))["cdrs"]
+    assert (cdr["charge"], cdr["cost"], cdr["margin"]) == ("0.1100", "0.0450", "0.0650")
+    assert cdr["parts"] == [{"plan": "airtime", "row": "316", "billed_s": 60, "charge": "0.0300", "cost": "0.0250"}]
+    (own,) = (await door.call("c2", seconds=60, bearer="acme"))["cdrs"]
+    assert "cost" not in own
+    assert "cost" not in own["parts"][0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "refusal", "saw"),
+    [
+        ({"margin": {"min_per_minute": "0.005", "min_percent": "20"}}, None, ""),
+        (
+            {"margin": {"min_per_minute": "0.0051"}},
+            "margin_too_low",
+            "sell 0.0300 (airtime 316), buy 0.0250 (network 316)",
+        ),
+        ({"margin": {"min_percent": "20.1"}}, "margin_too_low", "sell 0.0300 (airtime 316), buy 0.0250 (network 316)"),
+        ({"max_cost": {"per_minute": "0.025"}}, None, ""),
+        ({"max_cost": {"per_minute": "0.0249"}}, "cost_too_high", "buy 0.0250 per minute"),
+    ],
+)
+async def test_rules_on_the_purchase_judge_a_part_that_is_bought(
+    door: FrontDoor, rules: dict[str, Any], refusal: str | None, saw: str
+) -> None:
+    await _bought_airtime(door)
+    await put_plan(door, "sms", "prefix,per_minute\n316,0\n")  # is not bought, and not judged
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime", "sms"], **rules}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    answer = await door.json("POST", "/v1/explain", json={**ASK, "call_id": "c1"})
+    assert answer.get("refusal") == refusal
+    assert saw in answer.get("detail", "")
+
+
+async def test_a_bound_on_the_cost_of_a_call_looks_at_its_parts(door: FrontDoor) -> None:
+    await _bought_airtime(door)
+    bound = {"max_cost": {"per_call": "0.0500"}}
+    await door.json(
+        "PUT", "/v1/accounts/acme", json={"kind": "prepaid", "plan": "retail", "also": ["airtime"], **bound}
+    )
+    answer = await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c1"})
+    assert answer["granted_seconds"] == 120
+
+
 async def test_a_part_without_its_purchase_price_refuses_the_call(door: FrontDoor) -> None:
     await put_plan(door, "airtime", "prefix,percent\n31,50\n")
     await door.json("PUT", "/v1/accounts/acme", json={"kind": "prepaid", "plan": "retail", "also": ["airtime"]})

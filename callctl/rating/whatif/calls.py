@@ -30,9 +30,10 @@ def _micros(amount: str) -> int:
 
 
 class PastPart(msgspec.Struct, frozen=True, gc=False):
-    """What of a charge another plan took."""
+    """What of a charge another plan took, and what of the cost it was bought for."""
 
     charge: str
+    cost: str | None = None
 
 
 class PastRecord(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +78,7 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
         _micros(self.surcharge)
         for part in self.parts or ():
             _micros(part.charge)
+            _micros(part.cost or "0")
         if self.cost is not None:
             _micros(self.cost)
 
@@ -99,6 +101,11 @@ class PastRecord(msgspec.Struct, frozen=True, gc=False):
         """What of the revenue its plan's row did not say: the surcharge, and what other plans took."""
         surcharge = _micros(self.surcharge)
         return surcharge + sum(_micros(part.charge) for part in self.parts) if self.parts else surcharge
+
+    @property
+    def besides_cost(self) -> int:
+        """What of the cost other plans' parts were bought for."""
+        return sum(_micros(part.cost or "0") for part in self.parts) if self.parts else 0
 
     @property
     def paid(self) -> int | None:

@@ -233,11 +233,11 @@ class Trial:
 
     def _now(self, record: PastRecord, whole: Money, then: Money) -> Money:
         if record.corrects is None:
-            return Money(whole.revenue + record.besides, whole.cost)
+            return Money(whole.revenue + record.besides, _plus(whole.cost, record.besides_cost))
         before = self._correctable.get(record.corrects)
         if before is None:
             raise UnknownError("it corrects a record that is not among these")
-        cost = None if whole.cost is None or before.cost is None else whole.cost - before.cost
+        cost = None if before.cost is None else _plus(whole.cost, record.besides_cost - before.cost)
         return Money(whole.revenue - before.revenue + record.besides, cost)
 
     def _remember(self, chain: Chain, wholes: Sequence[Money]) -> None:
@@ -247,6 +247,10 @@ class Trial:
                 self._correctable[record.corrects or record.id] = whole
         while len(self._correctable) > CORRECTABLE_AT_MOST:
             del self._correctable[next(iter(self._correctable))]
+
+
+def _plus(cost: int | None, more: int) -> int | None:
+    return None if cost is None else cost + more
 
 
 def _charged(price: Price, record: PastRecord, at_most_s: int | None) -> int:
