@@ -1,4 +1,4 @@
-"""Tariff plans and their rows: JSON for what holds for the whole plan, CSV for the rows. The provider's alone."""
+"""Tariff plans and their rows: JSON for what holds for the whole plan, CSV for the rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from callctl.errors import PortError
-from callctl.http import body, purchases, schemas
+from callctl.http import body, ownership, purchases, schemas
 from callctl.http.auth import Holder, Scope
 from callctl.http.deckanswer import RowsAnswer
 from callctl.http.deckwork import STEP_ROWS, Task, work
@@ -56,16 +56,18 @@ class TariffPlans:
         put, put_rows = (400, 408, 413, 415, 422, 503), (400, 404, 408, 413, 415, 422, 503)
         plan_body, shown = schemas.PlanBody, schemas.PlanAnswer
         return (
-            Route("PUT", plan, self.put_plan, admin, "create or replace", plan_body, shown, (), put, True),
-            Route("GET", plan, self.show_plan, read, "one plan", None, shown, (), (404,), True),
-            Route("GET", "/v1/plans", self.list_plans, read, "all plans", None, schemas.PlanList, (), (400,), True),
-            Route("PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer, _SHEET, put_rows, True),
-            Route("GET", rows, self.show_rows, read, "all rows", None, CSV, (), (404, 503), True),
+            Route("PUT", plan, self.put_plan, admin, "create or replace", plan_body, shown, (), put),
+            Route("GET", plan, self.show_plan, read, "one plan", None, shown, (), (404,)),
+            Route("GET", "/v1/plans", self.list_plans, read, "all plans", None, schemas.PlanList, (), (400,)),
+            Route("PUT", rows, self.put_rows, admin, "replace all rows", CSV, RowsAnswer, _SHEET, put_rows),
+            Route("GET", rows, self.show_rows, read, "all rows", None, CSV, (), (404, 503)),
         )
 
-    async def put_plan(self, request: web.Request, _: Holder) -> web.Response:
+    async def put_plan(self, request: web.Request, holder: Holder) -> web.Response:
         asked = body.parse(schemas.PlanBody, await body.read(request, body.JSON_LIMIT))
         plan = self._since(asked.becomes(Plan, id=new_id(request.match_info["id"])))
+        plan = replace(plan, owner=plan.owner or holder.account)
+        ownership.refuse_foreign(self._tariffs, holder.account, plan)
         now_ms = self._clock.now().wall_ms
         await purchases.refuse_without(self._definitions, self._tariffs, plan, now_ms)
         await self._definitions.put_plan(plan)
@@ -82,19 +84,22 @@ class TariffPlans:
         ]
         return replace(plan, bundles=tuple(bundles))
 
-    async def show_plan(self, request: web.Request, _: Holder) -> web.Response:
-        plan = self._plan(request)
+    async def show_plan(self, request: web.Request, holder: Holder) -> web.Response:
+        plan = self._plan(request, holder)
         return json_response({"id": plan.id, **schemas.PlanBody.of(plan).shown()})
 
-    async def list_plans(self, request: web.Request, _: Holder) -> web.Response:
+    async def list_plans(self, request: web.Request, holder: Holder) -> web.Response:
         refuse_unknown_queries(request)
-        plans = sorted(self._tariffs.plans.items())
+        known, directory = sorted(self._tariffs.plans.items()), self._tariffs.directory
+        plans = [(id, plan) for id, plan in known if ownership.visible(directory, holder.account, plan)]
         return json_response({"plans": [{"id": id, **schemas.PlanBody.of(plan).shown()} for id, plan in plans]})
 
-    async def put_rows(self, request: web.Request, _: Holder) -> web.Response:
+    async def put_rows(self, request: web.Request, holder: Holder) -> web.Response:
         """A deck is taken whole or not at all; what is wrong with it is said line by line."""
         refuse_unknown_queries(request, *(query.name for query in _SHEET))
-        task = self._task(request)
+        plan = self._plan(request, holder)
+        ownership.refuse_foreign(self._tariffs, holder.account, plan)
+        task = self._task(request, plan)
         if request.content_type != CSV:
             raise HttpError(415, "unsupported_media_type", f"Content-Type: {CSV} is expected")
         if self._uploads.locked():
@@ -113,8 +118,8 @@ class TariffPlans:
         content_type = CSV if task.as_csv else "application/json"
         return web.Response(body=outcome.answer, content_type=content_type, charset="utf-8")
 
-    def _task(self, request: web.Request) -> Task:
-        plan, dry_run, plans = self._plan(request), flag(request, "dry_run"), self._tariffs.plans
+    def _task(self, request: web.Request, plan: Plan) -> Task:
+        dry_run, plans = flag(request, "dry_run"), self._tariffs.plans
         sellers = purchases.sellers(plans, plan.id)
         theirs = {each: None for seller in sellers for each in (*seller.sells, *seller.buys) if each != plan.id}
         now_ms = self._clock.now().wall_ms
@@ -151,8 +156,8 @@ class TariffPlans:
                 yield step
             yield []
 
-    async def show_rows(self, request: web.Request, _: Holder) -> web.StreamResponse:
-        chunks = _csv(self._definitions.rows(self._plan(request).id))
+    async def show_rows(self, request: web.Request, holder: Holder) -> web.StreamResponse:
+        chunks = _csv(self._definitions.rows(self._plan(request, holder).id))
         first = await anext(chunks)  # A store that is down is still a 503 here.
         response = web.StreamResponse(headers={"Content-Type": f"{CSV}; charset=utf-8"})
         await response.prepare(request)
@@ -167,9 +172,9 @@ class TariffPlans:
                 request.transport.abort()
         return response
 
-    def _plan(self, request: web.Request) -> Plan:
+    def _plan(self, request: web.Request, holder: Holder) -> Plan:
         plan = self._tariffs.plan(request.match_info["id"])
-        if plan is None:
+        if plan is None or not ownership.visible(self._tariffs.directory, holder.account, plan):
             raise not_found("plan")
         return plan
 
