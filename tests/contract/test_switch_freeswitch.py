@@ -630,6 +630,28 @@ async def test_attended_transfer_leaves_both_calls_charged_to_their_ends(desk: D
     assert ends == {desk.key(call): call.callee.ended_us // 1000 for call in (first, second) if call.callee}
 
 
+async def test_the_note_of_who_has_left_a_call_is_not_that_of_its_end(desk: Desk) -> None:
+    """Its carrier leg talks on, and ends while the link is down."""
+    calls = [await desk.answered(), await desk.answered()]
+    desk.simulator.attended_transfer(*calls)
+    for call in calls:
+        await call.outcome()
+    left_us = desk.simulator.core.now_us()
+    await until(lambda: desk.simulator.core.now_us() > left_us + 2_000_000)
+    assert len(await desk.switch.live_calls()) == 2
+    await desk.simulator.stop_listening()
+    await desk.simulator.drop_links()
+    callee = calls[0].callee
+    assert callee is not None
+    callee.end("NORMAL_CLEARING", EndedBy.CALLEE, "recv_bye")
+    await until(lambda: all(call.callee and call.callee.ended_us for call in calls))
+    await desk.simulator.listen_again()
+    await until(lambda: desk.relinked == 2)
+    assert await desk.switch.live_calls() == []
+    assert not desk.told(Released)  # so they have lasted until now, at most for their grants
+    await until(lambda: not desk.simulator.core.tasks)
+
+
 @pytest.mark.parametrize("early_media", [False, True])
 async def test_a_talk_past_the_gate_is_ended(desk: Desk, early_media: bool) -> None:
     """By a dialplan of the installation's own, that does not ask."""

@@ -308,11 +308,11 @@ class FreeSwitch:
             self._connected.clear()
             await self._clock.sleep_ms(self._list_lag_ms)
             try:
-                ended = self._calls.ended
+                ended, left = self._calls.ended, {legs.ingress for legs in self._calls.book if legs.left}
                 tasks = parse_rows(await self._ask("show tasks as json")) or []
                 await self.live_calls()
                 self._let_go()
-                self._tell_unseen(notes(tasks), ended | self._calls.ended)
+                self._tell_unseen(notes(tasks), left | ended | self._calls.ended)
                 await self._perform(self._timers.take_over(tasks, self._calls.book.ids()))
             except SwitchUnavailable as error:
                 log.warning("freeswitch_channel_list_failed", switch=self.name, error=str(error))
