@@ -26,8 +26,9 @@ async def plans(door: FrontDoor, bearer: str) -> list[str]:
 async def test_a_reseller_sells_by_a_plan_of_its_own(ours: FrontDoor) -> None:
     assert (await ours.json("GET", "/v1/plans/ours", "middle"))["owner"] == "middle"
     assert "31,,,,0.2000" in await (await ours.ask("GET", "/v1/plans/ours/rows", "middle")).text()
-    quote = await ours.json("GET", f"/v1/accounts/kid/quote?to={NL_MOB}", "middle")
-    assert quote["rate"]["per_minute"] == "0.2000"
+    await ours.json("POST", "/v1/accounts/kid/topups", "middle", json={"id": "p1", "amount": "1.00"})
+    quote = await ours.json("GET", "/v1/accounts/kid/quote", "middle", params={"to": NL_MOB})
+    assert (quote["verdict"], quote["rate"]["per_minute"]) == ("allowed", "0.2000")
 
 
 async def test_who_sees_it(ours: FrontDoor) -> None:
