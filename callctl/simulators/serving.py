@@ -4,24 +4,17 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Self
 
-
-class Sessions(Protocol):
-    """The connections to the port. `running`: cleared while the process hangs; `logins`: how often one was tried."""
-
-    running: asyncio.Event
-    logins: int
-
-    async def drop_all(self) -> None: ...
+from callctl.simulators.connections import Port
 
 
 class SimulatedSwitch(ABC):
     """Listens while its `async with` lasts, on `port` (0: a free one)."""
 
-    def __init__(self, host: str, port: int, sessions: Sessions) -> None:
+    def __init__(self, host: str, port: int, connections: Port[Any]) -> None:
         self.host, self.port = host, port
-        self._sessions = sessions
+        self._connections = connections
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: asyncio.Server | None = None
 
@@ -37,19 +30,19 @@ class SimulatedSwitch(ABC):
     @property
     def logins(self) -> int:
         """How often a login was tried."""
-        return self._sessions.logins
+        return self._connections.logins
 
     def freeze(self) -> None:
         """The process hangs: connections stay open and are accepted, nothing is answered or told."""
-        self._sessions.running.clear()
+        self._connections.running.clear()
 
     def thaw(self) -> None:
         """What was held back by `freeze` goes out."""
-        self._sessions.running.set()
+        self._connections.running.set()
 
     async def drop_links(self) -> None:
         """Every connection breaks; calls go on."""
-        await self._sessions.drop_all()
+        await self._connections.drop_all()
 
     async def stop_listening(self) -> None:
         """New connections are refused by the operating system; `listen_again` ends it."""
@@ -77,7 +70,7 @@ class SimulatedSwitch(ABC):
     async def _vanish(self) -> None:
         """Nothing is told: no socket, no connection, no channel, no call."""
         await self.stop_listening()
-        await self._sessions.drop_all()
+        await self._connections.drop_all()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -4,10 +4,11 @@
 """
 
 from callctl.simulators.ami.call import HeardWarning, Outcome, Script, SimCall
-from callctl.simulators.ami.channel import ArmedLimit, EndedBy
+from callctl.simulators.ami.channel import ArmedLimit
 from callctl.simulators.ami.exchange import Faults, Setup
 from callctl.simulators.ami.server import User
 from callctl.simulators.ami.simulator import AmiSimulator
+from callctl.simulators.ended import EndedBy
 
 __all__ = [
     "AmiSimulator",

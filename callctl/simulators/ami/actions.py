@@ -6,9 +6,10 @@ from collections.abc import Callable
 import msgspec
 
 from callctl.simulators.ami.announcement import Announcement, read_place
-from callctl.simulators.ami.channel import UP, Channel, EndedBy, Ending, Headers, cause_of_sip
+from callctl.simulators.ami.channel import UP, Channel, Ending, Headers, cause_of_sip
 from callctl.simulators.ami.dialplan import refusal_status, to_number, to_seconds
 from callctl.simulators.ami.exchange import Block, Exchange, format_us
+from callctl.simulators.ended import EndedBy
 
 NO_CHANNEL = "No such channel"
 _BETWEEN_VARIABLES = re.compile(r",(?![^()]*\))")

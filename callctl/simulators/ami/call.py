@@ -4,7 +4,8 @@ import asyncio
 
 import msgspec
 
-from callctl.simulators.ami.channel import UP, ArmedLimit, Channel, EndedBy, Ending
+from callctl.simulators.ami.channel import UP, ArmedLimit, Channel, Ending
+from callctl.simulators.ended import EndedBy
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):

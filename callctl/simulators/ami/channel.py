@@ -1,10 +1,11 @@
 """One channel of the simulated Asterisk, and what its events say of it."""
 
 import asyncio
-from enum import StrEnum
 from typing import Final
 
 import msgspec
+
+from callctl.simulators.ended import EndedBy
 
 DOWN, RING, RINGING, UP = 0, 4, 5, 6
 STATE_NAMES: Final = {DOWN: "Down", RING: "Ring", RINGING: "Ringing", UP: "Up"}
@@ -60,15 +61,6 @@ def sip_of_cause(q850: int) -> int:
 
 def cause_of_sip(status: int) -> int:
     return CAUSE_OF_SIP.get(status, 34 if 500 <= status <= 599 else 127)
-
-
-class EndedBy(StrEnum):
-    CALLER = "caller"
-    CALLEE = "callee"
-    CONTROLLER = "controller"
-    LIMIT = "limit"
-    DIALPLAN = "dialplan"
-    SWITCH = "switch"
 
 
 class Ending(msgspec.Struct, frozen=True):

@@ -16,13 +16,13 @@ from callctl.simulators.ami.channel import (
     RINGING,
     UP,
     Channel,
-    EndedBy,
     Ending,
     Headers,
     cause_of_sip,
     sip_of_cause,
 )
 from callctl.simulators.ami.exchange import Exchange
+from callctl.simulators.ended import EndedBy
 
 QUIET_MS = 10  # what the network needs before the other side says anything
 

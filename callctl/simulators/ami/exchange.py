@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from callctl.ports import Clock
-from callctl.simulators.ami.channel import UP, ArmedLimit, Channel, EndedBy, Ending, Headers
+from callctl.simulators import connections
+from callctl.simulators.ami.channel import UP, ArmedLimit, Channel, Ending, Headers
+from callctl.simulators.ended import EndedBy
 
 Block = Headers
 Listener = Callable[[str, Block], None]
@@ -33,16 +35,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         return self.release >= 18
 
 
-class Faults(msgspec.Struct):
-    """What goes wrong. May be changed at any time."""
+class Faults(connections.Faults):
+    """What else goes wrong here."""
 
-    refuse_logins: bool = False
-    duplicate: bool = False
-    """Every event is sent twice."""
-    lose: frozenset[str] = frozenset()
-    """Events of these names are never sent."""
-    delay_ms: int = 0
-    """Everything that the switch says comes later by this much."""
     reorder_hangups: bool = False
     """Of the two legs of a talk, the one that left last is hung up first."""
 

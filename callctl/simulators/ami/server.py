@@ -1,19 +1,17 @@
 """The manager interface on a socket: greeting, login, actions, events, and the ways in which it can fail."""
 
 import asyncio
-import contextlib
 import ssl
-from collections import deque
 
 import msgspec
 
 from callctl.simulators.ami.actions import Action, Actions
 from callctl.simulators.ami.channel import Headers
 from callctl.simulators.ami.exchange import Block, Exchange
+from callctl.simulators.connections import Connection, Port
 
 MAX_LINE_BYTES = 1_024  # `inbuf[1025]` of main/manager.c: a longer line is dropped
 MAX_HEADERS = 128  # AST_MAX_MANHEADERS
-UNREAD_BYTES = 4 * 1_048_576  # a client that leaves so much unread has met `writetimeout`
 FILTERED = frozenset({"UserEvent", "DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup"})
 FILTERED |= {"OriginateResponse", "Shutdown", "FullyBooted"}
 
@@ -28,63 +26,42 @@ class User(msgspec.Struct, frozen=True):
     """It has the `eventfilter` lines of docker/asterisk/manager.conf."""
 
 
-class ManagerServer:
+class ManagerServer(Port["Session"]):
     """Sessions over one exchange."""
 
     def __init__(self, exchange: Exchange, actions: Actions, users: dict[str, User]) -> None:
-        self.running = asyncio.Event()
-        """Cleared: the switch is frozen. It accepts connections and says nothing."""
-        self.running.set()
+        super().__init__(exchange.clock, exchange.faults)
         self.exchange = exchange
         self.actions = actions
         self.users = users
-        self.logins = 0
         self.greeting = f"Asterisk Call Manager/{'11.0.0' if exchange.setup.is_modern else '5.0.4'}\r\n"
-        self._sessions: set[Session] = set()
         exchange.listeners.append(self._broadcast)
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either side ends it."""
-        session = Session(self, reader, writer)
-        self._sessions.add(session)
-        try:
-            await session.serve()
-        except (OSError, asyncio.CancelledError):
-            pass  # the other side is gone, or the switch is
-        finally:
-            self._sessions.discard(session)
-            session.close()
-
-    async def drop_all(self) -> None:
-        """Every connection breaks."""
-        tasks = [session.task for session in self._sessions if session.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "Session":
+        return Session(self, reader, writer)
 
     def _broadcast(self, event_class: str, block: Block) -> None:
         faults = self.exchange.faults
         if block[0][1] in faults.lose:
             return
         data = encode(block)
-        for session in self._sessions:
+        for session in self._clients:
             if event_class in session.read and (block[0][1] in FILTERED or not session.filtered):
                 session.send(data * 2 if faults.duplicate else data)
 
 
-class Session:
+class Session(Connection):
     """One connected client."""
+
+    unread_bytes = 4 * 1_048_576  # it has met `writetimeout`
 
     def __init__(self, server: ManagerServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.read: frozenset[str] = frozenset()
         self._write_classes: frozenset[str] = frozenset()
         self.filtered = False
         self._is_known = False
-        self.task = asyncio.current_task()
+        super().__init__(server, reader, writer)
         self._server = server
-        self._reader, self._writer = reader, writer
-        self._late: deque[tuple[int, bytes]] = deque()
-        self._sender: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         self.send(self._server.greeting.encode())
@@ -134,38 +111,6 @@ class Session:
         booted = [("Event", "FullyBooted"), ("Privilege", "system,all"), ("Uptime", "1"), ("LastReload", "1")]
         booted.append(("Status", "Fully Booted"))
         return action.success("Authentication accepted") + ([booted] if "system" in self.read else []), True
-
-    def send(self, data: bytes) -> None:
-        """Write now, or in order behind what is held back by a fault."""
-        delay_ms = self._server.exchange.faults.delay_ms
-        if self._late or delay_ms or not self._server.running.is_set():
-            self._late.append((self._server.exchange.clock.now().monotonic_ms + delay_ms, data))
-            if self._sender is None:
-                self._sender = asyncio.create_task(self._send_late())
-        else:
-            self._write(data)
-
-    async def _send_late(self) -> None:
-        clock = self._server.exchange.clock
-        while self._late:
-            await self._server.running.wait()
-            due_ms, data = self._late[0]
-            await clock.sleep_ms(max(0, due_ms - clock.now().monotonic_ms))
-            self._write(data)
-            self._late.popleft()
-        self._sender = None
-
-    def _write(self, data: bytes) -> None:
-        if self._writer.transport.get_write_buffer_size() > UNREAD_BYTES:
-            self.close()
-        elif not self._writer.transport.is_closing():
-            self._writer.write(data)
-
-    def close(self) -> None:
-        if self._sender is not None:
-            self._sender.cancel()
-        with contextlib.suppress(OSError):
-            self._writer.close()
 
 
 def encode(block: Block) -> bytes:

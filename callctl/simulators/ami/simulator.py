@@ -8,10 +8,11 @@ from callctl.ports import Clock
 from callctl.simulators.ami.actions import Actions
 from callctl.simulators.ami.announcement import Announcement, announce
 from callctl.simulators.ami.call import Script, SimCall
-from callctl.simulators.ami.channel import EndedBy, Ending
+from callctl.simulators.ami.channel import Ending
 from callctl.simulators.ami.dialplan import Dialplan
 from callctl.simulators.ami.exchange import Exchange, Faults, Setup
 from callctl.simulators.ami.server import ManagerServer, User, listen
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.serving import SimulatedSwitch
 
 

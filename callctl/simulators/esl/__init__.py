@@ -3,8 +3,8 @@
 `python -m callctl.simulators.esl` serves one for an integrator; tests and the demo use `EslSimulator`.
 """
 
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.call import HeardWarning, Outcome, Script, SimCall
-from callctl.simulators.esl.channel import EndedBy
 from callctl.simulators.esl.core import Faults, Setup
 from callctl.simulators.esl.server import User
 from callctl.simulators.esl.simulator import EslSimulator

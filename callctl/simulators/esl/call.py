@@ -4,7 +4,8 @@ import asyncio
 
 import msgspec
 
-from callctl.simulators.esl.channel import Channel, EndedBy, Route
+from callctl.simulators.ended import EndedBy
+from callctl.simulators.esl.channel import Channel, Route
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):

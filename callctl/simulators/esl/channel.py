@@ -2,20 +2,11 @@
 
 import asyncio
 import uuid
-from enum import StrEnum
 
 import msgspec
 
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.causes import CAUSES
-
-
-class EndedBy(StrEnum):
-    CALLER = "caller"
-    CALLEE = "callee"
-    CONTROLLER = "controller"
-    LIMIT = "limit"
-    DIALPLAN = "dialplan"
-    SWITCH = "switch"
 
 
 class Ending(msgspec.Struct, frozen=True):

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from urllib.parse import quote
 
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.causes import CAUSES, cause_named
-from callctl.simulators.esl.channel import Channel, EndedBy, Route
+from callctl.simulators.esl.channel import Channel, Route
 from callctl.simulators.esl.core import Core
 
 NO_CHANNEL = "-ERR No such channel!\n"

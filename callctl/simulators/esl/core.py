@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from callctl.ports import Clock
+from callctl.simulators import connections
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.causes import cause_named
-from callctl.simulators.esl.channel import Channel, EndedBy
+from callctl.simulators.esl.channel import Channel
 
 Headers = Mapping[str, object]
 Listener = Callable[[Headers, str], None]
@@ -35,16 +37,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     emergency: frozenset[str] = frozenset({"112", "911", "999"})
 
 
-class Faults(msgspec.Struct):
-    """What goes wrong. May be changed at any time."""
+class Faults(connections.Faults):
+    """What else goes wrong here."""
 
-    refuse_logins: bool = False
-    duplicate: bool = False
-    """Every event is sent twice."""
-    lose: frozenset[str] = frozenset()
-    """Events of these names are never sent."""
-    delay_ms: int = 0
-    """Everything that the switch says comes later by this much."""
     fail_api: frozenset[str] = frozenset()
     """These api commands answer `-ERR` and do nothing."""
 

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.call import SimCall
 from callctl.simulators.esl.causes import OF_STATUS
-from callctl.simulators.esl.channel import Channel, EndedBy
+from callctl.simulators.esl.channel import Channel
 from callctl.simulators.esl.commands import Commands
 from callctl.simulators.esl.core import GRAIN_US, Core, first_of
 from callctl.simulators.esl.outbound import knock

@@ -1,22 +1,18 @@
 """The event socket on a port: greeting, login, commands, events, and the ways in which it can fail."""
 
 import asyncio
-import contextlib
 import json
 import uuid
-from collections import deque
 from urllib.parse import quote
 
 import msgspec
 
-from callctl.simulators.esl.channel import EndedBy
+from callctl.simulators.connections import Connection, Port
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.commands import Commands
 from callctl.simulators.esl.core import Core, Headers
 
 GOODBYE = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n"
-UNREAD_BYTES = 64 * 1_048_576
-
-
 WRAPPERS = frozenset({"bgapi", "sched_api", "eval", "expand", "xml_wrap"})
 
 
@@ -36,64 +32,43 @@ class User(msgspec.Struct, frozen=True):
         return name in self.allowed_api
 
 
-class EventSocket:
+class EventSocket(Port["Session"]):
     """Sessions over one core. `secret`: the socket's own password; `users`: by `name@domain`."""
 
     def __init__(self, core: Core, commands: Commands, secret: str, users: dict[str, User]) -> None:
-        self.running = asyncio.Event()
-        """Cleared: the switch is frozen. It accepts connections and says nothing."""
-        self.running.set()
+        super().__init__(core.clock, core.faults)
         self.core = core
         self.commands = commands
         self.secret = secret
         self.users = users
-        self.logins = 0
-        self.sessions: set[Session] = set()
         core.listeners.append(self._broadcast)
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either side ends it."""
-        session = Session(self, reader, writer)
-        self.sessions.add(session)
-        try:
-            await session.serve()
-        except (OSError, asyncio.CancelledError):
-            pass  # the other side is gone, or the switch is
-        finally:
-            self.sessions.discard(session)
-            session.close()
-
-    async def drop_all(self) -> None:
-        """Every connection breaks."""
-        tasks = [session.task for session in self.sessions if session.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "Session":
+        return Session(self, reader, writer)
 
     def _broadcast(self, headers: Headers, body: str) -> None:
         faults, name = self.core.faults, str(headers["Event-Name"])
         if name in faults.lose:
             return
-        for session in self.sessions:
+        for session in self._clients:
             if session.wants(name, str(headers.get("Event-Subclass", ""))):
                 data = session.encoded(headers, body)
                 session.send(data * 2 if faults.duplicate else data)
 
 
-class Session:
+class Session(Connection):
     """One connected client."""
 
+    unread_bytes = 64 * 1_048_576
+
     def __init__(self, server: EventSocket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.task = asyncio.current_task()
+        super().__init__(server, reader, writer)
         self._server = server
-        self._reader, self._writer = reader, writer
         self._is_known = False
         self._user = User("")
         self._events: set[str] = set()
         self._subclasses: set[str] = set()
         self._json = False
-        self._late: deque[tuple[int, bytes]] = deque()
-        self._sender: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         self.send(b"Content-Type: auth/request\n\n")
@@ -213,36 +188,6 @@ class Session:
 
     def _reply(self, text: str, more: dict[str, str] | None = None) -> None:
         self.send(_frame({"Content-Type": "command/reply", "Reply-Text": text, **(more or {})}))
-
-    def send(self, data: bytes) -> None:
-        """Now; or later and in order, where the switch is frozen or slow."""
-        delay_ms = self._server.core.faults.delay_ms
-        if not self._late and not delay_ms and self._server.running.is_set():
-            self._write(data)
-            return
-        self._late.append((self._server.core.now_ms() + delay_ms, data))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_late())
-
-    async def _send_late(self) -> None:
-        while self._late:
-            await self._server.running.wait()
-            due_ms, data = self._late[0]
-            await self._server.core.clock.sleep_ms(max(0, due_ms - self._server.core.now_ms()))
-            self._write(data)
-            self._late.popleft()
-
-    def _write(self, data: bytes) -> None:
-        if self._writer.transport.get_write_buffer_size() > UNREAD_BYTES:
-            self._writer.transport.abort()
-        elif not self._writer.is_closing():
-            self._writer.write(data)
-
-    def close(self) -> None:
-        if self._sender is not None:
-            self._sender.cancel()
-        with contextlib.suppress(OSError):
-            self._writer.close()
 
 
 def _frame(headers: dict[str, str], body: str = "") -> bytes:

@@ -5,8 +5,9 @@ from uuid import uuid4
 
 from callctl.clock import SystemClock
 from callctl.ports import Clock
+from callctl.simulators.ended import EndedBy
 from callctl.simulators.esl.call import HeardWarning, Script, SimCall
-from callctl.simulators.esl.channel import Channel, EndedBy
+from callctl.simulators.esl.channel import Channel
 from callctl.simulators.esl.commands import Commands
 from callctl.simulators.esl.core import Core, Faults, Setup
 from callctl.simulators.esl.dialplan import Dialplan
