@@ -200,6 +200,16 @@ def test_who_is_answered_after_the_caller_has_left_is_charged_if_it_talks_on(tal
     assert not calls.book.ids()
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"Caller-Dialplan": "inline"}, {"variable_callctl_gate": "no"}, {"variable_current_application": "bridge"}],
+)
+def test_what_the_switch_parks_for_itself_is_no_call(other: Event) -> None:
+    park = event("CHANNEL_PARK-inbound.json.raw")
+    assert translator().translate({**park, **other}, NOW) == ()
+    assert translator().translate(park, NOW)
+
+
 def test_a_recorded_cancel_is_the_callers() -> None:
     calls, end = translator(), event("CHANNEL_HANGUP_COMPLETE-inbound-cancelled.plain.raw")
     parked = {**end, "Event-Name": "CHANNEL_PARK"}

@@ -130,8 +130,13 @@ def originator(event: Event) -> str:
 
 
 def is_at_gate(event: Event) -> bool:
-    """It waits for a verdict. FreeSWITCH parks channels for reasons of its own, too, without that application."""
-    return variable(event, "current_application") in GATES and variable(event, "callctl_gate") != "no"
+    """It waits for a verdict.
+
+    FreeSWITCH parks channels for reasons of its own, too: without that application, or with a dialplan of one line, as
+    the party that is transferred to somebody whom it rings still.
+    """
+    is_ours = event.get("Caller-Dialplan") != "inline" and variable(event, "callctl_gate") != "no"
+    return is_ours and variable(event, "current_application") in GATES
 
 
 def ingress_of(call_id: str) -> str:

@@ -128,13 +128,13 @@ class FreeSwitch:
         if legs.emergency:
             return
         self._calls.admitted(call.call_id, account)
-        self._timers.of(call.call_id, legs.ingress)
+        self._timers.begin(call.call_id)
         asked = commands.admit(
             legs, granted_s=granted_s, setup_s=setup_s, b_number=b_number, account=account, context=self._contexts.dial
         )
         if legs.ingress_answered_us:  # it will not answer again: until callctl sees the other answer, this is its end
             longest_s = in_seconds((setup_s + granted_s) * 1000)
-            asked.insert(0, self._timers.add(call.call_id, legs.ingress, longest_s, [legs.ingress])[0])
+            asked.insert(0, self._timers.add(call.call_id, longest_s, [legs.ingress])[0])
         await self._perform(asked)
 
     async def reject(self, call: CallKey, cause: Cause) -> None:
@@ -158,7 +158,7 @@ class FreeSwitch:
             now = self._clock.now()
             end_us = legs.answered_us + (now.since_ms(legs.answered) + remaining_ms) * 1000
             seconds = until(end_us, remaining_ms, self._time.at(now))
-        await self._perform(self._timers.add(call.call_id, legs.ingress, seconds, legs.both))
+        await self._perform(self._timers.add(call.call_id, seconds, legs.both))
         await self._perform(self._timers.remove(call.call_id, older))
 
     async def warn(self, call: CallKey, left_s: int, to: WarnTo) -> None:

@@ -47,14 +47,19 @@ class Timers:
         self._numbers = count(first)
         self._groups: dict[str, list[str]] = {}
 
+    def begin(self, call_id: str) -> None:
+        """From now on there may be notes of the call."""
+        self._groups.setdefault(call_id, [f"{ANSWERED}{call_id}"])
+
     def of(self, call_id: str, ingress: str) -> list[str]:
         """The groups that there may be now, oldest first, but for the note of its end."""
-        return [*([ingress] if ingress else []), *self._groups.setdefault(call_id, [f"{ANSWERED}{call_id}"])]
+        self.begin(call_id)
+        return [*([ingress] if ingress else []), *self._groups[call_id]]
 
-    def add(self, call_id: str, ingress: str, seconds: int, legs: Iterable[str]) -> list[str]:
+    def add(self, call_id: str, seconds: int, legs: Iterable[str]) -> list[str]:
         """The commands that end `legs` in `seconds`, as FreeSWITCH counts them."""
         group = f"{PREFIX}{next(self._numbers)}-{call_id}"
-        self.of(call_id, ingress)
+        self.begin(call_id)
         self._groups[call_id].append(group)
         return [f"sched_api +{seconds} {word(group)} uuid_kill {word(leg)} {PAID_TIME_OVER}" for leg in legs]
 
