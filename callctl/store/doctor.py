@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from callctl.clock import SystemClock
 from callctl.errors import StoreUnavailable
 from callctl.store.address import parse_address
 
@@ -20,6 +21,7 @@ _TIMEOUT_S: Final = 2
 _OLDEST: Final = (6, 2)  # XTRIM MINID, XRANGE after an id
 _SLOW_US: Final = 5_000
 _FULL_PERCENT: Final = 80
+_APART_MS: Final = 5_000
 
 
 class Health(StrEnum):
@@ -63,11 +65,13 @@ async def examine(url: str) -> Diagnosis:
     redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), decode_responses=True, **limits)
     try:
         info = await redis.info("everything")
+        now_ms = SystemClock().now().wall_ms
         return diagnose(
             {name: str(value) for name, value in info.items()},
             await _config(redis),
             scripts=await _scripts_allowed(redis),
             round_trips_us=await _round_trips_us(redis),
+            now_ms=now_ms,
         )
     except RedisError as error:
         raise StoreUnavailable(str(error)) from error
@@ -99,9 +103,9 @@ async def _round_trips_us(redis: Redis) -> list[int]:
 
 
 def diagnose(
-    info: Mapping[str, str], config: Mapping[str, str], *, scripts: bool, round_trips_us: Sequence[int]
+    info: Mapping[str, str], config: Mapping[str, str], *, scripts: bool, round_trips_us: Sequence[int], now_ms: int
 ) -> Diagnosis:
-    """`info` is the answer to INFO; `config` that of CONFIG GET, as far as the server gives one."""
+    """`info` is the answer to INFO at `now_ms`; `config` that of CONFIG GET, as far as the server gives one."""
     typical_us = round(median(round_trips_us))
     return Diagnosis(
         findings=(
@@ -112,6 +116,7 @@ def diagnose(
             _memory(info),
             _replication(info),
             _latency(min(round_trips_us), typical_us),
+            _clock(info, now_ms),
         ),
         loss=f"If it died now you would lose {_loss(info, config)}.",
         latency_min_us=min(round_trips_us),
@@ -184,6 +189,18 @@ def _latency(least_us: int, typical_us: int) -> Finding:
     if typical_us > _SLOW_US:
         return Finding("latency", Health.WARNING, found, "Every admission waits this long: move it nearer.")
     return Finding("latency", Health.OK, found)
+
+
+def _clock(info: Mapping[str, str], now_ms: int) -> Finding:
+    """Each callctl tells by its own clock whether a lease of another one is over."""
+    if "server_time_usec" not in info:
+        return Finding("clock", Health.OK, "not told")
+    apart_ms = abs(int(info["server_time_usec"]) // 1000 - now_ms)
+    found = f"{apart_ms / 1000:.1f} s between this machine and the server"
+    if apart_ms > _APART_MS:
+        advice = "Set both by NTP: of machines further apart than policy.lease_grace_s one gives up calls of another."
+        return Finding("clock", Health.BAD, found, advice)
+    return Finding("clock", Health.OK, found)
 
 
 def _loss(info: Mapping[str, str], config: Mapping[str, str]) -> str:

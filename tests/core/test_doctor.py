@@ -28,7 +28,9 @@ def look(
     round_trips_us: tuple[int, ...] = (300, 100, 200),
 ) -> Diagnosis:
     settings = {"appendfsync": "everysec", "save": ""} if config is None else config
-    return diagnose(GOOD | (changes or {}), settings, scripts=scripts, round_trips_us=round_trips_us)
+    return diagnose(
+        GOOD | (changes or {}), settings, scripts=scripts, round_trips_us=round_trips_us, now_ms=1795255200500
+    )
 
 
 def test_a_good_server_is_well() -> None:
@@ -57,6 +59,8 @@ def test_a_good_server_is_well() -> None:
         ({"maxmemory_policy": "volatile-ttl"}, None, "eviction", Health.BAD, "volatile-ttl"),
         ({"maxmemory": "1310720"}, None, "memory", Health.BAD, "1.0 of 1.2 MiB used (80 %)"),
         ({"maxmemory": "1323000"}, None, "memory", Health.OK, "(79 %)"),
+        ({"server_time_usec": "1795255195499000"}, None, "clock", Health.BAD, "5.0 s between this machine and"),
+        ({"server_time_usec": "1795255205500000"}, None, "clock", Health.OK, "5.0 s between this machine and"),
         ({"role": "slave"}, None, "replication", Health.BAD, "a replica"),
         ({"connected_slaves": "1"}, None, "replication", Health.OK, "primary, 1 replica"),
     ],
