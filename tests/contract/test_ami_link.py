@@ -460,14 +460,22 @@ async def test_a_pong_tells_the_time(switch: AmiSimulator, heard: Heard) -> None
     assert all(pong["Timestamp"] for pong in pongs)
 
 
-async def test_what_follows_a_torn_list_is_not_believed(heard: Heard) -> None:
-    """A number with line breaks ends its item before the ActionID, which comes last, and goes on as it likes."""
+TORN = b"Event: Status\r\nChannel: PJSIP/mallory-1\r\nCallerIDNum: 1\r\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"\r\nEvent: Hangup\r\nUniqueid: 1.1\r\n\r\n", b"Uniqueid: 1.1\r\nUniqueid: 1.2\r\n%s\r\n\r\n"],
+    ids=["an event", "another channel"],
+)
+async def test_what_follows_a_torn_list_is_not_believed(heard: Heard, rest: bytes) -> None:
+    """A number with line breaks goes on as it likes; an empty line ends the item before its ActionID."""
 
     async def torn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
         action_id = id_of(await reader.readuntil(b"\r\n\r\n"))
         writer.write(b"Response: Success\r\n" + action_id + b"\r\nEventList: start\r\n\r\n")
-        writer.write(b"Event: Status\r\nCallerIDNum: 1\r\n\r\nEvent: Hangup\r\nUniqueid: 1.1\r\n\r\n")
+        writer.write(TORN + rest.replace(b"%s", action_id))
         await reader.read()
 
     async with scripted(torn) as port, linked(link_to(port, heard, PATIENT)) as link:
@@ -475,6 +483,21 @@ async def test_what_follows_a_torn_list_is_not_believed(heard: Heard) -> None:
             await link.query("Status")
         assert heard.names() == []
         await until(lambda: "down: a list was torn" in heard.states)
+        assert link.forger == "PJSIP/mallory-1"
+
+
+async def test_a_number_cannot_end_a_list(heard: Heard) -> None:
+    async def forged(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        action_id = id_of(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"Response: Success\r\n" + action_id + b"\r\nEventList: start\r\n\r\n")
+        writer.write(TORN + b"EventList: Complete\r\nUniqueid: 1.1\r\n" + action_id + b"\r\n\r\n")
+        writer.write(b"Event: Status\r\nUniqueid: 1.2\r\n" + action_id + b"\r\n\r\n")
+        writer.write(b"Event: StatusComplete\r\nEventList: Complete\r\nListItems: 2\r\n" + action_id + b"\r\n\r\n")
+        await reader.read()
+
+    async with scripted(forged) as port, linked(link_to(port, heard, PATIENT)) as link:
+        assert [item["Uniqueid"] for item in await link.query("Status")] == ["1.1", "1.2"]
 
 
 async def test_an_endless_list_is_given_up(heard: Heard) -> None:

@@ -116,6 +116,8 @@ class AmiLink(Line):
         )
         self.version = ""
         """What Asterisk's greeting says of the protocol: "11.0.0" on Asterisk 22, "5.0.4" on 16."""
+        self.forger = ""
+        """The channel that has torn a list: its number pretends to be something else."""
         self._login_headers = [("Username", username), ("Secret", secret), ("Events", "on")]
         self._tell = events
         self._tls = tls
@@ -217,13 +219,14 @@ class AmiLink(Line):
     def _receive(self, message: Message) -> None:
         """Hand `message` to the action that waits for it, else to the consumer of events."""
         pending = self._pending.get(message.get("ActionID"))
-        if message.event == "Status" and not self.asked(message):
-            # A line break in a number has cut it: what comes next may be of a caller's making.
+        if message.event == "Status" and (not self.asked(message) or message.count("Uniqueid") > 1):
+            # A number has line breaks in it: all but the channel's name, which stands before it, may be forged.
+            self.forger = message.get("Channel")
             raise SwitchUnavailable("a list was torn")
         if message.event:
             if pending is None or not pending.is_list:
                 self._deliver(message)
-            elif "EventList" in message:
+            elif message.event.endswith("Complete"):
                 pending.settle(message)
             elif len(pending.items) < self._bounds.list_items:
                 pending.items.append(message)

@@ -278,6 +278,7 @@ class AsteriskSwitch:
             await self._connected.wait()
             self._connected.clear()
             try:
+                await self._end_forger()
                 await self.live_calls()
             except SwitchUnavailable as error:
                 log.warning("asterisk_channel_list_failed", switch=self.name, error=str(error))
@@ -287,6 +288,13 @@ class AsteriskSwitch:
             else:
                 relinked()
                 group.create_task(self._examine())
+
+    async def _end_forger(self) -> None:
+        """No list can be read while its channel is up."""
+        forger, self._link.forger = self._link.forger, ""
+        if forger:
+            log.error("asterisk_forger_hung_up", switch=self.name, channel=forger)
+            await self._perform([("Hangup", [("Channel", forger)])])
 
     async def _examine(self) -> None:
         """What the manager user may do and hears. A link that is lost meanwhile is examined when it is back."""

@@ -98,8 +98,8 @@ class Translator:
 
     def caller(self, legs: Legs) -> str:
         """Who talks with the carrier leg; the ingress channel, unless another has taken its place."""
-        talking = self._bridges.others(legs.carrier)
-        return legs.ingress if not talking or legs.ingress in talking else next(iter(talking))
+        talking = [other for other in self._bridges.others(legs.carrier) if other not in self._by_carrier]
+        return legs.ingress if not talking or legs.ingress in talking else talking[0]
 
     def known(self) -> frozenset[str]:
         """The ids of the calls in the book."""
@@ -208,7 +208,8 @@ class Translator:
 
     def _bridge_enter(self, message: Message, at: Instant, stated: bool) -> Events:
         """A carrier leg that talks has been answered, even if the DialEnd was lost."""
-        uniqueid, replaced, call_id = message.get("Uniqueid"), message.get("SwapUniqueid"), _call_of(message)
+        uniqueid, call_id = message.get("Uniqueid"), _call_of(message)
+        replaced = ["", *message.all("SwapUniqueid")][-1]  # Asterisk's own stands behind the caller's number
         self._bridges.leave(replaced)
         self._bridges.enter(uniqueid, message.get("BridgeUniqueid"))
         if replaced in self._by_carrier:

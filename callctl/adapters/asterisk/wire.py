@@ -74,6 +74,10 @@ class Message:
         """Every value of `name`, in order."""
         return [value for header, value in self.pairs() if header == name]
 
+    def count(self, name: str) -> int:
+        """How often there is a header of this name."""
+        return sum(line.startswith(f"{name}:") for line in self._lines)
+
     def variables(self, name: str = "ChanVariable") -> dict[str, str]:
         """The channel variables listed as `ChanVariable: NAME=value` (`Variable` in a `Status` answer)."""
         settings = [value.partition("=") for value in self.all(name)]
