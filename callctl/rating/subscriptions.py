@@ -109,7 +109,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class ServiceBook(msgspec.Struct, frozen=True):
-    """The catalogue, and everybody's subscriptions by account. `lost`: where it is kept there is less than there was."""
+    """The catalogue, and everybody's subscriptions by account. `lost`: there is less than there was."""
 
     catalogue: Catalogue = Catalogue()
     subscriptions: dict[str, Subscriptions] = {}
