@@ -787,33 +787,44 @@ async def test_a_call_that_came_while_the_link_was_down_is_offered_after_it(desk
     assert desk.told(Offered)[0].call == desk.key(call)
 
 
-@pytest.mark.parametrize("is_restarted", [False, True])
-async def test_a_call_wholly_within_an_outage_is_told_of(desk: Desk, is_restarted: bool) -> None:
-    """The scheduler has noted that it was answered, and in which second."""
-    call = await desk.admitted(Script(caller="1", called="2", ring_s=4, talk_s=2))
+UNHEARD = Script(caller="1", called="2", ring_s=4, talk_s=2)
+
+
+async def test_a_call_wholly_within_an_outage_is_told_of(desk: Desk) -> None:
+    """The scheduler has noted that it was answered and has ended, and in which second."""
+    call = await desk.admitted(UNHEARD)
     await desk.simulator.stop_listening()
     await desk.simulator.drop_links()
-    outcome = await call.outcome()
-    assert outcome.answered_us
+    await call.outcome()
     assert not desk.told(Answered)
     with capture_logs() as logs:
-        if is_restarted:
-            await desk.simulator.core.clock.sleep_ms(1_000)
-            await desk.simulator.listen_again()
-            async with at(desk.simulator) as after:
-                await until(lambda: after.relinked)
-        else:
-            after = desk
-            await desk.simulator.listen_again()
-            await until(lambda: desk.relinked == 2)
-    ((answered,), (released,)) = after.told(Answered), after.told(Released)
+        await desk.simulator.listen_again()
+        await until(lambda: desk.relinked == 2)
+    await has_read_the_notes(desk, call)
+    assert ("freeswitch_answered_unseen", call.uuid) in [(log["event"], log.get("call_id")) for log in logs]
+
+
+async def test_a_call_wholly_between_two_processes_is_told_of() -> None:
+    async with EslSimulator("ClueCon", clock=ScaledClock(PatientClock(), SPEED)) as simulator:
+        async with at(simulator) as before:
+            await until(lambda: before.relinked)
+            call = await before.admitted(UNHEARD)
+        await call.outcome()
+        assert not before.told(Answered)
+        async with at(simulator) as after:
+            await until(lambda: after.relinked)
+            await has_read_the_notes(after, call)
+
+
+async def has_read_the_notes(desk: Desk, call: SimCall) -> None:
+    outcome = await call.outcome()
+    ((answered,), (released,)) = desk.told(Answered), desk.told(Released)
     assert (answered.call, released.call, released.estimated) == (desk.key(call), desk.key(call), True)
     assert 0 < answered.at.wall_ms - outcome.answered_us // 1_000 <= 1_100
     assert 0 < released.at.wall_ms - outcome.ended_us // 1_000 <= 1_100
     assert released.answered_at == answered.at
     assert await desk.switch.live_calls() == []
-    assert after.switch.counts.unseen_answers == 1
-    assert ("freeswitch_answered_unseen", call.uuid) in [(log["event"], log.get("call_id")) for log in logs]
+    assert desk.switch.counts.unseen_answers == 1
     await until(lambda: not desk.simulator.core.tasks)
 
 
