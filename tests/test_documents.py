@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from callctl.causes import Refusal, cause_of
 from callctl.cli import _parser
+from callctl.cli.demo import SCENES
 from callctl.http.metrics import Metrics
 from callctl.http.schemas import AccountBody, TrunkBody
 from callctl.sinks.record import COLUMNS
@@ -126,3 +127,7 @@ def test_every_key_of_a_definition_is_named(heading: str, body: type[BaseModel])
     section = DOCUMENTS["docs/configuration.md"].partition(f"## {heading}\n")[2].partition("\n## ")[0]
     named = {word for first in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for word in words(first)}
     assert named == {field.alias or name for name, field in body.model_fields.items()}
+
+
+def test_the_demo_has_as_many_calls_as_promised() -> None:
+    assert f"{len(SCENES)} calls authorized" in DOCUMENTS["README.md"]
