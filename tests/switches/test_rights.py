@@ -1,13 +1,14 @@
 """What callctl finds out about its own manager user on a real Asterisk."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from callctl.adapters.asterisk.rights import NO_CALLS, NO_COMMANDS, NO_FILTER, NO_OFFERS, SHARED
+from callctl.adapters.asterisk.rights import NO_CALLS, NO_COMMANDS, NO_FILTER, NO_NAMES, NO_OFFERS, NO_TIMES, SHARED
 from tests.control_room import ControlRoom
-from tests.switches.linked import answered, gone, linked, recorded, switch, talking
+from tests.switches.linked import agrees, answered, gone, linked, recorded, switch, talking
 from tests.switches.rig.asterisk import AsteriskRig
 from tests.switches.sip.phone import Phone
 from tests.waiting import until
@@ -65,6 +66,42 @@ async def test_a_user_without_the_filter_is_dangerous(
     assert (pbx1.state().up, pbx1.state().detail) == (True, NO_FILTER)
     await call.hang_up()
     await recorded(room)
+
+
+@pytest.fixture
+def unlike(asterisk: AsteriskRig) -> Iterator[Callable[[str], None]]:
+    """Changes a line of the general part of manager.conf."""
+    own = asterisk.etc / "manager.local.conf"
+    shipped = own.read_text()
+
+    def change(line: str) -> None:
+        own.write_text(f"{shipped}\n[general](+)\n{line}\n")
+        asterisk.cli("manager reload")
+
+    yield change
+    own.write_text(shipped)
+    asterisk.cli("manager reload")
+
+
+@pytest.mark.parametrize(("line", "fault"), [("timestampevents = no", NO_TIMES), ("channelvars = CC_ACCT", NO_NAMES)])
+async def test_what_manager_conf_leaves_out_is_said_and_calls_go_on(
+    asterisk: AsteriskRig,
+    room: ControlRoom,
+    acme: Phone,
+    carrier: Phone,
+    unlike: Callable[[str], None],
+    line: str,
+    fault: str,
+) -> None:
+    unlike(line)
+    await room.furnish()
+    pbx1 = await linked(room, asterisk)
+    call, _ = await talking(acme, carrier)
+    await answered(room)
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert agrees(cdr, call)
+    assert (pbx1.state().up, pbx1.state().detail) == (True, fault)
 
 
 async def test_a_user_that_may_not_originate_cannot_warn(asterisk: AsteriskRig, room: ControlRoom) -> None:

@@ -1,4 +1,4 @@
-"""What our manager user may do and what it hears: Asterisk leaves out without a word what a user has no right to."""
+"""What our manager user may do and what it is told: Asterisk leaves out without a word what it was not told to tell."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,6 +21,10 @@ SHARED: Final = "calls are dialled twice: another callctl is linked to this Aste
 NO_FILTER: Final = (
     "a caller can forge events: the manager user lacks the eventfilter lines of docker/asterisk/manager.conf"
 )
+NO_TIMES: Final = "calls are charged by when events arrive: manager.conf needs `timestampevents = yes`"
+NO_NAMES: Final = "who hung up is a guess: manager.conf needs `channelvars = CC_CALL,CC_ACCT`"
+CARELESS: Final = frozenset({NO_FILTER, NO_TIMES, NO_NAMES})
+"""With these calls are controlled all the same."""
 
 
 class Rights:
@@ -42,7 +46,7 @@ class Rights:
     @property
     def controls(self) -> bool:
         """As far as is known."""
-        return self._faults <= {NO_FILTER}
+        return self._faults <= CARELESS
 
     @property
     def faults(self) -> str:
@@ -91,6 +95,9 @@ class Rights:
                 self._is(SHARED, True)
         elif event.event in CALL_EVENTS:
             self._is(NO_CALLS, False)
+            if event.event == "Hangup":
+                self._is(NO_TIMES, "Timestamp" not in event)
+                self._is(NO_NAMES, "CC_CALL" not in event.variables())
         elif event.event == UNWANTED:
             self._is(NO_FILTER, True)
 
