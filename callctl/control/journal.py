@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from callctl.call import packing
 from callctl.call.session import Session, State
 
 log = structlog.get_logger(__name__)
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Session).decode
+_decode = packing.Decoder(Session).decode
 TO_REPLAY = frozenset({State.BLIND, State.REFUSED, State.SETTLING, State.ENDED})
 
 
@@ -51,7 +51,7 @@ class Journal:
         if self.pending.get(name) == session:
             return
         self._keep(name, session)
-        self._write(name.encode() + b" " + b64encode(_encode(session)) + b"\n")
+        self._write(name.encode() + b" " + b64encode(packing.encode(session)) + b"\n")
 
     def done(self, session: Session) -> None:
         """The store knows it now. When nothing is left the file starts anew."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from callctl.money import EXCHANGE_DECIMALS, Rounding, round_ratio
 from callctl.rating.price import BandPrice, Price, Tier
-from callctl.rating.pricing import MAX_EXACT, Minutes
+from callctl.rating.pricing import Minutes
 
 MAX_RATE = 10**6 * 10**EXCHANGE_DECIMALS
 
@@ -77,14 +77,12 @@ def find_conversion(exchanges: Exchanges, bought_in: str, sold_in: str, day: str
     return found or f"no exchange rate {bought_in}-{sold_in} on {day}"
 
 
-def converted(price: Price, minutes: Minutes, conversion: Conversion) -> tuple[Price, Minutes] | str:
-    """A price and its exact minutes in the other currency, or why not."""
+def converted(price: Price, minutes: Minutes, conversion: Conversion) -> tuple[Price, Minutes]:
+    """A price and its exact minutes in the other currency."""
     factor = Fraction(conversion.rate, _UNIT * minutes.denominator)
     numerators = [numerator * factor.numerator for steps in minutes.bands for _, numerator in steps]
     common = gcd(factor.denominator, *numerators)
     denominator = factor.denominator // common
-    if max(denominator, *(numerator // common for numerator in numerators)) > MAX_EXACT:
-        return f"a price in {conversion.bought_in} that is too fine to be exact in {conversion.sold_in}"
 
     def per_minute(numerator: int) -> int:
         return numerator * factor.numerator // common

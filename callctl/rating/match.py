@@ -292,11 +292,8 @@ def _in_currency(bought: Priced, currency: str, at_ms: int, exchanges: Exchanges
 
 
 @lru_cache(maxsize=PRICES_KEPT)
-def _converted(bought: Priced, conversion: Conversion) -> Priced | str:
-    found = converted(bought.level.sell, bought.minutes, conversion)
-    if isinstance(found, str):
-        return found
-    sell, minutes = found
+def _converted(bought: Priced, conversion: Conversion) -> Priced:
+    sell, minutes = converted(bought.level.sell, bought.minutes, conversion)
     level = msgspec.structs.replace(bought.level, sell=sell)
     return msgspec.structs.replace(
         bought, level=level, minutes=minutes, currency=conversion.sold_in, conversion=conversion

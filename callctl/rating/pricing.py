@@ -11,9 +11,6 @@ from callctl.rating.price import BandPrice, Price, Step, fold_tiers, in_bands
 from callctl.rating.schedule import Schedule, Turns, turns
 from callctl.rating.tariff import MAX_UNITS, Band, IncrementBasis, Plan, Row
 
-MAX_EXACT = 2**63 - 1
-"""The largest numerator or denominator of a price per minute: what MessagePack holds."""
-
 ALWAYS: Turns = ((0, 0),)
 
 _TABLE_DENOMINATOR = 100  # `Row.per_minute` counts 10^-8: hundredths of a micro-unit
@@ -58,10 +55,8 @@ def rate_rows(plan: Plan, rows: Sequence[Row], utc_day: int, purchase: Minutes |
         return f"a percentage that makes more than {MAX_UNITS} per minute"
     if bought is not _NOTHING:
         common = gcd(denominator, *(per_minute for steps in bands for _, per_minute in steps))
-        denominator, dearest = denominator // common, dearest // common
+        denominator //= common
         bands = [tuple((from_s, per_minute // common) for from_s, per_minute in steps) for steps in bands]
-    if max(dearest, denominator) > MAX_EXACT:
-        return "a percentage of percentages that is too fine to be exact"
     priced = [
         _band_price(plan, rows_of[ours], denominator, steps) for (ours, _), steps in zip(pairs, bands, strict=True)
     ]

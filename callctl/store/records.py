@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from callctl.call import packing
 from callctl.call.anchor import answered_levels
 from callctl.call.events import Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
 from callctl.call.grant import admitted
@@ -24,10 +25,9 @@ from callctl.limits.ids import Ask, Rule, Seen, Settled
 from callctl.rating.bundles import Block, Sources
 from callctl.store import keys
 
-_session = msgspec.msgpack.Decoder(Session)
-_encode = msgspec.msgpack.Encoder().encode
+_session = packing.Decoder(Session)
 _json = msgspec.json.Encoder().encode
-encode_session = _encode
+encode_session = packing.encode
 decode_block = msgspec.json.Decoder(Block).decode
 encode_block = msgspec.json.Encoder().encode
 _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
@@ -44,14 +44,14 @@ _FIXED = {
 _CHANGING = tuple(field for field in msgspec.structs.fields(Session) if field.name not in _FIXED)
 _CHANGING_NAMES = tuple(field.name for field in _CHANGING)
 _changes = attrgetter(*_CHANGING_NAMES)
-_running = msgspec.msgpack.Decoder(
+_running = packing.Decoder(
     msgspec.defstruct("Running", [(field.name, field.type) for field in _CHANGING], array_like=True)
 )
 
 
 def encode_changes(session: Session) -> bytes:
     """Of a running call's session, what has changed or may change yet."""
-    return _encode(_changes(session))
+    return packing.encode(_changes(session))
 
 
 def carried_on(admitted: Session, now: Session | msgspec.Struct) -> Session:
@@ -101,7 +101,7 @@ def _exposed(words: Sequence[bytes]) -> int:
 
 
 def _parts(record: bytes) -> tuple[bytes, bytes, list[list[bytes]], bytes]:
-    """First line, answer, the words of what is taken where, and what is in msgpack."""
+    """First line, answer, the words of what is taken where, and what is packed."""
     head, _, body = record.partition(b"\n\n")
     first, answer, *lines = head.split(b"\n")
     return first, answer, [_words(line) for line in lines], body

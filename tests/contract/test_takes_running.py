@@ -4,11 +4,12 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, Taken
-from callctl.call.session import State
+from callctl.call.session import Purchase, State
 from callctl.call.takes import Post
 from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
+from callctl.rating.charge import Price, Tier
 from tests.contract.calls import (
     COUNTED,
     LEASE_MS,
@@ -39,6 +40,18 @@ async def test_more_is_held_on_top(store):
     assert await figures(store) == (100, 80, {"outbound": 1, "total": 1})
     remembered = await store.find(call.call)
     assert (remembered.detail, remembered.version, remembered.levels[0].held) == ("longer", 2, 80)
+
+
+async def test_a_price_of_more_than_64_bits_is_kept_exactly(store):
+    """From the take to the end, of the row and of the carrier that answered."""
+    fine = Price(0, 3**60, (Tier(0, 5**60, 1),))
+    await store.top_up(top_up(100))
+    levels = tuple(replace(level, sell=fine) for level in session().levels)
+    call = await admitted(store, take(session(levels=levels), 30))
+    assert (await store.find(call.call)).levels[0].sell == fine
+    bought = Purchase("carrier", "31", fine)
+    await store.extend(extension(replace(call, purchase=bought), 10))
+    assert (await store.find(call.call)).purchase == bought
 
 
 async def test_what_one_level_lacks_no_level_holds(store):

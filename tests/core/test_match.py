@@ -2,11 +2,12 @@
 
 from fractions import Fraction
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from callctl.call import packing
 from callctl.money import Rounding, format_amount
 from callctl.numbering import Number, NumberType
 from callctl.rating.builder import MAX_ROWS_OF_PREFIX, DeckBuilder, RowConflictError
@@ -324,7 +325,7 @@ def test_a_percentage_without_a_purchase_is_no_rate() -> None:
     missing = NoRate("level-0", "percent", "a percentage of a purchase price that is missing")
     for carrier in (None, empty):
         assert priced(percent, carrier=carrier) == missing
-    unexchanged = msgspec.structs.replace(missing, no_buy="no exchange rate USD-EUR on 2027-01-15")
+    unexchanged = replace(missing, no_buy="no exchange rate USD-EUR on 2027-01-15")
     assert priced(percent, carrier=dollars) == unexchanged
 
 
@@ -337,21 +338,16 @@ def test_an_amount_needs_no_purchase() -> None:
     assert (level.buy_plan, level.buy_row, level.buy) == (None, None, None)
 
 
-@given(
-    st.lists(st.integers(0, 5_000), min_size=1, max_size=4) | st.lists(st.integers(0, 10**8), max_size=1),
-    st.integers(0, 10**4).map(lambda price: price * 10**4),
-    st.integers(1, 10_000),
-)
+@given(st.lists(st.integers(0, 10_000_000), max_size=5), st.integers(0, 10**8), st.integers(1, 10_000))
 def test_percentages_are_exact_over_levels(percents: list[int], bought: int, seconds: int) -> None:
-    """Four levels of up to 50.00 %, or one of up to 10,000.0000 %, of a price with four decimals."""
-    scale = 100 if len(percents) > 1 else 1
+    """Up to five levels of up to 1,000.0000 %, of a price with eight decimals."""
     carrier = deck(row("", bought), plan=Plan("carrier"))
-    levels = prices(*(deck(Row("", percent=percent * scale)) for percent in percents), carrier=carrier)
+    levels = prices(*(deck(Row("", percent=percent)) for percent in percents), carrier=carrier)
     exact = Fraction(bought, 100)
     for level, percent in zip(reversed(levels), reversed(percents), strict=True):
-        exact *= Fraction(percent * scale, 1_000_000)
+        exact *= Fraction(percent, 1_000_000)
         assert exact_charge(level.sell, seconds)[1] == exact * seconds / 60
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(level.sell), type=Price) == level.sell
+        assert packing.Decoder(Price).decode(packing.encode(level.sell)) == level.sell
 
 
 def test_percentages_of_percentages_stay_countable() -> None:
@@ -363,11 +359,11 @@ def test_percentages_of_percentages_stay_countable() -> None:
     assert answer == NoRate("level-0", "hundredfold", "a percentage that makes more than 1000000 per minute")
 
 
-def test_percentages_that_are_too_fine_to_be_exact_are_no_rate() -> None:
+def test_percentages_of_percentages_are_exact_however_fine_they_are() -> None:
     fine = deck(Row("", percent=1_234_567), plan=Plan("fine"))
-    answer = priced(*[fine] * 6, carrier=deck(row("", 12_345_679), plan=Plan("carrier")))
-    assert isinstance(answer, NoRate)
-    assert answer.reason == "a percentage of percentages that is too fine to be exact"
+    levels = prices(*[fine] * 6, carrier=deck(row("", 12_345_679), plan=Plan("carrier")))
+    exact = Fraction(12_345_679, 100) * Fraction(1_234_567, 1_000_000) ** 6
+    assert exact_charge(levels[0].sell, 7) == (7, exact * 7 / 60)
 
 
 def test_a_percentage_of_a_stepped_purchase_goes_tier_by_tier() -> None:

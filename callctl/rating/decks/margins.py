@@ -193,10 +193,10 @@ def _minutes(
 ) -> tuple[tuple[Fraction, Fraction], ...]:
     """Sell and buy (10^-8 per minute) of every band and tier that meet. Nothing where one has no price."""
     bought = rate_rows(buy_plan, buy_rows, utc_day, None)
-    if conversion is not None and not isinstance(bought, str):
-        bought = converted(*bought, conversion)
     if isinstance(bought, str):
         return ()
+    if conversion is not None:
+        bought = converted(*bought, conversion)
     sold = rate_rows(plan, rows, utc_day, bought[1])
     if isinstance(sold, str):
         return ()

@@ -1,6 +1,6 @@
 -- Put in front of every script when it is loaded.
 --
--- A call's record is lines of text, an empty line, and the session in msgpack:
+-- A call's record is lines of text, an empty line, and the session as `call/packing.py` packs it:
 --
 --   <version> <nonce> <state>                   state: live, ended or refused
 --   <answer>                                    what the script that wrote the record answered
