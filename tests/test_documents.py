@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -120,6 +121,24 @@ def test_every_refusal_is_named_in_order_with_its_codes() -> None:
             out, back = cause_of(Refusal(word)), cause_of(Refusal(word), inbound=True)
             inbound = (f" ({back.sip} inbound)", f" ({back.q850})") if back != out else ("", "")
             assert (sip, q850) == (f"{out.sip}{inbound[0]}", f"{out.q850}{inbound[1]}"), word
+
+
+def keys(kind: object) -> Iterator[tuple[str, str]]:
+    """Every key of a body and of what is within it, each with the type that has it."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield field.alias or name, kind.__name__
+            yield from keys(field.annotation)
+    for inner in get_args(kind):
+        yield from keys(inner)
+
+
+def test_every_key_of_a_body_is_named_somewhere() -> None:
+    text = "\n".join(DOCUMENTS.values())
+    bodies = {key: kind for route in routes() for key, kind in keys(route.body)}
+    assert len(bodies) > 100
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`\n]+`|\"\w+\"", text))))
+    assert {key: kind for key, kind in bodies.items() if key not in named} == {}
 
 
 @pytest.mark.parametrize(("heading", "body"), [("An account", AccountBody), ("A trunk", TrunkBody)])
