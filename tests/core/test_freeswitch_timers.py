@@ -68,3 +68,8 @@ def test_what_another_process_has_set_is_known_and_of_calls_that_are_gone_taken_
     ended = ["sched_del callctl-answered-up", "sched_del callctl-7-up", "sched_del callctl-ended-up"]
     assert timers.forget("up") == ended
     assert timers.forget("up") == []
+
+
+def test_a_leg_that_is_named_as_a_task_is_numbered_takes_no_task_away() -> None:
+    assert Timers(1).of("17", "17") == ["callctl-answered-17"]
+    assert Timers(1).of("17-a", "17-a") == ["17-a", "callctl-answered-17-a"]

@@ -302,7 +302,10 @@ class FreeSwitch:
             self._tell(self._calls.translate(event, now))
 
     async def _take_over(self, relinked: Callable[[], None]) -> None:
-        """After each connecting: learn what legs and timers there are, so that a call taken over is understood."""
+        """After each connecting: learn what legs and tasks there are, so that a call taken over is understood.
+
+        The tasks first: of a call that the list lacks, notes may stand among them.
+        """
         while True:
             await self._connected.wait()
             self._connected.clear()

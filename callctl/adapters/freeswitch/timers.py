@@ -52,9 +52,12 @@ class Timers:
         self._groups.setdefault(call_id, [f"{ANSWERED}{call_id}"])
 
     def of(self, call_id: str, ingress: str) -> list[str]:
-        """The groups that there may be now, oldest first, but for the note of its end."""
+        """The groups that there may be now, oldest first, but for the note of its end.
+
+        A leg may have the name that its caller gave it; of digits alone it would be the number of somebody else's task.
+        """
         self.begin(call_id)
-        return [*([ingress] if ingress else []), *self._groups[call_id]]
+        return [*([ingress] if ingress and not ingress.isdigit() else []), *self._groups[call_id]]
 
     def add(self, call_id: str, seconds: int, legs: Iterable[str]) -> list[str]:
         """The commands that end `legs` in `seconds`, as FreeSWITCH counts them."""
