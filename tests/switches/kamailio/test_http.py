@@ -12,10 +12,11 @@ import pytest
 
 from tests.e2e.daemon import TOKEN
 from tests.e2e.provider import Provider
-from tests.switches.exactness import ALONE_MS, in_time
+from tests.switches.exactness import ALONE_MS, APART_MS, in_time
 from tests.switches.kamailio.desk import NUMBER
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B
 from tests.switches.rig.kamailio import KamailioRig
+from tests.switches.sip.call import Call
 from tests.switches.sip.phone import Phone
 from tests.switches.sip.sipp import Outcome, call_many, carrier
 from tests.waiting import until
@@ -150,6 +151,39 @@ async def test_a_caller_who_gives_up_while_callctl_thinks_holds_nothing(floor: F
     assert call.status == 487
     (cdr,) = await floor.recorded()
     assert cdr["charge"] == "0.0000"
+
+
+async def test_while_callctl_hangs_emergency_calls_do_not_wait_behind_the_others(floor: Floor) -> None:
+    await floor.furnish()
+    process = floor.daemon.process
+    assert process is not None
+    process.send_signal(SIGSTOP)
+    try:
+        for _ in range(150):  # for each of which a worker would wait two seconds
+            await floor.acme.call(NUMBER)
+        emergencies: list[Call] = []
+        async with asyncio.timeout(15):
+            while not any(call.answered_at for call in emergencies):
+                emergencies.append(
+                    await floor.acme.call("112")
+                )  # so many at once may overflow a buffer of the system's
+                await asyncio.sleep(0.5)
+    finally:
+        process.send_signal(SIGCONT)
+
+
+async def test_what_is_told_late_says_when_it_was(floor: Floor) -> None:
+    await floor.furnish()
+    call = await floor.acme.call(NUMBER)
+    await call.until_answered()
+    await floor.daemon.stored(1)
+    await floor.daemon.kill()
+    await call.hang_up()
+    await until(lambda: floor.rig.log.read_text().count("failed to connect") >= 15)  # five times a second
+    await floor.daemon.start()
+    (cdr,) = await floor.recorded()
+    assert abs(cdr["duration_ms"] - call.talked_s * 1_000) <= APART_MS
+    assert (cdr["released_by"], cdr["estimated"]) == ("caller", False)
 
 
 async def test_without_callctl_emergency_calls_pass_and_no_others(floor: Floor) -> None:
