@@ -11,8 +11,8 @@ from callctl.clock import SystemClock
 from callctl.numbering import Number, NumberType
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Direction
-from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.link import Argument, Link, LinkTimes, Reply, pack
+from callctl.store.memory.definitions import MemoryDefinitions
 from callctl.store.redis import RedisStore
 
 ROUNDS = 60

@@ -20,8 +20,8 @@ from callctl.limits.ids import Thresholds
 from callctl.money import MICROS
 from callctl.numbering import DialRules
 from callctl.rating.tariff import Plan, Row
-from callctl.store.definitions_memory import MemoryDefinitions
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
 
 LEVELS = 4

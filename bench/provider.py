@@ -23,8 +23,8 @@ from callctl.numbering import DialRules
 from callctl.ports import Takes
 from callctl.rating.margin import MarginRule
 from callctl.rating.tariff import Plan, Row
-from callctl.store.definitions_memory import MemoryDefinitions
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.store import MemoryStore
 
 ROWS = 200_000
 ACCOUNTS = 1_000

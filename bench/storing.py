@@ -21,8 +21,8 @@ from callctl.call.takes import Extension, Take, TopUp
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
 from callctl.control.facts import gather
-from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.link import Argument, Link, Reply
+from callctl.store.memory.definitions import MemoryDefinitions
 from callctl.store.redis import RedisStore
 
 IN_FLIGHT = 128

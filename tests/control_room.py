@@ -24,8 +24,8 @@ from callctl.limits.ids import Alert, Seen
 from callctl.numbering import DialRules
 from callctl.ports import Clock, SwitchAdapter
 from callctl.rating.tariff import Plan, Row
-from callctl.store.definitions_memory import MemoryDefinitions
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.store import MemoryStore
 
 PLAN = "plan"
 PER_SECOND = 1_000  # micro-units: 0.06 a minute, 0.001 a second

@@ -1,4 +1,4 @@
-"""The ports Takes, Sessions and Books over Redis. `memory.py` says the same in plain Python.
+"""The ports Takes, Sessions and Books over Redis. `memory/` says the same in plain Python.
 
 Each take is one script and one round trip. When the connection goes while a take is under way it is repeated once,
 within its deadline and with the same nonce: if the first was carried out after all, the repeat gets its answer.

@@ -6,7 +6,7 @@ import pytest
 
 from callctl.store.address import parse_address
 from callctl.store.link import Link
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
 from tests.contract.links import PATIENT
 from tests.patient import PatientLoop

@@ -18,13 +18,13 @@ from callctl.rating.tariff import Plan
 from callctl.rating.tax import Tax
 from callctl.store import keys
 from callctl.store.definitions import RedisDefinitions
-from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.follower import Follower
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.services import MemoryServices
+from callctl.store.memory.store import MemoryStore
 from callctl.store.moving import CLOSED
 from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
-from callctl.store.services_memory import MemoryServices
 from tests.core.catalogue import CATALOGUE
 from tests.waiting import until
 

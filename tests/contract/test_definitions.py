@@ -18,9 +18,9 @@ from callctl.rating.builder import RowConflictError
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.tariff import Direction, Plan, Row
 from callctl.store.definitions import RedisDefinitions
-from callctl.store.definitions_memory import MemoryDefinitions
 from callctl.store.follower import Follower
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.store import MemoryStore
 from callctl.store.registry import Registry
 from tests.contract import calls
 

@@ -14,8 +14,8 @@ from callctl.ports import Feeds
 from callctl.store import keys
 from callctl.store.address import parse_address
 from callctl.store.feeds import RedisFeeds
-from callctl.store.feeds_memory import MemoryFeeds, Outbox
 from callctl.store.link import Link
+from callctl.store.memory.feeds import MemoryFeeds, Outbox
 from tests.contract.links import PATIENT
 from tests.servers import RedisServer
 

@@ -19,9 +19,9 @@ from callctl.sinks.lines import JsonLines
 from callctl.sinks.mqtt import MqttSink
 from callctl.store import keys
 from callctl.store.feeds import RedisFeeds
-from callctl.store.feeds_memory import MemoryFeeds
-from callctl.store.feeds_memory import Outbox as WrittenRecords
 from callctl.store.link import Link
+from callctl.store.memory.feeds import MemoryFeeds
+from callctl.store.memory.feeds import Outbox as WrittenRecords
 from tests.contract.feed import START
 from tests.contract.subscriber import LastingMosquitto, Subscriber
 from tests.waiting import until

@@ -15,8 +15,8 @@ from callctl.control.shares import Shares
 from callctl.errors import StoreUnavailable
 from callctl.rating.tariff import Direction
 from callctl.store.feeds import RedisFeeds
-from callctl.store.feeds_memory import MemoryFeeds
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.feeds import MemoryFeeds
+from callctl.store.memory.store import MemoryStore
 
 CALL = CallKey("sw", "c1")
 NOW = Instant(1_795_255_200_000, 5_000)

@@ -21,7 +21,7 @@ from callctl.limits.watching import Allow, Release, Statistics, Tell, Told, Word
 from callctl.rating.bundles import Source
 from callctl.store.address import parse_address
 from callctl.store.link import Link
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
 from tests.contract.calls import LEASE_MS, NOW, extension, outbox, rate, refusal, session, settlement, take, top_up
 from tests.contract.links import PATIENT

@@ -38,11 +38,11 @@ from callctl.http.tariffs import TariffPlans
 from callctl.http.thresholds import ThresholdRoutes
 from callctl.ports import LinkState
 from callctl.rating.tariff import Plan, Row
-from callctl.store.definitions_memory import MemoryDefinitions
-from callctl.store.feeds_memory import MemoryFeeds
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.feeds import MemoryFeeds
+from callctl.store.memory.services import MemoryServices
+from callctl.store.memory.store import MemoryStore
 from callctl.store.provider import MemoryProviderChannels
-from callctl.store.services_memory import MemoryServices
 
 NOW = Instant(1_795_255_200_000, 5_000)  # 2026-11-21T10:00:00Z
 EVERY_SCOPE = frozenset(Scope)

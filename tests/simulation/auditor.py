@@ -13,7 +13,7 @@ from callctl.call.events import Answered, CallEvent, CallKey, Extended, Released
 from callctl.call.session import Session, State
 from callctl.call.takes import Extension, Settlement, Take
 from callctl.ports import FeedRecord
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.store import MemoryStore
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.market import Market
 from tests.simulation.policy import POLICY

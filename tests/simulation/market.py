@@ -13,7 +13,7 @@ from callctl.numbering import DialRules
 from callctl.rating.bundles import Block, Blocks, month_before, month_of
 from callctl.rating.tariff import Bundle, Plan, TrafficClass
 from callctl.rating.tax import Tax
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.store import MemoryStore
 from callctl.store.registry import Registry
 from tests.simulation.clock import EPOCH_MS, VirtualLoop
 from tests.simulation.prices import Table, any_table, any_taxes, deck

@@ -11,8 +11,8 @@ from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallctlError, SinkUnavailable, StoreUnavailable
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing, FeedPage, FeedRecord, Hear
-from callctl.store.feeds_memory import MemoryFeeds
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.feeds import MemoryFeeds
+from callctl.store.memory.store import MemoryStore
 from callctl.store.provider import MemoryProviderChannels
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.faults import Faults

@@ -20,8 +20,8 @@ from callctl.numbering import DialRules, normalise
 from callctl.prepaid import slicing
 from callctl.rating.match import price_levels
 from callctl.rating.tariff import Direction
-from callctl.store import memory
-from callctl.store.watch_memory import WatchedDays
+from callctl.store.memory import store as memory
+from callctl.store.memory.watch import WatchedDays
 from tests.simulation.clock import EPOCH_MS
 from tests.simulation.faults import Faults
 from tests.simulation.store import Archive

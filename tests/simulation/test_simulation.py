@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.call.events import Extended
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.store import MemoryStore
 from tests.simulation.faults import Faults
 from tests.simulation.world import simulate
 

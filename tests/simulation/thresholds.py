@@ -15,7 +15,7 @@ from callctl.call.takes import Extension, Settlement, Take
 from callctl.limits.ids import Alert, Ask, Mode, Rule, Seen
 from callctl.limits.ids import Settled as Used
 from callctl.limits.watching import Allow, Release, Statistics, Tell, Word
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.store import MemoryStore
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.store import at_once
 from tests.simulation.story import TrueCall

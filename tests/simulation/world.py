@@ -18,8 +18,8 @@ from callctl.clock import Instant
 from callctl.errors import PortError, UnknownCall
 from callctl.limits.ids import Alert, Seen
 from callctl.ports import Calls
-from callctl.store.feeds_memory import MemoryFeeds
-from callctl.store.memory import MemoryStore
+from callctl.store.memory.feeds import MemoryFeeds
+from callctl.store.memory.store import MemoryStore
 from tests.simulation.auditor import Auditor
 from tests.simulation.client import Client, Unanswered
 from tests.simulation.clock import VirtualLoop, WallClock

@@ -9,10 +9,10 @@ from callctl.call.subscription import Booked, Booking
 from callctl.limits.watching import Statistics, Word
 from callctl.rating.bundles import Block
 from callctl.store import records
-from callctl.store.accounts_memory import MemoryAccount, move
-from callctl.store.feeds_memory import Outbox
+from callctl.store.memory.accounts import MemoryAccount, move
+from callctl.store.memory.feeds import Outbox
+from callctl.store.memory.watch import WatchedDays
 from callctl.store.moving import CLOSED
-from callctl.store.watch_memory import WatchedDays
 from callctl.store.watching import statistics
 
 

@@ -21,10 +21,10 @@ from callctl.limits.exposure import Exposure
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing
 from callctl.store import records
-from callctl.store.accounts_memory import MemoryAccount, all_afford, covers, move, sums_by_account
-from callctl.store.charging_memory import MemoryCharging
-from callctl.store.watch_memory import allowed, looks
-from callctl.store.watch_memory import seen as seen_by
+from callctl.store.memory.accounts import MemoryAccount, all_afford, covers, move, sums_by_account
+from callctl.store.memory.charging import MemoryCharging
+from callctl.store.memory.watch import allowed, looks
+from callctl.store.memory.watch import seen as seen_by
 
 
 class _Call(msgspec.Struct):

@@ -7,7 +7,7 @@ import msgspec
 
 from callctl.call.takes import Draw, LedgerEntry
 from callctl.rating.bundles import Block, Source
-from callctl.store.watch_memory import WatchedDays
+from callctl.store.memory.watch import WatchedDays
 
 
 class HeldStock(msgspec.Struct):
