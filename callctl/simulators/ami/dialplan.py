@@ -24,6 +24,7 @@ from callctl.simulators.ami.channel import (
 from callctl.simulators.ami.exchange import Exchange
 from callctl.simulators.ended import EndedBy
 
+ASKS_EVERY_MS = 1_000
 QUIET_MS = 10  # what the network needs before the other side says anything
 
 
@@ -70,9 +71,14 @@ class Dialplan:
 
     async def _gate(self, call: SimCall) -> None:
         caller, setup = call.caller, self._exchange.setup
-        self._describe(call, "CCAuthorize", "callctl-gate")
-        caller.application, caller.data = "Wait", str(setup.gate_ms / 1_000)
-        done = await self._first(setup.gate_ms, caller.ending, caller.goto)
+        done: asyncio.Future[Any] | None = None
+        left_ms = setup.gate_ms
+        while done is None and left_ms > 0:
+            self._describe(call, "CCAuthorize", "callctl-gate")
+            wait_ms = min(left_ms, ASKS_EVERY_MS)
+            caller.application, caller.data = "Wait", str(wait_ms / 1_000)
+            done = await self._first(wait_ms, caller.ending, caller.goto)
+            left_ms -= wait_ms
         if done is caller.ending:
             self._released(call, caller.ending.result())
         elif done is caller.goto:
