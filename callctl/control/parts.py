@@ -1,5 +1,7 @@
 """What other plans charge for the same call (`Account.also`): airtime beside minutes, say. All of it in memory."""
 
+from collections.abc import Set
+
 from msgspec.structs import replace
 
 from callctl.accounts import Account, Chain
@@ -12,10 +14,14 @@ from callctl.rating.tariff import Direction
 def with_parts(
     prices: tuple[LevelPrice, ...], chain: Chain, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
 ) -> tuple[LevelPrice, ...] | NoRate:
-    """The prices of a chain's levels, each with its parts. A plan without a row for the call is none of them."""
+    """The prices of a chain's levels, each with its parts. A plan without a row for the call is none of them.
+
+    A part whose plan buys by what a level buys the call itself by is not bought once more.
+    """
     for depth, account in enumerate(chain):
         if account.also:
-            parts = _parts(account, number, direction, tariffs, at_ms)
+            bought = {price.buy_plan for price in prices}
+            parts = _parts(account, number, direction, tariffs, at_ms, bought)
             if isinstance(parts, NoRate):
                 return parts
             prices = (*prices[:depth], replace(prices[depth], parts=parts), *prices[depth + 1 :])
@@ -23,7 +29,7 @@ def with_parts(
 
 
 def _parts(
-    account: Account, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
+    account: Account, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int, bought: Set[str | None]
 ) -> tuple[Part, ...] | NoRate:
     on_net = direction is Direction.OUTBOUND and tariffs.directory.by_number(number.e164) is not None
     parts = []
@@ -36,8 +42,10 @@ def _parts(
         priced = price_levels([(account.id, deck)], carrier, number, at_ms, direction, tariffs.exchanges)
         if not isinstance(priced, NoRate):
             (price,) = priced
-            bought = price.buy_plan, price.buy_row, price.buy, price.no_buy
-            parts.append(Part(price.plan, price.row, price.sell, price.taxes, *bought))
+            part = Part(price.plan, price.row, price.sell, price.taxes, no_buy=price.no_buy)
+            if price.buy_plan not in bought:
+                part = replace(part, buy_plan=price.buy_plan, buy_row=price.buy_row, buy=price.buy)
+            parts.append(part)
         elif priced.reason != NO_ROW:
             return priced
     return tuple(parts)

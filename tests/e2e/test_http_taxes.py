@@ -226,6 +226,15 @@ async def test_rules_on_the_purchase_judge_a_part_that_is_bought(
     assert saw in answer.get("detail", "")
 
 
+async def test_a_percentage_of_what_the_call_is_bought_by_is_not_bought_once_more(door: FrontDoor) -> None:
+    await put_plan(door, "uplift", "prefix,percent\n316,10\n", buy_plan="carrier")
+    account = {"kind": "prepaid", "plan": "retail", "also": ["uplift"], "margin": {"min_percent": "0"}}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    (cdr,) = (await door.call("c1", seconds=60))["cdrs"]
+    assert (cdr["charge"], cdr["cost"]) == ("0.0820", "0.0200")
+    assert "cost" not in cdr["parts"][0]
+
+
 async def test_a_bound_on_the_cost_of_a_call_looks_at_its_parts(door: FrontDoor) -> None:
     await _bought_airtime(door)
     bound = {"max_cost": {"per_call": "0.0500"}}

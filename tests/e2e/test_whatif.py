@@ -65,7 +65,9 @@ async def furnish(door: FrontDoor) -> None:
     for plan, rows in plans().items():
         await door.definitions.put_plan(plan)
         await door.definitions.put_rows(plan.id, rows)
-    await door.definitions.put_plan(Plan("airtime", buy_plan="carrier", taxes=(Tax("levy", fixed=10_000),)))
+    await door.definitions.put_plan(Plan("network"))
+    await door.definitions.put_rows("network", [Row("", per_minute=2_000_000)])
+    await door.definitions.put_plan(Plan("airtime", buy_plan="network", taxes=(Tax("levy", fixed=10_000),)))
     await door.definitions.put_rows("airtime", [Row("", per_minute=3_000_000, connection_fee=10_000)])
     overflow = Caps(outbound=0, overflow=Overflow(at_most=2, per_call=50_000, per_minute=10_000))
     for account in (
