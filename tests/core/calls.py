@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from msgspec.structs import replace
-
 from callctl.accounts import Account, Chain, Kind, Trunk
 from callctl.call import machine
 from callctl.call.admission import Policy, propose
 from callctl.call.checks import Facts
 from callctl.call.effects import Effect
 from callctl.call.events import CallEvent, CallKey, Offered
-from callctl.call.session import Session
 from callctl.clock import Instant
 from callctl.numbering import DialRules, Number, NumberType
 from callctl.rating.charge import Price, Tier
@@ -95,7 +92,3 @@ class Played:
 
     def wants(self, kind: type) -> bool:
         return any(isinstance(effect, kind) for effect in self.effects)
-
-
-def session_with(session: Session, **changes: object) -> Session:
-    return replace(session, **changes)

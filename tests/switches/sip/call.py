@@ -100,12 +100,7 @@ class Call:
             self.refuse(603)
         else:
             self.ended_by = "us"
-            headers = (
-                *self._invite.headers[:4],
-                ("cseq", f"{self._sequence} CANCEL"),
-                ("max-forwards", "70"),
-            )
-            self.phone.send(Message(self._invite.first.replace("INVITE", "CANCEL", 1), headers))
+            self._follow_up("CANCEL", self._invite.all("to"))
             await self.until_ended()
 
     def answer_again(self, *, fork: str = "") -> None:
@@ -210,9 +205,7 @@ class Call:
             if self.status is None:
                 self._took(status)
             return
-        headers = (*self._invite.headers[:2], *response.all("to"), *self._invite.all("call-id"))
-        headers += (("cseq", f"{self._sequence} ACK"), ("max-forwards", "70"))
-        self.phone.send(Message(self._invite.first.replace("INVITE", "ACK", 1), headers))
+        self._follow_up("ACK", response.all("to"))
         challenge = response["www-authenticate"]
         if status == 401 and self.phone.password and not self._invite["authorization"]:
             self.invite("", self.phone.credentials(challenge, "INVITE", self._target))
