@@ -16,6 +16,7 @@ from callctl.adapters.asterisk.switch import AsteriskSwitch
 from callctl.call.admission import Policy
 from callctl.call.session import State
 from callctl.simulators.ami import AmiSimulator, EndedBy, Script, SimCall, User
+from callctl.simulators.ami.actions import Rule
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.patient import PatientClock
@@ -241,5 +242,26 @@ async def test_callctl_dies_and_comes_back_during_a_call(table: Table) -> None:
     outcome = await call.outcome()
     (cdr,) = await table.recorded()
     assert (cdr["released_by"], cdr["estimated"]) == ("callee", False)
+    assert abs(cdr["duration_ms"] - outcome.talked_ms) <= 1
+    await table.squares(10 * EURO)
+
+
+@pytest.mark.parametrize("by", [EndedBy.CALLER, EndedBy.CALLEE])
+async def test_an_end_between_the_new_link_and_its_first_list_is_no_estimate(table: Table, by: EndedBy) -> None:
+    await table.room.furnish()
+    await table.start()
+    call = await table.answered()
+    await table.room.kill()
+    actions = table.simulator.actions
+    asked, status = len(actions.asked), actions._rules["Status"]
+    actions._rules["Status"] = Rule(frozenset(), lambda action: action.error("not now"))
+    starting = asyncio.create_task(table.start())
+    await until(lambda: any(action["Action"] == "Status" for action in actions.asked[asked:]))
+    call.hang_up(by)
+    outcome = await call.outcome()
+    actions._rules["Status"] = status
+    await starting
+    (cdr,) = await table.recorded()
+    assert cdr["estimated"] is False
     assert abs(cdr["duration_ms"] - outcome.talked_ms) <= 1
     await table.squares(10 * EURO)
