@@ -374,6 +374,20 @@ def test_who_hangs_up_is_known_when_a_local_channel_has_gone_from_between(swap: 
     assert released.released_by is by
 
 
+def test_a_channel_that_is_connected_anew_after_its_call_is_noticed() -> None:
+    switch = Switch()
+    answer = INGRESS | {"Event": "DialEnd", "DialStatus": "ANSWER", "DestUniqueid": "1.2", "DestChannel": "PJSIP/c-2"}
+    switch.tell(said({"Event": "UserEvent", "UserEvent": "CCAuthorize", **INGRESS}))
+    assert not switch.translator.goes_on(said(answer))
+    switch.tell(said(answer))
+    switch.tell(said(CARRIER | ENDS))
+    assert switch.translator.goes_on(said(answer))
+    assert not switch.translator.goes_on(said(answer | {"DialStatus": "BUSY"}))
+    assert not switch.translator.goes_on(said(answer | {"ChanVariable": "CC_CALL="}))
+    switch.translator.relinked()
+    assert not switch.translator.goes_on(said(answer))
+
+
 # -------------------------------------------------------------------- two clocks
 
 

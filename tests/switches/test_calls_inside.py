@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from callctl.accounts import WarnTo
+from callctl.adapters.asterisk.switch import Contexts
 from tests.control_room import ControlRoom
 from tests.switches.linked import NUMBER, agrees, answered, gone, linked, recorded
 from tests.switches.rig.asterisk import AsteriskRig
@@ -66,4 +68,35 @@ async def test_its_caller_is_warned(
     assert not any(heard.voice for heard in outgoing.heard)
     await call.hang_up()
     await recorded(room)
+    await gone(asterisk)
+
+
+@pytest.fixture
+def own(asterisk: AsteriskRig) -> Iterator[str]:
+    """A context that dials past the gate when a call is over."""
+    for priority, endpoint in enumerate(("carrier-a", "carrier-b"), 1):
+        dial = f"Dial(PJSIP/{NUMBER}@{endpoint},60,giU(callctl-armed^${{CC_GRANT}}))"
+        asterisk.cli(f"dialplan add extension {NUMBER},{priority},{dial} into own")
+    yield "own"
+    asterisk.cli("dialplan reload")
+
+
+async def test_a_dialplan_that_goes_on_past_the_gate_is_told_of_and_ends_with_the_grant(
+    asterisk: AsteriskRig, own: str, room: ControlRoom, acme: Phone, carrier: Phone, second_carrier: Phone
+) -> None:
+    await room.furnish()
+    with capture_logs() as logs:
+        await linked(room, asterisk, contexts=Contexts(dial=own))
+        call = await acme.call(NUMBER)
+        await call.until_answered()
+        outgoing = await carrier.next_call()
+        await answered(room)
+        await outgoing.hang_up()
+        again = await second_carrier.next_call()
+        await again.until_ended()
+    (cdr,) = await recorded(room)
+    assert agrees(cdr, outgoing)
+    assert [log["dialled"][:15] for log in logs if log["event"] == "asterisk_dialled_past_the_gate"] == [
+        "PJSIP/carrier-b"
+    ]
     await gone(asterisk)

@@ -244,6 +244,8 @@ class AsteriskSwitch:
 
     def _on_event(self, message: Message) -> None:
         self._rights.hear(message)
+        if self._calls.goes_on(message):
+            log.error("asterisk_dialled_past_the_gate", switch=self.name, dialled=message.get("DestChannel"))
         for event in self._calls.translate(message, self._clock.now()):
             self._report(event)
 

@@ -101,6 +101,13 @@ class Translator:
         talking = [other for other in self._bridges.others(legs.carrier) if other not in self._by_carrier]
         return legs.ingress if not talking or legs.ingress in talking else talking[0]
 
+    def goes_on(self, message: Message) -> bool:
+        """Whether the ingress channel of a call that is over was connected anew, which nobody has allowed."""
+        if message.get("DialStatus") != "ANSWER" or not self._complete:
+            return False
+        call_id = _call_of(message)
+        return call_id == message.get("Uniqueid") and call_id not in self._calls
+
     def known(self) -> frozenset[str]:
         """The ids of the calls in the book."""
         return frozenset(self._calls)
