@@ -128,7 +128,7 @@ async def test_a_hung_callctl_is_waited_for_no_longer(tmp_path: Path) -> None:
     with kamailio_with(tmp_path, "#!define SILENT_S 2\n") as rig:
         async with Relay(rig.host, rig.link_port) as relay, Desk(rig, relay, times) as desk, around(rig) as phones:
             acme, carrier = phones
-            call, _, key = await desk.talking(acme, carrier)
+            call, outgoing, key = await desk.talking(acme, carrier)
             relay.hang()
             async with asyncio.timeout(PATIENCE_S):
                 while await refused_after_s(acme) > 1:  # by the gate's own time-out, while there is hope
@@ -137,10 +137,11 @@ async def test_a_hung_callctl_is_waited_for_no_longer(tmp_path: Path) -> None:
             await emergency.until_answered()
             await emergency.hang_up()
             await call.hang_up()
+            await outgoing.until_ended()
             assert desk.told(Released, key) == []
             relay.resume()
             await until(lambda: desk.relinks >= 2)
-            assert key.call_id not in desk.switch._calls.known()
+            await until(lambda: key.call_id not in desk.switch._calls.known())
 
 
 async def refused_after_s(phone: Phone) -> float:

@@ -123,10 +123,11 @@ async def test_an_end_without_a_beginning_is_nobodys(desk: Desk, relay: Relay, a
 
 async def test_calls_outlive_the_link(control: ControlRoom, relay: Relay, acme: Phone, carrier: Phone) -> None:
     """One that ended meanwhile is settled, the other goes on."""
-    gone, _ = await talking(control, acme, carrier)
+    gone, outgoing = await talking(control, acme, carrier)
     stays, _ = await talking(control, acme, carrier)
     await relay.cut()
     await gone.hang_up()
+    await outgoing.until_ended()
     await relay.restore()
     await recorded(control)
     assert stays.ended_at is None
