@@ -16,6 +16,7 @@ _BRACKETS = re.compile(r"(?P<head>[^()]*)\((?P<inner>[^()]*)\)")
 _DASH = re.compile(" ?[-\N{EN DASH}\N{EM DASH}] ?")
 _AS_TEXT = re.compile(r'="?(?P<text>[^"]*)"?|\'(?P<marked>.*)', re.DOTALL)
 _GROUPED = re.compile(r"\d{1,2}(,\d{3})+", re.ASCII)
+_SHORTENED = re.compile(r"\d([.,]\d+)?E\+?\d+", re.ASCII | re.IGNORECASE)
 _NORTH_AMERICA = re.compile(r"1-(\d{3,})", re.ASCII)
 _LEAST_OF_LIST = 3  # digits of prefixes that a blank alone may separate
 
@@ -31,6 +32,8 @@ def parse_prefixes(text: str, country_code: str = "") -> tuple[str, ...]:
     cell = _bare(text)
     if not cell:
         return (code,)
+    if _SHORTENED.fullmatch(cell):
+        raise ValueError(f"{text[:40]!r} is what a spreadsheet has made of a number: its digits are lost")
     if not code and _GROUPED.fullmatch(cell):
         raise ValueError(f"{text[:40]!r} could be a list, or one number with thousands separators: separate with ;")
     items = filter(None, map(str.strip, _ITEM.findall(cell)))
