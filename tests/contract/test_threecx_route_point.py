@@ -211,6 +211,21 @@ async def test_the_pbx_will_not_connect_it(desk: Desk, status: int) -> None:
     assert call.ended_by is EndedBy.APP
 
 
+async def test_a_pbx_that_is_too_busy_is_asked_again(desk: Desk) -> None:
+    call = dials(desk)
+    desk.simulator.faults.action_statuses = [429, 503]
+    await connected(desk, call)
+    assert len(routed(desk)) == 3
+
+
+async def test_a_pbx_that_stays_too_busy_connects_nobody(desk: Desk) -> None:
+    call = dials(desk)
+    desk.simulator.faults.action_statuses = [429] * SOON.tries
+    await desk.admitted()
+    assert (await desk.first(Released)).answered_at is None
+    assert call.ended_by is EndedBy.APP
+
+
 async def test_the_caller_gives_up(desk: Desk) -> None:
     call = dials(desk)
     await desk.admitted()
@@ -301,7 +316,7 @@ async def test_whom_a_restarted_pbx_gives_the_id_of_a_caller_that_was_to_be_ende
     times = replace(SOON, poll_ms=500)
     async with laid(Mode.ROUTE_POINT, times=times) as desk:
         dials(desk)
-        desk.simulator.faults.action_statuses = [503, 503]  # neither connected nor ended
+        desk.simulator.faults.action_statuses = [500, 503]  # neither connected nor ended
         await desk.admitted()
         await until(lambda: not desk.simulator.faults.action_statuses)
         await desk.simulator.restart()

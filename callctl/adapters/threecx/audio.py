@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from callctl.adapters.threecx.link import NotDone, ThreeCxLink, path_of
+from callctl.adapters.threecx.link import BUSY, NotDone, ThreeCxLink, path_of
 from callctl.adapters.threecx.wire import Key
 from callctl.errors import ConfigError
 from callctl.ports import Clock
@@ -61,7 +61,7 @@ async def play(link: ThreeCxLink, clock: Clock, leg: Key, samples: bytes) -> Non
         try:
             return await link.stream(path, lambda: paced(samples, clock), lasts_ms)
         except NotDone as error:
-            if error.status != NOT_YET or clock.now().since_ms(began) > PATIENCE_MS:
+            if error.status not in {NOT_YET, *BUSY} or clock.now().since_ms(began) > PATIENCE_MS:
                 raise
         await clock.sleep_ms(pause_ms)
         pause_ms = min(LONGEST_PAUSE_MS, pause_ms * 2)

@@ -29,6 +29,8 @@ UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 GONE: Final = 404
 TOO_MANY: Final = 429
+BUSY: Final = frozenset({TOO_MANY, 503})
+"""A PBX that answers so has not looked at what it was asked."""
 WEBSOCKET: Final = "/callcontrol/ws"
 
 Headers = dict[str, str]

@@ -11,6 +11,7 @@ or the called extension, or else by XAPI; a call that nobody could follow is not
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from itertools import count
 from typing import Any, Final
 
 import structlog
@@ -19,7 +20,7 @@ from callctl.adapters.threecx import wire
 from callctl.adapters.threecx.audio import play
 from callctl.adapters.threecx.calls import Call, Site, Wanted, same_number
 from callctl.adapters.threecx.ending import Ending
-from callctl.adapters.threecx.link import GONE, NotDone, ThreeCxLink, Times, path_of
+from callctl.adapters.threecx.link import BUSY, GONE, NotDone, ThreeCxLink, Times, path_of
 from callctl.adapters.threecx.translate import Book, Events
 from callctl.adapters.threecx.wire import Key, Participant, Status
 from callctl.adapters.threecx.xapi import Xapi
@@ -139,14 +140,20 @@ class RoutePoint:
         """What the participant of the extension that calls shows as its other side, which may take a moment."""
         if not self._book.is_watched(leg.party):
             return None
-        for pause_ms in (0, *(self._times.again_ms << tried for tried in range(LOOKS_AGAIN))):
-            await self._clock.sleep_ms(pause_ms)
-            asked = self._clock.now()
-            told = await self._link.get(path_of(leg.party, "participants"))
-            for caller in wire.participants(told, leg.party):
-                self._emit(self._book.seen(caller, asked))
-                if caller.call == leg.call and caller.number not in ("", self._site.route_point, leg.number):
+        looks = 0
+        for tried in range(self._times.tries):
+            for caller in self._book.legs.of(leg.call):
+                if caller.dn == leg.party and caller.number not in ("", self._site.route_point, leg.number):
                     return caller.number
+            if looks > LOOKS_AGAIN:
+                break
+            if tried:
+                await self._clock.sleep_ms(self._times.again_ms << (tried - 1))
+            try:
+                await self._look_at(leg.party)
+                looks += 1
+            except SwitchUnavailable as error:
+                log.info("threecx_caller_not_seen", participant=leg.id, error=str(error))
         return None
 
     async def _pressed(self, leg: Participant) -> str:
@@ -237,7 +244,7 @@ class RoutePoint:
         body = {"destination": destination, "timeout": setup_s}
         timeout_ms = setup_s * 1000 + self._times.handover_grace_ms
         listed, said = self._xapi is not None, ""
-        asked = asyncio.ensure_future(self._link.post(path_of(*_at(gate), "routeto"), body, timeout_ms=timeout_ms))
+        asked = asyncio.ensure_future(self._routed(call, gate, body, timeout_ms))
         try:
             left = await self._has_left(gate, asked)
             if left is not None and not self._book.legs.beside(call) and await self._is_elsewhere(call):
@@ -259,6 +266,18 @@ class RoutePoint:
         self._emit(self._book.routed(call.id, at, connected=connected, listed=listed))
         await self._ending.insist(call.id, gate)
 
+    async def _routed(self, call: Call, gate: Key, body: Any, timeout_ms: int) -> Any:
+        """What 3CX says to it, once it is not too busy to look at it."""
+        for tried in count(1):
+            try:
+                return await self._link.post(path_of(*_at(gate), "routeto"), body, timeout_ms=timeout_ms)
+            except NotDone as error:
+                if error.status not in BUSY:
+                    raise
+                await self._clock.sleep_ms(self._times.again_ms << tried)
+                if tried == self._times.tries or not self._may_be_there(call, gate):
+                    raise
+
     async def _has_left(self, gate: Key, asked: asyncio.Future[Any]) -> Instant | None:
         """When the caller left the route point; None where 3CX has answered before that."""
         left = self._leaving[gate] = asyncio.Event()
@@ -272,13 +291,15 @@ class RoutePoint:
 
     async def _look_again(self, call: Call) -> list[Participant]:
         """The participants beside that at the route point as they are now: to be delivered may mean that it rings."""
-        shown: list[Participant] = []
-        for dn in {leg.dn for leg in self._book.legs.beside(call)}:
-            asked = self._clock.now()
-            told = wire.participants(await self._link.get(path_of(dn, "participants")), dn)
-            for leg in told:
-                self._emit(self._book.seen(leg, asked))
-            shown += (leg for leg in told if leg.call == call.group)
+        dns = {leg.dn for leg in self._book.legs.beside(call)}
+        return [leg for dn in dns for leg in await self._look_at(dn) if leg.call == call.group]
+
+    async def _look_at(self, dn: str) -> tuple[Participant, ...]:
+        """The participants of a DN as they are now, also for the book."""
+        asked = self._clock.now()
+        shown = wire.participants(await self._link.get(path_of(dn, "participants")), dn)
+        for leg in shown:
+            self._emit(self._book.seen(leg, asked))
         return shown
 
     async def _is_handed_over(self, call: Call, gate: Key, within_ms: int) -> bool:

@@ -108,9 +108,7 @@ class EventServer:
                     self._write(socket, {"sequence": self.sockets[socket], "event": event})
 
     def _write(self, socket: web.WebSocketResponse, frame: dict[str, Any]) -> None:
-        text = json.dumps(frame)
-        send = socket.send_bytes(text.encode()) if self._faults.binary_frames else socket.send_str(text)
-        self._start(_sent(send))
+        self._start(_sent(socket, json.dumps(frame), binary=self._faults.binary_frames))
 
     async def _answer(self, socket: web.WebSocketResponse, text: str) -> None:
         """A request over the websocket, as a keepalive uses it: GET of a path that we know nothing of."""
@@ -131,6 +129,6 @@ class EventServer:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _sent(send: Any) -> None:
+async def _sent(socket: web.WebSocketResponse, text: str, *, binary: bool) -> None:
     with contextlib.suppress(ConnectionError, RuntimeError):  # the client is gone
-        await send
+        await (socket.send_bytes(text.encode()) if binary else socket.send_str(text))
