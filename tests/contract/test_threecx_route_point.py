@@ -83,6 +83,14 @@ async def test_the_number_that_was_dialled_may_be_shown_late() -> None:
         assert (await desk.first(Offered)).b_number == NUMBER
 
 
+async def test_a_list_that_cannot_be_read_hides_nothing_for_long() -> None:
+    async with laid(Mode.ROUTE_POINT, times=replace(SOON, again_ms=100)) as desk:
+        desk.simulator.faults.late_number_ms, desk.simulator.faults.list_statuses = 50, [429, 503, 500, 429]
+        dials(desk)
+        assert (await desk.first(Offered)).b_number == NUMBER
+        assert desk.simulator.faults.list_statuses != [429, 503, 500, 429]
+
+
 async def test_keys_that_are_pressed_before_anybody_asks_are_heard() -> None:
     async with laid(Mode.ROUTE_POINT, prompt=SOUND, times=replace(SOON, again_ms=100)) as desk:
         call = dials(desk, "900")

@@ -70,6 +70,8 @@ class CallControlApi:
         return web.json_response(self._device(request))
 
     async def participants(self, request: web.Request) -> web.StreamResponse:
+        if self._faults.list_statuses:
+            return web.Response(status=self._faults.list_statuses.pop(0))
         return web.json_response([self.shown(call, leg) for call, leg in self._pbx.legs_of(self._dn(request))])
 
     async def participant(self, request: web.Request) -> web.StreamResponse:

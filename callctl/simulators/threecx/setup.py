@@ -49,6 +49,8 @@ class Faults(msgspec.Struct, kw_only=True):
     """So many requests are answered 401."""
     get_statuses: list[int] = []
     """What the next GETs of a participant are answered with, one after the other."""
+    list_statuses: list[int] = []
+    """The same of a DN's list of participants."""
     snapshot_statuses: list[int] = []
     forbid_entity: bool = False
     """A participant itself may not be read (403), the list of its DN may."""
