@@ -553,6 +553,7 @@ async def test_where_its_rights_cannot_be_learnt_it_works_all_the_same() -> None
 
 async def test_another_callctl_on_the_same_switch_is_said_by_both_until_it_is_gone() -> None:
     async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        await until(lambda: desk.switch._rights._may_speak)
         async with at(desk.simulator) as another:
             await until(lambda: desk.switch.state().detail == SHARED)
             await desk.switch.live_calls()

@@ -114,7 +114,7 @@ async def test_two_that_answer_for_one_switch_both_say_so(
     asterisk: AsteriskRig, room: ControlRoom, tmp_path: Path
 ) -> None:
     pbx1 = await linked(room, asterisk)
-    await until(lambda: "pbx1" in room.relinked)
+    await until(lambda: pbx1._rights._may_speak)
     async with ControlRoom(tmp_path / "another") as another:
         other = await linked(another, asterisk)
         await until(lambda: pbx1.state().detail == SHARED)

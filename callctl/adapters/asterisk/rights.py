@@ -8,7 +8,7 @@ from callctl.adapters.asterisk.link import AmiLink
 from callctl.adapters.asterisk.wire import Message
 
 CHECK: Final = "CCCheck"
-HEARD_WITHIN_S: Final = 3.0
+HEARD_WITHIN_S: Final = 10.0
 
 CALL_EVENTS: Final = frozenset({"DialBegin", "DialState", "DialEnd", "BridgeEnter", "HangupRequest", "Hangup"})
 UNWANTED: Final = "Newchannel"
