@@ -389,6 +389,20 @@ async def test_nor_does_a_note_of_its_answer_or_end(desk: Desk) -> None:
     assert {f"callctl-answered-{call.uuid}", f"callctl-ended-{call.uuid}"} <= set(noted)
 
 
+async def test_nor_does_that_of_a_caller_that_stays_when_its_call_is_over() -> None:
+    """In a voice mailbox, say; here it is parked for somebody else."""
+    async with laid(setup=Setup(heartbeat_ms=1_000, park_timeout_s=600)) as desk:
+        call = await desk.answered()
+        call.caller.variables["callctl_gate"] = "no"
+        call.move_on("0687654321")
+        await until(lambda: desk.told(Released))
+        assert not call.is_over
+        call.hang_up()
+        await call.outcome()
+        await until(lambda: desk.asked(f"sched_del callctl-ended-{call.uuid}")[1:])
+        await until(lambda: not desk.simulator.core.tasks)
+
+
 @pytest.mark.parametrize("hook", ["", "lua cdr.lua", "sched_api +86400 callctl-ended-another uuid_exists another"])
 async def test_what_an_installation_does_at_the_end_of_a_call_is_left_to_it(desk: Desk, hook: str) -> None:
     call = await desk.answered(Script(caller="1", called="2", ring_s=0.1, variables=(("api_hangup_hook", hook),)))

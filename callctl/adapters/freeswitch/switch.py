@@ -20,7 +20,7 @@ from callctl.adapters.freeswitch.legs import Legs, ingress_of
 from callctl.adapters.freeswitch.link import EslLink, LinkCounts, LinkEvents, LinkTimes
 from callctl.adapters.freeswitch.timers import Note, Timers, in_seconds, notes, until
 from callctl.adapters.freeswitch.times import SwitchTime
-from callctl.adapters.freeswitch.translate import SUBSCRIBED, Stray, Told, Translator
+from callctl.adapters.freeswitch.translate import SUBSCRIBED, Leftover, Stray, Told, Translator
 from callctl.adapters.freeswitch.wire import Event, parse_dump, parse_rows, word
 from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
 from callctl.causes import Cause
@@ -269,6 +269,9 @@ class FreeSwitch:
             if isinstance(event, Stray):
                 log.warning("freeswitch_stray_leg", switch=self.name, leg=event.uuid)
                 self._start(self._perform([commands.kill(event.uuid, NAMES[52])]))
+                continue
+            if isinstance(event, Leftover):
+                self._start(self._perform(self._timers.clear(event.call_id)))
                 continue
             if isinstance(event, Released) and (groups := self._timers.forget(event.call.call_id)):
                 self._start(self._perform(groups))

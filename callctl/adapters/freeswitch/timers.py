@@ -76,7 +76,11 @@ class Timers:
     def forget(self, call_id: str) -> list[str]:
         """The commands after the end of a call. A leg of it may live on, in another one."""
         groups = self._groups.pop(call_id, None)
-        return [] if groups is None else [f"sched_del {word(group)}" for group in (*groups, f"{ENDED}{call_id}")]
+        return [] if groups is None else [*(f"sched_del {word(group)}" for group in groups), *self.clear(call_id)]
+
+    def clear(self, call_id: str) -> list[str]:
+        """The command that takes the note of its end away."""
+        return [f"sched_del {ENDED}{word(call_id)}"]
 
     def forget_all(self) -> None:
         self._groups.clear()

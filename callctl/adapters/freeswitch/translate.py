@@ -60,7 +60,13 @@ class Stray(msgspec.Struct, frozen=True):
     uuid: str
 
 
-Told = tuple[CallEvent | Stray, ...]
+class Leftover(msgspec.Struct, frozen=True):
+    """The ingress leg of a call that was over before has ended, and so has left a note."""
+
+    call_id: str
+
+
+Told = tuple[CallEvent | Stray | Leftover, ...]
 
 
 class Translator:
@@ -245,13 +251,16 @@ class Translator:
     def _hangup(self, event: Event, now: Instant) -> Told:
         uuid = uuid_of(event)
         self.ended.add(uuid)
-        told: list[CallEvent | Stray] = []
+        told: list[CallEvent | Stray | Leftover] = []
         carried = self.book.of_carrier(uuid)
         if carried is not None:
             told += self._carrier_ended(carried, event, now)
         legs = self.book.of_ingress(uuid)
         if legs is not None:
             told += self._ingress_ended(legs, event, now)
+        call_id = variable(event, CALL)
+        if legs is None and is_ingress(uuid, call_id) and self.book.get(call_id) is None:
+            told.append(Leftover(call_id))
         return tuple(told)
 
     def _ingress_ended(self, legs: Legs, event: Event, now: Instant) -> Told:
@@ -302,7 +311,7 @@ class Translator:
 
     def _heartbeat(self, event: Event, now: Instant) -> Told:
         """Calls of which one leg has ended, and the other one has not told of an end since."""
-        told: list[CallEvent | Stray] = []
+        told: list[CallEvent | Stray | Leftover] = []
         for legs in self.book:
             if legs.ended is None or now.since_ms(legs.ended.at) <= BOTH_ENDS_WITHIN_MS:
                 continue
