@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT
 from typing import Any
 
 import pytest
 
 from tests.e2e.daemon import TOKEN
 from tests.e2e.provider import Provider
+from tests.servers import hang
 from tests.switches.exactness import ALONE_MS, APART_MS, in_time
 from tests.switches.kamailio.desk import NUMBER
 from tests.switches.rig.asterisk import ACME, CARRIER_A, CARRIER_B
@@ -135,14 +136,22 @@ async def test_a_caller_who_gives_up_holds_nothing(floor: Floor) -> None:
     assert (call.status, cdr["charge"]) == (487, "0.0000")
 
 
+def is_asked(port: int) -> bool:
+    """Whether something was sent to the server at `port` that it has not read yet."""
+    sockets = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(
+        here.endswith(f":{port:04X}") and not queues.endswith(":00000000") for _, here, _, _, queues, *_ in sockets
+    )
+
+
 async def test_a_caller_who_gives_up_while_callctl_thinks_holds_nothing(floor: Floor) -> None:
     await floor.furnish()
     process = floor.daemon.process
     assert process is not None
-    process.send_signal(SIGSTOP)
+    hang(process.pid)
     try:
         call = await floor.acme.call(NUMBER)
-        await until(lambda: call.trying)
+        await until(lambda: is_asked(floor.daemon.port))
         giving_up = asyncio.create_task(call.hang_up())
         await asyncio.sleep(0)  # the CANCEL is sent
     finally:
@@ -157,16 +166,15 @@ async def test_while_callctl_hangs_emergency_calls_do_not_wait_behind_the_others
     await floor.furnish()
     process = floor.daemon.process
     assert process is not None
-    process.send_signal(SIGSTOP)
+    hang(process.pid)
     try:
         for _ in range(150):  # for each of which a worker would wait two seconds
             await floor.acme.call(NUMBER)
         emergencies: list[Call] = []
         async with asyncio.timeout(15):
             while not any(call.answered_at for call in emergencies):
-                emergencies.append(
-                    await floor.acme.call("112")
-                )  # so many at once may overflow a buffer of the system's
+                # So many at once may overflow a buffer of the system's.
+                emergencies.append(await floor.acme.call("112"))
                 await asyncio.sleep(0.5)
     finally:
         process.send_signal(SIGCONT)
