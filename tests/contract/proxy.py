@@ -60,8 +60,12 @@ class Worker:
     async def _ask_first(self, octets: bytes) -> None:
         """With nothing between connecting and asking, as the module does it: who says nothing is not served."""
         connected = socket.socket(socket.AF_UNIX)
-        connected.connect(str(self.path))
-        connected.sendall(octets)
+        try:
+            connected.connect(str(self.path))
+            connected.sendall(octets)
+        except OSError:
+            connected.close()
+            raise
         self._reader, self._writer = await asyncio.open_unix_connection(sock=connected)
 
     async def reply(self) -> str:
