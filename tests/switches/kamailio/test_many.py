@@ -151,17 +151,17 @@ async def test_killed_and_started_callctl_goes_on_with_the_calls(kamailio: Kamai
     assert all(outcome.agrees(cdr["duration_ms"], unseen_ms=1_000) for cdr in cdrs)
 
 
-@pytest.mark.parametrize("daemon", [6], indirect=True)
+@pytest.mark.parametrize("daemon", [10], indirect=True)
 async def test_callctl_dead_for_good_leaves_the_end_to_kamailio(kamailio: KamailioRig, daemon: Provider) -> None:
-    async with talking(kamailio, daemon, calls=20, talk_s=30, credit="1.20") as placing:
+    async with talking(kamailio, daemon, calls=20, talk_s=30, credit="2.00") as placing:
         await daemon.stored(20)
         await daemon.kill()
         outcome = await placing
     assert outcome == Outcome(calls=20, ended_by_caller=0, ended_by_switch=20)
     await daemon.start()
     await ready(daemon)
-    cdrs = await settled(daemon, 20, credit="1.20")
-    assert {cdr["charge"] for cdr in cdrs} == {"0.0600"}  # what was granted
+    cdrs = await settled(daemon, 20, credit="2.00")
+    assert {cdr["charge"] for cdr in cdrs} == {"0.1000"}  # what was granted
 
 
 async def test_killed_and_started_kamailio_has_lost_its_calls(kamailio: KamailioRig, daemon: Provider) -> None:
