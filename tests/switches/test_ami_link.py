@@ -102,7 +102,8 @@ async def test_the_simulator_tells_what_asterisk_tells(
         await call.until_ended()
         await until(lambda: every_leg_is_gone(events))
         seen = list(events)
-    async with laid_table(setup=Setup(trunks=("carrier-a", "carrier-b"))) as table:
+    gate_ms = 600_000 if at_gate else 3_000  # the simulator's time is faster than a busy machine
+    async with laid_table(setup=Setup(trunks=("carrier-a", "carrier-b"), gate_ms=gate_ms)) as table:
         script = Script(caller="+31201234567", called=NUMBER, account="acme", ring_s=0.1, answers=answers)
         simulated = await table.gated(script)
         await perform(table.link, simulated.uniqueid, at_gate)
