@@ -21,13 +21,14 @@ Time = Annotated[str, Meta(max_length=40, description="RFC 3339 with a zone")]
 class Authorize(Struct, frozen=True, forbid_unknown_fields=True, rename={"a_number": "from", "b_number": "to"}):
     """May this call go ahead? One of account, trunk, source_ip and within tells the payer; else `from` does.
 
+    `from` may be empty, and of an emergency call absent.
     `within`: a call of the same switch that is up. Its payer pays, and this call ends with it. `trunk_out`: the carrier
     trunk by which it will leave, where the caller of the API knows; its channels are limited by `/v1/limits`.
     """
 
     call_id: CallId
-    a_number: PhoneNumber
     b_number: PhoneNumber
+    a_number: PhoneNumber | None = None
     switch: SwitchName = DEFAULT_SWITCH
     direction: Direction = Direction.OUTBOUND
     account: Name | None = None

@@ -48,6 +48,7 @@ from callctl.http.routes import (
     through_aiohttp,
     whole_number,
 )
+from callctl.numbering import DialRules, emergency_number
 from callctl.ports import Calls, Clock, HttpSwitch, Switch, Tariffs
 from callctl.rating.tariff import Direction
 
@@ -166,7 +167,7 @@ class Decisions:
         offered = Offered(
             CallKey(asked.switch, asked.call_id),
             self._instant(asked.at, "at"),
-            asked.a_number,
+            self._caller(asked),
             asked.b_number,
             asked.direction,
             asked.account,
@@ -179,6 +180,15 @@ class Decisions:
         )
         switch = self._switches.get(asked.switch)
         return switch.offered(offered) if switch is not None and isinstance(switch, HttpSwitch) else offered
+
+    def _caller(self, asked: Authorize) -> str:
+        """Who dials an emergency number is not asked for his own."""
+        if asked.a_number is not None:
+            return asked.a_number
+        payer = self._tariffs.directory.accounts.get(asked.account or "")
+        if emergency_number(asked.b_number, payer.dial_rules if payer is not None else DialRules()) is None:
+            raise bad_request("Object missing required field `from`", "from")
+        return ""
 
     async def _refuse_hidden_outer(self, asked: Authorize, holder: Holder) -> None:
         """A call within another has that one's payer, whom no field may contradict, and a bound token must see it."""
@@ -273,7 +283,7 @@ def _refuse_other_payers(directory: Directory, viewer: str, asked: Authorize) ->
     for field, told, line in payers:
         account = directory.accounts.get(told)
         inbound = asked.direction is Direction.INBOUND
-        found = account.department(asked.a_number, asked.b_number, line, inbound=inbound) if account else None
+        found = account.department(asked.a_number or "", asked.b_number, line, inbound=inbound) if account else None
         for each in (told, found[0].account if found is not None else told):
             if not seeing.may_see(directory, viewer, each):
                 raise not_found(field)

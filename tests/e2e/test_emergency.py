@@ -127,6 +127,12 @@ async def test_of_nobody_we_know(door: FrontDoor, caller: dict[str, Any]) -> Non
     assert (cdr["account"], cdr["class"], cdr["duration_s"]) == (None, "EMERGENCY", 5)
 
 
+async def test_of_who_has_no_number_at_all(door: FrontDoor) -> None:
+    passes(await door.json("POST", "/v1/calls", json={"call_id": "help", "to": "112"}))
+    await door.json("PUT", "/v1/accounts/acme", json=ACME | {"dial_rules": {"country": "GB"}})
+    passes(await door.json("POST", "/v1/calls", json={"call_id": "more", "to": "999", "account": "acme"}), "999")
+
+
 async def test_an_emergency_call_that_nobody_answers_has_a_record(door: FrontDoor) -> None:
     await help_asked(door)
     (cdr,) = (await door.json("POST", "/v1/calls/help/end"))["cdrs"]
