@@ -237,7 +237,7 @@ local function watching()
       day[SPENT], day[HELD] = day[SPENT] + amount, day[HELD] + amount
       day[IN_HOUR] = amount + (day[HOUR] == hour and day[IN_HOUR] or 0)
       day[HOUR] = hour
-      if it.in_use and it.in_use >= day[PEAK] then day[PEAK] = it.in_use + 1 end
+      if ask[CONCURRENT] and it.in_use and it.in_use >= day[PEAK] then day[PEAK] = it.in_use + 1 end
       if it.country then
         it.country[2] = it.country[2] + amount
         redis.call('HSET', past(it.hash), 'to ' .. ask[COUNTRY], cmsgpack.pack(it.country))

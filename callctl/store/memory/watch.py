@@ -182,7 +182,7 @@ class Look(msgspec.Struct):
         if exposure.last_day not in (None, self.day.day) and self.ask.amount >= 0:
             self.account.change(exposure.last_day, held=-exposure.last)  # used up
         exposure.add(self.day, self.ask)
-        if self.counters.in_use is not None:
+        if self.ask.watch.thresholds.concurrent and self.counters.in_use is not None:
             self.day.peak = max(self.day.peak, self.counters.in_use + 1)
         if self.country is not None and self.ask.amount > 0:
             self.country.spent += self.ask.amount
