@@ -52,6 +52,7 @@ async def test_it_is_charged_once_and_who_hangs_up_is_named(
     await answered(room)
     await (call if by == "caller" else outgoing).hang_up()
     (cdr,) = await recorded(room)
+    await outgoing.until_ended()
     assert agrees(cdr, outgoing)
     assert (cdr["to"], cdr["released_by"]) == (NUMBER, by)
     await gone(asterisk)
