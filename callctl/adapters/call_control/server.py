@@ -79,17 +79,15 @@ class Server:
         """Serve until cancelled; OSError where it cannot listen."""
         bound = _bind_local(self._place) if isinstance(self._place, Local) else _bind_tcp(self._place)
         self.port = 0 if isinstance(self._place, Local) else bound.getsockname()[1]
+        server = await asyncio.start_server(self._connected, sock=bound, limit=MOST_BYTES)
         try:
-            async with await asyncio.start_server(self._connected, sock=bound, limit=MOST_BYTES) as server:
-                listening()
-                try:
-                    await asyncio.get_running_loop().create_future()
-                finally:
-                    server.close()
-                    await self._hang_up()  # from Python 3.12 on the end of the `with` waits for them
+            listening()
+            await asyncio.get_running_loop().create_future()
         finally:
+            server.close()
             if isinstance(self._place, Local):
                 self._place.path.unlink(missing_ok=True)
+            await self._hang_up()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= MOST_CONNECTIONS:
