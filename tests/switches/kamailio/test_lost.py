@@ -74,6 +74,7 @@ async def test_an_answer_that_was_lost_is_proven_by_the_end(
     call = await acme.call(NUMBER)
     await call.until_answered()
     await (await carrier.next_call()).hang_up()
+    await call.until_ended()
     (cdr,) = await recorded(control)
     assert (cdr["released_by"], cdr["estimated"]) == ("callee", False)
     assert cdr["answer_time"] is not None
