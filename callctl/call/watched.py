@@ -14,7 +14,6 @@ from callctl.call.session import Level, Session
 from callctl.causes import Refusal
 from callctl.clock import Instant, format_time, local_day, local_moment
 from callctl.limits.concurrency import Slot
-from callctl.limits.exposure import BURST_MS
 from callctl.limits.ids import HOUR_MS, Ask, Mode, Rule, Seen, Settled, Thresholds, Watch, asked, high_risk
 from callctl.money import format_amount
 from callctl.numbering import Number
@@ -147,8 +146,8 @@ def _since(session: Session, level: Level, seen: Seen) -> str:
             return format_time(seen.since_ms)
         case Rule.HOUR:
             return format_time(at_ms - at_ms % HOUR_MS)
-        case Rule.BURST:
-            return format_time(at_ms - BURST_MS)
+        case Rule.BURST:  # its minute moves on with every attempt
+            return ""
         case _:
             return local_day(level.watch.timezone, at_ms // 60_000) if level.watch is not None else ""
 
