@@ -43,6 +43,12 @@ def gated(events: list[Message]) -> Message | None:
     return next((event for event in events if event.event == "UserEvent"), None)
 
 
+def asked_once(events: list[Message]) -> list[Message]:
+    """Without what the gate has asked again, a second later, on a busy machine."""
+    first = gated(events)
+    return [event for event in events if event.event != "UserEvent" or event is first]
+
+
 def every_leg_is_gone(events: list[Message]) -> bool:
     names = [event.event for event in events]
     return names.count("Hangup") == names.count("Newchannel")
@@ -113,6 +119,8 @@ async def test_the_simulator_tells_what_asterisk_tells(
         told = await table.told(simulated)
         assert simulated.is_over
         assert (await simulated.outcome()).sip == call.status
+    if at_gate:
+        told, seen = asked_once(told), asked_once(seen)
     assert by_leg(told) == by_leg(seen)
 
 
