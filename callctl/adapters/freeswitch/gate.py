@@ -61,10 +61,10 @@ class SocketGate:
         self.port = server.sockets[0].getsockname()[1]
         self.is_listening = True
         try:
-            async with server:
-                while self._is_open():
-                    await self._clock.sleep_ms(LOOK_MS)
+            while self._is_open():
+                await self._clock.sleep_ms(LOOK_MS)
         finally:
+            server.close()  # without waiting for the calls that are connected, as `async with` does from Python 3.12 on
             self.is_listening = False
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -51,8 +51,11 @@ class CdrSocket(msgspec.Struct, frozen=True, kw_only=True):
             finally:
                 writer.close()
 
-        async with await asyncio.start_server(accept, self.host, self.port, limit=LONGEST_LINE) as server:
-            await server.serve_forever()
+        server = await asyncio.start_server(accept, self.host, self.port, limit=LONGEST_LINE)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            server.close()  # without waiting for the PBX to hang up, as `async with` does from Python 3.12 on
 
     async def _connect(self, tell: Callable[[str], None]) -> None:
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=LONGEST_LINE)
