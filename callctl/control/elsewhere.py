@@ -88,6 +88,7 @@ def in_our_time(session: Session, now: Instant, clock: str) -> Session:
     return replace(
         session,
         clock=clock,
+        ahead_ms=now.wall_ms - now.monotonic_ms,
         setup=Instant(session.setup.wall_ms, session.setup.monotonic_ms - earlier_ms),
         alerting=ours(session.alerting),
         answered=ours(session.answered),

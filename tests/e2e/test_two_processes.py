@@ -10,6 +10,7 @@ from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, Ex
 from callctl.call.session import State
 from callctl.clock import Instant
 from callctl.control.calls import CallControl
+from callctl.control.elsewhere import in_our_time
 from callctl.control.journal import Journal
 from callctl.errors import StoreUnavailable
 from tests.e2e.front_door import NL_MOB, FrontDoor, SetClock
@@ -141,3 +142,16 @@ async def test_a_process_whose_wall_clock_was_set_meanwhile_charges_what_another
     ended, (record, *_) = await there.end(Released(CALL, set_later.now(), stated=False))
     assert (ended.state, ended.estimated, b'"duration_ms":7000' in record.payload) == (State.ENDED, False, True)
     journal.close()
+
+
+async def test_a_call_that_is_taken_up_again_and_again_has_lasted_as_long(door) -> None:
+    """Nothing of it is saved meanwhile: the store is away, and only the journal is handed on."""
+    await admitted(door)
+    await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
+    door.clock.pass_s(7)
+    session, now = await door.calls.find(CALL), door.clock.now()
+    for process, ahead_s in enumerate((-3600, 0, 3600)):
+        there = Instant(now.wall_ms, now.monotonic_ms - ahead_s * 1000)
+        session = in_our_time(session, there, f"process {process}")
+        assert session.answered is not None
+        assert there.since_ms(session.answered) == 7000
