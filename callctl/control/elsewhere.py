@@ -47,7 +47,8 @@ async def everywhere(boxes: Mapping[CallKey, Mailbox], sessions: Sessions, roots
 
     Where the store is away nobody knows of other processes.
     """
-    ours = {box.session.trace_id: box.session for box in boxes.values() if box.session.root in roots}
+    asked = frozenset(roots)
+    ours = {box.session.trace_id: box.session for box in boxes.values() if box.session.root in asked}
     found: Sequence[Session] = ()
     with contextlib.suppress(PortError):
         theirs = [(root, id) for root, id in await sessions.listed(roots) if id not in ours]
@@ -56,7 +57,7 @@ async def everywhere(boxes: Mapping[CallKey, Mailbox], sessions: Sessions, roots
     for stored in found:
         if stored.call in boxes:
             _hear(boxes[stored.call], stored)
-    here = [box.session for box in boxes.values() if box.session.root in roots]
+    here = [box.session for box in boxes.values() if box.session.root in asked]
     live = [session for session in (*here, *(it for it in found if it.call not in boxes)) if session.state in LIVE]
     return sorted(live, key=lambda session: session.setup.wall_ms)
 
