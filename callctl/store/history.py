@@ -1,11 +1,12 @@
 """What has happened to an account, over Redis: its ledger, and what was noted of its spend thresholds."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from callctl.call.takes import LedgerEntry
 from callctl.store import keys, records
-from callctl.store.link import Link
+from callctl.store.link import Link, Rejected
 
 COPIED_AT_ONCE: Final = 200
 
@@ -34,5 +35,12 @@ class RedisHistory:
             entries: Any = await self._link.call("XRANGE", source, f"({after}", "+", "COUNT", COPIED_AT_ONCE)
             if not entries:
                 return
-            await asyncio.gather(*(self._link.call("XADD", target, id, *flat) for id, flat in entries))
+            await asyncio.gather(*(self._add(target, id, flat) for id, flat in entries))
             after = entries[-1][0].decode()
+
+    async def _add(self, stream: str, id: bytes, flat: Sequence[bytes]) -> None:
+        try:
+            await self._link.call("XADD", stream, id, *flat)
+        except Rejected as refused:
+            if "equal or smaller" not in str(refused):  # else another process brings it, too
+                raise

@@ -24,6 +24,7 @@ from callctl.store import decks, keys
 from callctl.store.address import parse_address
 from callctl.store.definitions import RedisDefinitions
 from callctl.store.follower import Follower
+from callctl.store.history import COPIED_AT_ONCE
 from callctl.store.link import Link
 from callctl.store.redis import RedisStore
 from tests.contract import calls
@@ -490,6 +491,23 @@ async def test_a_move_that_dies_anywhere_is_put_right_at_the_next_start(link: Li
     assert root is not None
     (balance,) = await fresh.store.balances(root, ["shop"])
     assert (balance.balance, balance.available) == (10, 15)
+
+
+async def test_several_may_finish_one_move_at_once(link: Link, one: Process) -> None:
+    for each in (account("acme"), account("shop", "acme", credit_limit=5), account("globex")):
+        await one.definitions.put_account(each)
+    for paid in range(COPIED_AT_ONCE + 50):
+        await one.store.top_up(calls.top_up(1, "shop", id=f"paid {paid}"))
+    before = await one.store.ledger("acme", "shop", "", 1000)
+    with suppress(StoreUnavailable):
+        await Process(link, DyingStore(link, 1)).definitions.put_account(account("shop", "globex", credit_limit=5))
+    assert await link.call("HLEN", keys.MOVES) == 1
+    others = (Process(link).definitions.recover() for _ in range(5))
+    await asyncio.gather(*others)
+    after = await one.store.ledger("globex", "shop", "", 1000)
+    assert [entry.cursor for entry in after[:-2]] == [entry.cursor for entry in before]
+    assert [(entry.amount, entry.balance) for entry in after[-2:]] == [(-len(before), 0), (len(before), len(before))]
+    assert await link.call("HLEN", keys.MOVES) == 0
 
 
 # ---- What must not take long
