@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from callctl.adapters.asterisk.switch import AsteriskSwitch, Contexts
 from callctl.adapters.call_control.server import Local, Tcp
 from callctl.adapters.call_control.switch import CallControlSwitch
-from callctl.adapters.freeswitch.switch import Contexts as FreeSwitchContexts
+from callctl.adapters.freeswitch.commands import Contexts as FreeSwitchContexts
 from callctl.adapters.freeswitch.switch import FreeSwitch
 from callctl.adapters.kamailio.switch import KamailioSwitch
 from callctl.adapters.radius.server import Places

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -642,6 +642,23 @@ async def test_attended_transfer_leaves_both_calls_charged_to_their_ends(desk: D
     await until(lambda: len(desk.told(Released)) == 2)
     ends = {released.call: released.at.wall_ms for released in desk.told(Released)}
     assert ends == {desk.key(call): call.callee.ended_us // 1000 for call in (first, second) if call.callee}
+
+
+async def test_the_end_of_a_leg_that_is_not_told_keeps_no_call(desk: Desk) -> None:
+    call = await desk.answered()
+
+    def loses_the_next(headers: Mapping[str, object], _: str) -> None:
+        if headers["Event-Name"] == "CHANNEL_HANGUP_COMPLETE":
+            desk.simulator.faults.lose = frozenset({"CHANNEL_HANGUP_COMPLETE"})
+
+    desk.simulator.core.listeners.append(loses_the_next)
+    call.hang_up()
+    outcome = await call.outcome()
+    await until(lambda: desk.told(Released))
+    (answered,), (released,) = desk.told(Answered), desk.told(Released)
+    assert released.stated
+    assert released.at.wall_ms - answered.at.wall_ms == outcome.billed_us // 1000
+    assert released.released_by is ReleasedBy.CALLER
 
 
 async def test_the_note_of_who_has_left_a_call_is_not_that_of_its_end(desk: Desk) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from callctl.adapters.freeswitch.commands import Contexts
 from callctl.adapters.freeswitch.legs import CALL
-from callctl.adapters.freeswitch.switch import Contexts
 from callctl.adapters.freeswitch.translate import SUBSCRIBED
 
 FOLDER = Path(__file__).parents[2] / "docker/freeswitch"

@@ -178,8 +178,8 @@ def test_a_leg_that_only_the_variable_names_is_the_calls() -> None:
     assert (answered.trunk_out, released.at.wall_ms - answered.at.wall_ms) == ("127.0.0.1:5990", 1539)
 
 
-@pytest.mark.parametrize("talks_on_s", [0, 60])
-def test_who_is_answered_after_the_caller_has_left_is_charged_if_it_talks_on(talks_on_s: int) -> None:
+@pytest.mark.parametrize(("talks_on_s", "is_listed"), [(0, False), (60, False), (60, True)])
+def test_who_is_answered_after_the_caller_has_left_is_charged_if_it_talks_on(talks_on_s: int, is_listed: bool) -> None:
     """A caller that transfers before the answer leaves unanswered; one that gives up in that moment does, too."""
     calls, events = translator(), whole_call()
     end, carriers_end = [it for it in events if it["Event-Name"] == "CHANNEL_HANGUP_COMPLETE"]
@@ -188,6 +188,10 @@ def test_who_is_answered_after_the_caller_has_left_is_charged_if_it_talks_on(tal
         calls.translate(it, NOW)
     left = {**end, "Caller-Channel-Answered-Time": "0", "Other-Leg-Channel-Answered-Time": "0"}
     assert calls.translate(left, NOW) == ()
+    if is_listed:
+        listing.strike_out(
+            calls.book, [{"uuid": carrier} for legs in calls.book for carrier in legs.both], {}, set(), {CALL}
+        )
     heartbeat = {"Event-Name": "HEARTBEAT", "Event-Date-Timestamp": end["Event-Date-Timestamp"]}
     told = calls.translate(heartbeat, NOW.plus_ms(20_000)) if talks_on_s else ()
     assert [type(it) for it in told] == ([Answered] if talks_on_s else [])

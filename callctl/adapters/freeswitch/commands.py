@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from callctl.adapters.freeswitch.causes import PAID_TIME_OVER, refusal
 from callctl.adapters.freeswitch.legs import CALL, FORMER, PAYER, Legs
 from callctl.adapters.freeswitch.timers import ANSWERED, ENDED, NOTED_S, in_seconds, note
@@ -12,6 +14,13 @@ from callctl.causes import Cause
 HANDED_ON: Final = (CALL, PAYER, "outbound_redirect_fatal")
 """The variables that the legs inherit which a leg dials."""
 OUR_HOOK: Final = f"sched_api +{NOTED_S} {ENDED}"
+
+
+class Contexts(msgspec.Struct, frozen=True):
+    """The contexts of docker/freeswitch/dialplan, where an installation names them otherwise."""
+
+    dial: str = "callctl-dial"
+    refuse: str = "callctl-refuse"
 
 
 def admit(legs: Legs, *, granted_s: int, setup_s: int, b_number: str, account: str, context: str) -> list[str]:

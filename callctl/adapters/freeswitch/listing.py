@@ -84,7 +84,7 @@ def strike_out(
         if (legs.carrier if legs.left or legs.answered is not None else legs.ingress) not in alive:
             book.forget(call_id)
             told += [legs.ended] if legs.ended is not None else []
-        elif legs.ended is not None:  # but the other leg lives on
+        elif legs.ended is not None and legs.answered is not None:  # where not, a heartbeat tells of the answer
             book.remember(replace(legs, ended=None))
     return told
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from callctl.accounts import WarnTo
 from callctl.adapters.freeswitch import commands, listing
 from callctl.adapters.freeswitch.causes import NAMES, ending
+from callctl.adapters.freeswitch.commands import Contexts
 from callctl.adapters.freeswitch.gate import SocketGate
 from callctl.adapters.freeswitch.legs import Legs, ingress_of
 from callctl.adapters.freeswitch.link import EslLink, LinkCounts, LinkEvents, LinkTimes
@@ -36,13 +36,7 @@ BEEP: Final = "tone_stream://%(200,100,1400);loops=3"
 DUMPS_AT_ONCE: Final = 64
 MOST_HELD: Final = 100_000
 TAKE_OVER_AGAIN_MS: Final = 1_000
-
-
-class Contexts(msgspec.Struct, frozen=True):
-    """The contexts of docker/freeswitch/dialplan, where an installation names them otherwise."""
-
-    dial: str = "callctl-dial"
-    refuse: str = "callctl-refuse"
+MISSED_ENDS_EVERY_MS: Final = 1_000
 
 
 class FreeSwitch:
@@ -104,6 +98,7 @@ class FreeSwitch:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._link.run())
                 group.create_task(self._take_over(relinked))
+                group.create_task(self._ask_for_ends())
                 if self._gate is not None:
                     group.create_task(self._gate.serve())
         finally:
@@ -327,6 +322,14 @@ class FreeSwitch:
                     self._connected.set()
             else:
                 relinked()
+
+    async def _ask_for_ends(self) -> None:
+        """Where one leg has ended, and of the other one nothing is told, the list tells whether it lives on."""
+        while True:
+            await self._clock.sleep_ms(MISSED_ENDS_EVERY_MS)
+            if self._held is None and self._calls.misses_an_end(self._clock.now()):
+                with suppress(SwitchUnavailable):
+                    await self.live_calls()
 
     def _tell_unseen(self, noted: Mapping[str, Note], ended: Collection[str]) -> None:
         """Of calls that were answered or have ended while nobody listened. `ended`: the legs of which we have heard."""

@@ -116,6 +116,11 @@ class Translator:
         self.ended = set()
         return self.ended
 
+    def misses_an_end(self, now: Instant) -> bool:
+        """Whether an ingress leg has ended, and its carrier leg has neither ended since nor been seen to live on."""
+        ended = [legs.ended.at for legs in self.book if legs.left and legs.ended is not None]
+        return any(now.since_ms(at) > BOTH_ENDS_WITHIN_MS for at in ended)
+
     def all_gone(self, last_heard: Instant) -> tuple[Released, ...]:
         """The switch has begun anew: every call has ended unseen, about when we last heard of it."""
         gone = tuple(self.book)
