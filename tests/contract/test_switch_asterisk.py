@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from callctl.accounts import WarnTo
+from callctl.adapters.asterisk import rights
 from callctl.adapters.asterisk.link import LinkTimes
-from callctl.adapters.asterisk.rights import NO_CALLS, NO_COMMANDS, NO_FILTER, NO_OFFERS, SHARED
+from callctl.adapters.asterisk.rights import CHECK, NO_CALLS, NO_COMMANDS, NO_FILTER, NO_OFFERS, SHARED
 from callctl.adapters.asterisk.switch import LATE_MS, AsteriskSwitch
 from callctl.adapters.asterisk.translate import MOST_DISORDER_MS
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
@@ -563,6 +564,30 @@ async def test_another_callctl_on_the_same_switch_is_said_by_both_until_it_is_go
             await desk.switch.live_calls()
         assert desk.switch.state().up
     assert faults(logs) == [("error", SHARED), ("error", SHARED), ("info", SHARED)]
+
+
+async def test_an_echo_that_does_not_say_whose_it_is_is_no_other_callctl() -> None:
+    """A server may tell a UserEvent without the ActionID that caused it."""
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        await until(lambda: desk.switch._rights._may_speak)
+        desk.simulator.exchange.emit("UserEvent", [("UserEvent", CHECK)], of="user")
+        await desk.switch.live_calls()
+        assert desk.switch.state().up
+    assert faults(logs) == []
+
+
+async def test_that_nothing_was_heard_over_a_lost_link_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        await until(desk.switch._rights._heard.is_set)
+        monkeypatch.setattr(rights, "HEARD_WITHIN_S", 3.0)
+        desk.simulator.faults.lose = frozenset({"UserEvent"})
+        examined = asyncio.create_task(desk.switch._rights.examine())
+        await until(lambda: sum(action["Action"] == "UserEvent" for action in desk.simulator.actions.asked) > 1)
+        await desk.simulator.stop_listening()
+        await desk.simulator.drop_links()
+        await asyncio.wait({examined})
+        assert isinstance(examined.exception(), SwitchUnavailable)
+    assert faults(logs) == []
 
 
 async def test_the_clocks_may_differ() -> None:

@@ -66,7 +66,9 @@ class Rights:
         if self._may_speak:
             self._heard.clear()
             await self._speak()
-            self._is(NO_OFFERS, not await self._hears())
+            if not await self._hears():
+                await self._link.action("Ping")  # over a link that was lost nothing could be heard
+                self._is(NO_OFFERS, not self._heard.is_set())
 
     async def look_around(self) -> None:
         """Be heard by any other callctl that is linked to this Asterisk; one that was not heard since is gone."""
@@ -90,7 +92,7 @@ class Rights:
         if event.event == "UserEvent":
             self._heard.set()
             self._is(NO_OFFERS, False)
-            if event.get("UserEvent") == CHECK and not self._link.asked(event):
+            if event.get("UserEvent") == CHECK and "ActionID" in event and not self._link.asked(event):
                 self._heard_another = True
                 self._is(SHARED, True)
         elif event.event in CALL_EVENTS:
