@@ -16,11 +16,12 @@ def with_parts(
 ) -> tuple[LevelPrice, ...] | NoRate:
     """The prices of a chain's levels, each with its parts. A plan without a row for the call is none of them.
 
-    A part whose plan buys by what a level buys the call itself by is not bought once more.
+    Only what the provider sells is bought of a carrier. A part whose plan buys by what a level buys the call itself by
+    is not bought once more.
     """
     for depth, account in enumerate(chain):
         if account.also:
-            bought = {price.buy_plan for price in prices}
+            bought = {price.buy_plan for price in prices} if account.parent is None else None
             parts = _parts(account, number, direction, tariffs, at_ms, bought)
             if isinstance(parts, NoRate):
                 return parts
@@ -29,7 +30,7 @@ def with_parts(
 
 
 def _parts(
-    account: Account, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int, bought: Set[str | None]
+    account: Account, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int, bought: Set[str | None] | None
 ) -> tuple[Part, ...] | NoRate:
     on_net = direction is Direction.OUTBOUND and tariffs.directory.by_number(number.e164) is not None
     parts = []
@@ -42,8 +43,8 @@ def _parts(
         priced = price_levels([(account.id, deck)], carrier, number, at_ms, direction, tariffs.exchanges)
         if not isinstance(priced, NoRate):
             (price,) = priced
-            part = Part(price.plan, price.row, price.sell, price.taxes, no_buy=price.no_buy)
-            if price.buy_plan not in bought:
+            part = Part(price.plan, price.row, price.sell, price.taxes, no_buy="" if bought is None else price.no_buy)
+            if bought is not None and price.buy_plan not in bought:
                 part = replace(part, buy_plan=price.buy_plan, buy_row=price.buy_row, buy=price.buy)
             parts.append(part)
         elif priced.reason != NO_ROW:

@@ -55,6 +55,21 @@ async def test_the_parent_and_the_sellers_margin_are_shown_to_those_above_alone(
     assert {"parent", "margin", "max_cost"}.isdisjoint(await door.json("GET", "/v1/accounts/shop", "shop"))
 
 
+async def test_what_a_carrier_takes_for_a_part_is_not_for_a_reseller_to_see(door) -> None:
+    for plan, per_minute, bought in (("network", 0.025, {}), ("airtime", 0.03, {"buy_plan": "network"})):
+        await door.json("PUT", f"/v1/plans/{plan}", json=bought)
+        rows = f"prefix,per_minute\n316,{per_minute}\n"
+        await door.json("PUT", f"/v1/plans/{plan}/rows", data=rows, headers={"Content-Type": "text/csv"})
+    shop = {**LEAST, "parent": "middle", "also": ["airtime"], "margin": {"min_per_minute": "0.02"}}
+    await door.json("PUT", "/v1/accounts/shop", "middle", json=shop)
+    explained = await door.json("POST", "/v1/explain", json=ask("shop"))
+    assert (explained["verdict"], "network" in str(explained)) == ("allowed", False)
+    await door.call("c1", "shop", seconds=60)
+    await door.deliver()
+    (cdr,) = (it for it in (await door.json("GET", "/v1/cdrs", "middle"))["cdrs"] if it["account"] == "shop")
+    assert (cdr["charge"], cdr["cost"], cdr["margin"]) == ("0.1100", "0.0600", "0.0500")
+
+
 async def test_records_of_its_own_and_below(door) -> None:
     await door.call("c1", "shop")
     await door.call("c2", "acme")
