@@ -389,6 +389,15 @@ async def test_nor_does_a_note_of_its_answer_or_end(desk: Desk) -> None:
     assert {f"callctl-answered-{call.uuid}", f"callctl-ended-{call.uuid}"} <= set(noted)
 
 
+async def test_nor_is_anything_remembered_of_a_call_that_is_admitted_too_late(desk: Desk) -> None:
+    call = await desk.gated()
+    call.hang_up()
+    await until(lambda: desk.told(Released))
+    await desk.admit(desk.key(call))
+    await desk.switch.live_calls()
+    assert not desk.switch._timers.calls()
+
+
 async def test_nor_does_that_of_a_caller_that_stays_when_its_call_is_over() -> None:
     """In a voice mailbox, say; here it is parked for somebody else."""
     async with laid(setup=Setup(heartbeat_ms=1_000, park_timeout_s=600)) as desk:

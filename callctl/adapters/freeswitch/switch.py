@@ -189,7 +189,7 @@ class FreeSwitch:
         offered = listing.take_up(book, self._time, dumps, ended, self._offers, now)
         self._tell(tuple(listing.strike_out(book, rows, dumps, ended, before)))
         if self._held is None:  # else it is left to `take_over`, which reads the notes first
-            for call_id in before - book.ids():
+            for call_id in self._timers.calls() - book.ids():
                 self._start(self._perform(self._timers.forget(call_id)))
         for call in offered:
             self._report(call)

@@ -51,6 +51,10 @@ class Timers:
         """From now on there may be notes of the call."""
         self._groups.setdefault(call_id, [f"{ANSWERED}{call_id}"])
 
+    def calls(self) -> frozenset[str]:
+        """Of which there may be any."""
+        return frozenset(self._groups)
+
     def of(self, call_id: str, ingress: str) -> list[str]:
         """The groups that there may be now, oldest first, but for the note of its end.
 
