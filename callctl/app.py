@@ -138,7 +138,7 @@ class App:
                 charging=self.charging,
                 channels=self.channels,
                 watching=self.store,
-                thresholds=self.calls.policy.thresholds,
+                policy=self.calls.policy,
                 top_up=self.store.top_up,
                 tokens=tokens_of(self.settings, self.clock),
                 links=self.neighbours,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from aiohttp import web
 
+from callctl.call.admission import Policy
 from callctl.http import errors, openapi
 from callctl.http.accounts import Accounts, PerformTopUp
 from callctl.http.auth import Tokens
@@ -22,7 +23,6 @@ from callctl.http.services import ServiceRoutes
 from callctl.http.switches import Reload, SwitchRoutes
 from callctl.http.tariffs import TariffPlans
 from callctl.http.thresholds import ThresholdRoutes
-from callctl.limits.ids import Thresholds
 from callctl.ports import (
     Books,
     Calls,
@@ -58,7 +58,7 @@ def make_site(
     charging: Charging,
     channels: ProviderChannels,
     watching: Watching,
-    thresholds: Thresholds | None = None,
+    policy: Policy,
     top_up: PerformTopUp,
     tokens: Tokens,
     links: Links,
@@ -71,16 +71,16 @@ def make_site(
 ) -> Site:
     """The site. `cdr_feed`: the feed behind GET /v1/cdrs; `feed_names`: those whose outbox is measured.
 
-    `thresholds`: of accounts that state none. `switches`: those that callctl is linked to, by name.
+    `switches`: those that callctl is linked to, by name.
     """
     routes = (
-        *Decisions(calls, tariffs, clock, switches).routes(),
+        *Decisions(calls, tariffs, clock, switches, policy.lists.emergency).routes(),
         *Accounts(definitions, tariffs, books, calls, top_up, clock).routes(),
         *TariffPlans(definitions, tariffs, clock).routes(),
         *BlockRoutes(definitions, tariffs, charging, clock).routes(),
         *ExchangeRoutes(definitions, tariffs, clock).routes(),
         *LimitRoutes(definitions, tariffs, channels, clock).routes(),
-        *ThresholdRoutes(watching, tariffs, clock, thresholds).routes(),
+        *ThresholdRoutes(watching, tariffs, clock, policy.thresholds).routes(),
         *Cdrs(feeds, sessions, tariffs, cdr_feed).routes(),
         *ServiceRoutes(services, charging, tariffs, clock).routes(),
         *SwitchRoutes(reload).routes(),

@@ -4,7 +4,7 @@ The same call id with the same body is answered as before; another body is a 409
 pays for what: a retry may state another `at` or `ring_at`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -67,13 +67,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Decisions:
-    """The routes of calls. `switches`: most of them report their calls themselves, and nobody else does it for them."""
+    """The routes of calls. `switches`: most of them report their calls themselves, and nobody else does it for them.
 
-    def __init__(self, calls: Calls, tariffs: Tariffs, clock: Clock, switches: Mapping[str, Switch]) -> None:
+    `emergency`: the house's own emergency numbers.
+    """
+
+    def __init__(
+        self, calls: Calls, tariffs: Tariffs, clock: Clock, switches: Mapping[str, Switch], emergency: Collection[str]
+    ) -> None:
         self._calls = calls
         self._tariffs = tariffs
         self._clock = clock
         self._switches = switches
+        self._emergency = emergency
 
     def routes(self) -> tuple[Route, ...]:
         read, one, looked = Scope.READ, "/v1/calls/{call_id}", (400, 404, 503)
@@ -185,8 +191,12 @@ class Decisions:
         """Who dials an emergency number is not asked for his own."""
         if asked.a_number is not None:
             return asked.a_number
-        payer = self._tariffs.directory.accounts.get(asked.account or "")
-        if emergency_number(asked.b_number, payer.dial_rules if payer is not None else DialRules()) is None:
+        directory = self._tariffs.directory
+        trunk, by_ip = directory.trunks.get(asked.trunk or ""), directory.by_ip(asked.source_ip or "")
+        told = asked.account or (trunk.account if trunk is not None else by_ip[0] if by_ip is not None else "")
+        payer = directory.accounts.get(told)
+        rules = payer.dial_rules if payer is not None else DialRules()
+        if emergency_number(asked.b_number, rules, self._emergency) is None:
             raise bad_request("Object missing required field `from`", "from")
         return ""
 

@@ -66,7 +66,7 @@ def routes() -> list[Route]:
     """All routes as data; nothing stands behind their handlers."""
     nothing: Any = None
     return [
-        *Decisions(*[nothing] * 4).routes(),
+        *Decisions(*[nothing] * 5).routes(),
         *Accounts(*[nothing] * 6).routes(),
         *TariffPlans(*[nothing] * 3).routes(),
         *BlockRoutes(*[nothing] * 4).routes(),
@@ -194,6 +194,7 @@ class FrontDoor:
             charging=self.charging,
             channels=self.channels,
             watching=self.store,
+            policy=self.calls.policy,
             top_up=self.store.top_up,
             tokens=Tokens(BEARERS.items(), self.clock),
             links=lambda: self.links,

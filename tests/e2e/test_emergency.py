@@ -131,6 +131,9 @@ async def test_of_who_has_no_number_at_all(door: FrontDoor) -> None:
     passes(await door.json("POST", "/v1/calls", json={"call_id": "help", "to": "112"}))
     await door.json("PUT", "/v1/accounts/acme", json=ACME | {"dial_rules": {"country": "GB"}})
     passes(await door.json("POST", "/v1/calls", json={"call_id": "more", "to": "999", "account": "acme"}), "999")
+    await door.json("PUT", "/v1/trunks/line", json={"account": "acme", "source_ips": ["192.0.2.7"]})
+    for call_id, told in (("c1", {"trunk": "line"}), ("c2", {"source_ip": "192.0.2.7"})):
+        passes(await door.json("POST", "/v1/calls", json={"call_id": call_id, "to": "999", **told}), "999")
 
 
 async def test_an_emergency_call_that_nobody_answers_has_a_record(door: FrontDoor) -> None:
@@ -235,7 +238,7 @@ async def recorded(daemon: Provider, *call_ids: str) -> None:
 
 async def test_ops_hear_of_it(daemon: Provider) -> None:
     await daemon.call("c1", to="112")
-    await daemon.call("c2", to="116117", account="nobody")
+    await daemon.good("POST", "/v1/calls", {"call_id": "c2", "to": "116117"})
     assert [(line["level"], line["call_id"], line["account"], line["number"]) for line in told(daemon)] == [
         ("warning", "http/c1", "acme", "112"),
         ("warning", "http/c2", None, "116117"),
