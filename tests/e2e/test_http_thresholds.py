@@ -358,7 +358,7 @@ async def test_more_for_today_is_logged_and_gone_tomorrow(world) -> None:
     world.clock.pass_s(DAY_S)
     assert (await ids(world))["today"]["extra"] == "0.0000"
     assert (await ids(world))["days"][-1] == {
-        "day": "2026-11-21", "spent": "22.5000", "threshold": "3.0000", "most_at_once": 1, "incident": False,
+        "day": "2026-11-21", "spent": "22.5000", "threshold": "3.0000", "most_at_once": 0, "incident": False,
     }  # fmt: skip
 
 
