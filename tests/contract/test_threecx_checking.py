@@ -24,7 +24,7 @@ from callctl.simulators.threecx import EndedBy, Far, Setup, SimCall, ThreeCxSimu
 from tests.patient import PatientClock
 from tests.servers import free_port
 from tests.threecx_desk import NUMBER, PBX, SOON, Desk, at, laid, whole
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 UTC = ZoneInfo("UTC")
 LINE = (
@@ -238,6 +238,21 @@ async def test_a_stranger_has_nothing_to_say() -> None:
         running.cancel()
     assert heard == []
     assert any(log["event"] == "cdr_socket_stranger" for log in logs)
+
+
+async def test_who_stops_listening_hangs_up() -> None:
+    """The PBX connects no second time while it is connected, and the next one would hear nothing."""
+    port, heard = free_port(socket.SOCK_STREAM), list[str]()
+    listening = CdrSocket(way="listen", host="127.0.0.1", port=port)
+    running = asyncio.create_task(listening.run(heard.append, PatientClock()))
+    await until(lambda: _answers("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"a line\r\n")
+    await until(lambda: heard == ["a line"])
+    running.cancel()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.read() == b""
+    writer.close()
 
 
 def _answers(host: str, port: int) -> bool:

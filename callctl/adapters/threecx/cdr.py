@@ -39,7 +39,10 @@ class CdrSocket(msgspec.Struct, frozen=True, kw_only=True):
             await clock.sleep_ms(random.randint(AGAIN_MS // 2, AGAIN_MS))
 
     async def _listen(self, tell: Callable[[str], None]) -> None:
+        connected: set[asyncio.StreamWriter] = set()
+
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.add(writer)
             peer = str((writer.get_extra_info("peername") or ("",))[0])
             try:
                 if peer in self.peers | LOOPBACK:
@@ -49,6 +52,7 @@ class CdrSocket(msgspec.Struct, frozen=True, kw_only=True):
             except (OSError, asyncio.CancelledError):
                 pass  # the PBX is gone, or we are
             finally:
+                connected.discard(writer)
                 writer.close()
 
         server = await asyncio.start_server(accept, self.host, self.port, limit=LONGEST_LINE)
@@ -56,6 +60,8 @@ class CdrSocket(msgspec.Struct, frozen=True, kw_only=True):
             await asyncio.get_running_loop().create_future()
         finally:
             server.close()  # without waiting for the PBX to hang up, as `async with` does from Python 3.12 on
+            for writer in connected:  # or it would never connect to the next one that listens here
+                writer.close()
 
     async def _connect(self, tell: Callable[[str], None]) -> None:
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=LONGEST_LINE)
