@@ -73,3 +73,11 @@ def test_what_another_process_has_set_is_known_and_of_calls_that_are_gone_taken_
 def test_a_leg_that_is_named_as_a_task_is_numbered_takes_no_task_away() -> None:
     assert Timers(1).of("17", "17") == ["callctl-answered-17"]
     assert Timers(1).of("17-a", "17-a") == ["17-a", "callctl-answered-17-a"]
+
+
+def test_a_note_that_could_not_be_taken_away_goes_with_its_call() -> None:
+    """The link was lost when the call was armed."""
+    timers = Timers(1)
+    timers.remove("up", timers.of("up", ""))
+    timers.take_over([{"task_group": "callctl-answered-up"}], {"up"})
+    assert timers.forget("up") == ["sched_del callctl-answered-up", "sched_del callctl-ended-up"]

@@ -99,7 +99,7 @@ class Timers:
                 continue
             if call_id not in calls:
                 stale.append(f"sched_del {word(group)}")
-            elif kind.isdigit() and group not in known[call_id]:
+            elif kind != "ended" and group not in known[call_id]:
                 known[call_id].append(group)
         self._groups = known
         return stale
