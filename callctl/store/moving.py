@@ -71,6 +71,8 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
     if busy:
         await reopen(money, registry, account)
         raise CallConflict(f"account {account.id} cannot leave {from_root}: {', '.join(busy)} has calls or holds")
+    for each in accounts:  # behind whom money that comes in at the new root will stand
+        await money.bring_history(from_root, to_root, each.id)
     return Move(
         id=f"move-{secrets.token_hex(8)}",
         from_root=from_root,

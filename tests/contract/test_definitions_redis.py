@@ -493,6 +493,26 @@ async def test_a_move_that_dies_anywhere_is_put_right_at_the_next_start(link: Li
     assert (balance.balance, balance.available) == (10, 15)
 
 
+class HastyStore(RedisStore):
+    """Somebody pays as soon as an account is at its new root."""
+
+    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+        if top_up.id.endswith("-out"):
+            await super().top_up(calls.top_up(7, "shop", root="globex", id="meanwhile"))
+        return await super().top_up(top_up)
+
+
+async def test_who_pays_while_an_account_moves_stands_behind_what_was_before(link: Link, one: Process) -> None:
+    for each in (account("acme"), account("shop", "acme"), account("globex")):
+        await one.definitions.put_account(each)
+    for paid in ("first", "second"):
+        await one.store.top_up(calls.top_up(1, "shop", id=paid))
+    await Process(link, HastyStore(link)).definitions.put_account(account("shop", "globex"))
+    entries = await one.store.ledger("globex", "shop", "", 100)
+    assert [entry.amount for entry in entries[:3]] == [1, 1, 7]
+    assert (entries[-1].amount, entries[-1].balance) == (2, 9)
+
+
 async def test_several_may_finish_one_move_at_once(link: Link, one: Process) -> None:
     for each in (account("acme"), account("shop", "acme", credit_limit=5), account("globex")):
         await one.definitions.put_account(each)
