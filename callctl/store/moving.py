@@ -64,6 +64,8 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
         await money.set_limit(to_root, account.id, account.credit_limit)
         return None
     accounts = [registry.accounts[id] for id in registry.directory.below(account.id)]
+    for each in accounts:  # while its calls go on: behind it will stand what is paid in at the new root
+        await money.bring_history(from_root, to_root, each.id)
     for each in accounts:  # from here on no new call can hold anything
         await money.set_limit(from_root, each.id, CLOSED)
     balances = await money.balances(from_root, [each.id for each in accounts])
@@ -71,8 +73,6 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
     if busy:
         await reopen(money, registry, account)
         raise CallConflict(f"account {account.id} cannot leave {from_root}: {', '.join(busy)} has calls or holds")
-    for each in accounts:  # behind whom money that comes in at the new root will stand
-        await money.bring_history(from_root, to_root, each.id)
     return Move(
         id=f"move-{secrets.token_hex(8)}",
         from_root=from_root,
