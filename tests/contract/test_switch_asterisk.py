@@ -576,6 +576,21 @@ async def test_an_echo_that_does_not_say_whose_it_is_is_no_other_callctl() -> No
     assert faults(logs) == []
 
 
+async def test_an_event_that_is_not_sent_need_not_be_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "HEARD_WITHIN_S", 0.1)
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        actions = desk.simulator.actions
+        actions._rules["UserEvent"] = Rule(frozenset({"user"}), lambda action: action.error("Not here"))
+        await desk.switch._rights.examine()
+        assert any(action["Action"] == "UserEvent" for action in actions.asked)
+        assert desk.switch.state().up
+        actions._rules["UserEvent"] = Rule(frozenset({"user"}), lambda action: [])  # nor need it be answered
+        with pytest.raises(SwitchUnavailable):
+            await desk.switch._rights.examine()
+        await desk.switch.live_calls()
+    assert faults(logs) == []
+
+
 async def test_that_nothing_was_heard_over_a_lost_link_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
         await until(desk.switch._rights._heard.is_set)

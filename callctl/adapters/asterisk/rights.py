@@ -62,13 +62,11 @@ class Rights:
             return  # everybody may that: this one does not say
         self.warns = "Originate" in may
         self._is(NO_COMMANDS, "Redirect" not in may)
-        self._may_speak = "UserEvent" in may
-        if self._may_speak:
-            self._heard.clear()
-            await self._speak()
-            if not await self._hears():
-                await self._link.action("Ping")  # over a link that was lost nothing could be heard
-                self._is(NO_OFFERS, not self._heard.is_set())
+        self._heard.clear()
+        self._may_speak = "UserEvent" in may and (await self._speak()).succeeded
+        if self._may_speak and not await self._hears():
+            await self._link.action("Ping")  # over a link that was lost nothing could be heard
+            self._is(NO_OFFERS, not self._heard.is_set())
 
     async def look_around(self) -> None:
         """Be heard by any other callctl that is linked to this Asterisk; one that was not heard since is gone."""
@@ -77,8 +75,8 @@ class Rights:
         if self._may_speak:
             await self._speak()
 
-    async def _speak(self) -> None:
-        await self._link.action("UserEvent", [("UserEvent", CHECK)])
+    async def _speak(self) -> Message:
+        return await self._link.action("UserEvent", [("UserEvent", CHECK)])
 
     async def _hears(self) -> bool:
         try:
