@@ -73,8 +73,9 @@ class RemoteWorker(Worker):
         super().__init__(Path())
         self._port = port
 
-    async def connect(self) -> None:
+    async def _ask_first(self, octets: bytes) -> None:
         self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+        self._writer.write(octets)
 
 
 def _through(worker: Worker) -> Caller:
