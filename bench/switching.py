@@ -47,7 +47,7 @@ async def esl(server: Redis, scratch: Path) -> list[Figure]:
 
 
 def asterisk_simulator() -> asterisk.AmiSimulator:
-    return asterisk.AmiSimulator({"ccgate": asterisk.User(TOKEN)})
+    return asterisk.AmiSimulator({"ccgate": asterisk.User(TOKEN, filtered=True)})
 
 
 def table(switch: Simulator) -> dict[str, Any]:
