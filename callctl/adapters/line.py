@@ -138,7 +138,7 @@ class Line(ABC):
     def _guarded(self, tell: Callable[[], None]) -> None:
         try:
             tell()
-        except Exception:  # the same; of a link that comes or goes there is no queue that could be full
+        except Exception:  # logged and counted as above; nothing here tells a queue, so none can be full
             self._callback_failed()
 
     def _callback_failed(self) -> None:

@@ -425,7 +425,7 @@ async def test_a_snapshot_that_cannot_be_read_is_asked_for_again_and_said_once(d
         for relinked in (2, 3):
             desk.simulator.faults.snapshot_statuses = [500, 429]
             await desk.simulator.drop_websockets()
-            await until(lambda: desk.relinked == relinked)  # noqa: B023  waited for at once
+            await until(lambda: desk.relinked == relinked)  # noqa: B023  asked in this very turn of the loop
     assert desk.switch.state().up
     said = [log["event"] for log in logs]
     assert (said.count("threecx_snapshot_failed"), said.count("threecx_down")) == (2, 2)

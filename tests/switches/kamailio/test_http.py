@@ -173,9 +173,9 @@ async def test_while_callctl_hangs_emergency_calls_do_not_wait_behind_the_others
         emergencies: list[Call] = []
         async with asyncio.timeout(15):
             while not any(call.answered_at for call in emergencies):
-                # So many at once may overflow a buffer of the system's.
+                # The INVITEs before it may have filled the socket's buffer: who is not heard dials again, as people do.
                 emergencies.append(await floor.acme.call("112"))
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.5)  # how often they do: many at once would fill the buffer themselves
     finally:
         process.send_signal(SIGCONT)
 
