@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from callctl.accounts import WarnTo
@@ -14,13 +15,16 @@ from callctl.adapters.asterisk import rights
 from callctl.adapters.asterisk.link import LinkTimes
 from callctl.adapters.asterisk.rights import CHECK, NO_CALLS, NO_COMMANDS, NO_FILTER, NO_OFFERS, SHARED
 from callctl.adapters.asterisk.switch import LATE_MS, AsteriskSwitch
-from callctl.adapters.asterisk.translate import MOST_DISORDER_MS
+from callctl.adapters.asterisk.translate import MOST_DISORDER_MS, Translator
+from callctl.adapters.asterisk.wire import Message
+from callctl.adapters.switch_time import SwitchTime
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
 from callctl.errors import SwitchUnavailable
 from callctl.rating.tariff import Direction
 from callctl.simulators.ami import AmiSimulator, EndedBy, Script, Setup, SimCall, User
 from callctl.simulators.ami.actions import Rule
+from callctl.simulators.ami.channel import RING
 from callctl.simulators.scaled_clock import ScaledClock
 from tests.patient import PatientClock
 from tests.waiting import until
@@ -398,6 +402,36 @@ async def test_the_end_of_a_call_taken_over_is_understood() -> None:
             assert ours.answered_at.wall_ms == theirs.answered_at.wall_ms
 
 
+@pytest.mark.parametrize("asks_once", [True, False])
+async def test_a_call_that_waits_is_offered_to_who_comes_later(asks_once: bool) -> None:
+    """As it was to who was there, once; not one that has been let through."""
+    async with laid(setup=Setup(gate_ms=600_000, asks_once=asks_once)) as before:
+        waits = await before.gated(replace(SCRIPT, direction="inbound", endpoint="carrier-a"))
+        rings = await before.admitted(RINGS)
+        await until(lambda: before.told(Alerting))
+        async with at(before.simulator, is_trunk=lambda endpoint: endpoint == "carrier-a") as after:
+            await until(lambda: after.relinked)
+            (ours,) = after.told(Offered)
+            theirs = next(offered for offered in before.told(Offered) if offered.call == ours.call)
+            assert ours == replace(theirs, at=ours.at, trunk="carrier-a")
+            await before.switch.live_calls()
+            await after.switch.live_calls()
+            await after.switch.admit(ours.call, granted_s=60, setup_s=60, b_number=NUMBER, account="acme")
+            await waits.answer()
+        assert [offered.call for offered in after.told(Offered)] == [ours.call]
+        assert len(before.told(Offered)) == 2
+        assert not rings.is_over
+
+
+@pytest.mark.parametrize(("line", "offers"), [("", 1), ("Context: callctl-gate", 0)])
+def test_a_number_with_line_breaks_cannot_say_that_it_waits_at_the_gate(line: str, offers: int) -> None:
+    told = "Variable: GOSUB_RETVAL=Caller: 1,Called: 2,Account: globex"
+    lines = [line, "Event: Status", "Context: callctl-gate", "Uniqueid: 1.1", "Variable: CC_CALL=1.1", told]
+    channel = Message("\r\n".join(filter(None, lines)).encode())
+    translator = Translator("pbx1", SwitchTime(), is_trunk=lambda endpoint: False)
+    assert len(translator.missed([channel], PatientClock().now())) == offers
+
+
 async def test_what_ended_while_the_link_was_down_is_not_listed(desk: Desk) -> None:
     call = await desk.answered()
     await desk.simulator.stop_listening()
@@ -523,6 +557,32 @@ async def test_a_user_that_hears_nothing_of_calls_is_found_out_by_the_list() -> 
         assert desk.switch.state().detail == NO_CALLS
         assert not desk.switch.state().up
     assert faults(logs) == [("error", NO_CALLS)]
+
+
+async def test_one_answer_that_was_not_told_is_that_calls_alone() -> None:
+    """The list tells it, and the switch stays ready: other events are heard."""
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        desk.simulator.faults.lose = frozenset({"DialEnd", "BridgeEnter"})
+        call = await desk.admitted()
+        clock = desk.simulator.exchange
+        await until(lambda: clock.now_us() - (call.answered_us or clock.now_us()) > MOST_DISORDER_MS * 1_000)
+        for _ in range(2):
+            (seen,) = await desk.switch.live_calls()
+            assert seen.answered_at is not None
+            assert (desk.switch.state().up, desk.switch.state().detail) == (True, "up")
+    assert [log["call_id"] for log in logs if log["event"] == "asterisk_answer_not_told"] == [call.uniqueid]
+    assert faults(logs) == []
+
+
+async def test_a_channel_that_is_no_call_of_ours_says_nothing_of_our_variables() -> None:
+    """A server may leave out a variable that is not set."""
+    async with logged_in(User("pw", READS, WRITES, filtered=True)) as (desk, logs):
+        exchange = desk.simulator.exchange
+        stranger = exchange.add("SIP/door-1", state=RING, context="door", exten="1")
+        exchange.emit("Hangup", [("Channel", stranger.name), ("Uniqueid", stranger.uniqueid)])
+        await desk.answered()
+        assert desk.switch.state().detail == "up"
+    assert faults(logs) == []
 
 
 async def test_without_the_filter_it_works_and_says_that_it_is_dangerous() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.control_room import ControlRoom
 from tests.switches.at_gate import NUMBER, allow, talking, tones, waiting
-from tests.switches.linked import gone, linked, recorded
+from tests.switches.linked import agrees, answered, gone, linked, recorded
 from tests.switches.linked import talking as admitted
 from tests.switches.rig.asterisk import GLOBEX, AsteriskRig
 from tests.switches.rig.manager import Manager
@@ -53,6 +53,24 @@ async def test_who_has_no_credit_is_refused(
     (cdr,) = await recorded(room)
     assert (cdr["refusal"], cdr["sip_code"]) == ("no_credit", 402)
     assert not carrier.calls
+
+
+async def test_a_call_that_waits_is_answered_by_a_callctl_that_was_not_there_when_it_came(
+    gate: Manager, asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    """Such a gate asks once: the list tells what it has asked."""
+    asterisk.cli("dialplan set global CC_GATE_SECONDS 30")
+    await room.furnish()
+    call, _ = await waiting(gate, acme)
+    await linked(room, asterisk)
+    await call.until_answered()
+    assert (await carrier.next_call()).number == NUMBER
+    await answered(room)
+    await call.hang_up()
+    (cdr,) = await recorded(room)
+    assert (cdr["account"], cdr["from"], cdr["to"], cdr["direction"]) == ("acme", "+31201234567", NUMBER, "outbound")
+    assert agrees(cdr, call)
+    await gone(asterisk)
 
 
 async def test_the_guard_does_not_end_a_talk(gate: Manager, acme: Phone, carrier: Phone) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from callctl.adapters.asterisk.link import AmiLink
+from callctl.adapters.asterisk.translate import OFFERS
 from callctl.adapters.asterisk.wire import Message
 
 CHECK: Final = "CCCheck"
@@ -40,6 +41,7 @@ class Rights:
         self._tells = tells
         self._may_speak = False
         self._heard = asyncio.Event()
+        self._hears_calls = False
         self._heard_another = False
         self._faults: set[str] = set()
 
@@ -56,6 +58,7 @@ class Rights:
     async def examine(self) -> None:
         """SwitchUnavailable when the link is lost meanwhile."""
         self._faults.discard(NO_FILTER)  # nobody can be asked; the next event tells
+        self._hears_calls = False
         listed = await self._link.action("ListCommands")
         may = {name for name, _ in listed.pairs()}
         if "Ping" not in may:
@@ -90,20 +93,22 @@ class Rights:
         if event.event == "UserEvent":
             self._heard.set()
             self._is(NO_OFFERS, False)
+            if event.get("UserEvent") in OFFERS:
+                self._is(NO_NAMES, "CC_CALL" not in event.variables())
             if event.get("UserEvent") == CHECK and "ActionID" in event and not self._link.asked(event):
                 self._heard_another = True
                 self._is(SHARED, True)
         elif event.event in CALL_EVENTS:
+            self._hears_calls = True
             self._is(NO_CALLS, False)
             if event.event == "Hangup":
                 self._is(NO_TIMES, "Timestamp" not in event)
-                self._is(NO_NAMES, "CC_CALL" not in event.variables())
         elif event.event == UNWANTED:
             self._is(NO_FILTER, True)
 
     def unheard(self) -> None:
-        """A call was answered, and no event has told of it."""
-        self._is(NO_CALLS, True)
+        """A call was answered, and no event has told of it. Where others are heard of, this one's was lost."""
+        self._is(NO_CALLS, not self._hears_calls)
 
     def _is(self, fault: str, found: bool) -> None:
         if found != (fault in self._faults):

@@ -196,8 +196,12 @@ class AsteriskSwitch:
         self._on_pong(pong)
         before = self._calls.known()
         channels = await self._link.query("Status", [("AllVariables", "false"), ("Variables", STATUS_VARIABLES)])
-        alive = self._calls.listed(channels, before, self._clock.now())
-        if self._calls.unheard:
+        now = self._clock.now()
+        for offered in self._calls.missed(channels, now):
+            self._report(offered)
+        alive = self._calls.listed(channels, before, now)
+        for call_id in self._calls.unheard:
+            log.warning("asterisk_answer_not_told", switch=self.name, call_id=call_id)
             self._rights.unheard()
         await self._rights.look_around()
         return alive

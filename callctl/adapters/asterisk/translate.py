@@ -15,11 +15,12 @@ seconds, or comes before the one that was told before it, means that Asterisk's 
 stated, and durations are measured by ours.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
+from callctl.adapters.asterisk import gate
 from callctl.adapters.asterisk.bridges import Bridges
 from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.wire import Message
@@ -28,7 +29,7 @@ from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered,
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
 
-STATUS_VARIABLES: Final = "CC_CALL,CC_EMERGENCY,CDR(answer,u)"
+STATUS_VARIABLES: Final = f"CC_CALL,CC_EMERGENCY,CDR(answer,u),{gate.DESCRIPTION}"
 """What `Translator.listed` reads of each channel, beyond the headers of every `Status` event."""
 
 MOST_APART_MS: Final = 2_000
@@ -40,7 +41,6 @@ MOST_DISORDER_MS: Final = 500
 UP: Final = "6"  # ChannelState
 ALERTING: Final = frozenset({"RINGING", "PROGRESS"})
 OFFERS: Final = frozenset({"CCAuthorize", "CCEmergency"})
-DIRECTIONS: Final = {direction.value: direction for direction in Direction}
 
 Events = tuple[CallEvent, ...]
 
@@ -57,8 +57,8 @@ class Translator:
         self._by_carrier: dict[str, str] = {}
         self._bridges = Bridges()
         self._complete = False
-        self.unheard = False
-        """The last list has shown an answer of which no event had told, though the link was up."""
+        self.unheard: list[str] = []
+        """The calls of which the last list has shown an answer that no event had told, though the link was up."""
         self._last_ms = 0  # when the last event happened, on our monotonic clock
         self._handlers: dict[str, Callable[[Message, Instant, bool], Events]] = {
             "UserEvent": self._user_event,
@@ -118,6 +118,16 @@ class Translator:
         if legs is not None:
             self._remember(replace(legs, limit=limit))
 
+    def missed(self, channels: Iterable[Message], now: Instant) -> Events:
+        """The calls of the first list that wait at the gate, and asked when nobody heard."""
+        if self._complete:
+            return ()
+        waiting = gate.waiting(channels)
+        return tuple(self._offered(channel, told, now) for channel, told in waiting if self._is_new(channel))
+
+    def _is_new(self, channel: Message) -> bool:
+        return _call_of(channel) == channel.get("Uniqueid") not in self._calls
+
     def listed(self, channels: Iterable[Message], before: Collection[str], now: Instant) -> list[SeenAlive]:
         """The calls in a `Status` list; the book is made to agree.
 
@@ -125,7 +135,7 @@ class Translator:
         since is not judged.
         """
         alive = {channel.get("Uniqueid"): channel for channel in channels}
-        self.unheard = False
+        self.unheard = []
         carriers: dict[str, Message] = {}
         for uniqueid, channel in alive.items():
             if uniqueid not in self._bridges:
@@ -157,8 +167,8 @@ class Translator:
             answered, stated = self._time.place(carrier.variables("Variable").get("CDR(answer,u)", ""), now)
             at_last = answered if stated else self._time.at(now)  # where Asterisk keeps no CDRs, nobody knows
             legs = replace(legs, carrier=carrier.get("Uniqueid"), answered=at_last)
-            known = self._complete and call_id in self._calls
-            self.unheard |= known and now.since_ms(at_last) > MOST_DISORDER_MS
+            if self._complete and call_id in self._calls and now.since_ms(at_last) > MOST_DISORDER_MS:
+                self.unheard.append(call_id)
         self._remember(legs)
         return SeenAlive(self._key(call_id), now, legs.answered)
 
@@ -172,28 +182,22 @@ class Translator:
             self._remember(replace(self._calls[call_id], passed=True))
         if name not in OFFERS or not call_id or self._calls.get(call_id, Legs(call_id)).offered:
             return ()
-        told = message.user_headers()
-        direction = DIRECTIONS.get(told.get("Direction", ""), Direction.OUTBOUND)
-        called, endpoint = told.get("Called", ""), told.get("Endpoint", "")
-        inbound, emergency = direction is Direction.INBOUND, name == "CCEmergency"
-        up = message.get("ChannelState") == UP
-        self._remember(
-            Legs(call_id, message.get("Channel"), called, inbound=inbound, offered=at, up=up, emergency=emergency)
-        )
-        offered = Offered(
-            self._key(call_id),
-            at,
-            a_number=told.get("Caller", ""),
-            b_number=called,
-            direction=direction,
-            account=told.get("Account") or None,
-            trunk=endpoint if self._is_trunk(endpoint) else None,
-            source_ip=told.get("Source") or None,
-            can_extend=True,
-            attended=True,
+        return (self._offered(message, message.user_headers(), at, emergency=name == "CCEmergency"),)
+
+    def _offered(self, channel: Message, told: Mapping[str, str], at: Instant, *, emergency: bool = False) -> Offered:
+        call_id = channel.get("Uniqueid")
+        offered = gate.offer(self._key(call_id), at, told, self._is_trunk, emergency=emergency)
+        legs = Legs(
+            call_id,
+            channel.get("Channel"),
+            offered.b_number,
+            inbound=offered.direction is Direction.INBOUND,
+            offered=at,
+            up=channel.get("ChannelState") == UP,
             emergency=emergency,
         )
-        return (offered,)
+        self._remember(legs)
+        return offered
 
     def _dial_begin(self, message: Message, at: Instant, stated: bool) -> Events:
         """Another carrier is tried: how the one before refused is of no account."""

@@ -75,8 +75,9 @@ class Dialplan:
         left_ms = setup.gate_ms
         while done is None and left_ms > 0:
             self._describe(call, "CCAuthorize", "callctl-gate")
-            wait_ms = min(left_ms, ASKS_EVERY_MS)
-            caller.application, caller.data = "Wait", str(wait_ms / 1_000)
+            wait_ms = left_ms if setup.asks_once else min(left_ms, ASKS_EVERY_MS)
+            waits = ("AGI", "agi:async") if setup.asks_once else ("Wait", str(wait_ms / 1_000))
+            caller.application, caller.data = waits
             done = await self._first(wait_ms, caller.ending, caller.goto)
             left_ms -= wait_ms
         if done is caller.ending:
@@ -103,8 +104,7 @@ class Dialplan:
         """The gate's event: the channel, then the dialplan's own headers."""
         script, caller = call.script, call.caller
         self._move(caller, context, script.called, 2)
-        own = [
-            ("UserEvent", name),
+        told = [
             ("Caller", script.caller),
             ("Called", script.called),
             ("Endpoint", script.endpoint),
@@ -113,7 +113,8 @@ class Dialplan:
             ("SIPCallID", caller.sip_call_id),
             ("Direction", script.direction),
         ]
-        self._exchange.emit("UserEvent", self._exchange.snapshot(caller), own, of="user")
+        caller.set_variable("GOSUB_RETVAL", ",".join(f"{header}: {value}" for header, value in told))
+        self._exchange.emit("UserEvent", self._exchange.snapshot(caller), [("UserEvent", name), *told], of="user")
 
     async def _refuse(self, call: SimCall) -> None:
         """callctl said no: the announcement as early media, then the SIP status (a cause on Asterisk 16)."""

@@ -24,6 +24,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     listed_variables: tuple[str, ...] = ("CC_CALL", "CC_ACCT")
     trunks: tuple[str, ...] = ("carrier-a",)
     gate_ms: int = 3_000
+    asks_once: bool = False
+    """Calls wait in AsyncAGI."""
     ring_limit_ms: int = 120_000
     playback_ms: int = 3_000
     emergency: frozenset[str] = frozenset({"112", "911", "999"})
