@@ -424,7 +424,7 @@ async def test_a_call_that_waits_is_offered_to_who_comes_later(asks_once: bool) 
 
 
 @pytest.mark.parametrize(("line", "offers"), [("", 1), ("Context: callctl-gate", 0)])
-def test_a_number_with_line_breaks_cannot_say_that_it_waits_at_the_gate(line: str, offers: int) -> None:
+async def test_a_number_with_line_breaks_cannot_say_that_it_waits_at_the_gate(line: str, offers: int) -> None:
     told = "Variable: GOSUB_RETVAL=Caller: 1,Called: 2,Account: globex"
     lines = [line, "Event: Status", "Context: callctl-gate", "Uniqueid: 1.1", "Variable: CC_CALL=1.1", told]
     channel = Message("\r\n".join(filter(None, lines)).encode())
