@@ -1,7 +1,7 @@
 """The switches that this process is linked to, by name: they come and go while the others run on."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import structlog
@@ -16,23 +16,17 @@ Relinked = Callable[[str], Coroutine[Any, Any, None]]
 """What is to be done when the link of this switch is up (again)."""
 
 
-class Switchboard(Mapping[str, SwitchAdapter]):
-    """Each adapter runs in a task of its own: a fault in one of them is logged, and its link alone begins anew."""
+class Switchboard(dict[str, SwitchAdapter]):
+    """Each adapter runs in a task of its own: a fault in one of them is logged, and its link alone begins anew.
+
+    Every decision looks up its switch, over HTTP mostly one that is not here: a `Mapping` takes 2 us to say so.
+    """
 
     def __init__(self, switches: Collection[SwitchAdapter], clock: Clock) -> None:
-        self._switches = {switch.name: switch for switch in switches}
+        super().__init__((switch.name, switch) for switch in switches)
         self._clock = clock
         self._links: dict[str, asyncio.Task[None]] = {}
         self._begin: Callable[[SwitchAdapter], None] = lambda switch: None
-
-    def __getitem__(self, name: str) -> SwitchAdapter:
-        return self._switches[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._switches)
-
-    def __len__(self) -> int:
-        return len(self._switches)
 
     async def run(self, report: Callable[[str], Report], relinked: Relinked) -> None:
         """Keep every link until cancelled, also of those that come meanwhile. `report`: where each tells its events."""
@@ -54,9 +48,9 @@ class Switchboard(Mapping[str, SwitchAdapter]):
         if ending:
             await asyncio.wait(ending)
         for name in going:
-            self._switches.pop(name, None)
+            self.pop(name, None)
         for switch in coming:
-            self._switches[switch.name] = switch
+            self[switch.name] = switch
             self._begin(switch)
 
     async def _keep(self, switch: SwitchAdapter, report: Report, relinked: Relinked) -> None:
