@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from callctl.call.takes import LedgerEntry
 from callctl.store import keys, records
-from callctl.store.link import Link, Rejected
+from callctl.store.link import Link
+from callctl.store.rejected import Rejected
 
 COPIED_AT_ONCE: Final = 200
 

@@ -11,6 +11,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 import hiredis
@@ -21,6 +22,7 @@ from callctl.clock import SystemClock
 from callctl.errors import StoreUnavailable
 from callctl.ports import Clock, LinkState
 from callctl.store.address import Address
+from callctl.store.rejected import Rejected, WritesRefused, rejected
 
 log = structlog.get_logger()
 
@@ -32,18 +34,6 @@ pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # it
 
 class LinkLost(StoreUnavailable):
     """The connection went while the call was under way: its outcome is unknown."""
-
-
-class Rejected(StoreUnavailable):
-    """The server answered with an error: READONLY, OOM, LOADING, MISCONF ... It says so in its own words."""
-
-
-class WritesRefused(Rejected):
-    """The server answers, but takes no writes for now."""
-
-
-class ScriptMissing(Rejected):
-    """NOSCRIPT: nothing was done, the server has to be given the script's text."""
 
 
 class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,22 +58,19 @@ class LinkCounts(msgspec.Struct):
     losses: int = 0  # times that the server came back with less than it had confirmed
 
 
-class _Call(msgspec.Struct, gc=False):
-    """A command under way. `answer` None: nobody waits for it. Times in seconds of the loop's clock."""
+Then = Callable[[Reply | StoreUnavailable], None]
+"""Who hears, in the turn in which it comes, the answer to a command or what went wrong. Never raises."""
 
-    answer: "asyncio.Future[Reply] | None"
+
+class _Call(msgspec.Struct, gc=False):
+    """A command under way. `then` None: nobody waits for it (any more). Times in seconds of the loop's clock."""
+
+    then: Then | None
     sent: float
     deadline: float
 
 
 _TAKES_WRITES: Final = pack(("LPUSHX", "nothing", "0"))  # a write that changes nothing: there is no such key
-_KINDS: Final = {"NOSCRIPT": ScriptMissing} | dict.fromkeys(
-    ("READONLY", "OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"), WritesRefused
-)
-
-
-def _reply_error(message: str) -> Rejected:
-    return _KINDS.get(message.partition(" ")[0], Rejected)(message)
 
 
 class _Connection(asyncio.Protocol):
@@ -106,7 +93,7 @@ class _Connection(asyncio.Protocol):
         self._on_refused = on_refused
         self._refused = False
         self._asked = self._loop.time()
-        self._reader = hiredis.Reader(replyError=_reply_error)
+        self._reader = hiredis.Reader(replyError=rejected)
         self._unsent: list[bytes] = []
         self._heard = self._loop.time()
         self._transport: asyncio.Transport | None = None
@@ -121,12 +108,12 @@ class _Connection(asyncio.Protocol):
 
     def ask(self, command: bytes, timeout_ms: int) -> "asyncio.Future[Reply]":
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(command, answer, timeout_ms)
+        self.send(command, partial(_tell, answer), timeout_ms)
         return answer
 
-    def send(self, command: bytes, answer: "asyncio.Future[Reply] | None", timeout_ms: int) -> None:
+    def send(self, command: bytes, then: Then | None, timeout_ms: int) -> None:
         now = self._loop.time()
-        self.calls.append(_Call(answer, now, now + timeout_ms / 1000))
+        self.calls.append(_Call(then, now, now + timeout_ms / 1000))
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(command)
@@ -141,22 +128,21 @@ class _Connection(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                self._resolve(self.calls.popleft().answer, reply)
+                if not self.calls:
+                    self.drop("an answer that nobody asked for")
+                    return
+                self._resolve(self.calls.popleft().then, reply)
         except hiredis.ProtocolError as error:
             self.drop(f"not the Redis protocol: {error}")
-        except IndexError:
-            self.drop("an answer that nobody asked for")
 
-    def _resolve(self, answer: "asyncio.Future[Reply] | None", reply: Reply | Rejected) -> None:
+    def _resolve(self, then: Then | None, reply: Reply | Rejected) -> None:
         if isinstance(reply, Rejected):
             self._counts.errors += 1
             if isinstance(reply, WritesRefused):
                 self._refused = True
                 self._on_refused(self, str(reply))
-            if answer is not None and not answer.done():
-                answer.set_exception(reply)
-        elif answer is not None and not answer.done():  # its caller may have given up
-            answer.set_result(reply)
+        if then is not None:
+            then(reply)
 
     def _tick(self) -> None:
         """Fail what is overdue, ask for a sign of life when all is quiet, drop a server that gives none.
@@ -168,21 +154,21 @@ class _Connection(asyncio.Protocol):
         quiet_since = self._asked if self._refused else self._heard
         if (self._refused or not self.calls) and now - quiet_since >= self._times.ping_every_ms / 1000:
             self._asked = now
-            self.ask(_TAKES_WRITES, self._times.call_ms).add_done_callback(self._answered)
+            self.send(_TAKES_WRITES, self._answered, self._times.call_ms)
         if not self.calls:
             return
         for call in self.calls:
-            if call.deadline <= now and call.answer is not None and not call.answer.done():
+            if call.deadline <= now and call.then is not None:
                 self._counts.overdue += 1
-                timeout_ms = round((call.deadline - call.sent) * 1000)
-                call.answer.set_exception(StoreUnavailable(f"no answer within {timeout_ms} ms"))
+                then, call.then = call.then, None
+                then(StoreUnavailable(f"no answer within {round((call.deadline - call.sent) * 1000)} ms"))
         oldest = self.calls[0]
         silent = now - max(self._heard, oldest.sent)
         if silent >= oldest.deadline - oldest.sent:
             self.drop(f"silent for {round(silent * 1000)} ms")
 
-    def _answered(self, sign_of_life: "asyncio.Future[Reply]") -> None:
-        if not sign_of_life.cancelled() and sign_of_life.exception() is None:
+    def _answered(self, sign_of_life: Reply | StoreUnavailable) -> None:
+        if not isinstance(sign_of_life, StoreUnavailable):
             self._refused = False
             self._on_refused(self, None)
 
@@ -197,15 +183,24 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
         self._end(str(error or "closed by the server"))
         while self.calls:
-            call = self.calls.popleft()
-            if call.answer is not None and not call.answer.done():
-                call.answer.set_exception(LinkLost(f"connection lost: {self.reason}"))
+            then = self.calls.popleft().then
+            if then is not None:
+                then(LinkLost(f"connection lost: {self.reason}"))
 
     def _end(self, reason: str) -> None:
         if not self.lost.is_set():
             self.reason = reason
             self.lost.set()
             self._on_lost(self)
+
+
+def _tell(answer: "asyncio.Future[Reply]", reply: Reply | StoreUnavailable) -> None:
+    if answer.done():  # its caller may have given up
+        return
+    if isinstance(reply, StoreUnavailable):
+        answer.set_exception(reply)
+    else:
+        answer.set_result(reply)
 
 
 class Link:
@@ -255,6 +250,10 @@ class Link:
     def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
         """The answer to a command. StoreUnavailable, LinkLost, Rejected."""
         return self._usable().ask(pack(command), timeout_ms or self.times.call_ms)
+
+    def ask(self, command: tuple[Argument, ...], then: Then) -> None:
+        """Have `then` hear the answer to a command, or what went wrong with it. StoreUnavailable: it was not sent."""
+        self._usable().send(pack(command), then, self.times.call_ms)
 
     def post(self, *command: Argument) -> None:
         """Send a command whose answer does not matter, in front of or behind one whose answer does."""

@@ -24,7 +24,8 @@ from callctl.ports import Existing
 from callctl.store import keys, records, scripts
 from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
-from callctl.store.link import Argument, Link, LinkLost, Rejected, Reply
+from callctl.store.link import Argument, Link, LinkLost, Reply
+from callctl.store.rejected import Rejected
 from callctl.store.scripts import Script
 from callctl.store.together import Together
 from callctl.store.watching import RedisWatching

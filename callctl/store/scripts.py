@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from callctl.store.link import Argument, Link, Reply, ScriptMissing
+from callctl.store.link import Argument, Link, Reply
+from callctl.store.rejected import ScriptMissing
 
 _LUA: Final = files("callctl.store") / "lua"
 _CONSTANTS: Final = re.compile(r"^ *local ([A-Z_]+(?:, [A-Z_]+)*) = (\d+(?:, \d+)*)(?:  --.*)?$", re.MULTILINE)

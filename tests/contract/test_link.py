@@ -10,7 +10,8 @@ import pytest
 from callctl.clock import SystemClock
 from callctl.errors import StoreUnavailable
 from callctl.store.address import parse_address
-from callctl.store.link import Link, LinkLost, Rejected
+from callctl.store.link import Link, LinkLost
+from callctl.store.rejected import Rejected
 from tests.contract.links import QUICK, Peer, linked, served
 from tests.waiting import until
 

@@ -12,7 +12,8 @@ from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
 from callctl.store import keys
 from callctl.store.address import parse_address
-from callctl.store.link import Link, Rejected
+from callctl.store.link import Link
+from callctl.store.rejected import Rejected
 from callctl.store.redis import Difference, RedisStore
 from tests.contract.calls import (
     ROOT,
