@@ -5,7 +5,6 @@ channels are judged by the store: `propose` says what to take, `findings` reads 
 """
 
 from collections.abc import Iterable
-from itertools import chain
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from callctl.accounts import Account, WarnTo
 from callctl.call import drawing
 from callctl.call.anchor import possible
 from callctl.call.channels import account_slots, rates, trunk_slots, untold_licences
-from callctl.call.checks import CHECKS, Called, Facts, Finding
+from callctl.call.checks import CHECKS, PROVIDER, Called, Facts, Finding
 from callctl.call.events import Offered
 from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Draw, Take, TakeLevel
@@ -26,13 +25,23 @@ from callctl.limits.classes import NumberLists, class_of
 from callctl.limits.concurrency import Rate
 from callctl.limits.ids import Thresholds
 from callctl.prepaid import slicing
-from callctl.rating.charge import affordable_seconds
+from callctl.rating.charge import affordable_together
+from callctl.rating.margin import purchases
 from callctl.rating.match import LevelPrice
 from callctl.rating.tariff import Direction
 
 NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
+
+
+TOO_DEAR_LATER = Finding(
+    "max_cost",
+    "a purchase that is dearer when the call is answered later",
+    Refusal.COST_TOO_HIGH,
+    "its first increment then is more than a call may cost",
+    PROVIDER,
+)
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -76,6 +85,8 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         found: list[Finding] = []
         for checker in CHECKS:
             found += checker(offered, facts, now, until_s)
+        if not ceiling_s and deciding(found) is None:
+            found.append(TOO_DEAR_LATER)
         trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *untold_licences(facts)]
         refused = deciding(found)
     session = _session(offered, facts, now, number, ceiling_s, encode_trace(trace), policy)
@@ -152,9 +163,8 @@ def _ceiling(facts: Facts, longest_s: int, answer_by_s: int) -> int:
     for account, price in facts.payers:
         bound = account.max_cost.per_call if account.max_cost is not None else None
         if bound is not None:
-            bought = [sale.buy for sale in price.sales if sale.buy is not None]
-            for buy in chain.from_iterable([possible(each, answer_by_s) for each in bought]):
-                longest_s = affordable_seconds(buy, bound, longest_s)
+            for bought in possible(purchases(price), answer_by_s):
+                longest_s = affordable_together(bought, bound, longest_s)
     return longest_s
 
 

@@ -4,7 +4,7 @@ The levels of an answered call are priced from its answer on, by the switch's cl
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 
@@ -14,12 +14,12 @@ from callctl.call.session import Level, Session
 from callctl.rating.price import Course, Price, anchored
 
 
-def possible(price: Price, answer_by_s: int | None) -> Iterator[Price]:
-    """The price of an answer at once, then at every turn up to the wall second `answer_by_s`."""
-    yield price
-    if price.course is not None and answer_by_s is not None:
-        for at_s in _turning(price.course, answer_by_s):
-            yield anchored(price, at_s)
+def possible(prices: Sequence[Price], answer_by_s: int) -> Iterator[tuple[Price, ...]]:
+    """The prices of an answer at once, then at every turn of one of them up to the wall second `answer_by_s`."""
+    yield tuple(prices)
+    courses = [price.course for price in prices if price.course is not None]
+    for at_s in sorted({at_s for course in courses for at_s in _turning(course, answer_by_s)}):
+        yield tuple([anchored(price, at_s) for price in prices])
 
 
 def possible_levels(level: Level) -> tuple[Level, ...]:

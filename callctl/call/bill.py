@@ -4,6 +4,8 @@ What is held, posted, recorded and told comes from here.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import repeat
 
 import msgspec
 
@@ -31,10 +33,11 @@ class Bill(msgspec.Struct, frozen=True, gc=False):
         return self.charge + self.surcharge + sum(amount for _, amount in self.taxes)
 
 
-def bill(level: Level, seconds: int) -> Bill:
+def bill(level: Level, seconds: int, parts_s: Sequence[int] = ()) -> Bill:
     """Of a call of `seconds` that is answered when the level says; as if nobody were exempt.
 
     Seconds that its sources have cost nothing; blocks of money are no part of a bill, but of how it is paid.
+    `parts_s`: of a measured call, the seconds by each part's own plan; else they are those of the call.
     """
     own = charge(covered(level.sell, level.sources) if level.sources else level.sell, seconds)
     extra = surcharge(level, own.billed_s)
@@ -42,8 +45,8 @@ def bill(level: Level, seconds: int) -> Bill:
     _levy(levied, level.taxes, own.micros, level.sell)
     _levy(levied, level.taxes, extra, level.sell, fixed=False)
     charges = [own]
-    for part in level.parts:
-        charges.append(charge(part.sell, seconds))
+    for part, part_s in zip(level.parts, parts_s or repeat(seconds), strict=False):
+        charges.append(charge(part.sell, part_s))
         _levy(levied, part.taxes, charges[-1].micros, part.sell)
     return Bill(tuple(charges), extra, tuple(levied.items()))
 

@@ -16,7 +16,7 @@ from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
 from callctl.limits.licence import SwitchLicence
 from callctl.numbering import Number
-from callctl.rating.margin import Found, cost_within, margin_kept
+from callctl.rating.margin import Found, costs_within, margins_kept
 from callctl.rating.match import LevelPrice, NoRate
 from callctl.rating.rules import Dialled
 from callctl.rating.tariff import Direction
@@ -38,9 +38,9 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
-    nobody does. `free`: nobody buys or sells this call (on-net; inbound or internal without a row), so that rules on
-    prices have nothing to judge. `home`: the country from which the call is seen. `trunk_day`: local to whose trunk it
-    is. `licences`: what switches say of theirs. `limits`: the provider's own counters that the call takes.
+    nobody does. `free`: nobody buys or sells this call itself (on-net; inbound or internal without a row). `home`: the
+    country from which the call is seen. `trunk_day`: local to whose trunk it is. `licences`: what switches say of
+    theirs. `limits`: the provider's own counters that the call takes.
     """
 
     chain: Chain
@@ -179,20 +179,18 @@ def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterabl
 def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterable[Finding]:
     found = []
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
-        if account.margin is not None and not facts.free:
-            for sale in price.sales:
-                kept = margin_kept(account.margin, sale, until_s)
-                found.append(_ruled("margin", kept, Refusal.MARGIN_TOO_LOW, facts.seller(depth)))
+        if account.margin is not None:
+            kept = margins_kept(account.margin, price, until_s)
+            found += [_ruled("margin", each, Refusal.MARGIN_TOO_LOW, facts.seller(depth)) for each in kept]
     return found
 
 
 def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterable[Finding]:
     found = []
     for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
-        if account.max_cost is not None and not facts.free:
-            for sale in price.sales:
-                kept = cost_within(account.max_cost, sale, until_s)
-                found.append(_ruled("max_cost", kept, Refusal.COST_TOO_HIGH, facts.seller(depth)))
+        if account.max_cost is not None:
+            kept = costs_within(account.max_cost, price, until_s)
+            found += [_ruled("max_cost", each, Refusal.COST_TOO_HIGH, facts.seller(depth)) for each in kept]
     return found
 
 
@@ -213,10 +211,10 @@ def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[F
         refusal = Refusal.PROVIDER_LIMIT if wrong else None
         yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
         seller = called.chain[depth + 1].id if depth + 1 < len(called.chain) else PROVIDER
-        for rule, judge in ((account.margin, margin_kept), (account.max_cost, cost_within)):
-            for sale in price.sales if rule is not None else ():
-                found = judge(rule, sale, until_s)
-                yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
+        judged = margins_kept(account.margin, price, until_s) if account.margin is not None else []
+        judged += costs_within(account.max_cost, price, until_s) if account.max_cost is not None else []
+        for found in judged:
+            yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
 
 
 CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost, _called)

@@ -37,13 +37,16 @@ def kept(level: Level) -> Level:
     return replace(level, sources=tuple([replace(source, left=0) for source in level.sources]))
 
 
-def drawing(level: Level, seconds: int) -> Level:
-    """The level holding what a call of `seconds` uses of its sources. In bands: of the dearest of its answers."""
+def drawing(level: Level, seconds: int, parts_s: Sequence[int] = ()) -> Level:
+    """The level holding what a call of `seconds` uses of its sources. In bands: of the dearest of its answers.
+
+    `parts_s`: as `bill` takes them.
+    """
     if not level.sources:
         return level
     possible = possible_levels(level)
     billed_s = max(charge(each.sell, seconds).billed_s for each in possible)
-    gross = max(bill(each, seconds).gross for each in possible)
+    gross = max(bill(each, seconds, parts_s).gross for each in possible)
     return holding(level, draws(level.sources, billed_s, gross))
 
 

@@ -80,7 +80,8 @@ def dues(session: Session) -> tuple[Due, ...]:
         due = _due(session, level, measured_ms, above)
         if level.parts:
             costs = tuple([_cost(part.buy, measured_ms) for part in level.parts])
-            whole = None if above is None else above + sum([cost or 0 for cost in costs])
+            known = not any(part.no_buy for part in level.parts)
+            whole = above + sum([cost or 0 for cost in costs]) if above is not None and known else None
             due = msgspec.structs.replace(due, cost=whole, part_costs=costs)
         found.append(due)
     return tuple(reversed(found))
@@ -88,11 +89,10 @@ def dues(session: Session) -> tuple[Due, ...]:
 
 def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> Due:
     seconds = round_duration(level.sell, measured_ms)
-    paid_s = seconds
-    if level.prepaid and not session.emergency:
-        paid_s = 0 if session.voided else min(seconds, session.granted_s)
+    paid_s = _paid_s(session, level, seconds)
+    parts_s = tuple([_paid_s(session, level, round_duration(part.sell, measured_ms)) for part in level.parts])
     level = drawing.kept(level)
-    billed = bill(level, paid_s)
+    billed = bill(level, paid_s, parts_s)
     own, *parts = billed.charges
     listed = Due(seconds, own.billed_s, seconds - paid_s, billed.charge, 0, 0, cost)
     if level.exempt or session.emergency:
@@ -102,13 +102,19 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     )
     if not level.sources:
         return due
-    used = drawing.drawing(level, paid_s).sources
+    used = drawing.drawing(level, paid_s, parts_s).sources
     return msgspec.structs.replace(
         due,
         used=tuple([source.held for source in used]),
         bundle_s=sum([source.held for source in used if not source.is_money]),
         from_blocks=sum([source.held for source in used if source.is_money]),
     )
+
+
+def _paid_s(session: Session, level: Level, seconds: int) -> int:
+    if not level.prepaid or session.emergency:
+        return seconds
+    return 0 if session.voided else min(seconds, session.granted_s)
 
 
 def _carrier(session: Session, root: Level, measured_ms: int) -> int | None:

@@ -171,7 +171,9 @@ def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, De
 def _free(chain: Chain, tariffs: Tariffs, what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:
     plans = [tariffs.directory.plans[level.id] for level in chain]
     return tuple(
-        LevelPrice(plan, what, what, "", traffic_class, _FREE, None, None, None, taxes=_taxes(plan, tariffs))
+        LevelPrice(
+            plan, what, what, "", traffic_class, _FREE, None, None, None, taxes=_taxes(plan, tariffs), unsold=True
+        )
         for plan in plans
     )
 

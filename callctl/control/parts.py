@@ -43,8 +43,10 @@ def _parts(
         priced = price_levels([(account.id, deck)], carrier, number, at_ms, direction, tariffs.exchanges)
         if not isinstance(priced, NoRate):
             (price,) = priced
-            part = Part(price.plan, price.row, price.sell, price.taxes, no_buy="" if bought is None else price.no_buy)
-            if bought is not None and price.buy_plan not in bought:
+            part = Part(price.plan, price.row, price.sell, price.taxes)
+            if bought is not None and price.buy is None and plan.buy_plan is not None:
+                part = replace(part, no_buy=price.no_buy or f"no row in plan {plan.buy_plan}")
+            elif bought is not None and price.buy_plan not in bought:
                 part = replace(part, buy_plan=price.buy_plan, buy_row=price.buy_row, buy=price.buy)
             parts.append(part)
         elif priced.reason != NO_ROW:

@@ -6,7 +6,8 @@ difference, so that fee and rounding happen once.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from callctl.call.anchor import possible, possible_levels
 from callctl.call.bill import bill
 from callctl.call.session import Level
 from callctl.rating.bundles import covered, credit_in
-from callctl.rating.charge import Price, affordable_seconds, charge, first_charged_second, stretch
+from callctl.rating.charge import affordable_seconds, charge, first_charged_second, longest, stretch
 from callctl.rating.tax import affordable_net
 
 HORIZON_S = 10**9  # thirty years: what no money ends before this, nothing ends
@@ -91,18 +92,8 @@ def _of_both_sides(levels: Sequence[Level], available: Sequence[int | None], sec
 
 
 def _longest(levels: Sequence[Level], credit: int, at_most_s: int) -> int:
-    """The longest call that costs these levels together no more than `credit`.
-
-    With more charges than one there is no closed inverse; their sum still only rises.
-    """
-    shortest_s = 0
-    while shortest_s < at_most_s:
-        middle_s = (shortest_s + at_most_s + 1) // 2
-        if sum(cost(level, middle_s) for level in levels) <= credit:
-            shortest_s = middle_s
-        else:
-            at_most_s = middle_s - 1
-    return shortest_s
+    """The longest call that costs these levels together no more than `credit`."""
+    return longest(lambda seconds: sum([cost(level, seconds) for level in levels]), credit, at_most_s)
 
 
 def first_cost(level: Level) -> int | None:
@@ -138,10 +129,8 @@ def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
 def first_slice(levels: Sequence[Level], least_s: int) -> int:
     """Length of the first slice: `least_s`, or the longest first increment of a payer."""
     for level in levels:
-        prices: Iterable[Price] = (level.sell, *[part.sell for part in level.parts]) if level.parts else (level.sell,)
-        if level.answer_by_s is not None:
-            prices = [each for price in prices for each in possible(price, level.answer_by_s)]
-        for price in prices:
+        prices = (level.sell, *[part.sell for part in level.parts]) if level.parts else (level.sell,)
+        for price in prices if level.answer_by_s is None else chain(*possible(prices, level.answer_by_s)):
             least_s = max(least_s, price.first_increment_s + price.free_s)
     return least_s
 

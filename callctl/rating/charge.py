@@ -7,6 +7,7 @@
 rounds to the credit gives the last increment that it pays for. Neither takes longer for a longer call.
 """
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -34,6 +35,7 @@ __all__ = [
     "Price",
     "Tier",
     "affordable_seconds",
+    "affordable_together",
     "anchored",
     "anchored_for",
     "bundled",
@@ -41,6 +43,7 @@ __all__ = [
     "exact_charge",
     "first_charged_second",
     "fold_tiers",
+    "longest",
     "round_duration",
     "stretch",
     "unfolded",
@@ -88,6 +91,30 @@ def affordable_seconds(price: Price, credit_micros: int, at_most_s: int) -> int:
         return 0
     last_s = _last_second(price, credit_micros)
     return at_most_s if last_s is None else min(last_s, at_most_s)
+
+
+def affordable_together(prices: Sequence[Price], credit_micros: int, at_most_s: int) -> int:
+    """The longest call up to `at_most_s` that costs no more than the credit by all these prices in one."""
+    for price in prices:
+        at_most_s = affordable_seconds(price, credit_micros, at_most_s)
+    if len(prices) < 2:
+        return at_most_s
+    return longest(lambda seconds: sum([charge(price, seconds).micros for price in prices]), credit_micros, at_most_s)
+
+
+def longest(cost: Callable[[int], int], credit_micros: int, at_most_s: int) -> int:
+    """The longest call up to `at_most_s` that costs no more than the credit.
+
+    For more charges than one: there is no closed inverse, but their sum only rises.
+    """
+    shortest_s = 0
+    while shortest_s < at_most_s:
+        middle_s = (shortest_s + at_most_s + 1) // 2
+        if cost(middle_s) <= credit_micros:
+            shortest_s = middle_s
+        else:
+            at_most_s = middle_s - 1
+    return shortest_s
 
 
 @lru_cache(maxsize=8_192)

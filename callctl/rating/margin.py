@@ -3,7 +3,7 @@
 Prices per minute are compared as they are charged, fees apart, for every tier and band that the grant can reach.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -30,7 +30,11 @@ class MarginRule(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class MaxCost(msgspec.Struct, frozen=True, cache_hash=True):
-    """Bounds of the purchase price: `per_minute` in 10^-8; `connection` and `per_call` in micro-units."""
+    """Bounds of the purchase price: `per_minute` in 10^-8; `connection` and `per_call` in micro-units.
+
+    `per_call`: of all that a level buys for one call, its parts included; it refuses only what the first charged second
+    exceeds, and shortens any other grant. The others are of each purchase by itself.
+    """
 
     per_minute: int | None = None
     connection: int | None = None
@@ -79,10 +83,7 @@ def margin_kept(rule: MarginRule, price: LevelPrice | Part, until_s: int | None 
 
 @lru_cache(maxsize=8_192)
 def cost_within(rule: MaxCost, price: LevelPrice | Part, until_s: int | None = None) -> Found:
-    """Whether the purchase is within its bounds, over calls of up to `until_s` (None: of any length).
-
-    `per_call` refuses only what the first charged second exceeds; it shortens any other grant.
-    """
+    """Whether a purchase is within its bounds, over calls of up to `until_s` (None: any); `per_call` apart."""
     sell, buy = price.sell, price.buy
     if buy is None:
         return _no_buy(price)
@@ -93,13 +94,32 @@ def cost_within(rule: MaxCost, price: LevelPrice | Part, until_s: int | None = N
     saw = f"buy {_shown(dearest)} per minute"
     if rule.per_minute is not None and dearest > (most := Fraction(rule.per_minute, _RATE_DENOMINATOR)):
         return Found(kept=False, saw=saw, limit=f"at most {_shown(most)}")
-    first_s = first_charged_second(buy)
-    if rule.per_call is not None and first_s is not None:
-        first = charge(buy, first_s).micros
-        if first > rule.per_call:
-            saw = f"buy {format_amount(first)} for the first increment"
-            return Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.per_call)} per call")
     return Found(kept=True, saw=saw)
+
+
+def margins_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> list[Found]:
+    """The rule held against every sale of a level: its row, and each part that is bought."""
+    return [margin_kept(rule, sale, until_s) for sale in price.sales]
+
+
+def costs_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) -> list[Found]:
+    """The bounds held against every purchase of a level; and against all together, where a call costs too much."""
+    found = [cost_within(rule, sale, until_s) for sale in price.sales]
+    if rule.per_call is not None and (first := _first_cost(purchases(price))) > rule.per_call:
+        saw = f"buy {format_amount(first)} for the first increment{' with parts' if len(found) > 1 else ''}"
+        found.append(Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.per_call)} per call"))
+    return found
+
+
+def purchases(price: LevelPrice) -> tuple[Price, ...]:
+    """All that a level's seller buys for the call: what the row costs, and each part."""
+    return tuple([sale.buy for sale in price.sales if sale.buy is not None])
+
+
+def _first_cost(bought: Sequence[Price]) -> int:
+    """What the shortest call that costs something is bought for."""
+    first_s = min(filter(None, map(first_charged_second, bought)), default=0)
+    return sum([charge(buy, first_s).micros for buy in bought])
 
 
 def _no_buy(price: LevelPrice | Part) -> Found:

@@ -183,6 +183,7 @@ class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     `buy` None: no purchase price was found; `no_buy` says why where it is for want of an exchange rate.
     `conversion`: of `buy`, where it was bought in another currency. `traffic_class` is empty where the row states none.
     `taxes`: of its plan, whoever is liable to them. `sources`: what the level draws upon before money.
+    `unsold`: nobody buys or sells the call itself; rules on prices judge its parts alone.
     """
 
     plan: str
@@ -199,6 +200,7 @@ class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     taxes: tuple[Tax, ...] = ()
     parts: tuple[Part, ...] = ()
     sources: Sources = ()
+    unsold: bool = False
 
     @property
     def in_bands(self) -> bool:
@@ -210,7 +212,8 @@ class LevelPrice(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     @property
     def sales(self) -> "tuple[LevelPrice | Part, ...]":
         """What rules on the purchase judge: the row itself, and every part that is bought."""
-        return (self, *(part for part in self.parts if part.buy is not None or part.no_buy)) if self.parts else (self,)
+        own = () if self.unsold else (self,)
+        return own + tuple([part for part in self.parts if part.buy is not None or part.no_buy]) if self.parts else own
 
 
 NO_ROW = "no row"

@@ -9,7 +9,7 @@ from callctl.causes import Refusal
 from callctl.limits.classes import NumberLists, class_of
 from callctl.limits.destinations import Destination
 from callctl.numbering import Number
-from callctl.rating.margin import cost_within, margin_kept
+from callctl.rating.margin import costs_within, margins_kept
 from callctl.rating.match import LevelPrice
 from callctl.rating.tariff import TrafficClass
 
@@ -58,10 +58,10 @@ def broken_rules(
     if price is None or (price.buy is None and buy_unknown):
         return
     if account.margin is not None:
-        margin = margin_kept(account.margin, price)
-        if not margin.kept:
-            yield Refusal.NO_RATE if margin.no_buy else Refusal.MARGIN_TOO_LOW
+        for margin in margins_kept(account.margin, price):
+            if not margin.kept:
+                yield Refusal.NO_RATE if margin.no_buy else Refusal.MARGIN_TOO_LOW
     if account.max_cost is not None:
-        cost = cost_within(account.max_cost, price)
-        if not cost.kept:
-            yield Refusal.NO_RATE if cost.no_buy else Refusal.COST_TOO_HIGH
+        for cost in costs_within(account.max_cost, price):
+            if not cost.kept:
+                yield Refusal.NO_RATE if cost.no_buy else Refusal.COST_TOO_HIGH

@@ -276,6 +276,16 @@ def test_a_bound_on_the_purchase_looks_at_every_answer() -> None:
     assert purse.session.granted_s == 60
 
 
+def test_a_bound_on_the_purchase_refuses_where_a_late_answer_cannot_have_a_second() -> None:
+    payer = account(max_cost=MaxCost(per_call=50_000))
+    carrier = deck_of(row(6_000), row(3_600_000)).build()
+    sale = deck_of(row(600_000), row(600_000)).build()
+    prices = price_levels([(payer.id, sale)], carrier, NUMBER, (EIGHT_S - 60) * 1000, Direction.OUTBOUND)
+    assert not isinstance(prices, NoRate)
+    purse = Purse(replace(facts((payer,)), prices=prices), EIGHT_S - 60, 10**9, attended=False)
+    assert purse.session.refusal == "cost_too_high"
+
+
 def test_a_margin_is_kept_in_the_band_that_the_ringing_reaches() -> None:
     payer = account(margin=MarginRule(min_per_minute=0))
     carrier = deck_of(row(6_000), row(700_000)).build()

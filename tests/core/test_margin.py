@@ -1,10 +1,11 @@
 """Minimum margins and bounds on the purchase price: what holds, what does not, and what the trace says."""
 
 import pytest
+from msgspec.structs import replace
 
 from callctl.rating.charge import Price, fold_tiers
-from callctl.rating.margin import NO_BUY, MarginRule, MaxCost, cost_within, margin_kept
-from callctl.rating.match import LevelPrice
+from callctl.rating.margin import NO_BUY, MarginRule, MaxCost, cost_within, costs_within, margin_kept, margins_kept
+from callctl.rating.match import LevelPrice, Part
 from callctl.rating.tariff import PERCENT, IncrementBasis
 
 CENT = 10**6  # in 10^-8 per minute
@@ -105,14 +106,44 @@ def test_defaults_assume_a_call_of_three_minutes() -> None:
         (MaxCost(per_minute=30 * CENT - 1), False, "buy 0.3000 per minute", "at most 0.29999999"),
         (MaxCost(connection=50_000), True, "buy 0.3000 per minute", ""),
         (MaxCost(connection=49_999), False, "buy 0.0500 per connection", "at most 0.049999"),
-        (MaxCost(per_call=150_000), True, "buy 0.3000 per minute", ""),
-        (MaxCost(per_call=149_999), False, "buy 0.1500 for the first increment", "at most 0.149999 per call"),
     ],
 )
 def test_bounds_of_the_purchase_price(rule: MaxCost, kept: bool, saw: str, limit: str) -> None:
     buy = price(10, 30, from_s=(0, 60), fee=50_000, increment_s=60)
     found = cost_within(rule, sale(price(0), buy))
     assert (found.kept, found.saw, found.limit, found.no_buy) == (kept, saw, limit, False)
+
+
+def test_a_bound_per_call_refuses_what_the_first_increment_exceeds() -> None:
+    bought = sale(price(0), price(10, 30, from_s=(0, 60), fee=50_000, increment_s=60))
+    [kept] = costs_within(MaxCost(per_call=150_000), bought)
+    assert (kept.kept, kept.saw) == (True, "buy 0.3000 per minute")
+    kept, broken = costs_within(MaxCost(per_call=149_999), bought)
+    assert kept.kept
+    assert (broken.kept, broken.no_buy) == (False, False)
+    assert (broken.saw, broken.limit) == ("buy 0.1500 for the first increment", "at most 0.149999 per call")
+
+
+def test_a_bound_per_call_is_of_a_row_and_its_parts_together() -> None:
+    part = Part("airtime", "31", price(0), (), "network", "31", price(6, increment_s=60, free_s=30))
+    bought = replace(sale(price(0), price(10, increment_s=60)), parts=(part,))
+    for per_call, refused in ((160_000, False), (100_000, False), (99_999, True)):  # in 30 s the part costs nothing
+        *rows, last = costs_within(MaxCost(per_call=per_call), bought)
+        assert last.kept is not refused
+        assert all(each.kept for each in rows)
+    at_once = replace(part, buy=price(6, increment_s=60))
+    *_, broken = costs_within(MaxCost(per_call=159_999), replace(bought, parts=(at_once,)))
+    assert (broken.kept, broken.saw) == (False, "buy 0.1600 for the first increment with parts")
+    assert all(each.kept for each in costs_within(MaxCost(per_call=160_000), replace(bought, parts=(at_once,))))
+
+
+def test_of_a_call_that_nobody_sells_its_parts_are_judged() -> None:
+    part = Part("airtime", "31", price(5), (), "network", "31", price(6))
+    free = replace(sale(price(0), None), unsold=True)
+    assert margins_kept(MarginRule(min_per_minute=0), free) == []
+    assert costs_within(MaxCost(per_call=0), free) == []
+    [kept] = margins_kept(MarginRule(min_per_minute=0), replace(free, parts=(part,)))
+    assert not kept.kept
 
 
 def test_a_dear_tier_that_is_out_of_reach_is_within_bounds() -> None:
@@ -123,4 +154,5 @@ def test_a_dear_tier_that_is_out_of_reach_is_within_bounds() -> None:
 
 
 def test_a_free_purchase_is_within_every_bound() -> None:
-    assert cost_within(MaxCost(per_minute=0, connection=0, per_call=0), sale(price(1), price(0))).kept
+    [found] = costs_within(MaxCost(per_minute=0, connection=0, per_call=0), sale(price(1), price(0)))
+    assert found.kept

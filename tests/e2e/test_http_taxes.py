@@ -6,7 +6,7 @@ import pytest
 
 from callctl.clock import format_time, parse_time
 from callctl.money import parse_amount
-from tests.e2e.front_door import NL_MOB, FrontDoor
+from tests.e2e.front_door import NL_MOB, NOW, FrontDoor
 
 VAT, LEVY = {"name": "VAT", "percent": "21"}, {"name": "levy", "fixed": "0.0100"}
 DECK = "prefix,per_minute,connection_fee,from,to\n31,0.02,0.05,18:00,08:00\n31,0.60,,08:00,18:00\n"
@@ -235,14 +235,68 @@ async def test_a_percentage_of_what_the_call_is_bought_by_is_not_bought_once_mor
     assert "cost" not in cdr["parts"][0]
 
 
-async def test_a_bound_on_the_cost_of_a_call_looks_at_its_parts(door: FrontDoor) -> None:
+@pytest.mark.parametrize(("per_call", "granted_s"), [("0.0450", 60), ("0.0500", 66), ("0.0007", 1)])
+async def test_a_bound_on_the_cost_of_a_call_is_of_all_its_parts_together(
+    door: FrontDoor, per_call: str, granted_s: int
+) -> None:
     await _bought_airtime(door)
-    bound = {"max_cost": {"per_call": "0.0500"}}
-    await door.json(
-        "PUT", "/v1/accounts/acme", json={"kind": "prepaid", "plan": "retail", "also": ["airtime"], **bound}
-    )
-    answer = await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c1"})
-    assert answer["granted_seconds"] == 120
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime"], "max_cost": {"per_call": per_call}}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    for extends in (False, True):
+        ask = {**ASK, "call_id": f"c{extends}", "can_extend": extends}
+        assert (await door.json("POST", "/v1/explain", json=ask))["granted_seconds"] == min(
+            granted_s, 10 + 3600 * (not extends)
+        )
+    (cdr,) = (await door.call("c2", seconds=granted_s))["cdrs"]
+    assert parse_amount(cdr["cost"]) <= parse_amount(per_call)
+
+
+async def test_parts_whose_first_increments_together_cost_too_much_refuse(door: FrontDoor) -> None:
+    await _bought_airtime(door)
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime"], "max_cost": {"per_call": "0.0006"}}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    refused = await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c1"})
+    assert refused["refusal"] == "cost_too_high"
+    assert refused["detail"] == "buy 0.0007 for the first increment with parts, at most 0.0006 per call"
+
+
+async def test_a_part_that_its_carrier_does_not_price_has_no_purchase_price(door: FrontDoor) -> None:
+    await put_plan(door, "network", "prefix,per_minute\n32,0.025\n")
+    await put_plan(door, "airtime", "prefix,per_minute\n316,0.03\n", buy_plan="network")
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime"]}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    (cdr,) = (await door.call("c1", seconds=60))["cdrs"]
+    assert (cdr["charge"], cdr["cost"], cdr["margin"]) == ("0.1100", None, None)
+    for rule in ({"margin": {"min_percent": "0"}}, {"max_cost": {"per_call": "1"}}):
+        await door.json("PUT", "/v1/accounts/acme", json={**account, **rule})
+        refused = await door.json("POST", "/v1/explain", json={**ASK, "call_id": "c2"})
+        assert refused["refusal"] == "no_rate"
+        assert "no row in plan network" in refused["detail"]
+
+
+async def test_rules_judge_what_bills_a_call_on_net(door: FrontDoor) -> None:
+    await put_plan(door, "network", "prefix,per_minute\n316,0.025\n")
+    await put_plan(door, "airtime", "prefix,per_minute\n316,0.03\n", buy_plan="network", bill_on_net=True)
+    await door.json("PUT", "/v1/accounts/other", json={"kind": "prepaid", "plan": "retail", "numbers": [NL_MOB]})
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime"], "margin": {"min_per_minute": "0.0051"}}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    refused = await door.json("POST", "/v1/explain", json={**ASK, "call_id": "c1"})
+    assert refused["refusal"] == "margin_too_low"
+    await door.json("PUT", "/v1/accounts/acme", json={**account, "margin": {"min_per_minute": "0.0050"}})
+    assert (await door.json("POST", "/v1/explain", json={**ASK, "call_id": "c1"}))["verdict"] == "allowed"
+
+
+async def test_a_part_counts_its_seconds_by_its_own_plan(door: FrontDoor) -> None:
+    await put_plan(door, "airtime", "prefix,per_minute\n316,0.60\n", duration_rounding="down")
+    await door.json("PUT", "/v1/accounts/acme", json={"kind": "prepaid", "plan": "retail", "also": ["airtime"]})
+    times = [format_time(NOW.wall_ms + ms) for ms in (-20_000, -18_000, -7_600)]
+    await door.json("POST", "/v1/calls", json={**ASK, "call_id": "c1", "at": times[0]})
+    await door.json("POST", "/v1/calls/c1/answer", json={"at": times[1]})
+    (cdr,) = (await door.json("POST", "/v1/calls/c1/end", json={"at": times[2]}))["cdrs"]
+    assert (cdr["duration_ms"], cdr["duration_s"]) == (10_400, 11)
+    assert cdr["charge"] == "0.1147"  # 11 s at 0.08, and 10 s at 0.60
+    assert cdr["parts"] == [{"plan": "airtime", "row": "316", "billed_s": 10, "charge": "0.1000"}]
+    assert await ledger_sum(door, "acme", "c1") == -parse_amount(cdr["gross"])
 
 
 async def test_a_part_without_its_purchase_price_refuses_the_call(door: FrontDoor) -> None:
