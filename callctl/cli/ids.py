@@ -34,6 +34,7 @@ def add(commands: Any) -> None:
     instead = release.add_mutually_exclusive_group()
     instead.add_argument("--extra", metavar="AMOUNT", help="so much more may be spent today; nothing is forgotten")
     instead.add_argument("--until", metavar="TIME", help="and nothing is refused until then, RFC 3339 with a zone")
+    release.add_argument("--id", dest="word", help="of what is said: the same twice is heard once")
     _who_and_why(release)
     release.set_defaults(run=_release)
     incident = actions.add_parser("incident", parents=common, help="leave a day out of the average")
@@ -54,7 +55,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    said = {"extra_today": arguments.extra, "until": arguments.until, "by": arguments.by, "why": arguments.why}
+    said = {"id": arguments.word, "extra_today": arguments.extra, "until": arguments.until}
+    said |= {"by": arguments.by, "why": arguments.why}
     body = {key: value for key, value in said.items() if value}
     return _print(Client.of(arguments).post(f"{_path(arguments)}/release", body), arguments)
 

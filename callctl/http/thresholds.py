@@ -8,14 +8,15 @@ from pydantic import Field, field_validator, model_validator
 
 from callctl.accounts import Account
 from callctl.clock import day_of, format_time, iso_day, local_moment
+from callctl.errors import CallConflict
 from callctl.http import body, seeing
 from callctl.http.auth import Holder, Scope
-from callctl.http.errors import unacceptable
-from callctl.http.fields import Amount, Body, Count, Day, Text, Time
+from callctl.http.errors import conflict, unacceptable
+from callctl.http.fields import Amount, Body, Count, Day, Id, Text, Time
 from callctl.http.routes import Route, json_response, refuse_unknown_queries
 from callctl.limits import exposure
 from callctl.limits.ids import ALERTS, RECOMMENDED, WATCHED, Mode, Office, Thresholds
-from callctl.limits.watching import Allow, Note, Release, Statistics, Tell, Told, Word
+from callctl.limits.watching import Allow, Note, Release, Said, Statistics, Tell, Told, Word
 from callctl.money import format_amount
 from callctl.ports import Clock, Tariffs, Watching
 from callctl.rating.tariff import TrafficClass
@@ -83,9 +84,11 @@ _RECOMMENDED = IdsBody.of(RECOMMENDED).shown()
 class ReleaseBody(Body):
     """What was spent so far stops counting for today; or so much more may be spent today.
 
-    `until`: and nothing is refused until then. `by`: whoever says so; else the token's name.
+    `until`: and nothing is refused until then. `by`: whoever says so; else the token's name. `id`: said again with the
+    same id within 7 days, it is heard once; with another `until` or `extra_today` it is a conflict.
     """
 
+    id: Id | None = None
     until: Time | None = None
     extra_today: Amount | None = None
     by: Text = ""
@@ -128,10 +131,11 @@ class ThresholdRoutes:
     def routes(self) -> tuple[Route, ...]:
         read, admin, one = Scope.READ, Scope.ADMIN, "/v1/accounts/{id}/ids"
         said = (400, 404, 408, 413, 415, 422, 503)
+        once = (*said, 409)
         shown = ThresholdsShown
         return (
             Route("GET", one, self.show, read, "spend thresholds", None, shown, (), (400, 404, 503)),
-            Route("POST", f"{one}/release", self.release, admin, "spend more today", ReleaseBody, shown, (), said),
+            Route("POST", f"{one}/release", self.release, admin, "spend more today", ReleaseBody, shown, (), once),
             Route("PUT", f"{one}/days", self.put_days, admin, "days as they were", DaysBody, shown, (), said),
         )
 
@@ -146,7 +150,10 @@ class ThresholdRoutes:
         if asked.until is not None and asked.until <= self._clock.now().wall_ms:
             raise unacceptable("is in the past", "until")
         said = Release(asked.until or 0) if asked.extra_today is None else Allow(asked.extra_today)
-        return await self._say(account, asked, holder, said)
+        try:
+            return await self._say(account, asked, holder, said, asked.id or "")
+        except CallConflict as exc:
+            raise conflict(str(exc), "id") from None
 
     async def put_days(self, request: web.Request, holder: Holder) -> web.Response:
         account = seeing.writable_account(self._tariffs.directory, holder.account, request.match_info["id"])
@@ -163,10 +170,10 @@ class ThresholdRoutes:
         return await self._say(account, asked, holder, Tell(tuple(told)))
 
     async def _say(
-        self, account: Account, asked: ReleaseBody | DaysBody, holder: Holder, said: Release | Allow | Tell
+        self, account: Account, asked: ReleaseBody | DaysBody, holder: Holder, said: Said, id: str = ""
     ) -> web.Response:
-        now_ms, by = self._clock.now().wall_ms, asked.by or holder.name
-        await self._watching.say(Word(account.id, self._root(account), self._day(account), now_ms, by, asked.why, said))
+        root, day, now_ms = self._root(account), self._day(account), self._clock.now().wall_ms
+        await self._watching.say(Word(account.id, root, day, now_ms, asked.by or holder.name, asked.why, said, id))
         return await self._answer(account)
 
     async def _answer(self, account: Account) -> web.Response:

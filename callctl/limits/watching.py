@@ -39,8 +39,14 @@ class Note(msgspec.Struct, frozen=True):
     fields: dict[str, str]
 
 
+Said = Release | Allow | Tell
+
+
 class Word(msgspec.Struct, frozen=True):
-    """What an operator says about the thresholds of an account whose local day is `day`."""
+    """What an operator says about the thresholds of an account whose local day is `day`.
+
+    `id`: by which it is heard once, however often it is said; empty: each time.
+    """
 
     account: str
     root: str
@@ -48,7 +54,8 @@ class Word(msgspec.Struct, frozen=True):
     at_ms: int
     by: str
     why: str
-    said: Release | Allow | Tell
+    said: Said
+    id: str = ""
 
     @property
     def note(self) -> Note:

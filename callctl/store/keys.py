@@ -18,6 +18,7 @@ cluster and one script can take all of it.
     {root}:guests          set     keys of the records of other roots' calls that hold something of an account here
     {root}:outbox          stream  CDRs on their way to the feeds: account, payload
     {root}:op:<digest>     string  the first answer to a top-up
+    {root}:said:<digest>   string  what an operator said of spend thresholds, by an id
     {root}:cps:<name>:<s>  string  call attempts in that second
     call:<trace id>        string  the root of a call
     changes                stream  what every process must hear of: what, id
@@ -59,6 +60,7 @@ _DAY_S: Final = 86_400
 ENDED_TTL_S: Final = 30 * _DAY_S
 REFUSED_TTL_S: Final = 7 * _DAY_S
 TOP_UP_TTL_S: Final = 7 * _DAY_S
+SAID_TTL_S: Final = 7 * _DAY_S
 CALL_TTL_S: Final = 37 * _DAY_S
 
 
@@ -131,9 +133,16 @@ def outbox(root: str) -> str:
 
 
 def top_up(root: str, account: str, id: str) -> str:
+    return f"{tag(root)}:op:{_digest(account, id)}"
+
+
+def said(root: str, account: str, id: str) -> str:
+    return f"{tag(root)}:said:{_digest(account, id)}"
+
+
+def _digest(account: str, id: str) -> str:
     named = f"{len(account)}:{account}{id}"  # the length keeps ("a", "bc") and ("ab", "c") apart
-    digest = blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{tag(root)}:op:{digest}"
+    return blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def attempts(root: str, name: str, second: int) -> str:

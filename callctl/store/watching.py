@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from callctl.errors import CallConflict
 from callctl.limits.exposure import DAYS, Day, begun
 from callctl.limits.watching import Allow, Note, Release, Statistics, Tell, Word
 from callctl.store import keys, scripts
@@ -32,17 +33,23 @@ class RedisWatching:
         return statistics(_decode(kept) if kept is not None else None, days, since, day, shown)
 
     async def say(self, word: Word) -> None:
-        """Do what an operator says. What is told of days is taken over as it is."""
+        """Do what an operator says. What is told of days is taken over as it is.
+
+        CallConflict: the id stands for another word.
+        """
         arguments: list[Argument] = [word.day, word.at_ms, word.by, word.why]
         match word.said:
             case Release(until_ms):
-                arguments = ["release", *arguments, until_ms]
+                arguments = ["release", *arguments, until_ms, keys.SAID_TTL_S]
             case Allow(extra):
-                arguments = ["allow", *arguments, extra]
+                arguments = ["allow", *arguments, extra, keys.SAID_TTL_S]
             case Tell(days):
                 told = itertools.chain.from_iterable(map(msgspec.structs.astuple, days))
                 arguments = ["tell", *arguments, len(days), *("-" if it is None else int(it) for it in told)]
-        await scripts.run(self._link, scripts.WORD, (keys.account(word.root, word.account),), *arguments)
+        by_id = (keys.said(word.root, word.account, word.id),) if word.id else ()
+        hash = keys.account(word.root, word.account)
+        if not await scripts.run(self._link, scripts.WORD, (hash, *by_id), *arguments):
+            raise CallConflict(f"{word.id} was another word about {word.account}")
 
     async def watched_kept(self, root: str, account: str) -> dict[str, bytes]:
         """All that is known of the account's days, to be moved."""

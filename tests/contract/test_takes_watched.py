@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, Taken, TakeRefused
+from callctl.errors import CallConflict
 from callctl.limits.ids import Alert, Mode, Rule, Thresholds
 from callctl.limits.watching import Allow, Release, Tell, Told
 from tests.contract.calls import NOW, ROOT, admitted, refusal, session, top_up
@@ -313,6 +314,20 @@ async def test_more_may_be_allowed_for_today_beyond_the_ceiling(store):
     assert isinstance(await asking(store, 60 * EUR + 1, agreed=agreed), TakeRefused)
     assert isinstance(await asking(store, 60 * EUR, agreed=agreed), Taken)
     assert isinstance(await asking(store, 41 * EUR, "next", agreed, at_ms=day_ms(1)), TakeRefused)
+
+
+async def test_a_word_with_an_id_is_heard_once(store):
+    for id, said in (("t1", Allow(EUR)), ("t2", Release()), ("t3", Release(NOW.wall_ms + MINUTE))):
+        for _ in range(3):
+            await store.say(replace(word(said), id=id))
+    found = await statistics(store)
+    assert (found.today.extra, len(found.notes)) == (EUR, 3)
+    for id, other in (("t1", Allow(EUR + 1)), ("t1", Release()), ("t2", Release(1)), ("t3", Release())):
+        with pytest.raises(CallConflict):
+            await store.say(replace(word(other), id=id))
+    assert (await statistics(store)).today == found.today
+    await asyncio.gather(*(store.say(replace(word(Allow(EUR)), id=f"n{n % 2}")) for n in range(6)))
+    assert (await today(store)).extra == 3 * EUR
 
 
 async def test_what_is_allowed_for_today_does_not_raise_later_averages(store):

@@ -362,6 +362,32 @@ async def test_more_for_today_is_logged_and_gone_tomorrow(world) -> None:
     }  # fmt: skip
 
 
+async def test_an_operators_word_with_an_id_is_heard_once(world) -> None:
+    await agree(world, ids={"range": "3.00"})
+    path, said = "/v1/accounts/acme/ids/release", {"id": "ticket-1", "extra_today": "20.00"}
+    for _ in range(2):
+        shown = await world.json("POST", path, json=said)
+        assert (shown["today"]["extra"], len(shown["log"])) == ("20.0000", 1)
+    for other in ({"extra_today": "20.01"}, {"until": "2026-11-21T11:00:00Z"}, {}):
+        error = await world.refused(409, "POST", path, json={"id": "ticket-1", **other})
+        assert (error["code"], error["field"]) == ("conflict", "id")
+    for more in ({}, {"id": "ticket-2"}):
+        shown = await world.json("POST", path, json={"extra_today": "1.00", **more})
+    assert shown["today"]["extra"] == "22.0000"
+    other = await world.json("POST", "/v1/accounts/shop/ids/release", json=said)  # of another account it is another id
+    assert other["today"]["extra"] == "20.0000"
+    assert (await world.json("GET", "/v1/accounts/acme/ids"))["today"]["extra"] == "22.0000"
+
+
+async def test_a_release_with_an_id_forgets_once(world) -> None:
+    await agree(world, ids={"range": "3.00"})
+    path = "/v1/accounts/acme/ids/release"
+    for _ in range(2):
+        await spend(world, 10)
+        shown = await world.json("POST", path, json={"id": "ticket-1"})
+        assert shown["today"]["released"] == "1.0000"
+
+
 async def test_until_a_moment_nothing_is_refused(world) -> None:
     await agree(world, ids={"range": "0.50"})
     shown = await world.json("POST", "/v1/accounts/acme/ids/release", json={"until": "2026-11-21T11:00:00Z"})

@@ -6,7 +6,8 @@ import msgspec
 
 from callctl.call.purchase import Buying, Stock, Stocks
 from callctl.call.subscription import Booked, Booking
-from callctl.limits.watching import Statistics, Word
+from callctl.errors import CallConflict
+from callctl.limits.watching import Said, Statistics, Word
 from callctl.rating.bundles import Block
 from callctl.store import records
 from callctl.store.memory.accounts import MemoryAccount, move
@@ -23,6 +24,7 @@ class MemoryCharging:
         self.outbox: dict[str, Outbox] = defaultdict(Outbox)
         self._accounts: dict[tuple[str, str], MemoryAccount] = defaultdict(MemoryAccount)
         self._charged: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+        self._said: dict[tuple[str, str, str], Said] = {}
 
     async def charge(self, booking: Booking) -> Booked:
         """Post and record a step of a subscription, and note how far it is charged."""
@@ -90,6 +92,12 @@ class MemoryCharging:
         return statistics(kept.day, kept.past, kept.since, day, kept.notes[::-1])
 
     async def say(self, word: Word) -> None:
+        key = (word.root, word.account, word.id)
+        if word.id and (before := self._said.get(key)) is not None:
+            if before != word.said:
+                raise CallConflict(f"{word.id} was another word about {word.account}")
+            return
+        self._said[key] = word.said
         self._accounts[word.root, word.account].watched.say(word)
 
     async def watched_kept(self, root: str, account: str) -> dict[str, bytes]:
