@@ -4,10 +4,10 @@
     read   every GET
     admin  definitions and top-ups
 
-Tokens are known by a hash under a key of this process's own: no secret is kept, and what a look-up's duration
-could tell is worthless. Wrong tokens are counted per peer; a peer that has tried too many is not listened to for
-a minute, except for tokens that it used rightly before: one misconfigured script must not silence the SBC that
-shares its address.
+Tokens are known by a hash under a key of this process's own: what a look-up's duration could tell is worthless, and
+no secret is kept but in the headers that came last. Wrong tokens are counted per peer; a peer that has tried too many
+is not listened to for a minute, except for tokens that it used rightly before: one misconfigured script must not
+silence the SBC that shares its address.
 """
 
 import base64
@@ -16,6 +16,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -25,6 +26,7 @@ from callctl.ports import Clock
 WRONG_TOKENS_AT_MOST = 20
 WINDOW_MS = 60_000
 REMEMBERED = 10_000  # peers, and pairs of peer and token
+RECENT = 1_024  # headers
 
 
 class Scope(StrEnum):
@@ -46,6 +48,7 @@ class Tokens:
 
     def __init__(self, tokens: Iterable[tuple[str, Holder]], clock: Clock) -> None:
         self._key = secrets.token_bytes(32)
+        self._presented = lru_cache(maxsize=RECENT)(self._presented_in)
         self._clock = clock
         self._holders: dict[bytes, Holder] = {}
         self._wrong: dict[str, tuple[int, int]] = {}  # peer -> wrong tokens, since when (ms)
@@ -62,7 +65,7 @@ class Tokens:
         `basic`: the token may come as the password of HTTP Basic, for browsers; never where something changes,
         since a browser sends it along to forged requests.
         """
-        digest = self._digest(_secret(authorization, basic))
+        digest = self._presented(authorization, basic)
         holder = self._holders.get(digest)
         if peer in self._wrong and (peer, digest) not in self._used and self._barred(peer):
             raise HttpError(
@@ -74,12 +77,17 @@ class Tokens:
         if holder is None:
             self._count_wrong(peer)
             raise _unauthenticated("this token is not known", basic)
-        self._used[peer, digest] = None
-        if len(self._used) > REMEMBERED:
-            del self._used[next(iter(self._used))]
+        if (peer, digest) not in self._used:
+            self._used[peer, digest] = None
+            if len(self._used) > REMEMBERED:
+                del self._used[next(iter(self._used))]
         if scope not in holder.scopes:
             raise HttpError(403, "forbidden", f"this token has no scope {scope.value!r}")
         return holder
+
+    def _presented_in(self, authorization: str | None, basic: bool) -> bytes:
+        """The hash of the token in a header. Most clients repeat theirs."""
+        return self._digest(_secret(authorization, basic))
 
     def _digest(self, secret: bytes) -> bytes:
         return hashlib.blake2b(secret, key=self._key, digest_size=32).digest()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from callctl.clock import give_way
-from callctl.http.fast_path import LARGEST, FastPath, NotPlain, Request
+from callctl.http.fast_path import LARGEST, FastPath, NotPlain
 
 PATIENCE_S = 1.0
 """For the rest of a plain request. Then it is aiohttp's, which knows what to say of a slow one."""
@@ -38,9 +38,11 @@ class Connection(asyncio.Protocol):
         self.task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        if not self._unread:
+        if self._unread:
+            self._unread += data
+        else:
+            self._unread = data
             self._since_s = self._loop.time()
-        self._unread += data
         if len(self._unread) > LARGEST:
             self._transport.pause_reading()
         self._wake()
@@ -87,9 +89,14 @@ class Connection(asyncio.Protocol):
     async def _serve(self) -> None:
         try:
             while not self._ending:
-                request = self._fast.read(self._unread)
+                request = self._fast.read(self._unread) if self._unread else None
                 if request is not None:
-                    await self._answer(request)
+                    self._done_with(request.size)
+                    self._say(await self._fast.answer(request, self._peer))
+                    while self._full and not self._ending:
+                        await self._woken()
+                    if self._unread:
+                        await give_way()  # to other clients
                 elif self._all_said:
                     break
                 elif self._unread and self._loop.time() - self._since_s > PATIENCE_S:
@@ -106,18 +113,17 @@ class Connection(asyncio.Protocol):
         finally:
             self._ours.discard(self)
 
-    async def _answer(self, request: Request) -> None:
-        self._unread = self._unread[request.size :]
-        if len(self._unread) <= LARGEST:
+    def _done_with(self, size: int) -> None:
+        """So many bytes are a request that is being answered."""
+        waited = len(self._unread) > LARGEST
+        self._unread = self._unread[size:]
+        if waited and len(self._unread) <= LARGEST:
             self._transport.resume_reading()
-        answer = await self._fast.answer(request, self._peer)
+
+    def _say(self, answer: bytes) -> None:
         self._since_s = self._loop.time()
         if not self._transport.is_closing():  # the client may be gone: the decision stands all the same
             self._transport.write(answer)
-        while self._full and not self._ending:
-            await self._woken()
-        if self._unread:
-            await give_way()  # to other clients
 
     def _hand_over(self) -> None:
         slow = self._slow()

@@ -28,11 +28,13 @@ MOST_FIELDS = 64
 _MOST_DIGITS = len(str(DECISION_LIMIT))
 
 _BEGIN = b"POST /v1/"
-_END_OF_HEAD = b"\r\n\r\n"
-_HEAD = re.compile(
+_END_OF_LINE = b"\r\n"
+_END_OF_HEAD = _END_OF_LINE * 2
+_LINE = re.compile(
     rb"POST (?P<path>/v1/[a-z]+)(?:/(?P<call>[\w.~!$&'()*+,;=:@%-]+)/(?P<verb>[a-z]+))?"
-    rb"(?:\?switch=(?P<switch>[\w.-]+))? HTTP/1\.1\r\n(?P<fields>(?:[\w-]+:[\x20-\x7e]*\r\n)+)\r\n"
+    rb"(?:\?switch=(?P<switch>[\w.-]+))? HTTP/1\.1"
 )
+_FIELDS = re.compile(rb"(?:[\w-]+:[\x20-\x7e]*\r\n)+")
 _NOT_QUOTED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _FIELD = re.compile(rb"([\w-]+):([^\r]*)\r\n")
 _NOT_PLAIN = frozenset(
@@ -60,57 +62,73 @@ class FastPath:
 
     def __init__(self, routes: Iterable[Route], tokens: Tokens, clock: Clock) -> None:
         self._routes = {route.path.encode(): route for route in routes if route.decide is not None}
+        self._lines = {
+            b"POST %b HTTP/1.1" % path: (route, "", None) for path, route in self._routes.items() if b"{" not in path
+        }
         self._tokens = tokens
         self._clock = clock
-        self._date = ""
+        self._date = b""
         self._dated_s = 0
 
     def read(self, data: bytes) -> Request | None:
         """The request that `data` begins with; None while more of it must come. NotPlain where it is none of ours."""
-        head = _HEAD.match(data, 0, LONGEST_HEAD)
-        if head is None:
-            if not data.startswith(_BEGIN[: len(data)]) or len(data) >= LONGEST_HEAD or _END_OF_HEAD in data:
+        head = data.find(_END_OF_HEAD, 0, LONGEST_HEAD)
+        if head < 0:
+            if not data.startswith(_BEGIN[: len(data)]) or len(data) >= LONGEST_HEAD:
                 raise NotPlain
             return None
-        path, call, verb, switch, block = head.groups()
-        route = self._routes.get(path if call is None else b"%s/{call_id}/%s" % (path, verb))
-        if route is None or route.decide is None or route.scope is None or (switch and not route.query):
+        line, _, block = data[: head + len(_END_OF_LINE)].partition(_END_OF_LINE)
+        route, call_id, switch = self._lines.get(line) or self._line(line)
+        if route.decide is None or route.scope is None:
             raise NotPlain
         authorization, length = _fields(block)
-        begin = head.end()
+        begin = head + len(_END_OF_HEAD)
         end = begin + length
-        if length > DECISION_LIMIT:
-            raise NotPlain
         if len(data) < end:
             return None
-        asked = Asked(data[begin:end], _unquoted(call) if call else "", switch.decode() if switch else None)
-        return Request(route.decide, route.scope, authorization, asked, end)
+        return Request(route.decide, route.scope, authorization, Asked(data[begin:end], call_id, switch), end)
+
+    def _line(self, line: bytes) -> tuple[Route, str, str | None]:
+        """The route of a request line, the call id in its path and the switch in its query."""
+        said = _LINE.fullmatch(line)
+        if said is None:
+            raise NotPlain
+        path, call, verb, switch = said.groups()
+        route = self._routes.get(path if call is None else b"%s/{call_id}/%s" % (path, verb))
+        if route is None or (switch and not route.query):
+            raise NotPlain
+        return route, _unquoted(call) if call else "", switch.decode() if switch else None
 
     async def answer(self, request: Request, peer: str) -> bytes:
         """The whole response. Raises nothing."""
         try:
             holder = self._tokens.holder(request.authorization, peer, request.scope)
-            return self._response(200, errors.JSON_HEADERS, await request.decide(request.asked, holder))
+            body = await request.decide(request.asked, holder)
         except Exception as exc:  # whatever it was, the client is answered; ours is logged there
-            said = errors.answer(exc)
-            return self._response(said.status, said.headers, said.body)
+            return self._failed(errors.answer(exc))
+        return _OK % (len(body), self._today(), body)
 
-    def _response(self, status: int, headers: dict[str, str], body: bytes) -> bytes:
+    def _failed(self, said: errors.Answer) -> bytes:
+        fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers.items()])
+        head = f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\n{fields}"
+        return head.encode() + _REST % (len(said.body), self._today(), said.body)
+
+    def _today(self) -> bytes:
+        """As a response says it."""
         now_s = self._clock.now().wall_ms // 1000
         if now_s != self._dated_s:
-            self._dated_s, self._date = now_s, formatdate(now_s, usegmt=True)
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}Content-Length: {len(body)}\r\n"
-            f"Date: {self._date}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
-        )
-        return head.encode() + body
+            self._dated_s, self._date = now_s, formatdate(now_s, usegmt=True).encode()
+        return self._date
+
+
+_REST = b"Content-Length: %%d\r\nDate: %%b\r\nServer: %b\r\n\r\n%%b" % SERVER_SOFTWARE.encode()
+_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + _REST
 
 
 @lru_cache(maxsize=1_024)
 def _fields(block: bytes) -> tuple[str | None, int]:
     """Of a head: Authorization, if there is one, and the length of the body. Most clients repeat theirs."""
-    pairs = _FIELD.findall(block)
+    pairs = _FIELD.findall(block) if _FIELDS.fullmatch(block) else []
     fields = {name.lower(): value for name, value in pairs}
     length = fields.get(b"content-length", b"0").strip()
     plain = (
@@ -120,6 +138,7 @@ def _fields(block: bytes) -> tuple[str | None, int]:
         and fields.keys().isdisjoint(_NOT_PLAIN)
         and length.isdigit()
         and len(length) <= _MOST_DIGITS
+        and int(length) <= DECISION_LIMIT
     )
     if not plain:
         raise NotPlain
