@@ -123,7 +123,6 @@ def _session(
         levels += _called_levels(facts, facts.called, answer_by_s)
     least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
     granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
-    payers_type, payers_class = (levels[0].type, levels[0].traffic_class) if levels else ("", "")
     return Session(
         call=offered.call,
         trace_id=facts.trace_id,
@@ -136,7 +135,7 @@ def _session(
         account=payer.id if payer is not None else "",
         levels=levels,
         trunk=facts.trunk.id if facts.trunk is not None else offered.trunk,
-        trunk_slots=trunk_slots(facts, offered, payers_type, payers_class),
+        trunk_slots=trunk_slots(facts, offered, levels),
         fingerprint=offered.fingerprint,
         can_extend=offered.can_extend,
         attended=offered.attended,

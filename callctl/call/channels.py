@@ -1,10 +1,11 @@
 """Which counters an offered call takes, at its payers, its trunk and the provider, and whose attempts it is one of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from callctl.accounts import Account, Trunk
 from callctl.call.checks import Facts
 from callctl.call.events import Offered
+from callctl.call.session import Level
 from callctl.call.trace import Check, Verdict
 from callctl.clock import Instant
 from callctl.limits.concurrency import Caps, Rate, Slot, group_slots, slots
@@ -28,13 +29,14 @@ def account_slots(
     return _slots(facts, account.caps, account.licence, direction, day, number_type, traffic_class, within=within)
 
 
-def trunk_slots(facts: Facts, offered: Offered, number_type: str, traffic_class: str) -> tuple[Slot, ...]:
-    """What the call takes of its trunk, on the day of whose trunk it is."""
+def trunk_slots(facts: Facts, offered: Offered, levels: Sequence[Level]) -> tuple[Slot, ...]:
+    """What the call takes of its trunk, on the day of whose trunk it is. `levels`: the chain's, if it is priced."""
     trunk = facts.trunk
     if trunk is None or (trunk.caps is None and trunk.licence is None):
         return ()
     within, day = offered.within is not None, facts.trunk_day
-    return _slots(facts, trunk.caps, trunk.licence, offered.direction, day, number_type, traffic_class, within=within)
+    seen = (levels[facts.trunk_level].type, levels[facts.trunk_level].traffic_class) if levels else ("", "")
+    return _slots(facts, trunk.caps, trunk.licence, offered.direction, day, *seen, within=within)
 
 
 def _slots(

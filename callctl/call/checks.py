@@ -72,6 +72,15 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
             return callers
         return chain(callers, zip(self.called.chain, self.called.prices, strict=True))
 
+    @property
+    def trunk_level(self) -> int:
+        """As whose call its trunk's rules see it: its owner's, or the root's where the owner is none of the chain.
+
+        The rows of those below may say of it what suits whoever sells by them.
+        """
+        owner = self.trunk.account if self.trunk is not None else ""
+        return next((depth for depth, each in enumerate(self.chain) if each.id == owner), len(self.chain) - 1)
+
     def above(self, account: str) -> str:
         """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
         return account if account != self.chain[0].id else ""
@@ -145,7 +154,7 @@ def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> 
         return ()
     owned = [(each.destinations, depth, each.id, "") for depth, each in enumerate(facts.chain) if each.destinations]
     if facts.trunk is not None and facts.trunk.destinations is not None and facts.chain:
-        owned.append((facts.trunk.destinations, 0, facts.trunk.account, f"trunk {facts.trunk.id}: "))
+        owned.append((facts.trunk.destinations, facts.trunk_level, facts.trunk.account, f"trunk {facts.trunk.id}: "))
     if not owned:
         return ()
     found = []

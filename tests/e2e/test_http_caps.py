@@ -13,7 +13,7 @@ from callctl.control.licences import Licences
 from callctl.control.reconciler import Reconciler
 from callctl.errors import SwitchUnavailable
 from callctl.limits.licence import LicenceStatus
-from callctl.rating.tariff import Direction, Row
+from callctl.rating.tariff import Direction, Row, TrafficClass
 from callctl.wiring import leaving_by
 from tests.e2e.front_door import NL_MOB, NOW
 
@@ -114,6 +114,28 @@ async def test_groups_by_type_class_and_prefix(door) -> None:
     assert decision["detail"].startswith("group:mobile:outbound: 1 in use, 1 more asked for, at most 1")
     assert await refusal(door, "c3", to=NL_FIX) is None
     assert await refusal(door, "c4", to="+447911123456") == "channel_limit"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"caps": {"groups": [{"name": "dear", "classes": ["PREMIUM"], "outbound": 0}]}},
+        {"destinations": {"deny": [{"class": "PREMIUM"}]}},
+    ],
+)
+@pytest.mark.parametrize(
+    ("plan", "refuses"), [("retail", ["shop"]), ("middleman", ["middle"]), ("wholesale", ["reseller", "neighbour"])]
+)
+async def test_a_trunk_sees_a_call_as_the_row_of_its_owner_has_it(door, rule: Any, plan: str, refuses: Any) -> None:
+    """Whoever has a plan for those below could else call what is dear cheap, and be past the rules of its line."""
+    await door.definitions.put_rows(plan, [Row("31", "Dear", per_minute=8, traffic_class=TrafficClass.PREMIUM)])
+    await put(door, "neighbour", parent="reseller")  # is not above the shop: the reseller's row counts
+    refused = []
+    for owner in ("shop", "middle", "reseller", "neighbour"):
+        await door.json("PUT", "/v1/trunks/line", json={"account": owner, **rule})
+        if (await offer(door, owner, account="shop", trunk="line"))["verdict"] == "refused":
+            refused.append(owner)
+    assert refused == refuses
 
 
 async def test_a_call_within_another_counts_unless_the_switch_counts_both_as_one(door) -> None:
