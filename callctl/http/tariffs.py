@@ -1,6 +1,7 @@
 """Tariff plans and their rows: JSON for what holds for the whole plan, CSV for the rows."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from callctl.errors import PortError
 from callctl.http import body, ownership, purchases, schemas
 from callctl.http.auth import Holder, Scope
 from callctl.http.deckanswer import RowsAnswer
-from callctl.http.deckwork import STEP_ROWS, Task, work
+from callctl.http.deckwork import STEP_ROWS, Outcome, Task, work
 from callctl.http.errors import HttpError, bad_request, not_found, unacceptable
 from callctl.http.fields import new_id
 from callctl.http.routes import Query, Route, flag, json_response, refuse_unknown_queries
@@ -26,7 +27,10 @@ from callctl.rating.tariff import Plan, Row
 CSV = "text/csv"
 ROWS_PER_WRITE = 1000
 SLOWEST_READER_S = 30
-UPLOADS_AT_ONCE = 2
+ARRIVING_AT_ONCE = 2
+"""Decks of one reseller, or of the provider: a slow line of theirs holds up nobody else."""
+READ_AT_ONCE = 2
+"""Decks in all; others that have arrived wait for their turn."""
 
 _DELIMITERS = {"tab": "\t", **{sign: sign for sign in ";,|\t"}}
 _SHEET = (
@@ -49,7 +53,10 @@ class TariffPlans:
         self._definitions = definitions
         self._tariffs = tariffs
         self._clock = clock
-        self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self._arriving: defaultdict[str | None, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(ARRIVING_AT_ONCE)
+        )
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
 
     def routes(self) -> tuple[Route, ...]:
         read, admin, plan, rows = Scope.READ, Scope.ADMIN, "/v1/plans/{id}", "/v1/plans/{id}/rows"
@@ -102,21 +109,28 @@ class TariffPlans:
         task = self._task(request, plan)
         if request.content_type != CSV:
             raise HttpError(415, "unsupported_media_type", f"Content-Type: {CSV} is expected")
-        if self._uploads.locked():
+        arriving = self._arriving[holder.account]
+        if arriving.locked():
             raise HttpError(503, "busy", "other decks are being read", headers={"Retry-After": "5"})
-        async with self._uploads:
+        async with arriving:
             raw = await body.read_large(request, body.ROWS_LIMIT, timeout_s=body.ROWS_ARRIVAL_TIMEOUT_S)
-            outcome, rows = await work(task, raw, self._decks(task))
-            if outcome.errors:
-                first = outcome.errors[0]
-                raise HttpError(422, "wrong_rows", first, f"line {outcome.first_line}", details=outcome.errors)
-            if not task.dry_run:
-                try:
-                    await self._definitions.put_rows(task.own[-1].id, rows)
-                except ValueError as exc:
-                    raise unacceptable(str(exc)) from None
+            async with self._reading:
+                outcome = await self._read(task, raw)
         content_type = CSV if task.as_csv else "application/json"
         return web.Response(body=outcome.answer, content_type=content_type, charset="utf-8")
+
+    async def _read(self, task: Task, sheet: bytearray) -> Outcome:
+        """Have the sheet read; where it is right and more than tried, its rows are the plan's."""
+        outcome, rows = await work(task, sheet, self._decks(task))
+        if outcome.errors:
+            first = outcome.errors[0]
+            raise HttpError(422, "wrong_rows", first, f"line {outcome.first_line}", details=outcome.errors)
+        if not task.dry_run:
+            try:
+                await self._definitions.put_rows(task.own[-1].id, rows)
+            except ValueError as exc:
+                raise unacceptable(str(exc)) from None
+        return outcome
 
     def _task(self, request: web.Request, plan: Plan) -> Task:
         dry_run, plans = flag(request, "dry_run"), self._tariffs.plans

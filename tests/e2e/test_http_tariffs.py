@@ -8,7 +8,7 @@ import pytest
 from callctl.errors import StoreUnavailable
 from callctl.http import body as bodies
 from callctl.http import deckwork
-from callctl.http.tariffs import UPLOADS_AT_ONCE
+from callctl.http.tariffs import ARRIVING_AT_ONCE
 from callctl.rating.decks.deck import import_deck
 from callctl.rating.tariff import PERCENT, Plan, Row
 from tests.waiting import PATIENCE_S
@@ -155,7 +155,7 @@ async def test_only_so_many_decks_are_read_at_once(door) -> None:
         begun.set()
         await finish.wait()
 
-    begun = [asyncio.Event() for _ in range(UPLOADS_AT_ONCE)]
+    begun = [asyncio.Event() for _ in range(ARRIVING_AT_ONCE)]
     path = "/v1/plans/retail/rows"
     uploads = [asyncio.ensure_future(door.ask("PUT", path, data=slowly(each), headers=CSV)) for each in begun]
     for each in begun:
@@ -164,8 +164,11 @@ async def test_only_so_many_decks_are_read_at_once(door) -> None:
         while (refused := await door.ask("PUT", path + "?dry_run=true", data=DECK, headers=CSV)).status != 503:
             pass  # the others may not have been read that far yet
     assert (await refused.json())["error"]["code"] == "busy"
+    await door.json("PUT", "/v1/plans/own", "reseller", json={})
+    own = await door.ask("PUT", "/v1/plans/own/rows", "reseller", data=DECK, headers=CSV)
+    assert own.status == 200  # somebody else's slow line is not its own
     finish.set()
-    assert [(await upload).status for upload in uploads] == [200] * UPLOADS_AT_ONCE
+    assert [(await upload).status for upload in uploads] == [200] * ARRIVING_AT_ONCE
     await put_rows(door, DECK)
 
 
