@@ -10,6 +10,34 @@
 --         what `watch.lua` answers, where it was asked; or X and what went wrong
 
 local W  -- what `watch.lua` can do, where it is asked
+local HASH, HELD, REST, MORE, LEFT, SOURCES, WATCH = 1, 2, 3, 4, 5, 6, 7  -- of a level: its line as it will be, and more
+
+-- What a line says behind `held`: counters (and overflow), sources, and what is watched.
+local function behind(rest)
+  return string.match(rest, '^([^|]*)|?([^|]*)|?(.*)$')
+end
+
+-- The rest of a line when its sources are drawn upon by `draws` more; those, and whether there is enough of each.
+local function drawing(hash, rest, draws)
+  local counters, sources, watched = behind(rest)
+  if sources == '' then return rest, NONE, true end
+  local found, kept, covered, next_draw = look(hash, sources), {}, true, string.gmatch(draws, '%S+')
+  for n, source in ipairs(found) do
+    source.more = tonumber(next_draw() or '0')
+    if source.more > 0 and source.more > source.left then covered = false end
+    kept[n] = source.name .. ' ' .. source.allowance .. ' ' .. digits(source.held + source.more)
+  end
+  return counters .. '|' .. table.concat(kept, ' ') .. (watched ~= '' and '|' .. watched or ''), found, covered
+end
+
+-- The rest of a line when the slice that is asked for is counted.
+local function counted(hash, rest, watch)
+  local counters, sources, watched = behind(rest)
+  local day
+  day, watched = W.add(watch, watched)
+  redis.call('HSET', hash, 'ids', day)
+  return counters .. '|' .. sources .. '|' .. watched
+end
 
 local function extend(call, at)
   local record_key, nonce = KEYS[2 * call - 1], ARGV[1] .. '.' .. call
@@ -19,74 +47,61 @@ local function extend(call, at)
   if known.nonce == nonce then return known.answer end
   if known.version ~= version or known.state ~= 'live' then return remembered(record_key) or 'U' end
 
-  local fits, covered, level = true, true, 0
-  local before, after, writes, taken, draws, looks = {}, {}, {}, {}, {}, {}
-  local mine, levels = {}, {}  -- by hash: how much more the call holds of it, for an account may be there twice
-  for hash, held, overflow, counters, sources, watched in lines(known) do
-    if held ~= '-' then
-      level = level + 1
-      local money, asked = parted(ARGV[at + 5 + level])
-      local each_more, watch = parted(asked)
-      local more = tonumber(money)
-      local seen = redis.call('HMGET', hash, 'bal', 'held', 'floor', 'ids')
-      local left = available(unpack(seen, 1, 3))
-      local so_far = mine[hash] or 0
-      if left and more > 0 and left - so_far < more then fits = false end
-      mine[hash] = so_far + more
-      before[#before + 1] = left and digits(left) or '-'
-      after[#after + 1] = '-'
-      if left then levels[#levels + 1] = {word = #after, left = left, hash = hash} end
-      local write = {'HSET', hash, 'held', digits((tonumber(seen[2]) or 0) + mine[hash])}
-      if more ~= 0 or watch ~= '' then writes[#writes + 1] = write end
-      held = digits(tonumber(held) + more)
-      if sources ~= '' then
-        local next_more, kept = string.gmatch(each_more, '%S+'), {}
-        for _, source in ipairs(look(hash, sources)) do
-          local amount = tonumber(next_more() or '0')
-          if amount > 0 and amount > source.left then covered = false end
-          before[#before + 1] = digits(source.left)
-          after[#after + 1] = digits(source.left - amount)
-          draws[#draws + 1] = {hash = hash, source = source, more = amount}
-          kept[#kept + 1] = source.name .. ' ' .. source.allowance .. ' ' .. digits(source.held + amount)
+  local fits, covered, within = true, true, true
+  local levels, taken = {}, ''
+  local mine = {}  -- by hash: how much more the call holds of it, for an account may be there twice
+  for hash, held, rest in string.gmatch(known.lines, '(%S+) (%S+)( [^\n]*)\n') do
+    if held == '-' then  -- a trunk, which stands in front
+      taken = hash .. ' ' .. held .. rest .. '\n'
+    else
+      local more, asked = parted(ARGV[at + 6 + #levels])
+      local amount, so_far, sources, watch = tonumber(more), mine[hash] or 0, NONE, nil
+      local bal, all, floor = unpack(redis.call('HMGET', hash, 'bal', 'held', 'floor'), 1, 3)
+      local left = available(bal, all, floor)
+      if left and amount > 0 and left - so_far < amount then fits = false end
+      mine[hash] = so_far + amount
+      if asked ~= '' or string.find(rest, '|', 1, true) then
+        local draws, thresholds = parted(asked)
+        local enough
+        rest, sources, enough = drawing(hash, rest, draws)
+        covered = covered and enough
+        if thresholds ~= '' then
+          W = W or watching()
+          watch = W.look(hash, redis.call('HGET', hash, 'ids'), cjson.decode(thresholds))
         end
-        sources = table.concat(kept, ' ')
       end
-      if watch ~= '' then
-        W = W or watching()
-        local it = W.look(hash, seen[4], cjson.decode(watch))
-        it.word, it.write, it.line = #before + 1, write, #taken + 1
-        looks[#looks + 1] = it
-        before[it.word], after[it.word] = '-', '-'
-      end
+      levels[#levels + 1] = {hash, digits(held + amount), rest, more, left, sources, watch}
     end
-    taken[#taken + 1] = {hash, held, overflow, counters, sources, watched}
   end
 
-  local forced, within = force == '1', true
-  for _, it in ipairs(looks) do
-    if W.refuses(it, not forced and not (fits and covered)) then within = false end
+  local forced = force == '1'
+  for _, level in ipairs(levels) do
+    if level[WATCH] and W.refuses(level[WATCH], not forced and not (fits and covered)) then within = false end
   end
   local alone = covered and (forced or fits)  -- nothing but thresholds refuses it
   local goes = alone and (forced or within)
-  local words = goes and after or before
-  for _, it in ipairs(looks) do words[it.word] = W.answer(it, goes, alone) end
-  if not goes then
-    for _, it in ipairs(looks) do W.refused(it) end
-    return 'N ' .. table.concat(before, ' ')
+  local answer = goes and 'E' or 'N'
+  for _, level in ipairs(levels) do
+    local left, watch = level[LEFT], level[WATCH]
+    answer = answer .. ' ' .. (left and digits(goes and left - mine[level[HASH]] or left) or '-')
+    for _, source in ipairs(level[SOURCES]) do
+      answer = answer .. ' ' .. digits(goes and source.left - source.more or source.left)
+    end
+    if watch then answer = answer .. ' ' .. W.answer(watch, goes, alone) end
+    if watch and not goes then W.refused(watch) end
   end
-  for _, each in ipairs(levels) do after[each.word] = digits(each.left - mine[each.hash]) end
-  local answered = 'E ' .. table.concat(after, ' ')
-  for _, it in ipairs(looks) do
-    it.write[5] = 'ids'
-    it.write[6], taken[it.line][6] = W.add(it, taken[it.line][6])
+  if not goes then return answer end
+
+  for _, level in ipairs(levels) do
+    local hash, held, rest, more, _, sources, watch = unpack(level, HASH, WATCH)
+    if watch then rest = counted(hash, rest, watch) end
+    if more ~= '0' then redis.call('HINCRBY', hash, 'held', more) end
+    for _, source in ipairs(sources) do draw_more(hash, source, source.more) end
+    taken = taken .. hash .. ' ' .. held .. rest .. '\n'
   end
-  for n, of_level in ipairs(taken) do taken[n] = line(unpack(of_level)) end
-  for _, write in ipairs(writes) do redis.call(unpack(write)) end
-  for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.more) end
-  local record_now = record(digits(version + 1), nonce, 'live', answered, table.concat(taken), changes)
-  redis.call('SET', running(record_key), record_now)
+  redis.call('SET', running(record_key), record(digits(version + 1), nonce, 'live', answer, taken, changes))
   redis.call('ZADD', KEYS[2 * call], lease, trace_id)
-  return answered
+  return answer
 end
 
 local answers, at = {}, 2
