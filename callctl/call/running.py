@@ -127,7 +127,8 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advan
         paid_s = 0 if session.emergency else planned_s
         more = tuple([slicing.cost(level, paid_s) - level.held for level in session.levels])
         watch = further_asks(session.levels, [exposed(level, paid_s) for level in session.levels], now)
-    longer = replace(session, granted_s=planned_s, ahead_ms=now.wall_ms - now.monotonic_ms)
+    sliced_ms = now.wall_ms if planned_s > session.granted_s else session.sliced_ms
+    longer = replace(session, granted_s=planned_s, sliced_ms=sliced_ms, ahead_ms=now.wall_ms - now.monotonic_ms)
     session = replace(session, wanted_s=planned_s, busy=True)
     return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force, draws, watch)),)
 
