@@ -1,8 +1,10 @@
 """A decision as the front door tells it. `viewer`: the account that asks; None is the provider."""
 
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Raw
+from msgspec.json import encode
 
 from callctl.accounts import WarnTo
 from callctl.call import drawing
@@ -13,6 +15,7 @@ from callctl.causes import Refusal, cause_of
 from callctl.clock import format_time
 from callctl.money import format_amount
 from callctl.prepaid import slicing
+from callctl.rating.charge import Price
 from callctl.rating.tariff import Direction
 
 
@@ -45,19 +48,26 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
     if session.levels and not session.emergency:
         level = session.customer
         told["hold"] = format_amount(slicing.cost(drawing.kept(level), granted_s))
-        band, until_s = level.sell.band
-        told["rate"] = {
-            "plan": level.plan,
-            "destination": level.destination,
-            "type": level.type,
-            "connection_fee": format_amount(level.sell.connection_fee),
-            "per_minute": level.sell.per_minute,
-            "band": band or None,
-            "until": None if until_s is None else format_time(until_s * 1000),
-        }
+        told["rate"] = _rate(level.plan, level.destination, level.type, level.sell)
         if session.warnings and session.warn_to is not WarnTo.CALLER:
             told["warn_to"] = session.warn_to.value
     return told
+
+
+@lru_cache(maxsize=8_192)
+def _rate(plan: str, destination: str, type: str, price: Price) -> Raw:
+    """The row that prices a call, in JSON: many calls have it in common."""
+    band, until_s = price.band
+    told = {
+        "plan": plan,
+        "destination": destination,
+        "type": type,
+        "connection_fee": format_amount(price.connection_fee),
+        "per_minute": price.per_minute,
+        "band": band or None,
+        "until": None if until_s is None else format_time(until_s * 1000),
+    }
+    return Raw(encode(told))
 
 
 def warn_at(session: Session, affordable_s: int | None) -> list[int]:

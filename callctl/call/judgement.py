@@ -3,9 +3,12 @@
 A call that goes ahead keeps the store's figures; they become text when somebody reads its trace.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 
+import msgspec
 from msgspec.structs import replace
 
 from callctl.call.admission import deciding, traced
@@ -16,16 +19,20 @@ from callctl.call.trace import encode_trace
 from callctl.call.watched import findings as watched
 from callctl.causes import Refusal
 from callctl.clock import format_time
-from callctl.limits.concurrency import LICENCE, Bound, Slot
+from callctl.limits.concurrency import LICENCE, Bound, Rate, Slot
 from callctl.money import format_amount
 from callctl.prepaid import slicing
 
 _ONE = "1 more"
+_slots = attrgetter("slots")
+_soft = attrgetter("soft")
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
-    found = [*_attempts(answer), *_channels(session, answer.uses), *_credit(session, answer)]
+    found = _attempts(answer.rate_exceeded) if isinstance(answer, TakeRefused) else []
+    found += _channels(session, answer.uses)
+    found += _credit(session, answer)
     if answer.left:
         found += _bundles(session, answer.left)
     if answer.watched:
@@ -57,8 +64,8 @@ def shortfall(session: Session, answer: Taken) -> Finding | None:
 
 def not_enforced(session: Session) -> list[Finding]:
     """What would have refused an admitted call, were it enforced."""
-    counted = (session.trunk_slots, session.limits, *(level.slots for level in session.levels))
-    if session.taken is None or not any(slot.soft is not None for slots in counted for slot in slots):
+    counted = chain(session.trunk_slots, session.limits, *map(_slots, session.levels))
+    if session.taken is None or not any(map(_soft, counted)):
         return []
     return [finding for finding in judged(session, session.taken) if finding.refusal and not finding.enforced]
 
@@ -70,21 +77,23 @@ def _is_short(level: Level, left: int | None) -> bool:
     return (slicing.first_cost(level) or 0) > max(0, level.held + left)
 
 
-def _attempts(answer: Taken | TakeRefused) -> Iterator[Finding]:
-    rate = answer.rate_exceeded if isinstance(answer, TakeRefused) else None
-    if rate is not None:
-        refusal = Refusal.PROVIDER_LIMIT if rate.level else Refusal.CALL_RATE_LIMIT
-        since = format_time(rate.second * 1000)
-        limit = f"at most {rate.per_second} a second"
-        yield Finding("call_rate", f"{rate.owner}: {rate.per_second} attempts", refusal, limit, rate.level, _ONE, since)
+def _attempts(rate: Rate | None) -> list[Finding]:
+    if rate is None:
+        return []
+    refusal = Refusal.PROVIDER_LIMIT if rate.level else Refusal.CALL_RATE_LIMIT
+    since = format_time(rate.second * 1000)
+    limit = f"at most {rate.per_second} a second"
+    return [Finding("call_rate", f"{rate.owner}: {rate.per_second} attempts", refusal, limit, rate.level, _ONE, since)]
 
 
-def _channels(session: Session, uses: Iterable[SlotUse]) -> Iterator[Finding]:
+def _channels(session: Session, uses: Iterable[SlotUse]) -> list[Finding]:
+    found = []
     for use in uses:
         is_trunk = use.level == len(session.levels)
         slots = session.trunk_slots if is_trunk else session.levels[use.level].slots
         above = session.levels[use.level].account if use.level and not is_trunk else ""
-        yield from _limits("channels", _named(use.slot, slots), use.in_use, above, is_free=session.emergency)
+        found += _limits("channels", _named(use.slot, slots), use.in_use, above, is_free=session.emergency)
+    return found
 
 
 def _named(name: str, slots: Iterable[Slot]) -> Slot:
@@ -99,31 +108,45 @@ def _provider(session: Session, limits: Iterable[LimitUse]) -> Iterator[Finding]
         yield from _limits("provider", use.slot, use.in_use, PROVIDER, is_free=session.emergency)
 
 
-def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -> Sequence[Finding]:
+def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -> list[Finding]:
     """What limits one counter: what is enforced, and what only would be. `is_free`: nothing limits this call."""
-    hard, soft = _hard_bound(slot), slot.soft
-    found = [] if hard is None else [_limit(check, slot, hard, in_use, level, is_free=is_free)]
-    if soft is not None:
-        missed = _limit(check, slot, soft, in_use, level, is_free=is_free)
-        found.append(replace(missed, limit=f"not enforced: {missed.limit}", enforced=False))
+    found = []
+    for limit in _limits_of(slot):
+        refusal = None
+        if in_use >= limit.full_at and not is_free:
+            refusal = Refusal.PROVIDER_LIMIT if level else limit.refusal
+        saw = f"{limit.counter}: {in_use} in use"
+        found.append(Finding(check, saw, refusal, limit.text, level, _ONE, limit.since, limit.enforced))
     return found
 
 
+class _Limit(msgspec.Struct, frozen=True, gc=False):
+    """One limit of a counter, in words as far as all calls have them in common. `full_at`: so many in use are all."""
+
+    counter: str
+    full_at: int
+    text: str
+    refusal: Refusal
+    since: str
+    enforced: bool
+
+
 @lru_cache(maxsize=8_192)
-def _hard_bound(slot: Slot) -> Bound | None:
-    """Of what is enforced. An account's counters are the same for all its calls of a day."""
-    if slot.limit is None or slot.hard_limit is None:
-        return None
-    return Bound(slot.limit, slot.hard_limit - slot.limit, slot.by, slot.since)
+def _limits_of(slot: Slot) -> tuple[_Limit, ...]:
+    """An account's counters are the same for all its calls of a day."""
+    limits = []
+    if slot.limit is not None and slot.hard_limit is not None:
+        limits.append(_limit(slot, Bound(slot.limit, slot.hard_limit - slot.limit, slot.by, slot.since)))
+    if slot.soft is not None:
+        missed = _limit(slot, slot.soft)
+        limits.append(replace(missed, text=f"not enforced: {missed.text}", enforced=False))
+    return tuple(limits)
 
 
-def _limit(check: str, slot: Slot, bound: Bound, in_use: int, level: str, *, is_free: bool) -> Finding:
-    own = Refusal.LICENCE_LIMIT if bound.by == LICENCE else Refusal.CHANNEL_LIMIT
-    refusal = Refusal.PROVIDER_LIMIT if level else own
-    limit = f"at most {bound.at_most}" + (f", with overflow {bound.hard}" if bound.over else "")
-    full = in_use >= bound.hard and not is_free
-    saw = f"{bound.by or slot.name}: {in_use} in use"
-    return Finding(check, saw, refusal if full else None, limit, level, _ONE, bound.since)
+def _limit(slot: Slot, bound: Bound) -> _Limit:
+    text = f"at most {bound.at_most}" + (f", with overflow {bound.hard}" if bound.over else "")
+    refusal = Refusal.LICENCE_LIMIT if bound.by == LICENCE else Refusal.CHANNEL_LIMIT
+    return _Limit(bound.by or slot.name, bound.hard, text, refusal, bound.since, True)
 
 
 def _bundles(session: Session, left: Left) -> Iterator[Finding]:
@@ -133,17 +156,25 @@ def _bundles(session: Session, left: Left) -> Iterator[Finding]:
             yield Finding("bundle", f"{source.name}: {there} left", level=level.account if depth else "")
 
 
-def _credit(session: Session, answer: Taken | TakeRefused) -> Iterator[Finding]:
+def _credit(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
+    found = []
     for depth, (level, left) in enumerate(zip(session.levels, answer.available, strict=True)):
         above = level.account if depth else ""
         if left is None or level.exempt or session.emergency:
-            yield Finding("credit", "not limited", level=above)
+            found.append(Finding("credit", "not limited", level=above))
             continue
         held = slicing.cost(level, session.first_granted_s) if isinstance(answer, Taken) else 0
         least = slicing.first_cost(level) or 0
-        limit = f"the first increment costs {format_amount(least)} {level.currency}"
-        limit += " with taxes" if level.taxes else ""
+        limit = _least(least, level.currency, bool(level.taxes))
+        refusal = None
+        if least > max(0, held + left):
+            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
         saw = f"{format_amount(held + left)} {level.currency} available"
-        short = least > max(0, held + left)
-        refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
-        yield Finding("credit", saw, refusal if short else None, limit, above)
+        found.append(Finding("credit", saw, refusal, limit, above))
+    return found
+
+
+@lru_cache(maxsize=8_192)
+def _least(micros: int, currency: str, taxed: bool) -> str:
+    """What every call by a row has in common."""
+    return f"the first increment costs {format_amount(micros)} {currency}" + (" with taxes" if taxed else "")
