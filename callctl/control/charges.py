@@ -98,6 +98,8 @@ class Charges:
                     self._wake(booking.root)
                 case Booked.MOVED_ON:
                     await self._look(booking.root, account.id)
+                    if self._charged[account.id].get(name, b"") == seen:
+                        return  # the store has lost it, and is told again by the next sweep
                 case Booked.NO_CREDIT:
                     if (account.id, name) not in self._waiting:
                         log.warning("charge_waits_for_credit", account=account.id, subscription=name, due=str(step.due))
@@ -109,4 +111,5 @@ class Charges:
         return account.bears(plan.taxes) if plan is not None else ()
 
     async def _look(self, root: str, account: str) -> None:
-        self._charged[account] = await self._charging.charged(root, account)
+        """What has been charged since; what the store knows no more of stays known."""
+        self._charged[account] = self._charged.get(account, {}) | await self._charging.charged(root, account)

@@ -229,6 +229,42 @@ async def test_an_emptied_redis_is_told_again_what_was_charged_and_for_what(redi
     assert not (await new.book()).lost
 
 
+class Emptied:
+    """A store that loses everything, and has the accounts again, just before it is asked for a charge."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self.emptied = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def charge(self, booking: Any) -> Any:
+        if not self.emptied:
+            self.emptied = True
+            await self._store._link.call("FLUSHALL")
+            await self._store.set_limit("acme", "acme", None)
+        return await self._store.charge(booking)
+
+
+async def test_a_redis_that_is_emptied_while_it_is_charged_is_told_again_what_was(redis_store: RedisStore) -> None:
+    house = House(redis_store)
+    await house.furnish()
+    await house.subscribe("net", "flat", "2026-01-01")
+    store = Emptied(redis_store)
+    store.emptied = True
+    charges = house.charges(store)
+    await charges.sweep()
+    before = await redis_store.charged("acme", "acme")
+    house.clock.set("2026-02-01T00:00:00+01:00")
+    store.emptied = False
+    await charges.sweep()
+    assert await house.ledger() == []
+    await charges.sweep()  # hears of the loss
+    assert before
+    assert [id for id, _, _ in await house.ledger()] == ["charge:acme/net:2026-02-01:mrc"]
+
+
 async def test_an_older_copy_of_redis_is_told_what_it_lacks(redis_store: RedisStore) -> None:
     """What it has stays as it has it: the money that was charged since is gone from it, too."""
     house = House(redis_store)
