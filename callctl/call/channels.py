@@ -30,12 +30,12 @@ def account_slots(
 
 
 def trunk_slots(facts: Facts, offered: Offered, levels: Sequence[Level]) -> tuple[Slot, ...]:
-    """What the call takes of its trunk, on the day of whose trunk it is. `levels`: the chain's, if it is priced."""
+    """What the call takes of its trunk, on the day of whose trunk it is. `levels`: first those of a priced chain."""
     trunk = facts.trunk
     if trunk is None or (trunk.caps is None and trunk.licence is None):
         return ()
     within, day = offered.within is not None, facts.trunk_day
-    seen = (levels[facts.trunk_level].type, levels[facts.trunk_level].traffic_class) if levels else ("", "")
+    seen = (levels[facts.trunk_level].type, levels[facts.trunk_level].traffic_class) if facts.prices else ("", "")
     return _slots(facts, trunk.caps, trunk.licence, offered.direction, day, *seen, within=within)
 
 

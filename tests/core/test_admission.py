@@ -3,11 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
-from callctl.accounts import Chain
+from callctl.accounts import Chain, Trunk
 from callctl.call.admission import propose
+from callctl.call.checks import Called
 from callctl.causes import Refusal
+from callctl.limits.concurrency import Caps
 from callctl.numbering import DialRules
 from callctl.rating.margin import MarginRule, MaxCost
+from callctl.rating.match import NO_ROW, NoRate
 from callctl.rating.price import Price, Tier
 from tests.core.calls import POLICY, START, account, facts, offered, price
 
@@ -72,3 +75,14 @@ def test_what_no_row_names_is_the_country_and_its_class_seen_from_there_or_from_
     levels = propose(offered(), told, START, POLICY).session.levels
     found = [(level.destination, level.traffic_class) for level in levels]
     assert found == [("NL", "MOB"), ("NL", "MOB"), ("NL", "INTL")]
+
+
+def test_a_call_that_no_row_prices_is_refused_on_a_trunk_too_when_whoever_is_called_has_a_price() -> None:
+    chain = (account(), account("reseller"))
+    called = Called((account("shop"),), facts().prices, ("2027-01-15",))
+    trunk = Trunk("line", "reseller", caps=Caps(outbound=1))
+    told = replace(facts(chain, trunk=trunk, unpriced=NoRate("acme", "standard", NO_ROW)), called=called)
+    proposal = propose(offered(), told, START, POLICY)
+    assert proposal.refused is not None
+    assert proposal.refused.refusal is Refusal.NO_RATE
+    assert [slot.name for slot in proposal.session.trunk_slots] == ["outbound", "total"]
