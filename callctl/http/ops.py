@@ -24,14 +24,17 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class LinkShown(msgspec.Struct, frozen=True):
-    """A neighbour: up or down since when, and what is wrong. Of a switch also what it can do for callctl."""
+    """A neighbour: up or down since when, and what is wrong. Of a switch also what it can do for callctl.
+
+    `detail` may name addresses: it is told to tokens of the provider that read, to others it is null.
+    """
 
     kind: LinkKind
     name: str
     up: bool
     since: str
     needed: bool
-    detail: str
+    detail: str | None
     capabilities: Capabilities | None
 
 
@@ -74,8 +77,8 @@ class Ops:
     async def health(self, _request: web.Request, _holder: Holder) -> web.Response:
         return json_response(Health())
 
-    async def readiness(self, _request: web.Request, _holder: Holder) -> web.Response:
-        links = self._links()
+    async def readiness(self, _request: web.Request, holder: Holder) -> web.Response:
+        links, told = self._links(), Scope.READ in holder.scopes and holder.account is None
         ready = all(link.state.up for link in links if link.needed)
         shown = tuple(
             LinkShown(
@@ -84,7 +87,7 @@ class Ops:
                 link.state.up,
                 format_time(link.state.since_ms),
                 link.needed,
-                link.state.detail,
+                link.state.detail if told else None,
                 link.capabilities,
             )
             for link in links

@@ -36,7 +36,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One method of one path. `scope` None: no token. `provider`: not for tokens that are bound to an account.
+    """One method of one path. `scope` None: needs no token. `provider`: not for tokens that are bound to an account.
 
     `body`, `answer`: a msgspec or pydantic type, or the media type where it is not JSON; None for none.
     `codes`: what it answers beside 200 and what is `implied`; `answered`: the same, with `answer` as at 200.
@@ -93,8 +93,9 @@ def endpoint(route: Route, tokens: Tokens, known: Callable[[], bool]) -> OpenHan
 
     async def serve(request: web.Request) -> web.StreamResponse:
         try:
-            holder = ANYONE
-            if scope is not None:
+            if scope is None:
+                holder = _reader(request, tokens)
+            else:
                 holder = tokens.holder(request.headers.get("Authorization"), request.remote or "", scope, basic=basic)
                 if provider and holder.account is not None:
                     raise errors.HttpError(403, "forbidden", "this belongs to the provider")
@@ -105,6 +106,17 @@ def endpoint(route: Route, tokens: Tokens, known: Callable[[], bool]) -> OpenHan
             return errors.respond(exc)
 
     return serve
+
+
+def _reader(request: web.Request, tokens: Tokens) -> Holder:
+    """Who asks what anyone may ask: to a token that reads more may be told. A wrong one is counted, and no error."""
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return ANYONE
+    try:
+        return tokens.holder(authorization, request.remote or "", Scope.READ, basic=True)
+    except errors.HttpError:
+        return ANYONE
 
 
 def whole_number(request: web.Request, name: str, default: int, at_most: int) -> int:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from callctl.accounts import WarnTo
 from callctl.call.events import CallKey
 from callctl.call.takes import Post, Settlement
+from callctl.http.auth import WRONG_TOKENS_AT_MOST
 from tests.e2e.front_door import NL_MOB
 
 ASK = {"call_id": "c1", "from": "+31201234567", "to": NL_MOB, "account": "acme"}
@@ -36,11 +37,30 @@ async def test_ready_while_every_needed_neighbour_is_up(door, name, status) -> N
     ]  # fmt: skip
     assert ready["ready"] is True
     _down(door, name)
-    answer = await (await door.ask("GET", "/readyz", None)).json()
+    answer = await (await door.ask("GET", "/readyz", "reader")).json()
     assert answer["ready"] is (status == 200)
     (down,) = [link for link in answer["links"] if not link["up"]]
     assert (down["name"], down["since"], down["detail"]) == (name, "2026-11-21T10:00:00.000Z", "connection refused")
     assert (await door.ask("GET", "/readyz", None)).status == status
+
+
+@pytest.mark.parametrize(
+    ("bearer", "told"),
+    [(None, False), ("wrong", False), ("sbc", False), ("reseller", False), ("reader", True), ("ops", True)],
+)
+async def test_where_a_neighbour_is_is_for_the_provider_to_read(door, bearer: str | None, told: bool) -> None:
+    """What is wrong with a link names its address; names and states are for everybody."""
+    _down(door, "billing")
+    ready = await door.json("GET", "/readyz", bearer)
+    assert [link["up"] for link in ready["links"]] == [True, True, False]
+    assert [link["detail"] for link in ready["links"]] == (["", "", "connection refused"] if told else [None] * 3)
+
+
+async def test_who_guesses_tokens_at_what_is_open_is_counted(door) -> None:
+    for _ in range(WRONG_TOKENS_AT_MOST + 1):
+        assert (await door.ask("GET", "/readyz", "guess")).status == 200
+    await door.refused(429, "GET", "/v1/calls", "reader")
+    assert (await door.json("GET", "/readyz", "reader"))["links"][0]["detail"] is None
 
 
 async def sample(door, name: str) -> float | None:
