@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 import structlog
 from msgspec.structs import replace
@@ -44,6 +45,7 @@ from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Ta
 
 log = structlog.get_logger(__name__)
 
+_DECIDED = attrgetter("decided")
 DECIDING = frozenset({AdmitCall, RejectCall})
 BY_PRESENT_RULES = frozenset({ExtendAsked, DeadlineReached, Released})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
@@ -114,21 +116,19 @@ class CallControl:
         if box is None and offered.within is not None:
             await self._take_up_outer(CallKey(offered.call.switch, offered.within))
             box = self._boxes.get(offered.call)
-        session = await (self._decision(offered) if box is None else box.until(lambda it: it.decided))
+        begun = box or self._begun(offered)
+        session = await begun.until(_DECIDED) if isinstance(begun, Mailbox) else begun
         if session.fingerprint != offered.fingerprint:
             raise CallConflict(f"call {offered.call} was asked for before, with another body")
         return session
 
-    async def _decision(self, offered: Offered) -> Session:
-        """A new one, where the journal knows of none: what it keeps is not to be overwritten."""
-        ours = self._journal.pending.get(offered.call.trace_id)
+    def _begun(self, offered: Offered) -> Mailbox | Session:
+        """A new call, where the journal knows of none: what it keeps is not to be overwritten."""
+        pending = self._journal.pending  # mostly none: a call's name need not be hashed to be looked up there
+        ours = pending.get(offered.call.trace_id) if pending else None
         if ours is None or ours.state is State.REFUSED:
-            box = self._offer(offered)
-        elif ours.state is State.BLIND and ours.released is None:
-            box = self.adopt(ours)
-        else:
-            return ours
-        return await box.until(lambda it: it.decided)
+            return self._offer(offered)
+        return self.adopt(ours) if ours.state is State.BLIND and ours.released is None else ours
 
     async def explain(self, offered: Offered) -> Session:
         now = self._clock.now()
@@ -164,7 +164,7 @@ class CallControl:
         """The call's mailbox once it has dealt with the event; None for a call that was refused."""
         box = await self._open(event.call)
         if box is not None:
-            await box.until(lambda it: it.decided)
+            await box.until(_DECIDED)
             if isinstance(event, ExtendAsked):
                 await elsewhere.catch_up(box, self._sessions)
             box.put(event)
