@@ -79,7 +79,9 @@ def _seen(level: Level, left: Sequence[int]) -> Level:
 
 
 def more(before: Levels, after: Levels) -> tuple[tuple[int, ...], ...]:
-    """How much more of each source is held afterwards."""
+    """How much more of each source is held afterwards; empty where no level draws upon anything."""
+    if not any_sources(before):
+        return ()
     return tuple(
         [
             tuple([new.held - old.held for new, old in zip(later.sources, level.sources, strict=True)])

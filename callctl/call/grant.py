@@ -8,7 +8,7 @@ from callctl.call import drawing
 from callctl.call.effects import ArmCall, Effect, SetDeadline
 from callctl.call.events import Deadline, Left, Taken
 from callctl.call.session import Level, Session, State
-from callctl.call.watched import exposed
+from callctl.call.watched import any_watched, exposed
 from callctl.clock import Instant
 from callctl.prepaid import slicing
 
@@ -25,13 +25,18 @@ def held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tup
     """The levels, each holding what `granted_s` cost it. `overflow`: whose channel is beyond its cap."""
     paid_s = 0 if session.emergency else granted_s
     levels = session.levels
-    if drawing.any_sources(levels):
+    draws = drawing.any_sources(levels)
+    if draws:
         draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
         levels = tuple([draw(level, paid_s) for level in levels])
     if overflow:
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    return tuple([exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels])
+    if draws or any_watched(levels):
+        return tuple(
+            [exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels]
+        )
+    return tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
 
 
 def admitted(session: Session, event: Taken) -> Session:
@@ -79,8 +84,11 @@ def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
     call, end = session.call, session.answered.plus_ms(session.granted_s * 1000)
     if session.emergency:
         return (SetDeadline(call, Deadline.LOST, end),)
+    cut = SetDeadline(call, Deadline.CUT, end)
+    if not session.attended:
+        return (cut,)
     return (
-        SetDeadline(call, Deadline.CUT, end),
+        cut,
         SetDeadline(call, Deadline.EXTEND, next_look(session, now)),
         SetDeadline(call, Deadline.WARN, _next_warning(session, now)),
     )
@@ -102,7 +110,7 @@ def next_look(session: Session, now: Instant) -> Instant | None:
 
 
 def _next_warning(session: Session, now: Instant) -> Instant | None:
-    if not session.attended or session.affordable_s is None or session.answered is None:
+    if session.affordable_s is None or session.answered is None:
         return None
     unsaid = [lead for lead in session.warnings if session.warned_s is None or lead < session.warned_s]
     if not unsaid or left_ms(session, session.affordable_s, now) <= 0:

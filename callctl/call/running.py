@@ -22,7 +22,7 @@ from callctl.call.events import (
 from callctl.call.session import Session, State
 from callctl.call.settlement import anchored
 from callctl.call.takes import Extension
-from callctl.call.watched import exposed, further_asks
+from callctl.call.watched import any_watched, further_asks
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
 from callctl.limits.ids import Ask
@@ -98,38 +98,42 @@ def extend_asked(session: Session, _: ExtendAsked, now: Instant, policy: Policy)
 
 def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     """Hold the next, longer slice."""
-    may_ask = session.answered is not None and not (session.busy or session.emergency or session.unwanted)
-    if not may_ask or session.granted_s >= session.ceiling_s:
+    granted_s, ceiling_s = session.granted_s, session.ceiling_s
+    if session.busy or session.answered is None or session.emergency or session.unwanted or granted_s >= ceiling_s:
         return session, ()
     slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
-    planned_s = min(session.granted_s + slice_s, session.ceiling_s)
-    longest_s = min(session.ceiling_s, session.granted_s + policy.longest_unattended_s)
-    planned_s = slicing.stretched(session.levels, planned_s, longest_s)
-    return ask(replace(session, slice_s=slice_s, tries=0), planned_s, now, policy)
+    longest_s = min(ceiling_s, granted_s + policy.longest_unattended_s)
+    planned_s = slicing.stretched(session.levels, min(granted_s + slice_s, ceiling_s), longest_s)
+    return ask(replace(session, slice_s=slice_s, wanted_s=planned_s, tries=0, busy=True), now, policy)
 
 
-def ask(session: Session, planned_s: int, now: Instant, policy: Policy) -> Advance:
-    """Ask the store to hold what the call costs until `planned_s`, beyond what it holds already.
+def ask(session: Session, now: Instant, policy: Policy) -> Advance:
+    """Ask the store to hold what the call costs until `wanted_s`, beyond what it holds already.
 
     What was granted before is held for in any case.
     """
+    planned_s, levels = session.wanted_s, session.levels
     force = planned_s <= session.granted_s
     draws: tuple[tuple[int, ...], ...] = ()
     watch: tuple[Ask | None, ...] = ()
-    if drawing.any_sources(session.levels):
+    if drawing.any_sources(levels) or any_watched(levels):
         if force:
-            session = replace(session, levels=tuple(map(drawing.kept, session.levels)))
+            levels = tuple(map(drawing.kept, levels))
+            session = replace(session, levels=levels)
         held = grant.held(session, planned_s)
-        more = tuple([after.held - level.held for after, level in zip(held, session.levels, strict=True)])
-        draws = drawing.more(session.levels, held)
-        watch = further_asks(session.levels, held, now)
+        more = tuple([after.held - level.held for after, level in zip(held, levels, strict=True)])
+        draws = drawing.more(levels, held)
+        watch = further_asks(levels, held, now)
     else:
         paid_s = 0 if session.emergency else planned_s
-        more = tuple([slicing.cost(level, paid_s) - level.held for level in session.levels])
-        watch = further_asks(session.levels, [exposed(level, paid_s) for level in session.levels], now)
-    sliced_ms = now.wall_ms if planned_s > session.granted_s else session.sliced_ms
-    longer = replace(session, granted_s=planned_s, sliced_ms=sliced_ms, ahead_ms=now.wall_ms - now.monotonic_ms)
-    session = replace(session, wanted_s=planned_s, busy=True)
+        more = tuple([slicing.cost(level, paid_s) - level.held for level in levels])
+    longer = replace(
+        session,
+        granted_s=planned_s,
+        sliced_ms=session.sliced_ms if force else now.wall_ms,
+        ahead_ms=now.wall_ms - now.monotonic_ms,
+        busy=False,
+    )
     return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force, draws, watch)),)
 
 
@@ -140,7 +144,7 @@ def save(session: Session, now: Instant, policy: Policy) -> Advance:
     """
     if session.busy:
         return session, ()
-    return ask(session, session.granted_s, now, policy)
+    return ask(replace(session, wanted_s=session.granted_s, busy=True), now, policy)
 
 
 def _lease_until(session: Session, now: Instant, policy: Policy) -> int:
@@ -166,13 +170,14 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
     )
     session, warning = _warn(session, now)
     told = (*(grant.armed(session, now) if longer else ()), *warning, *grant.watch(session, now))
-    if session.granted_s >= session.first_granted_s or session.answered is None or session.unwanted:
+    if granted_s >= session.first_granted_s or session.answered is None or session.unwanted:
         return session, told
     # Its answer in other bands than it was set up in has cut the grant to what was held: what is missing is asked for.
     paid_s = session.first_granted_s if session.affordable_s is None else session.affordable_s
-    if paid_s <= session.granted_s:
+    if paid_s <= granted_s:
         return session, told
-    session, asking = ask(replace(session, tries=0), min(paid_s, session.first_granted_s), now, policy)
+    wanted_s = min(paid_s, session.first_granted_s)
+    session, asking = ask(replace(session, wanted_s=wanted_s, tries=0, busy=True), now, policy)
     return session, (*told, *asking)
 
 
@@ -183,7 +188,7 @@ def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy:
         session = replace(session, affordable_s=session.granted_s)
     paid_s = session.wanted_s if session.affordable_s is None else min(session.affordable_s, session.wanted_s)
     if paid_s > session.granted_s and session.tries < MOST_TRIES:
-        return ask(session, paid_s, now, policy)
+        return ask(replace(session, wanted_s=paid_s, busy=True), now, policy)
     session, warning = _warn(session, now)
     return session, (*warning, *grant.watch(session, now))
 
