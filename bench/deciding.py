@@ -11,7 +11,7 @@ from callctl.clock import SystemClock
 from callctl.numbering import Number, NumberType
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Direction
-from callctl.store.link import Argument, Link, LinkTimes, Reply, pack
+from callctl.store.link import Argument, Link, LinkTimes, Reply, Then, pack
 from callctl.store.memory.definitions import MemoryDefinitions
 from callctl.store.redis import RedisStore
 
@@ -34,6 +34,10 @@ class AnsweringLink:
 
     def post(self, *command: Argument) -> None:
         pack(command)
+
+    def ask(self, command: tuple[Argument, ...], then: Then) -> None:
+        pack(command)
+        then(ADMITTED)
 
     def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
         pack(command)

@@ -21,7 +21,7 @@ from callctl.call.takes import Extension, Take, TopUp
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
 from callctl.control.facts import gather
-from callctl.store.link import Argument, Link, Reply
+from callctl.store.link import Argument, Link, Then
 from callctl.store.memory.definitions import MemoryDefinitions
 from callctl.store.redis import RedisStore
 
@@ -36,9 +36,9 @@ RECHECKS_PER_S = 100_000 / 60
 class Recorder(AnsweringLink):
     """A link that remembers the last script it was asked to run."""
 
-    def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
+    def ask(self, command: tuple[Argument, ...], then: Then) -> None:
         self.asked = command
-        return super().call(*command)
+        super().ask(command, then)
 
 
 def takes(defined: MemoryDefinitions, count: int) -> Iterator[Take]:

@@ -6,8 +6,7 @@ channels and money by then; the record of its refusal gives those back. One that
 limit is about pay for the round trip.
 """
 
-from collections.abc import Awaitable, Coroutine
-from typing import Any
+from collections.abc import Awaitable
 
 import structlog
 from msgspec.structs import replace
@@ -28,7 +27,7 @@ class LimitedTakes:
         self._takes = takes
         self._channels = channels
 
-    def admit(self, take: Take) -> Coroutine[Any, Any, Taken | TakeRefused | Existing]:
+    def admit(self, take: Take) -> Awaitable[Taken | TakeRefused | Existing]:
         return self._admit(take) if take.session.limits else self._takes.admit(take)
 
     async def _admit(self, take: Take) -> Taken | TakeRefused | Existing:
@@ -46,7 +45,7 @@ class LimitedTakes:
             self._channels.renew(session.limits, session.trace_id, extension.lease_until_ms)
         return self._takes.extend(extension)
 
-    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, Existing | None]:
+    def settle(self, settlement: Settlement) -> Awaitable[Existing | None]:
         return self._settle(settlement) if settlement.session.limits else self._takes.settle(settlement)
 
     async def _settle(self, settlement: Settlement) -> Existing | None:

@@ -143,12 +143,12 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
 
 
 @lru_cache(maxsize=8_192)
-def _counters(slots: tuple[Slot, ...]) -> tuple[str | int | Literal[False], ...]:
-    """A line's counters, their number, and what each of them is asked."""
+def _counters(slots: tuple[Slot, ...]) -> str:
+    """A line's counters, their number, and what each of them is asked, as the end of an array in JSON."""
     names = [keys.word(slot.name) for slot in slots]
     limits = [(_or_false(slot.limit), _or_false(slot.hard_limit)) for slot in slots]
     asked = [word for name, of in zip(names, limits, strict=True) for word in (name, *of)]
-    return ("".join(f" {name}" for name in names), len(names), *asked)
+    return _json(("".join(f" {name}" for name in names), len(names), *asked)).decode()[1:]
 
 
 def _or_false(limit: int | None) -> int | Literal[False]:
@@ -157,22 +157,21 @@ def _or_false(limit: int | None) -> int | Literal[False]:
 
 
 def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
-    words = iter(answer.split())
-    taken = next(words) == b"T"
-    rate = int(next(words))
-    trunk_uses = _uses(len(take.levels), take.trunk_slots, words)
+    call, words = take.session.call, iter(answer.split())
+    taken, rate = next(words) == b"T", int(next(words))
+    trunk_uses = _uses(len(take.levels), take.trunk_slots, words) if take.trunk_slots else []
     available, overflow, uses, left, watched = [], [], [], [], []
     for depth, level in enumerate(take.levels):
         available.append(_micros(next(words)))
         overflow.append(next(words) == b"1")
         uses += _uses(depth, level.slots, words)
-        left.append(_left(len(level.draws), words))
+        left.append(_left(len(level.draws), words) if level.draws else ())
         if level.watch is not None:
             watched.append(_seen(depth, words, level.watch.amount))
     seen = tuple(available), tuple(overflow), tuple(uses + trunk_uses)
     if taken:
-        return Taken(take.session.call, *seen, _any(left), watched=tuple(watched))
-    return TakeRefused(take.session.call, *seen, take.rates[rate - 1] if rate else None, _any(left), tuple(watched))
+        return Taken(call, *seen, _any(left), watched=tuple(watched))
+    return TakeRefused(call, *seen, take.rates[rate - 1] if rate else None, _any(left), tuple(watched))
 
 
 def _seen(depth: int, words: Iterator[bytes], amount: int) -> Seen:
@@ -183,7 +182,10 @@ def _seen(depth: int, words: Iterator[bytes], amount: int) -> Seen:
 
 
 def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[SlotUse]:
-    return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
+    return [
+        SlotUse(depth, slot.name, in_use, slot.limit, slot.hard_limit)
+        for slot, in_use in zip(slots, map(int, words), strict=False)  # there are more words
+    ]
 
 
 def decode_extension(extension: Extension, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
@@ -214,10 +216,12 @@ def _any(left: Sequence[tuple[int, ...]]) -> Left:
 def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> str:
     """What is asked of one hash, as admit.lua is told; of a trunk, which has no money, where there is no level."""
     if level is None:
-        return _json((False, 0, "", False, *_counters(slots))).decode()
+        return f'[false,0,"",false,{_counters(slots)}'
+    if not level.draws and level.watch is None:
+        return f'[{level.hold},{level.hold_overflow},"",false,{_counters(slots)}'
     drawn = " ".join([f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws])
     watch = False if level.watch is None else _asked(level.watch)
-    return _json((level.hold, level.hold_overflow, drawn, watch, *_counters(slots))).decode()
+    return f"{_json((level.hold, level.hold_overflow, drawn, watch)).decode()[:-1]},{_counters(slots)}"
 
 
 def more(extension: Extension) -> Sequence[str | int]:

@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
-from callctl.errors import CallConflict, StoreUnavailable, UnknownCall
+from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing
 from callctl.store import keys, records, scripts
+from callctl.store.alone import Alone
 from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
 from callctl.store.link import Argument, Link, LinkLost, Reply
@@ -56,16 +56,30 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         super().__init__(link)
         self._process = secrets.token_hex(6)
         self._requests = itertools.count()
+        self._admissions = Alone(link, scripts.ADMIT, self._admission, self._admitted)
         self._extensions = Together(_share, self._extend, self._extended)
+        self._settlements = Alone(link, scripts.SETTLE, self._settlement, _settled)
 
     # ---- Takes
 
-    async def admit(self, take: Take) -> Taken | TakeRefused | Existing:
-        """Take all of it or nothing. Existing: the call is known, whatever its state but refused."""
+    def admit(self, take: Take) -> "asyncio.Future[Taken | TakeRefused | Existing]":
+        """Take all of it or nothing. Existing: the call is known, whatever its root and its state but refused."""
+        return self._admissions.ask(take)
+
+    def _admission(self, take: Take) -> tuple[Sequence[str], Sequence[Argument]]:
+        """Keys and arguments of admit.lua."""
         session = take.session
         root, trace_id = session.root, session.trace_id
-        hashes = [keys.account(level.root or root, level.account) for level in take.levels]
-        arguments: list[Argument] = [
+        touched = [keys.session(root, trace_id), keys.live(root), keys.call(trace_id)]
+        asked: list[Argument] = []
+        if take.trunk_slots:
+            touched.append(keys.trunk(root, session.trunk or ""))
+            asked.append(records.taking(take.trunk_slots))
+        for level in take.levels:
+            touched.append(keys.account(level.root or root, level.account))
+            asked.append(records.taking(level.slots, level))
+        touched += [keys.attempts(root, rate.owner, rate.second) for rate in take.rates]
+        return touched, (
             self._nonce(),
             session.version + 1,
             "dry" if take.dry else "probe" if take.probe else "take",
@@ -73,52 +87,22 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
             take.lease_until_ms,
             trace_id,
             records.encode_session(session),
-        ]
-        if take.trunk_slots:
-            hashes.insert(0, keys.trunk(root, session.trunk or ""))
-            arguments += (len(hashes), records.taking(take.trunk_slots))
-        else:
-            arguments.append(len(hashes))
-        for level in take.levels:
-            arguments.append(records.taking(level.slots, level))
-        arguments += (len(take.rates), *(rate.per_second for rate in take.rates))
-        attempts = [keys.attempts(root, rate.owner, rate.second) for rate in take.rates]
-        claim = None if take.probe or take.dry else self._link.call(*_remember(session))
-        touched = (keys.session(root, trace_id), keys.live(root), *hashes, *attempts)
-        try:
-            answer = await self._run(scripts.ADMIT, touched, arguments)
-        except StoreUnavailable:
-            _let_go(claim)
-            raise
+            root,
+            keys.CALL_TTL_S,
+            len(asked),
+            *asked,
+            len(take.rates),
+            *[rate.per_second for rate in take.rates],
+        )
+
+    def _admitted(self, take: Take, answer: Any) -> Taken | TakeRefused | Existing:
         if isinstance(answer, list):
-            _let_go(claim)
             return Existing(records.decode_record(*answer))
         decided = records.decode_admission(take, answer)
         if decided.watched:
             accounts = [level.account for level in take.levels]
             self._tell_trips(decided.watched, [level.watch for level in take.levels], accounts)
-        namesake = None if claim is None else await self._namesake(claim, session)
-        if namesake is None:
-            return decided
-        if isinstance(decided, Taken):
-            given_back = replace(session, state=State.REFUSED, version=session.version + 1)
-            await self.settle(Settlement(given_back, (), ()))
-        return Existing(namesake)
-
-    async def _namesake(self, claim: "asyncio.Future[Reply]", session: Session) -> Session | None:
-        """The call of this name that another root has; None where the name leads to this one, as `claim` asked for."""
-        try:
-            is_new = await claim is not None
-        except LinkLost:
-            is_new = await self._link.call(*_remember(session)) is not None
-        root: Any = None if is_new else await self._link.call("GET", keys.call(session.trace_id))
-        if root is None or root.decode() == session.root:
-            return None
-        namesake = _understood(await self._remembered(root.decode(), session.trace_id))
-        if namesake is not None and namesake.state is not State.REFUSED:
-            return namesake
-        await self._link.call("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S)
-        return None
+        return decided
 
     def extend(self, extension: Extension) -> "asyncio.Future[Extended | ExtendRefused | Existing]":
         """Hold more at all levels or at none. Existing: the record is not what the caller saw.
@@ -145,27 +129,34 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
             self._tell_trips(decided.watched, extension.watch, accounts)
         return decided
 
-    async def settle(self, settlement: Settlement) -> Existing | None:
+    def settle(self, settlement: Settlement) -> "asyncio.Future[Existing | None]":
         """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
+        return self._settlements.ask(settlement)
+
+    def _settlement(self, settlement: Settlement) -> tuple[Sequence[str], Sequence[Argument]]:
+        """Keys and arguments of settle.lua."""
         session, root = settlement.session, settlement.session.root
         refused = session.state is State.REFUSED
         # An attempt is recorded once, however often it is told: also from the journal, by another process.
         nonce = f"attempt-{session.setup.wall_ms}" if refused else self._nonce()
-        hashes: list[str] = []
+        trace_id = session.trace_id
+        touched = [keys.session(root, trace_id), keys.live(root), keys.outbox(root), keys.call(trace_id)]
         arguments: list[Argument] = [
             nonce,
             session.version,
             "refused" if refused else "ended",
             keys.REFUSED_TTL_S if refused else keys.ENDED_TTL_S,
-            session.trace_id,
+            trace_id,
             records.encode_session(session),
             str(session.call),
             records.posted_ms(session),
+            root,
+            keys.CALL_TTL_S,
             len(settlement.posts),
         ]
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             where = post.root or root
-            hashes += (keys.account(where, post.account), keys.ledger(where, post.account))
+            touched += (keys.account(where, post.account), keys.ledger(where, post.account))
             arguments += (id, records.kind(post), -post.amount)
         arguments.append(len(settlement.records))
         for record in settlement.records:
@@ -173,13 +164,7 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         arguments.append(len(settlement.watched))
         for settled in settlement.watched:
             arguments += (keys.account(settled.root or root, settled.account), records.used(settled))
-        answer = await self._run(
-            scripts.SETTLE,
-            (keys.session(root, session.trace_id), keys.live(root), keys.outbox(root), *hashes),
-            arguments,
-            ahead=() if session.version else _remember(session),
-        )
-        return Existing(records.decode_record(*answer)) if isinstance(answer, list) else None
+        return touched, arguments
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         """Move money once per id. CallConflict: the id stands for another movement. ValueError: beyond counting."""
@@ -284,21 +269,14 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
     def _nonce(self) -> str:
         return f"{self._process}{next(self._requests):x}"
 
-    async def _run(
-        self, script: Script, touched: Sequence[str], arguments: Sequence[Argument], *, ahead: tuple[Argument, ...] = ()
-    ) -> Any:
-        """The script's answer; `ahead` is sent just before it, and its own answer ignored."""
-        loop, link = asyncio.get_running_loop(), self._link
-        until = loop.time() + link.times.call_ms / 1000
+    async def _run(self, script: Script, touched: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """The script's answer."""
+        link = self._link
+        until = asyncio.get_running_loop().time() + link.times.call_ms / 1000
         try:
-            if ahead:
-                link.post(*ahead)
             return await scripts.run(link, script, touched, *arguments)
         except LinkLost:
-            await link.ready(_left_ms(loop, until))
-            if ahead:
-                link.post(*ahead)
-            return await scripts.run(link, script, touched, *arguments, timeout_ms=_left_ms(loop, until))
+            return await scripts.run_again(link, script, touched, arguments, until)
 
     async def _all(self, commands: Iterable[tuple[Argument, ...]]) -> Any:
         """The answers to many reads, a few at a time: they are not to fill the window."""
@@ -330,16 +308,5 @@ def _understood(remembered: Remembered) -> Session | None:
         return None
 
 
-def _remember(session: Session) -> tuple[Argument, ...]:
-    """Where the call's record is, for a process that knows its name only. Not in the root's slot of a cluster."""
-    return ("SET", keys.call(session.trace_id), session.root, "EX", keys.CALL_TTL_S, "NX")
-
-
-def _left_ms(loop: asyncio.AbstractEventLoop, until: float) -> int:
-    return max(1, round((until - loop.time()) * 1000))
-
-
-def _let_go(claim: "asyncio.Future[Reply] | None") -> None:
-    """Nobody waits for it any more."""
-    if claim is not None and not claim.cancel():
-        claim.exception()
+def _settled(_: Settlement, answer: Any) -> Existing | None:
+    return Existing(records.decode_record(*answer)) if isinstance(answer, list) else None

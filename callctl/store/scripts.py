@@ -1,5 +1,6 @@
 """The Lua scripts, as Redis knows them: by the SHA-1 of their text."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from hashlib import sha1
@@ -63,3 +64,15 @@ async def run(
         return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments, timeout_ms=timeout_ms)
     except ScriptMissing:
         return await link.call("EVAL", script.source, len(keys), *keys, *arguments, timeout_ms=timeout_ms)
+
+
+async def run_again(
+    link: Link, script: Script, keys: Sequence[str], arguments: Sequence[Argument], until: float
+) -> Reply:
+    """Run it once more, when the link is up again. `until`: the loop's time by which it is to be answered."""
+    await link.ready(_left_ms(until))
+    return await run(link, script, keys, *arguments, timeout_ms=_left_ms(until))
+
+
+def _left_ms(until: float) -> int:
+    return max(1, round((until - asyncio.get_running_loop().time()) * 1000))

@@ -14,6 +14,7 @@ from tests.contract.calls import (
     COUNTED,
     ROOT,
     admitted,
+    extension,
     figures,
     outbox,
     rate,
@@ -314,6 +315,19 @@ async def test_a_call_has_one_payer_whoever_asks_again(store):
         assert found.root == ROOT
         if state == "live":
             assert await store.settle(settlement(replace(first, version=1), 10)) is None
+
+
+@pytest.mark.parametrize("root", ["", "".join(map(chr, range(1, 127))) + "é€😀"])
+async def test_a_call_of_any_root_is_found_by_its_name(store, root):
+    """Whatever the root is called: nobody's, or one that needs quoting."""
+    first = await admitted(store, take(session("c1", levels=(), root=root)))
+    for _ in range(2):
+        assert await store.admit(take(session("c1"))) == Existing(await store.find(first.call))
+        assert await store.live([ROOT]) == []
+    await store.extend(extension(first))
+    assert await store.admit(take(session("c1"))) == Existing(await store.find(first.call))
+    assert await store.settle(settlement(replace(first, version=2))) is None
+    assert (await store.admit(take(session("c1")))).session.state is State.ENDED
 
 
 async def test_a_refused_call_may_find_another_payer(store):

@@ -13,8 +13,8 @@ from callctl.ports import Existing
 from callctl.store import keys
 from callctl.store.address import parse_address
 from callctl.store.link import Link
-from callctl.store.rejected import Rejected
 from callctl.store.redis import Difference, RedisStore
+from callctl.store.rejected import Rejected
 from tests.contract.calls import (
     ROOT,
     admitted,
@@ -216,6 +216,20 @@ async def test_a_probe_leaves_nothing_behind(link, redis_store):
     await redis_store.admit(take(session(), dry=True, rates=(rate("t1", 5),)))
     await redis_store.admit(take(session(), probe=True))
     assert await link.call("DBSIZE") == before
+
+
+async def test_what_cannot_be_told_fails_for_who_waits_alone(redis_store):
+    unsaid, said = redis_store.admit(take(session("c1", b_number="\ud800"))), redis_store.admit(take(session("c2")))
+    with pytest.raises(UnicodeEncodeError):
+        await unsaid
+    assert isinstance(await said, Taken)
+
+
+async def test_who_gives_up_on_an_admission_leaves_it_to_the_server(redis_store):
+    given_up = redis_store.admit(take(session("c1")))
+    given_up.cancel()
+    assert isinstance(await redis_store.admit(take(session("c2"))), Taken)
+    assert isinstance(await redis_store.admit(take(session("c1"))), Existing)
 
 
 # ---- recount

@@ -1,8 +1,8 @@
 -- Take channels and money at every level, or nothing.
 --
--- KEYS  record, live, the hash of the trunk if there is one, of each level, one counter per rate
+-- KEYS  record, live, where the call is found by its name, the hash of the trunk if there is one, of each level, one counter per rate
 -- ARGV  nonce, version of the record to write, mode (take | probe | dry), force (0 | 1: no limits), lease (ms),
---       trace id, session, number of hashes, per hash in JSON what the names from HOLD on say (false where there is none):
+--       trace id, session, root, seconds to find it by its name, number of hashes, per hash in JSON what the names from HOLD on say (false where there is none):
 --         hold (a trunk has none), hold with overflow, a line's sources, what `watch.lua` is asked, a line's counters,
 --         their number, per counter: name, limit, hard limit;
 --       number of rates, per rate: attempts per second
@@ -16,10 +16,27 @@
 local HOLD, HOLD_OVERFLOW, SOURCES, WATCH, NAMES, COUNTERS = 1, 2, 3, 4, 5, 6
 local HELD, OVERFLOW, WATCHED, HASH = 1, 2, 4, 6  -- a line's parts, where nothing is asked any more
 
-local nonce, version, mode, force, lease, trace_id, session = unpack(ARGV, 1, 7)
+-- The key of a call's record below another root (`keys.word`).
+local function record_of(root, trace_id)
+  local word = string.gsub(root, '[^%w_.~:@+/=,;!*#&-]', function(byte)
+    return string.format('%%%02X', string.byte(byte))
+  end)
+  return '{' .. (word == '' and '%' or word) .. '}:s:' .. trace_id
+end
+
+local nonce, version, mode, force, lease, trace_id, session, root, name_ttl_s = unpack(ARGV, 1, 9)
 local known = parse(redis.call('GET', KEYS[1]))
 if known and known.state ~= 'refused' then
   return known.nonce == nonce and known.answer or remembered(KEYS[1])
+end
+if mode == 'take' and not redis.call('SET', KEYS[3], root, 'EX', name_ttl_s, 'NX') then
+  local other = redis.call('GET', KEYS[3])
+  if other ~= root then
+    local namesake = record_of(other, trace_id)
+    local its = parse(redis.call('GET', namesake))
+    if its and its.state ~= 'refused' then return remembered(namesake) end
+    redis.call('SET', KEYS[3], root, 'EX', name_ttl_s)
+  end
 end
 
 -- What a call takes of a hash, by field, for an account may be there twice.
@@ -34,8 +51,8 @@ local W  -- what `watch.lua` can do, where it is asked
 local write_of, holds = {}, {}  -- by hash
 local home, abroad = tag(KEYS[1]), {}
 local fits, covered, poor, over = true, true, false, false
-for hash = 1, tonumber(ARGV[8]) do
-  local key, asked = KEYS[hash + 2], cjson.decode(ARGV[hash + 8])
+for hash = 1, tonumber(ARGV[10]) do
+  local key, asked = KEYS[hash + 3], cjson.decode(ARGV[hash + 10])
   local hold, counters, watch = asked[HOLD], asked[COUNTERS], asked[WATCH]
   local ask, write = {'HMGET', key, 'bal', 'held', 'floor'}, {'HSET', key}
   for n = 1, counters do ask[n + 5] = asked[3 * n + 4] end
@@ -87,10 +104,10 @@ for hash = 1, tonumber(ARGV[8]) do
   taken[hash] = asked
 end
 
-local at = 9 + #taken
+local at = 11 + #taken
 local exceeded = 0
 for rate = 1, tonumber(ARGV[at]) do
-  local key, attempts = KEYS[#taken + 2 + rate], nil
+  local key, attempts = KEYS[#taken + 3 + rate], nil
   if mode == 'dry' then
     attempts = (tonumber(redis.call('GET', key)) or 0) + 1
   else

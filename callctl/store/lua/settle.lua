@@ -1,16 +1,16 @@
 -- The end of a call: post what it costs, write its CDRs, give back all that its record says it has.
 --
--- KEYS  record, live, outbox, per post: the account's hash and its ledger
+-- KEYS  record, live, outbox, where the call is found by its name, per post: the account's hash and its ledger
 -- ARGV  nonce, version that the caller saw, state (ended | refused), seconds to remember it, trace id, session,
---       call, time of the posts (ms), number of posts,
+--       call, time of the posts (ms), root, seconds to find it by its name, number of posts,
 --       per post: id, kind (behind "|" each source that was used, and how much of it), amount as it moves the balance,
 --       number of CDRs, per CDR: account, payload,
 --       number of accounts with thresholds, per account: its hash, and "<used | -> <day> <estimate 0 | 1>", or of a
 --       correction "+ <day> <more> <less of it an estimate>"
 -- Answer  S when done; what is remembered when it is not what the caller saw
 
-local nonce, version, state, ttl_s, trace_id, session, call, at_ms = unpack(ARGV, 1, 8)
-local at = 10 + 3 * tonumber(ARGV[9])
+local nonce, version, state, ttl_s, trace_id, session, call, at_ms, root, name_ttl_s = unpack(ARGV, 1, 10)
+local at = 12 + 3 * tonumber(ARGV[11])
 at = at + 1 + 2 * tonumber(ARGV[at])
 local W = tonumber(ARGV[at]) > 0 and watching_all()
 local used = {}
@@ -45,14 +45,14 @@ end
 
 for hash, told in pairs(used) do W.came_to_light(hash, told) end
 
-at = 10
-for post = 1, tonumber(ARGV[9]) do
+at = 12
+for post = 1, tonumber(ARGV[11]) do
   local kind, used = parted(ARGV[at + 1])
   for source, amount in string.gmatch(used, '(%S+) (%S+)') do
-    redis.call('HINCRBY', stock(KEYS[2 + 2 * post]), 'bal ' .. source, digits(-tonumber(amount)))
+    redis.call('HINCRBY', stock(KEYS[3 + 2 * post]), 'bal ' .. source, digits(-tonumber(amount)))
   end
-  local balance = redis.call('HINCRBY', KEYS[2 + 2 * post], 'bal', ARGV[at + 2])
-  redis.call('XADD', KEYS[3 + 2 * post], '*', 'id', ARGV[at], 'kind', kind, 'amount', ARGV[at + 2],
+  local balance = redis.call('HINCRBY', KEYS[3 + 2 * post], 'bal', ARGV[at + 2])
+  redis.call('XADD', KEYS[4 + 2 * post], '*', 'id', ARGV[at], 'kind', kind, 'amount', ARGV[at + 2],
     'balance', digits(balance), 'at', at_ms, 'call', call)
   at = at + 3
 end
@@ -60,6 +60,7 @@ for cdr = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
   redis.call('XADD', KEYS[3], '*', 'account', ARGV[cdr], 'payload', ARGV[cdr + 1])
 end
 redis.call('SET', KEYS[1], record(digits(version + 1), nonce, state, 'S', '', session), 'EX', ttl_s)
+if version == '0' then redis.call('SET', KEYS[4], root, 'EX', name_ttl_s, 'NX') end
 redis.call('DEL', running(KEYS[1]))
 redis.call('ZREM', KEYS[2], trace_id)
 return 'S'

@@ -1,0 +1,89 @@
+"""Requests of one script each, answered in the turn of the event loop in which the server's answer comes.
+
+A task would cost as much as all the rest: one is made only where something goes wrong.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from callctl.errors import StoreUnavailable
+from callctl.store import scripts
+from callctl.store.link import Argument, Link, LinkLost, Reply
+from callctl.store.rejected import ScriptMissing
+from callctl.store.scripts import Script
+
+_TO_REPEAT: Final = (LinkLost, ScriptMissing)
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class _Asked(msgspec.Struct, Generic[Request, Result], gc=False):
+    """A request under way; `until`, by the loop's clock, it is to be answered."""
+
+    request: Request
+    result: "asyncio.Future[Result]"
+    touched: Sequence[str]
+    arguments: Sequence[Argument]
+    until: float
+
+
+class Alone(Generic[Request, Result]):
+    """`share` tells a request's keys and arguments, `understand` makes the result of what the script answers.
+
+    When the connection goes while a request is under way it is repeated once, as it was and within its deadline.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        script: Script,
+        share: Callable[[Request], tuple[Sequence[str], Sequence[Argument]]],
+        understand: Callable[[Request, Any], Result],
+    ) -> None:
+        self._link = link
+        self._script = script
+        self._share = share
+        self._understand = understand
+        self._repeats: set[asyncio.Task[None]] = set()
+
+    def ask(self, request: Request) -> "asyncio.Future[Result]":
+        """The result of one request. Never raises by itself."""
+        loop, link, script = asyncio.get_running_loop(), self._link, self._script
+        result: asyncio.Future[Result] = loop.create_future()
+        try:
+            touched, arguments = self._share(request)
+            asked = _Asked(request, result, touched, arguments, loop.time() + link.times.call_ms / 1000)
+            link.ask(("EVALSHA", script.sha, len(touched), *touched, *arguments), partial(self._heard, asked))
+        except Exception as error:
+            result.set_exception(error)
+        return result
+
+    def _heard(self, asked: _Asked[Request, Result], reply: Reply | StoreUnavailable) -> None:
+        result = asked.result
+        if result.done():  # who asked has given up
+            return
+        if isinstance(reply, _TO_REPEAT):
+            repeat = asyncio.get_running_loop().create_task(self._repeat(asked))
+            self._repeats.add(repeat)
+            repeat.add_done_callback(self._repeats.discard)
+        elif isinstance(reply, StoreUnavailable):
+            result.set_exception(reply)
+        else:
+            try:
+                result.set_result(self._understand(asked.request, reply))
+            except Exception as error:
+                result.set_exception(error)
+
+    async def _repeat(self, asked: _Asked[Request, Result]) -> None:
+        try:
+            reply = await scripts.run_again(self._link, self._script, asked.touched, asked.arguments, asked.until)
+        except StoreUnavailable as error:
+            if not asked.result.done():
+                asked.result.set_exception(error)
+        else:
+            self._heard(asked, reply)
