@@ -46,13 +46,22 @@ class Alarms:
 
     def by_present_rules(self, session: Session) -> Session:
         """The call with the thresholds as they are now; where there are none any more it is only counted."""
-        if session.direction is not Direction.OUTBOUND or not session.levels:
+        if session.direction is not Direction.OUTBOUND or not self._may_watch(session.levels):
             return session
-        accounts = self._tariffs.directory.accounts
-        callers, called = session.levels[: session.called_from], session.levels[session.called_from :]
-        defaults = (self._default, *[None] * (len(callers) - 1))
+        accounts, called_from = self._tariffs.directory.accounts, session.called_from
+        callers, called = session.levels[:called_from], session.levels[called_from:]
+        defaults = (self._default, *[None] * (called_from - 1))
         renewed = [_renewed(lv, accounts.get(lv.account), of) for lv, of in zip(callers, defaults, strict=True)]
         return session if all(map(is_, renewed, callers)) else replace(session, levels=(*renewed, *called))
+
+    def _may_watch(self, levels: Sequence[Level]) -> bool:
+        """Whether any of them has thresholds now, or had them: most have none."""
+        accounts = self._tariffs.directory.accounts
+        for level in levels:
+            account = accounts.get(level.account)
+            if level.watch is not None or (account is not None and account.thresholds is not None):
+                return True
+        return self._default is not None and bool(levels)
 
     def decided(self, session: Session) -> None:
         """A call was told yes or no: what ops are to know of it."""
@@ -95,11 +104,12 @@ class Alarms:
 
     def _look_at_balances(self, session: Session, available: Sequence[int | None]) -> None:
         """What they would be if this call ended now; what other calls hold is taken for spent."""
-        begun = session.answered
-        used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
+        accounts = self._tariffs.directory.accounts
         for level, free in zip(session.levels, available, strict=True):
-            account = self._tariffs.directory.accounts.get(level.account)
-            if free is not None and account is not None and account.low_balance is not None:
+            account = accounts.get(level.account)
+            if account is not None and account.low_balance is not None and free is not None:
+                begun = session.answered
+                used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
                 self._look_at(account, free + slicing.unused(level, used_s), session)
 
     def spent(self, account_id: str, left: int | None) -> None:
