@@ -31,8 +31,13 @@ _soft = attrgetter("soft")
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
     found = _attempts(answer.rate_exceeded) if isinstance(answer, TakeRefused) else []
-    found += _channels(session, answer.uses)
-    found += _credit(session, answer)
+    for counted in _counted(session, answer.uses):
+        found += _limits(*counted)
+    return found + _beside_channels(session, answer)
+
+
+def _beside_channels(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
+    found = _credit(session, answer)
     if answer.left:
         found += _bundles(session, answer.left)
     if answer.watched:
@@ -44,7 +49,10 @@ def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
 
 def whole_trace(session: Session) -> bytes:
     """The lines of the trace, those of the store's answer to an admitted call among them."""
-    return session.trace if session.taken is None else longer(session.trace, judged(session, session.taken))
+    if session.taken is None:
+        return session.trace
+    channels = [_lines(*counted) for counted in _counted(session, session.taken.uses)]
+    return longer(b"".join((session.trace, *channels)), _beside_channels(session, session.taken))
 
 
 def longer(trace: bytes, findings: Iterable[Finding]) -> bytes:
@@ -86,14 +94,17 @@ def _attempts(rate: Rate | None) -> list[Finding]:
     return [Finding("call_rate", f"{rate.owner}: {rate.per_second} attempts", refusal, limit, rate.level, _ONE, since)]
 
 
-def _channels(session: Session, uses: Iterable[SlotUse]) -> list[Finding]:
-    found = []
+def _counted(session: Session, uses: Iterable[SlotUse]) -> list[tuple[str, Slot, int, str, bool]]:
+    """What `_limits` is asked of each channel counter."""
+    counted = []
+    levels, is_free = session.levels, session.emergency
     for use in uses:
-        is_trunk = use.level == len(session.levels)
-        slots = session.trunk_slots if is_trunk else session.levels[use.level].slots
-        above = session.levels[use.level].account if use.level and not is_trunk else ""
-        found += _limits("channels", _named(use.slot, slots), use.in_use, above, is_free=session.emergency)
-    return found
+        if use.level == len(levels):
+            slots, above = session.trunk_slots, ""
+        else:
+            slots, above = levels[use.level].slots, levels[use.level].account if use.level else ""
+        counted.append(("channels", _named(use.slot, slots), use.in_use, above, is_free))
+    return counted
 
 
 def _named(name: str, slots: Iterable[Slot]) -> Slot:
@@ -105,10 +116,10 @@ def _named(name: str, slots: Iterable[Slot]) -> Slot:
 
 def _provider(session: Session, limits: Iterable[LimitUse]) -> Iterator[Finding]:
     for use in limits:
-        yield from _limits("provider", use.slot, use.in_use, PROVIDER, is_free=session.emergency)
+        yield from _limits("provider", use.slot, use.in_use, PROVIDER, session.emergency)
 
 
-def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -> list[Finding]:
+def _limits(check: str, slot: Slot, in_use: int, level: str, is_free: bool) -> list[Finding]:
     """What limits one counter: what is enforced, and what only would be. `is_free`: nothing limits this call."""
     found = []
     for limit in _limits_of(slot):
@@ -118,6 +129,12 @@ def _limits(check: str, slot: Slot, in_use: int, level: str, *, is_free: bool) -
         saw = f"{limit.counter}: {in_use} in use"
         found.append(Finding(check, saw, refusal, limit.text, level, _ONE, limit.since, limit.enforced))
     return found
+
+
+@lru_cache(maxsize=8_192)
+def _lines(check: str, slot: Slot, in_use: int, level: str, is_free: bool) -> bytes:
+    """The same in the trace. Many accounts have the same caps, and most of them few calls at a time."""
+    return longer(b"", _limits(check, slot, in_use, level, is_free))
 
 
 class _Limit(msgspec.Struct, frozen=True, gc=False):
