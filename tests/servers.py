@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import NoReturn, TypeVar
@@ -69,9 +69,10 @@ def _state(thread: Path) -> str:
         return "X"  # gone
 
 
-def mortal(command: Sequence[str]) -> list[str]:
+def mortal(command: Iterable[str | Path]) -> list[str]:
     """The command, killed by the kernel when its parent dies (where there is such a thing)."""
-    return [*(["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []), *command]
+    setpriv = shutil.which("setpriv")
+    return [*([setpriv, "--pdeathsig=KILL"] if setpriv is not None else []), *map(str, command)]
 
 
 class Server(ABC):

@@ -1,5 +1,10 @@
 """The servers that the other tests break on purpose come back as they were."""
 
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
 import aiomqtt
 import pytest
 import redis
@@ -7,6 +12,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.servers import Mosquitto, RedisServer, missing, skipped_groups
+from tests.waiting import until
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(params=["redis_server", "valkey_server"])
@@ -50,6 +58,32 @@ async def test_mosquitto_delivers_and_comes_back(mosquitto: Mosquitto) -> None:
             assert (await anext(aiter(link.messages))).payload == b"hello"
         mosquitto.kill()
         mosquitto.start()
+
+
+async def test_what_is_mortal_dies_with_whoever_started_it() -> None:
+    if shutil.which("setpriv") is None:
+        missing("a kernel that tells of a parent's death", "no setpriv")
+    parent = (
+        "import subprocess, sys; from tests.servers import mortal;"
+        "print(subprocess.Popen(mortal([sys.executable, '-c', 'import time; time.sleep(600)'])).pid, flush=True);"
+        "sys.stdin.read()"
+    )
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, stdin=pipe, stdout=pipe, cwd=ROOT)
+    assert process.stdout is not None
+    child = int(await process.stdout.readline())
+    assert alive(child)
+    process.kill()
+    await process.wait()
+    await until(lambda: not alive(child))
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and more of it than its corpse."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_what_is_missing_fails_under_ci_and_is_named_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.servers import mortal
 from tests.waiting import PATIENCE_S
 
 CALLCTL = Path(sys.executable).with_name("callctl")
@@ -32,8 +33,7 @@ async def callctl(*arguments: str | Path, cwd: Path, stdin: str = "", **environ:
     """Runs it in `cwd`, with nothing of this process's configuration."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CALLCTL_")}
     process = await asyncio.create_subprocess_exec(
-        CALLCTL,
-        *map(str, arguments),
+        *mortal([CALLCTL, *arguments]),
         cwd=cwd,
         env=clean | environ,
         stdin=asyncio.subprocess.PIPE,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import CALLCTL
-from tests.servers import free_port
+from tests.servers import free_port, mortal
 from tests.waiting import PATIENCE_S, until
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -37,7 +37,7 @@ class Daemon:
         with (self.home / "log").open("ab") as log:
             environment = {**os.environ, **self.settings}
             self.process = await asyncio.create_subprocess_exec(
-                CALLCTL, "run", cwd=self.home, env=environment, stdout=log, stderr=log
+                *mortal([CALLCTL, "run"]), cwd=self.home, env=environment, stdout=log, stderr=log
             )
         await until(self._listens)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import CALLCTL, callctl
+from tests.servers import mortal
 from tests.waiting import PATIENCE_S
 
 
@@ -26,8 +27,7 @@ def left_in(directory: Path) -> list[Path]:
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 async def test_in_the_middle_of_the_show_it_ends_in_order(tmp_path: Path, ending: signal.Signals) -> None:
     show = await asyncio.create_subprocess_exec(
-        CALLCTL,
-        "demo",
+        *mortal([CALLCTL, "demo"]),
         env={"TMPDIR": str(tmp_path), "PATH": ""},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

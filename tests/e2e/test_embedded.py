@@ -18,6 +18,7 @@ from callctl.clock import SystemClock
 from callctl.errors import ConfigError
 from callctl.store import embedded
 from callctl.store.embedded import EmbeddedRedis
+from tests.servers import mortal
 from tests.waiting import PATIENCE_S, until
 
 OWNER = """
@@ -51,10 +52,7 @@ async def owner_process(
     """Another callctl with its embedded server: its process, the URL, the server's process id."""
     code = textwrap.dedent(OWNER.format(before=before))
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        code,
-        str(data_dir),
+        *mortal([sys.executable, "-c", code, data_dir]),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

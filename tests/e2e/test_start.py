@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.command import CALLCTL, callctl
 from tests.e2e.daemon import Daemon
+from tests.servers import mortal
 from tests.waiting import PATIENCE_S, until
 
 REDIS_AWAY = '[redis]\nurl = "redis://127.0.0.1:9/0"\n'
@@ -45,7 +46,7 @@ async def test_a_redis_that_is_away_is_waited_for_until_told_to_stop(tmp_path: P
     log = tmp_path / "log"
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            CALLCTL, "run", "-c", "c.toml", cwd=tmp_path, stdout=written, stderr=written
+            *mortal([CALLCTL, "run", "-c", "c.toml"]), cwd=tmp_path, stdout=written, stderr=written
         )
     try:
         await until(lambda: log.read_text().count("waiting_for_the_store") >= 1)
