@@ -16,7 +16,7 @@ from callctl.clock import Instant
 
 def released(session: Session, event: Released) -> Session:
     """The session with what the switch says of its end. A guess does not replace what is known."""
-    if event.estimated and session.released is not None:
+    if event.estimated and session.released is not None and not _is_news(session, event):
         return session
     begun, stated = session.answered, session.answer_stated
     elsewhere = not session.attended and event.released_by is not None  # where callctl could not hang up itself
@@ -98,7 +98,7 @@ def closed(session: Session, _: Settled, now: Instant, policy: Policy) -> Advanc
 
 def true_end(session: Session, event: Released, now: Instant, policy: Policy) -> Advance:
     """What is known already changes nothing; the truth about an estimate is posted as a correction."""
-    if event.estimated:
+    if event.estimated and not _is_news(session, event):
         return session, (Forget(session.call),)
     return reopened(session, released(session, event))
 
@@ -107,10 +107,17 @@ def noted_end(session: Session, event: Released, now: Instant, policy: Policy) -
     """The store has not heard of the end yet, the journal keeps it: there too the truth replaces an estimate."""
     if session.busy:
         return session, ()
-    if event.estimated or not session.estimated:
+    if not _is_news(session, event):
         return session, (Forget(session.call),)
     session = released(session, event)
     return session, (JournalNow(session), Forget(session.call))
+
+
+def _is_news(session: Session, event: Released) -> bool:
+    """Of an end that was guessed: whether this is the truth, or proves that a call was answered that was given up
+    unanswered."""
+    given_up = session.voided and session.answered is None
+    return given_up and event.answered_at is not None if event.estimated else given_up or session.estimated
 
 
 def reopened(stored: Session, ours: Session) -> Advance:
@@ -131,7 +138,8 @@ def knows_better(ours: Session, stored: Session) -> bool:
     """
     guessed = stored.state is State.ENDED and (stored.estimated or stored.voided) and not stored.corrections
     kept = ours.answered is not None or any(level.watch is not None for level in stored.levels)
-    return guessed and ours.released is not None and not ours.estimated and kept
+    known = not ours.estimated or stored.voided
+    return guessed and ours.released is not None and known and kept
 
 
 def _knew_the_answer(ours: Session, stored: Session) -> bool:

@@ -67,7 +67,7 @@ def correct(before: Session, after: Session) -> Settlement:
     ]
     after = replace(after, levels=answered_levels(after), granted_s=min([after.granted_s, *charged_s]))
     owed = dues(after)
-    ended = replace(closed(after, owed), corrections=before.corrections + 1, estimated=False)
+    ended = replace(closed(after, owed), corrections=before.corrections + 1)
     posts = tuple(
         Post(
             level.account, "correction", due.total - posted, _used(level, difference(due.used, guess.used)), level.root

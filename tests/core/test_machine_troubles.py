@@ -281,3 +281,45 @@ def test_after_a_restart_what_no_link_can_tell_of_is_extended_at_once(fingerprin
     _, effects = machine.resume(session, START.plus_ms(2_000), POLICY)
     extends = any(isinstance(it, SetDeadline) and it.deadline is Deadline.EXTEND and it.at for it in effects)
     assert extends is bool(fingerprint)
+
+
+def given_up() -> Played:
+    """A postpaid call of which nothing was heard since it was admitted."""
+    played = admitted(chain=(account(kind=Kind.POSTPAID),))
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=150_000)
+    assert played.session.voided
+    return played
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_an_answer_that_is_proved_after_the_call_was_given_up_is_charged_once(estimated: bool) -> None:
+    """Also where its end is an estimate, as the note that a switch has left."""
+    proof = Released(CALL, START.plus_ms(12_000), answered_at=START.plus_ms(2_000), estimated=estimated)
+    played = given_up()
+    played.put(Settled(CALL))
+    played.put(proof)
+    correction = played.wanted(SettleNow).settlement
+    assert [post.amount for post in correction.posts] == [10_000]
+    assert msgspec.json.decode(correction.records[0].payload)["estimated"] == estimated
+    played.put(Settled(CALL))
+    played.put(proof)
+    assert not played.wants(SettleNow)
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_an_answer_that_is_proved_before_the_store_has_heard_of_the_end_is_kept_by_the_journal(estimated: bool) -> None:
+    played = given_up()
+    played.put(StoreFailed(CALL))
+    proof = Released(CALL, START.plus_ms(12_000), answered_at=START.plus_ms(2_000), estimated=estimated)
+    for _ in range(2):
+        played.put(proof)
+        assert (played.session.answered, played.session.released) == (START.plus_ms(2_000), START.plus_ms(12_000))
+    assert not played.wants(JournalNow)  # it is told once
+
+
+def test_a_guess_of_the_end_of_a_call_that_was_given_up_unanswered_is_no_news() -> None:
+    played = given_up()
+    played.put(Settled(CALL))
+    played.put(Released(CALL, START.plus_ms(12_000), estimated=True))
+    assert not played.wants(SettleNow)
+    assert played.wants(Forget)
