@@ -33,6 +33,9 @@ class Kind(StrEnum):
     CARD = "card"
 
 
+_POSTPAID = Kind.POSTPAID
+
+
 class WarnTo(StrEnum):
     """Who hears that the credit is about to end."""
 
@@ -158,7 +161,7 @@ class Account(msgspec.Struct, frozen=True):
     @property
     def prepaid(self) -> bool:
         """Never charged beyond what was granted (`docs/rules.md`, Overrun)."""
-        return self.kind is not Kind.POSTPAID
+        return self.kind is not _POSTPAID
 
 
 class Trunk(msgspec.Struct, frozen=True):

@@ -4,20 +4,20 @@ All checks are evaluated, so that the answer lists every reason; the first in `R
 channels are judged by the store: `propose` says what to take, `findings` reads its verdict.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from callctl.accounts import Account, WarnTo
+from callctl.accounts import Account, Chain, Kind
 from callctl.call import drawing
 from callctl.call.anchor import possible
 from callctl.call.channels import account_slots, rates, trunk_slots, untold_licences
-from callctl.call.checks import CHECKS, PROVIDER, Called, Facts, Finding
+from callctl.call.checks import PROVIDER, Called, Facts, Finding, Said, check_call
 from callctl.call.events import Offered
 from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Draw, Take, TakeLevel
-from callctl.call.trace import Check, Verdict, encode_trace
+from callctl.call.trace import PASS, Check, Verdict, encode_trace
 from callctl.call.watched import first_ask, watching
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
@@ -34,6 +34,8 @@ NOBODY = ""
 """The root under which attempts of unknown callers are recorded; no account can have this id."""
 EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its answer says
 
+_UNKNOWN = (Account(NOBODY, Kind.POSTPAID),)
+_TAKING, _OUTBOUND, _CUSTOMER, _RESELLER = State.TAKING, Direction.OUTBOUND, Role.CUSTOMER, Role.RESELLER
 
 TOO_DEAR_LATER = Finding(
     "max_cost",
@@ -74,28 +76,44 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
 def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Proposal:
     """Run the core's checks, and build the session and the take of its first slice."""
     number = facts.b_number.e164 if facts.b_number is not None else facts.dialled
-    answer_by_s = _answer_by(offered, policy)
-    longest_s = slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s
-    ceiling_s = _ceiling(facts, longest_s, answer_by_s)
+    answer_by_s = offered.at.wall_ms // 1000 + policy.setup_timeout_s  # the last second, if it is set up in time
+    ceiling_s = slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s
+    ceiling_s = _bounded(facts.chain, facts.prices, ceiling_s, answer_by_s)
+    if facts.called is not None:
+        ceiling_s = _bounded(facts.called.chain, facts.called.prices, ceiling_s, answer_by_s)
     if facts.emergency:
-        trace = [Check("emergency", Verdict.PASS, f"{number} is an emergency number")]
+        trace = [Check("emergency", PASS, f"{number} is an emergency number")]
         refused = None
     else:
         until_s = None if offered.can_extend else ceiling_s + _rings(facts, policy)
-        found: list[Finding] = []
-        for checker in CHECKS:
-            found += checker(offered, facts, now, until_s)
-        if not ceiling_s and deciding(found) is None:
-            found.append(TOO_DEAR_LATER)
-        trace = [Check("emergency", Verdict.PASS, number), *map(traced, found), *untold_licences(facts)]
+        found = check_call(offered, facts, now, until_s)
         refused = deciding(found)
-    session = _session(offered, facts, now, number, ceiling_s, encode_trace(trace), policy)
+        if refused is None and not ceiling_s:
+            refused = TOO_DEAR_LATER
+            found.append(refused)
+        trace = [Check("emergency", PASS, number), *lines(found), *untold_licences(facts)]
+    session = _session(offered, facts, now, number, answer_by_s, ceiling_s, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)
+
+
+def _bounded(chain: Chain, prices: Sequence[LevelPrice], longest_s: int, answer_by_s: int) -> int:
+    """The longest grant that every level's bound on the purchase price of a call allows."""
+    for depth, price in enumerate(prices):
+        bound = chain[depth].max_cost
+        if bound is not None and bound.per_call is not None:
+            for bought in possible(purchases(price), answer_by_s):
+                longest_s = affordable_together(bought, bound.per_call, longest_s)
+    return longest_s
 
 
 def _rings(facts: Facts, policy: Policy) -> int:
     """How long after its set-up a call may be answered, where its prices depend on that."""
-    return policy.setup_timeout_s if any(price.in_bands for _, price in facts.payers) else 0
+    prices = facts.prices if facts.called is None else facts.prices + facts.called.prices
+    return policy.setup_timeout_s if any(price.in_bands for price in prices) else 0
+
+
+def lines(found: Iterable[Said]) -> list[Check]:
+    return [each if isinstance(each, Check) else traced(each) for each in found]
 
 
 def traced(finding: Finding) -> Check:
@@ -106,49 +124,53 @@ def traced(finding: Finding) -> Check:
 
 
 def _session(
-    offered: Offered, facts: Facts, now: Instant, number: str, ceiling_s: int, trace: bytes, policy: Policy
+    offered: Offered,
+    facts: Facts,
+    now: Instant,
+    number: str,
+    answer_by_s: int,
+    ceiling_s: int,
+    trace: bytes,
+    policy: Policy,
 ) -> Session:
-    payer = facts.chain[0] if facts.chain else None
-    answer_by_s = _answer_by(offered, policy)
-    priced = enumerate(zip(facts.chain, facts.prices, facts.days, strict=False))
-    levels = tuple(
-        [
-            _level(facts, depth, each, price, offered.direction, day, answer_by_s, within=offered.within is not None)
-            for depth, (each, price, day) in priced
-        ]
-    )
-    if offered.direction is Direction.OUTBOUND and not facts.emergency:
+    chain = facts.chain or _UNKNOWN
+    payer = chain[0]
+    within = offered.within is not None
+    levels = _levels(facts, facts.chain, facts.prices, facts.days, offered.direction, answer_by_s, within=within)
+    if offered.direction is _OUTBOUND and not facts.emergency:
         levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
     if facts.called is not None:
         levels += _called_levels(facts, facts.called, answer_by_s)
-    least_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
-    granted_s = slicing.stretched(levels, min(least_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
-    return Session(
-        call=offered.call,
-        trace_id=facts.trace_id,
-        state=State.TAKING,
-        setup=offered.at,
-        direction=offered.direction,
-        a_number=facts.a_number,
-        b_number=number,
-        root=facts.chain[-1].id if facts.chain else NOBODY,
-        account=payer.id if payer is not None else "",
-        levels=levels,
-        trunk=facts.trunk.id if facts.trunk is not None else offered.trunk,
-        trunk_slots=trunk_slots(facts, offered, levels),
-        fingerprint=offered.fingerprint,
-        can_extend=offered.can_extend,
-        attended=offered.attended,
-        emergency=facts.emergency,
-        ceiling_s=ceiling_s,
-        warnings=payer.warnings.seconds if payer is not None else (),
-        warn_to=payer.warnings.to if payer is not None else WarnTo.CALLER,
-        granted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
-        slice_s=least_s,
-        wanted_s=EMERGENCY_GRANT_S if facts.emergency else granted_s,
+    slice_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
+    granted_s = slicing.stretched(levels, min(slice_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
+    if facts.emergency:
+        granted_s = EMERGENCY_GRANT_S
+    return Session(  # by place as far as all are stated: so many names take a microsecond
+        offered.call,
+        facts.trace_id,
+        _TAKING,
+        offered.at,
+        offered.direction,
+        facts.a_number,
+        number,
+        chain[-1].id,
+        payer.id,
+        levels,
+        facts.trunk.id if facts.trunk is not None else offered.trunk,
+        trunk_slots(facts, offered, levels),
+        offered.fingerprint,
+        offered.can_extend,
+        offered.attended,
+        facts.emergency,
+        ceiling_s,
+        payer.warnings.seconds,
+        payer.warnings.to,
+        granted_s=granted_s,
+        slice_s=slice_s,
+        wanted_s=granted_s,
         trace=trace,
         busy=True,
-        affiliates=payer.affiliates if payer is not None and not facts.emergency else (),
+        affiliates=() if facts.emergency else payer.affiliates,
         within=offered.within,
         limits=facts.limits,
         sliced_ms=now.wall_ms,
@@ -157,73 +179,70 @@ def _session(
     )
 
 
-def _ceiling(facts: Facts, longest_s: int, answer_by_s: int) -> int:
-    """The longest grant that every level's bound on the purchase price of a call allows."""
-    for account, price in facts.payers:
-        bound = account.max_cost.per_call if account.max_cost is not None else None
-        if bound is not None:
-            for bought in possible(purchases(price), answer_by_s):
-                longest_s = affordable_together(bought, bound, longest_s)
-    return longest_s
-
-
-def _answer_by(offered: Offered, policy: Policy) -> int:
-    """The last wall second at which the call may be answered, if it is set up in time."""
-    return offered.at.wall_ms // 1000 + policy.setup_timeout_s
-
-
 def _called_levels(facts: Facts, called: Called, answer_by_s: int) -> tuple[Level, ...]:
     """Of the called side: its channels are inbound ones, its money may be under another root."""
-    root, levels = called.chain[-1].id, []
-    for depth, (account, price, day) in enumerate(zip(called.chain, called.prices, called.days, strict=True)):
-        level = _level(facts, depth, account, price, Direction.INBOUND, day, answer_by_s)
-        parent = called.chain[depth + 1].id if depth + 1 < len(called.chain) else None
-        role = Role.RESELLER if depth else Role.CALLED
-        levels.append(replace(level, role=role, parent=parent, root="" if root == facts.chain[-1].id else root))
-    return tuple(levels)
+    root = called.chain[-1].id
+    elsewhere = "" if root == facts.chain[-1].id else root
+    levels = _levels(facts, called.chain, called.prices, called.days, Direction.INBOUND, answer_by_s, within=False)
+    return tuple(
+        [
+            replace(level, role=Role.RESELLER if depth else Role.CALLED, root=elsewhere)
+            for depth, level in enumerate(levels)
+        ]
+    )
 
 
-def _level(
+def _levels(
     facts: Facts,
-    depth: int,
-    account: Account,
-    price: LevelPrice,
+    chain: Chain,
+    prices: Sequence[LevelPrice],
+    days: Sequence[str],
     direction: Direction,
-    day: str,
     answer_by_s: int,
     *,
-    within: bool = False,
-) -> Level:
-    number, overflow = facts.b_number, account.caps.overflow if account.caps is not None else None
-    if overflow is None and facts.trunk is not None and facts.trunk.caps is not None and not facts.above(account.id):
-        overflow = facts.trunk.caps.overflow  # where the payer has no price of its own for it
-    home = account.dial_rules.country or facts.home
-    traffic_class = price.traffic_class or (class_of(number, home, facts.lists) if number is not None else "")
-    return Level(
-        account=account.id,
-        prepaid=account.prepaid,
-        exempt=account.exempt,
-        currency=account.currency,
-        plan=price.plan,
-        row=price.row,
-        destination=price.destination or (number.country if number else ""),
-        type=price.type,
-        traffic_class=traffic_class,
-        sell=price.sell,
-        buy_plan=price.buy_plan,
-        buy_row=price.buy_row,
-        buy=price.buy,
-        conversion=price.conversion,
-        slots=account_slots(facts, account, direction, day, price.type, traffic_class, within=within),
-        surcharge_call=overflow.per_call if overflow is not None else 0,
-        surcharge_minute=overflow.per_minute if overflow is not None else 0,
-        taxes=account.bears(price.taxes),
-        parts=tuple([replace(part, taxes=account.bears(part.taxes)) for part in price.parts]) if price.parts else (),
-        answer_by_s=answer_by_s if price.in_bands else None,
-        sources=price.sources,
-        role=Role.RESELLER if depth else Role.CUSTOMER,
-        parent=facts.chain[depth + 1].id if depth + 1 < len(facts.chain) else None,
-    )
+    within: bool,
+) -> tuple[Level, ...]:
+    """One for each price; there are none where nobody sells the call."""
+    number, trunk, levels = facts.b_number, facts.trunk, []
+    for depth, price in enumerate(prices):
+        account = chain[depth]
+        overflow = account.caps.overflow if account.caps is not None else None
+        if overflow is None and trunk is not None and trunk.caps is not None and not facts.above(account.id):
+            overflow = trunk.caps.overflow  # where the payer has no price of its own for it
+        home = account.dial_rules.country or facts.home
+        traffic_class = price.traffic_class or (class_of(number, home, facts.lists) if number is not None else "")
+        parts = price.parts
+        if parts:
+            parts = tuple([replace(part, taxes=account.bears(part.taxes)) for part in parts])
+        level = Level(  # by place, as they are stored: so many names take a microsecond
+            account.id,
+            account.prepaid,
+            account.exempt,
+            account.currency,
+            price.plan,
+            price.row,
+            price.destination or (number.country if number is not None else ""),
+            price.type,
+            traffic_class,
+            price.sell,
+            price.buy_plan,
+            price.buy_row,
+            price.buy,
+            account_slots(facts, account, direction, days[depth], price.type, traffic_class, within=within),
+            overflow.per_call if overflow is not None else 0,
+            overflow.per_minute if overflow is not None else 0,
+            False,  # the store tells what is beyond a cap
+            0,
+            price.conversion,
+            account.bears(price.taxes) if price.taxes else (),
+            parts,
+            answer_by_s if price.in_bands else None,
+            price.sources,
+            _RESELLER if depth else _CUSTOMER,
+            chain[depth + 1].id if depth + 1 < len(chain) else None,
+        )
+        levels.append(level)
+    return tuple(levels)
 
 
 def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, ...] = ()) -> Take:
@@ -232,22 +251,22 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     The slice of a call that was admitted without the store belongs to the day on which it was granted.
     """
     granted_ms, again = now.wall_ms, session.tries > 0
-    if session.state is not State.TAKING:  # admitted without the store; what is being decided becomes so by the answer
+    if session.state is not _TAKING:  # admitted without the store; what is being decided becomes so by the answer
         session = replace(session, state=State.ADMITTED, busy=False)
         granted_ms = session.sliced_ms
     seconds = 0 if session.emergency else session.granted_s
     return Take(
-        session=session,
-        levels=tuple([_take_of(level, seconds, granted_ms, again=again) for level in session.levels]),
-        trunk_slots=session.trunk_slots,
-        rates=rates,
-        lease_until_ms=now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
-        now_ms=now.wall_ms,
-        force=session.emergency,
+        session,
+        tuple([_take_of(level, seconds, granted_ms, again) for level in session.levels]),
+        session.trunk_slots,
+        rates,
+        now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
+        now.wall_ms,
+        session.emergency,
     )
 
 
-def _take_of(level: Level, seconds: int, granted_ms: int, *, again: bool) -> TakeLevel:
+def _take_of(level: Level, seconds: int, granted_ms: int, again: bool) -> TakeLevel:
     draws: tuple[Draw, ...] = ()
     if level.sources:
         level = drawing.kept(drawing.proposed(level, seconds))
@@ -259,9 +278,9 @@ def _take_of(level: Level, seconds: int, granted_ms: int, *, again: bool) -> Tak
     return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
 
 
-def deciding(findings: Iterable[Finding]) -> Finding | None:
+def deciding(said: Iterable[Said]) -> Finding | None:
     """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
-    refusing = [finding for finding in findings if finding.refusal is not None and finding.enforced]
+    refusing = [each for each in said if isinstance(each, Finding) and each.refusal is not None and each.enforced]
     return min(refusing, key=_rank) if refusing else None
 
 

@@ -1,6 +1,6 @@
 """Which counters an offered call takes, at its payers, its trunk and the provider, and whose attempts it is one of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from callctl.accounts import Account, Trunk
 from callctl.call.checks import Facts
@@ -8,14 +8,13 @@ from callctl.call.events import Offered
 from callctl.call.session import Level
 from callctl.call.trace import Check, Verdict
 from callctl.clock import Instant
-from callctl.limits.concurrency import Caps, Rate, Slot, group_slots, slots
-from callctl.limits.licence import Licence
+from callctl.limits.concurrency import Rate, Slot, group_slots, slots
 from callctl.rating.tariff import Direction
 
 
 def account_slots(
     facts: Facts,
-    account: Account,
+    owner: Account | Trunk,
     direction: Direction,
     day: str,
     number_type: str,
@@ -23,10 +22,15 @@ def account_slots(
     *,
     within: bool = False,
 ) -> tuple[Slot, ...]:
-    """What the call takes of one account, on its `day`."""
-    if account.caps is None and account.licence is None:
-        return slots(None, None, direction, day)
-    return _slots(facts, account.caps, account.licence, direction, day, number_type, traffic_class, within=within)
+    """What the call takes of one account or trunk, on its `day`."""
+    caps, licence = owner.caps, owner.licence
+    if licence is not None and licence.from_switch is not None:
+        licence = licence.as_told(facts.licences.get(licence.from_switch))
+    taken = slots(caps, licence, direction, day, within=within)
+    number = facts.b_number
+    if caps is None or not caps.groups or not taken or number is None or direction is Direction.INTERNAL:
+        return taken
+    return taken + group_slots(caps, direction, number.digits, number_type or number.type, traffic_class)
 
 
 def trunk_slots(facts: Facts, offered: Offered, levels: Sequence[Level]) -> tuple[Slot, ...]:
@@ -36,48 +40,28 @@ def trunk_slots(facts: Facts, offered: Offered, levels: Sequence[Level]) -> tupl
         return ()
     within, day = offered.within is not None, facts.trunk_day
     seen = (levels[facts.trunk_level].type, levels[facts.trunk_level].traffic_class) if facts.prices else ("", "")
-    return _slots(facts, trunk.caps, trunk.licence, offered.direction, day, *seen, within=within)
+    return account_slots(facts, trunk, offered.direction, day, *seen, within=within)
 
 
-def _slots(
-    facts: Facts,
-    caps: Caps | None,
-    licence: Licence | None,
-    direction: Direction,
-    day: str,
-    number_type: str,
-    traffic_class: str,
-    *,
-    within: bool,
-) -> tuple[Slot, ...]:
-    if licence is not None and licence.from_switch is not None:
-        licence = licence.as_told(facts.licences.get(licence.from_switch))
-    taken = slots(caps, licence, direction, day, within=within)
-    number = facts.b_number
-    if not taken or number is None or caps is None or not caps.groups or direction is Direction.INTERNAL:
-        return taken
-    return taken + group_slots(caps, direction, number.digits, number_type or number.type, traffic_class)
-
-
-def untold_licences(facts: Facts) -> Iterator[Check]:
+def untold_licences(facts: Facts) -> list[Check]:
     """Who goes by the word of a switch that nobody has heard yet: its name may be mistyped."""
+    found = []
     for account in facts.chain:
         switch = account.licence.from_switch if account.licence is not None else None
         if switch is not None and switch not in facts.licences:
             saw = f"{switch} has not told its licence yet: what is written down holds"
-            yield Check("licence", Verdict.SKIP, saw, level=facts.above(account.id))
+            found.append(Check("licence", Verdict.SKIP, saw, level=facts.above(account.id)))
+    return found
 
 
 def rates(facts: Facts, now: Instant) -> tuple[Rate, ...]:
     """The tokens that this attempt takes: of its trunk, of the account and of every account above it."""
-    return tuple(_rates(facts, now.wall_ms // 1000))
-
-
-def _rates(facts: Facts, second: int) -> Iterator[Rate]:
-    trunk: Trunk | None = facts.trunk
+    found, second = [], now.wall_ms // 1000
+    trunk = facts.trunk
     if trunk is not None and trunk.calls_per_second is not None:
-        yield Rate(f"trunk {trunk.id}", trunk.calls_per_second, second)
+        found.append(Rate(f"trunk {trunk.id}", trunk.calls_per_second, second))
     for account in facts.chain:
         if account.calls_per_second is not None:
             level = facts.above(account.id)
-            yield Rate(f"account {account.id}", account.calls_per_second, second, level)
+            found.append(Rate(f"account {account.id}", account.calls_per_second, second, level))
+    return tuple(found)

@@ -3,13 +3,13 @@
 All of it is asked, so that the answer lists every reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from callctl.accounts import Account, Chain, Trunk
+from callctl.accounts import Chain, Trunk
 from callctl.call.events import Offered
+from callctl.call.trace import PASS, Check
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.classes import NumberLists
@@ -65,14 +65,6 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     limits: tuple[Slot, ...] = ()
 
     @property
-    def payers(self) -> Iterable[tuple[Account, LevelPrice]]:
-        """Every payer and its price: the caller's chain, and then that of the called party."""
-        callers = zip(self.chain, self.prices, strict=False)
-        if self.called is None:
-            return callers
-        return chain(callers, zip(self.called.chain, self.called.prices, strict=True))
-
-    @property
     def trunk_level(self) -> int:
         """As whose call its trunk's rules see it: its owner's, or the root's where the owner is none of the chain.
 
@@ -117,42 +109,59 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
         return ", ".join(filter(None, (self.saw, asked, limit)))
 
 
-Checker = Callable[[Offered, Facts, Instant, int | None], Iterable[Finding]]  # a generator costs as much as its check
-"""The last is how long the call can last by what is granted now; None: it can be extended."""
+Said = Check | Finding
+"""What passes is said as the line that will stand in the trace."""
+
+_BROKEN = {"margin": Refusal.MARGIN_TOO_LOW, "max_cost": Refusal.COST_TOO_HIGH}
+_INBOUND = Direction.INBOUND
 
 
-def _account(_: Offered, facts: Facts, now: Instant, __: int | None) -> Iterable[Finding]:
-    if not facts.chain:
-        return (Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, facts.unknown),)
-    found = []
-    for account in facts.chain:
-        above = facts.above(account.id)
-        if not account.active:
-            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_SUSPENDED
-            found.append(Finding("account", account.id, refusal, "suspended", above))
-        elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
-            refusal = Refusal.PROVIDER_LIMIT if above else Refusal.ACCOUNT_EXPIRED
-            found.append(Finding("account", account.id, refusal, "expired", above))
-        elif not above:
-            found.append(Finding("account", facts.caller, level=facts.above(facts.pbx)))
+def check_call(offered: Offered, facts: Facts, now: Instant, until_s: int | None) -> list[Said]:
+    """Every check in order. `until_s`: how long the call can last by what is granted now; None: it can be extended.
+
+    They answer with tuples and lists: a generator costs as much as its check.
+    """
+    found = [*_account(facts, now), *_number(facts), *_destination(offered, facts), *_rate(offered, facts)]
+    found += _worth(facts, until_s)
+    if facts.called is not None:
+        found += _other_side(facts.called, now, until_s)
     return found
 
 
-def _number(_: Offered, facts: Facts, __: Instant, ___: int | None) -> Iterable[Finding]:
+def _account(facts: Facts, now: Instant) -> Iterable[Said]:
+    if not facts.chain:
+        return (Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, facts.unknown),)
+    found: list[Said] = []
+    for depth, account in enumerate(facts.chain):
+        if not account.active:
+            refusal = Refusal.PROVIDER_LIMIT if depth else Refusal.ACCOUNT_SUSPENDED
+            found.append(Finding("account", account.id, refusal, "suspended", facts.above(account.id)))
+        elif account.expires_ms is not None and account.expires_ms <= now.wall_ms:
+            refusal = Refusal.PROVIDER_LIMIT if depth else Refusal.ACCOUNT_EXPIRED
+            found.append(Finding("account", account.id, refusal, "expired", facts.above(account.id)))
+        elif not depth:
+            found.append(Check("account", PASS, facts.caller, "", facts.above(facts.pbx)))
+    return found
+
+
+def _number(facts: Facts) -> Iterable[Said]:
     number = facts.b_number
     if number is not None:
-        return (Finding("number", f"{number.e164} {number.country} {number.type}"),)
+        return (Check("number", PASS, f"{number.e164} {number.country} {number.type}"),)
     if facts.free:
-        return (Finding("number", f"extension {facts.dialled}"),)
+        return (Check("number", PASS, f"extension {facts.dialled}"),)
     if facts.chain:
         return (Finding("number", facts.dialled, Refusal.INVALID_NUMBER, "not a valid number"),)
     return ()
 
 
-def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterable[Finding]:
-    if facts.b_number is None or offered.direction is Direction.INBOUND:  # an inbound call's number is our own
+def _destination(offered: Offered, facts: Facts) -> Iterable[Said]:
+    if facts.b_number is None or offered.direction is _INBOUND:  # an inbound call's number is our own
         return ()
-    owned = [(each.destinations, depth, each.id, "") for depth, each in enumerate(facts.chain) if each.destinations]
+    owned = []
+    for depth, account in enumerate(facts.chain):
+        if account.destinations is not None:
+            owned.append((account.destinations, depth, account.id, ""))
     if facts.trunk is not None and facts.trunk.destinations is not None and facts.chain:
         owned.append((facts.trunk.destinations, facts.trunk_level, facts.trunk.account, f"trunk {facts.trunk.id}: "))
     if not owned:
@@ -168,62 +177,62 @@ def _destination(offered: Offered, facts: Facts, _: Instant, __: int | None) -> 
     return found
 
 
-def _rate(offered: Offered, facts: Facts, _: Instant, __: int | None) -> Iterable[Finding]:
-    found = []
-    if facts.unpriced is not None and facts.b_number is not None:
-        saw = f"{facts.b_number.e164} {facts.b_number.type}"
-        limit = f"{facts.unpriced.reason} in plan {facts.unpriced.plan} for {offered.direction} calls"
-        found.append(Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(facts.unpriced.account)))
-        if facts.unpriced.no_buy:
-            found.append(Finding("exchange", facts.unpriced.no_buy, level=PROVIDER))
-    for account, price in zip(facts.chain, facts.prices, strict=False):
-        above = facts.above(account.id)
-        found.append(Finding("rate", f"{price.plan} {price.row}", level=above))
-        found += [Finding("rate", f"besides {part.plan} {part.row}", level=above) for part in price.parts]
+def _rate(offered: Offered, facts: Facts) -> Iterable[Said]:
+    if facts.unpriced is not None:
+        return _unpriced(offered, facts, facts.unpriced)
+    found: list[Said] = []
+    for depth, price in enumerate(facts.prices):
+        above = facts.chain[depth].id if depth else ""
+        found.append(Check("rate", PASS, f"{price.plan} {price.row}", "", above))
+        if price.parts:
+            found += [Check("rate", PASS, f"besides {part.plan} {part.row}", "", above) for part in price.parts]
         if price.no_buy:
-            found.append(Finding("exchange", price.no_buy, level=PROVIDER))
+            found.append(Check("exchange", PASS, price.no_buy, "", PROVIDER))
     return found
 
 
-def _margin(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterable[Finding]:
-    found = []
-    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+def _unpriced(offered: Offered, facts: Facts, unpriced: NoRate) -> Iterable[Said]:
+    if facts.b_number is None:
+        return
+    saw = f"{facts.b_number.e164} {facts.b_number.type}"
+    limit = f"{unpriced.reason} in plan {unpriced.plan} for {offered.direction} calls"
+    yield Finding("rate", saw, Refusal.NO_RATE, limit, facts.above(unpriced.account))
+    if unpriced.no_buy:
+        yield Check("exchange", PASS, unpriced.no_buy, "", PROVIDER)
+
+
+def _worth(facts: Facts, until_s: int | None) -> Iterable[Said]:
+    """The margins of all levels, and then the bounds on what they buy."""
+    margins: list[Said] = []
+    costs: list[Said] = []
+    for depth, price in enumerate(facts.prices):
+        account = facts.chain[depth]
         if account.margin is not None:
-            kept = margins_kept(account.margin, price, until_s)
-            found += [_ruled("margin", each, Refusal.MARGIN_TOO_LOW, facts.seller(depth)) for each in kept]
-    return found
-
-
-def _max_cost(_: Offered, facts: Facts, __: Instant, until_s: int | None) -> Iterable[Finding]:
-    found = []
-    for depth, (account, price) in enumerate(zip(facts.chain, facts.prices, strict=False)):
+            margins += _ruled("margin", margins_kept(account.margin, price, until_s), facts.seller(depth))
         if account.max_cost is not None:
-            kept = costs_within(account.max_cost, price, until_s)
-            found += [_ruled("max_cost", each, Refusal.COST_TOO_HIGH, facts.seller(depth)) for each in kept]
-    return found
+            costs += _ruled("max_cost", costs_within(account.max_cost, price, until_s), facts.seller(depth))
+    return margins + costs if costs else margins
 
 
-def _ruled(check: str, found: Found, broken: Refusal, seller: str) -> Finding:
-    refusal = None if found.kept else Refusal.NO_RATE if found.no_buy else broken
-    return Finding(check, found.saw, refusal, found.limit, seller)
+def _ruled(check: str, judged: Iterable[Found], seller: str) -> list[Said]:
+    return [
+        Check(check, PASS, found.saw, "", seller) if found.kept else _broken(check, found, seller) for found in judged
+    ]
 
 
-def _called(_: Offered, facts: Facts, now: Instant, until_s: int | None) -> Iterable[Finding]:
-    """Whoever is called and pays for it: what limits that side is the provider's business to the caller."""
-    return () if facts.called is None else _other_side(facts.called, now, until_s)
+def _broken(check: str, found: Found, seller: str) -> Finding:
+    return Finding(check, found.saw, Refusal.NO_RATE if found.no_buy else _BROKEN[check], found.limit, seller)
 
 
 def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[Finding]:
+    """Whoever is called and pays for it: what limits that side is the provider's business to the caller."""
     for depth, (account, price) in enumerate(zip(called.chain, called.prices, strict=True)):
         expired = account.expires_ms is not None and account.expires_ms <= now.wall_ms
         wrong = "" if account.active and not expired else "expired" if account.active else "suspended"
         refusal = Refusal.PROVIDER_LIMIT if wrong else None
         yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
         seller = called.chain[depth + 1].id if depth + 1 < len(called.chain) else PROVIDER
-        judged = margins_kept(account.margin, price, until_s) if account.margin is not None else []
-        judged += costs_within(account.max_cost, price, until_s) if account.max_cost is not None else []
+        judged = margins_kept(account.margin, price, until_s) if account.margin is not None else ()
+        judged += costs_within(account.max_cost, price, until_s) if account.max_cost is not None else ()
         for found in judged:
             yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
-
-
-CHECKS: tuple[Checker, ...] = (_account, _number, _destination, _rate, _margin, _max_cost, _called)

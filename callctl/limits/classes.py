@@ -55,13 +55,17 @@ class NumberLists(msgspec.Struct, frozen=True):
     emergency: tuple[str, ...] = ()
 
 
+_MOBILE, _PREMIUM_RATE = NumberType.MOB, NumberType.PREMIUM
+_MOB, _NAT = TrafficClass.MOB, TrafficClass.NAT
+
+
 def class_of(number: Number, home: str, lists: NumberLists) -> TrafficClass:
     """The class of a call whose row states none, seen from the country `home` (`docs/rules.md`, Class)."""
     abroad = number.country != home
     if abroad and number.digits.startswith(lists.high_risk):
         return TrafficClass.HIGHRISK
-    if number.type is NumberType.PREMIUM or number.digits.startswith(lists.premium):
+    if number.type is _PREMIUM_RATE or number.digits.startswith(lists.premium):
         return TrafficClass.PREMIUM
     if abroad:
         return TrafficClass.INTL
-    return TrafficClass.MOB if number.type is NumberType.MOB else TrafficClass.NAT
+    return _MOB if number.type is _MOBILE else _NAT

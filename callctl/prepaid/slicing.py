@@ -116,7 +116,8 @@ def _counting(level: Level) -> Level:
 def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
     """The last second that costs every payer the same as `seconds`."""
     last_s = at_most_s
-    for level in map(_counting, levels):
+    for payer in levels:
+        level = _counting(payer) if payer.sources or payer.watch is not None else payer
         if level.exempt or last_s <= seconds:
             continue
         if _is_plain(level):
@@ -129,7 +130,10 @@ def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
 def first_slice(levels: Sequence[Level], least_s: int) -> int:
     """Length of the first slice: `least_s`, or the longest first increment of a payer."""
     for level in levels:
-        prices = (level.sell, *[part.sell for part in level.parts]) if level.parts else (level.sell,)
+        if not level.parts and level.answer_by_s is None:
+            least_s = max(least_s, level.sell.first_increment_s + level.sell.free_s)
+            continue
+        prices = (level.sell, *[part.sell for part in level.parts])
         for price in prices if level.answer_by_s is None else chain(*possible(prices, level.answer_by_s)):
             least_s = max(least_s, price.first_increment_s + price.free_s)
     return least_s

@@ -56,7 +56,6 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 NO_BUY = Found(kept=False, saw="no purchase price", limit="a rule on the purchase price needs one", no_buy=True)
 
 
-@lru_cache(maxsize=8_192)
 def margin_kept(rule: MarginRule, price: LevelPrice | Part, until_s: int | None = None) -> Found:
     """Whether the sale earns what the rule demands, over calls of up to `until_s` (None: of any length)."""
     sell, buy = price.sell, price.buy
@@ -81,7 +80,6 @@ def margin_kept(rule: MarginRule, price: LevelPrice | Part, until_s: int | None 
     return Found(kept=True, saw=_per_minute(price, *prices[0]))
 
 
-@lru_cache(maxsize=8_192)
 def cost_within(rule: MaxCost, price: LevelPrice | Part, until_s: int | None = None) -> Found:
     """Whether a purchase is within its bounds, over calls of up to `until_s` (None: any); `per_call` apart."""
     sell, buy = price.sell, price.buy
@@ -97,18 +95,20 @@ def cost_within(rule: MaxCost, price: LevelPrice | Part, until_s: int | None = N
     return Found(kept=True, saw=saw)
 
 
-def margins_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> list[Found]:
+@lru_cache(maxsize=8_192)
+def margins_kept(rule: MarginRule, price: LevelPrice, until_s: int | None = None) -> tuple[Found, ...]:
     """The rule held against every sale of a level: its row, and each part that is bought."""
-    return [margin_kept(rule, sale, until_s) for sale in price.sales]
+    return tuple([margin_kept(rule, sale, until_s) for sale in price.sales])
 
 
-def costs_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) -> list[Found]:
+@lru_cache(maxsize=8_192)
+def costs_within(rule: MaxCost, price: LevelPrice, until_s: int | None = None) -> tuple[Found, ...]:
     """The bounds held against every purchase of a level; and against all together, where a call costs too much."""
     found = [cost_within(rule, sale, until_s) for sale in price.sales]
     if rule.per_call is not None and (first := _first_cost(purchases(price))) > rule.per_call:
         saw = f"buy {format_amount(first)} for the first increment{' with parts' if len(found) > 1 else ''}"
         found.append(Found(kept=False, saw=saw, limit=f"at most {format_amount(rule.per_call)} per call"))
-    return found
+    return tuple(found)
 
 
 def purchases(price: LevelPrice) -> tuple[Price, ...]:

@@ -140,8 +140,8 @@ def test_a_bound_per_call_is_of_a_row_and_its_parts_together() -> None:
 def test_of_a_call_that_nobody_sells_its_parts_are_judged() -> None:
     part = Part("airtime", "31", price(5), (), "network", "31", price(6))
     free = replace(sale(price(0), None), unsold=True)
-    assert margins_kept(MarginRule(min_per_minute=0), free) == []
-    assert costs_within(MaxCost(per_call=0), free) == []
+    assert margins_kept(MarginRule(min_per_minute=0), free) == ()
+    assert costs_within(MaxCost(per_call=0), free) == ()
     [kept] = margins_kept(MarginRule(min_per_minute=0), replace(free, parts=(part,)))
     assert not kept.kept
 
