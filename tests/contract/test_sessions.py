@@ -1,5 +1,7 @@
 """Port Sessions: what is remembered of calls."""
 
+import asyncio
+
 from msgspec.structs import replace
 
 from callctl.call import grant
@@ -7,8 +9,10 @@ from callctl.call.events import CallKey
 from callctl.call.judgement import whole_trace
 from callctl.call.session import State
 from callctl.call.trace import decode_trace
+from callctl.control.elsewhere import everywhere
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
+from callctl.store import redis
 from callctl.store.redis import RECORDS_AT_ONCE
 from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extension, session, settlement, take, top_up
 
@@ -132,3 +136,19 @@ async def test_an_extension_renews_the_lease(store):
     await store.extend(extension(call, 0, lease_until_ms=2_000))
     assert await store.lapsed([ROOT], 1_999, 10) == []
     assert len(await store.lapsed([ROOT], 2_000, 10)) == 1
+
+
+async def test_many_calls_of_many_roots_are_listed_in_steps_between_which_others_have_their_turn(
+    redis_store, monkeypatch
+):
+    monkeypatch.setattr(redis, "RECORDS_AT_ONCE", 5)
+    roots = [f"root{n}" for n in range(50)]
+    for root in roots:
+        await admitted(redis_store, take(session(f"of-{root}", (root,)), force=True))
+    listing = asyncio.ensure_future(everywhere({}, redis_store, roots))
+    turns = 0
+    while not listing.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert {call.root for call in await listing} == set(roots)
+    assert turns > 50 / 5
