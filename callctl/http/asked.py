@@ -1,6 +1,7 @@
 """What is asked and reported of a call over HTTP, as types; and what makes a question the same when it is repeated."""
 
 import hashlib
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -66,12 +67,11 @@ class EndReport(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_said = attrgetter(
+    "direction", "a_number", "b_number", "account", "trunk", "source_ip", "can_extend", "within", "trunk_out"
+)
 
 
 def fingerprint(asked: Authorize) -> str:
     """What must be the same when a call id comes again: everything but the times."""
-    said = (
-        asked.direction, asked.a_number, asked.b_number, asked.account, asked.trunk, asked.source_ip, asked.can_extend,
-        asked.within, asked.trunk_out,
-    )  # fmt: skip
-    return hashlib.blake2b(_encode(said), digest_size=8).hexdigest()
+    return hashlib.blake2b(_encode(_said(asked)), digest_size=8).hexdigest()

@@ -67,7 +67,15 @@ class Tokens:
         """
         digest = self._presented(authorization, basic)
         holder = self._holders.get(digest)
-        if peer in self._wrong and (peer, digest) not in self._used and self._barred(peer):
+        if holder is None or (peer, digest) not in self._used:
+            holder = self._new_here(holder, digest, peer, basic)
+        if scope not in holder.scopes:
+            raise HttpError(403, "forbidden", f"this token has no scope {scope.value!r}")
+        return holder
+
+    def _new_here(self, holder: Holder | None, digest: bytes, peer: str, basic: bool) -> Holder:
+        """The holder of a token that this peer has not used before; None: nobody is."""
+        if peer in self._wrong and self._barred(peer):
             raise HttpError(
                 429,
                 "too_many_attempts",
@@ -77,12 +85,9 @@ class Tokens:
         if holder is None:
             self._count_wrong(peer)
             raise _unauthenticated("this token is not known", basic)
-        if (peer, digest) not in self._used:
-            self._used[peer, digest] = None
-            if len(self._used) > REMEMBERED:
-                del self._used[next(iter(self._used))]
-        if scope not in holder.scopes:
-            raise HttpError(403, "forbidden", f"this token has no scope {scope.value!r}")
+        self._used[peer, digest] = None
+        if len(self._used) > REMEMBERED:
+            del self._used[next(iter(self._used))]
         return holder
 
     def _presented_in(self, authorization: str | None, basic: bool) -> bytes:

@@ -39,11 +39,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._unread:
-            self._unread += data
+            data = self._unread + data
         else:
-            self._unread = data
             self._since_s = self._loop.time()
-        if len(self._unread) > LARGEST:
+        self._unread = data
+        if len(data) > LARGEST:
             self._transport.pause_reading()
         self._wake()
 
@@ -91,8 +91,11 @@ class Connection(asyncio.Protocol):
             while not self._ending:
                 request = self._fast.read(self._unread) if self._unread else None
                 if request is not None:
-                    self._done_with(request.size)
-                    self._say(await self._fast.answer(request, self._peer))
+                    self._take_off(request.size)
+                    answer = await self._fast.answer(request, self._peer)
+                    self._since_s = self._loop.time()
+                    if not self._transport.is_closing():  # the client may be gone: the decision stands all the same
+                        self._transport.write(answer)
                     while self._full and not self._ending:
                         await self._woken()
                     if self._unread:
@@ -113,17 +116,11 @@ class Connection(asyncio.Protocol):
         finally:
             self._ours.discard(self)
 
-    def _done_with(self, size: int) -> None:
+    def _take_off(self, size: int) -> None:
         """So many bytes are a request that is being answered."""
-        waited = len(self._unread) > LARGEST
-        self._unread = self._unread[size:]
-        if waited and len(self._unread) <= LARGEST:
+        unread, self._unread = self._unread, self._unread[size:]
+        if len(unread) > LARGEST >= len(self._unread):
             self._transport.resume_reading()
-
-    def _say(self, answer: bytes) -> None:
-        self._since_s = self._loop.time()
-        if not self._transport.is_closing():  # the client may be gone: the decision stands all the same
-            self._transport.write(answer)
 
     def _hand_over(self) -> None:
         slow = self._slow()

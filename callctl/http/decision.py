@@ -97,7 +97,8 @@ class Decisions:
     async def authorize(self, request: Asked, holder: Holder) -> bytes:
         asked = body.decode(_authorize, request.body)
         self._refuse_hearsay(asked.switch)
-        await self._refuse_hidden_outer(asked, holder)
+        if asked.within is not None:
+            await self._refuse_hidden_outer(asked, asked.within, holder)
         offered = self._offered(asked, holder)
         rang_at = self._instant(asked.ring_at, "ring_at") if asked.ring_at is not None else None
         session = await self._calls.authorize(offered)
@@ -107,7 +108,8 @@ class Decisions:
 
     async def explain(self, request: Asked, holder: Holder) -> bytes:
         asked = body.decode(_authorize, request.body)
-        await self._refuse_hidden_outer(asked, holder)
+        if asked.within is not None:
+            await self._refuse_hidden_outer(asked, asked.within, holder)
         return _decided(await self._calls.explain(self._offered(asked, holder)), holder)
 
     async def answer(self, request: Asked, holder: Holder) -> bytes:
@@ -200,15 +202,13 @@ class Decisions:
             raise bad_request("Object missing required field `from`", "from")
         return ""
 
-    async def _refuse_hidden_outer(self, asked: Authorize, holder: Holder) -> None:
+    async def _refuse_hidden_outer(self, asked: Authorize, within: str, holder: Holder) -> None:
         """A call within another has that one's payer, whom no field may contradict, and a bound token must see it."""
-        if asked.within is None:
-            return
         for field in ("account", "source_ip"):
             if getattr(asked, field) is not None:
                 raise bad_request("a call within another one is paid by that one's payer", field)
         if holder.account is not None:
-            outer = await self._calls.find(CallKey(asked.switch, asked.within))
+            outer = await self._calls.find(CallKey(asked.switch, within))
             if not seeing.sees_call(self._tariffs.directory, holder.account, outer):
                 raise not_found("call")
 
