@@ -14,8 +14,8 @@ from callctl.control.stock import with_sources
 from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
 from callctl.money import Rounding
-from callctl.numbering import Number, caller, emergency_number, normalise
-from callctl.numbering.dialling import LONGEST_DIALLED
+from callctl.numbering import Number, caller, normalise, understood
+from callctl.numbering.line import LONGEST_DIALLED
 from callctl.ports import Tariffs
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, carrier_price, price_levels
 from callctl.rating.price import Price, Tier, anchored
@@ -39,9 +39,8 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     trunk, rules, dialled = payer.trunk, payer.rules, payer.dialled
     chain = directory.chain(payer.account) if payer.account is not None else ()
     outgoing = offered.direction is not Direction.INBOUND
-    helpline = emergency_number(dialled, rules, lists.emergency) if outgoing else None
+    helpline, number = understood(dialled, rules, lists.emergency) if outgoing else (None, normalise(dialled, rules))
     emergency = helpline is not None or (outgoing and offered.emergency)
-    number = normalise(dialled, rules) if helpline is None else None  # a short code of these digits leads elsewhere
     minute = now.wall_ms // 60_000
     prices: tuple[LevelPrice, ...] | NoRate = ()
     called = None

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Collection
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cached_property, lru_cache
 
 from msgspec import Struct, field
 
-from callctl.numbering.home import home_of, national
+from callctl.numbering.home import KEYS
+from callctl.numbering.line import LONGEST_DIALLED, Line, Reading, line_of
 from callctl.numbering.plans import (
     CODE_BY_COUNTRY,
+    LONGEST_CALLING_CODE,
+    LONGEST_EMERGENCY,
     REGIONS_BY_CODE,
     calling_code_of,
     emergency_numbers,
@@ -17,17 +19,12 @@ from callctl.numbering.plans import (
 )
 from callctl.numbering.values import Number, NumberType
 
-# E.164 has 15 digits; prefixes, and what people type between the digits, come on top.
-LONGEST_DIALLED = 64
 LONGEST_CALLER = 32
-VISUAL_SEPARATORS = str.maketrans("", "", " -.()/")
-DIALLED = re.compile(r"\+?[0-9*#]{1,32}")
-KEYS = re.compile(r"[0-9*#]{1,32}")
 E164 = re.compile(r"\+[1-9][0-9]{3,14}")
 NOT_OF_A_CALLER = re.compile(r"[^0-9A-Za-z+*#]")
 
 
-class DialRules(Struct, frozen=True, forbid_unknown_fields=True):
+class DialRules(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """How the lines of an account dial. The defaults accept the international form with a plus, nothing else.
 
     ValueError (in decoding, msgspec.ValidationError) for a country, prefix or number that cannot work.
@@ -53,14 +50,37 @@ class DialRules(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"country: {self.country!r} is not an ISO 3166 region such as 'NL'")
         for name in ("national_prefix", "international_prefix", "access_prefix"):
             prefix = getattr(self, name)
-            if prefix and not KEYS.fullmatch(prefix):
+            if prefix and not re.fullmatch(KEYS, prefix):
                 raise ValueError(f"{name}: {prefix!r} cannot be dialled")
         for number in (*self.short_codes, *self.emergency):
-            if not KEYS.fullmatch(number):
+            if not re.fullmatch(KEYS, number):
                 raise ValueError(f"short_codes, emergency: {number!r} cannot be dialled")
         for target in self.short_codes.values():
             if stated(target) is None:
                 raise ValueError(f"short_codes: {target!r} is not of the form +31612001233")
+
+    @cached_property
+    def line(self) -> Line:
+        """What numbers are read by, found once."""
+        return line_of(self.country, self.national_prefix, self.international_prefix)
+
+    @cached_property
+    def longest_emergency(self) -> int:
+        """Digits of the longest emergency number of the country and these rules, a calling code in front of it."""
+        code, longest = LONGEST_CALLING_CODE, LONGEST_EMERGENCY
+        if self.country:
+            code, longest = len(CODE_BY_COUNTRY[self.country]), emergency_numbers(self.country).longest
+        return code + max(longest, max(map(len, self.emergency), default=0))
+
+
+def understood(dialled: str, rules: DialRules, own: Collection[str] = ()) -> tuple[str | None, Number | None]:
+    """The `emergency_number` that was dialled, or else the number that `normalise` has for it."""
+    number = _plain_number(dialled, rules)
+    if number is not None and dialled not in rules.emergency and dialled not in own:
+        return None, number
+    readings = _readings(dialled, rules)
+    helpline = _emergency(readings, rules, own)
+    return helpline, _number(readings, rules) if helpline is None else None
 
 
 def normalise(dialled: str, rules: DialRules) -> Number | None:
@@ -69,12 +89,7 @@ def normalise(dialled: str, rules: DialRules) -> Number | None:
     Read as the first of: short code, plus, international prefix, own calling code bare, national number.
     Digits, a leading plus, `*`, `#` and the separators ` -.()/` are accepted, other characters are not.
     """
-    for keys, _, number in _readings(dialled, rules):
-        target = rules.short_codes.get(keys)
-        reached = number if target is None else stated(target)
-        if reached is not None:
-            return reached
-    return None
+    return _plain_number(dialled, rules) or _number(_readings(dialled, rules), rules)
 
 
 def stated(e164: str) -> Number | None:
@@ -98,11 +113,50 @@ def emergency_number(dialled: str, rules: DialRules, own: Collection[str] = ()) 
     +112 and 00112 are 112, also where a country's own prefix is another. No number of a plan is lost by that: none is
     so short.
     """
-    for keys, abroad, _ in _readings(dialled, rules):
+    return _emergency(_readings(dialled, rules), rules, own)
+
+
+def _plain_number(dialled: str, rules: DialRules) -> Number | None:
+    """A plain national number that nothing in the rules comes before; None where that is not settled."""
+    plain, access = rules.line.plain, rules.access_prefix
+    if plain is None or dialled in rules.short_codes or (access and dialled.startswith(access)):
+        return None
+    return plain.number(dialled)
+
+
+def _readings(dialled: str, rules: DialRules) -> tuple[Reading, ...]:
+    """The ways to read what was dialled, the one behind the access prefix first; none where no phone can dial it."""
+    line, access = rules.line, rules.access_prefix
+    whole = line.reading(dialled)
+    if whole is None:
+        return ()
+    keys, _ = whole
+    if not access or not keys.startswith(access):
+        return (whole,)
+    behind = line.reading(keys.removeprefix(access))
+    return (behind, whole) if behind is not None else (whole,)
+
+
+def _number(readings: tuple[Reading, ...], rules: DialRules) -> Number | None:
+    for keys, abroad in readings:
+        target = rules.short_codes.get(keys)
+        number = rules.line.number(keys, abroad) if target is None else stated(target)
+        if number is not None:
+            return number
+    return None
+
+
+def _emergency(readings: tuple[Reading, ...], rules: DialRules, own: Collection[str]) -> str | None:
+    longest = rules.longest_emergency
+    if own:
+        longest = max(longest, LONGEST_CALLING_CODE + max(map(len, own)))
+    for keys, abroad in readings:
         zeros = keys[2:] if keys.startswith("00") else None
+        if len(abroad or zeros or keys) > longest:
+            continue
         made = (*_made_international(abroad, rules), *_made_international(zeros, rules))
         for number, country in ((keys, rules.country), *made):
-            if number in rules.emergency or number in own or emergency_numbers(country).fullmatch(number):
+            if number in rules.emergency or number in own or emergency_numbers(country).pattern.fullmatch(number):
                 return number
     return None
 
@@ -122,59 +176,11 @@ def caller(a_number: str, rules: DialRules) -> str:
 
     At most 32 ASCII characters, perhaps none. Short codes and the access prefix are not read: nobody dialled.
     """
-    readings = read(a_number, rules.country, rules.national_prefix, rules.international_prefix)
-    number = readings[0].number if readings else None
-    return number.e164 if number else NOT_OF_A_CALLER.sub("", a_number[:LONGEST_DIALLED])[:LONGEST_CALLER]
-
-
-class Reading(NamedTuple):
-    """One way to read what was dialled: its keys, those behind a plus or an international prefix, its number."""
-
-    keys: str
-    abroad: str | None
-    number: Number | None
-
-
-def _readings(dialled: str, rules: DialRules) -> tuple[Reading, ...]:
-    """The ways to read what was dialled."""
-    return read(dialled, rules.country, rules.national_prefix, rules.international_prefix, rules.access_prefix)
+    return cli(a_number, rules.line)
 
 
 @lru_cache(maxsize=16_384)
-def read(
-    dialled: str, country: str, national_prefix: str | None, international_prefix: str | None, access_prefix: str = ""
-) -> tuple[Reading, ...]:
-    """The ways to read what was dialled, by these of its `DialRules`: the one behind the access prefix comes first.
-
-    There is none where no phone can dial it.
-    """
-    if len(dialled) > LONGEST_DIALLED:
-        return ()
-    keys = dialled.translate(VISUAL_SEPARATORS)
-    if not DIALLED.fullmatch(keys):
-        return ()
-    whole = _reading(keys, country, national_prefix, international_prefix)
-    if not access_prefix or not keys.startswith(access_prefix):
-        return (whole,)
-    return _reading(keys[len(access_prefix) :], country, national_prefix, international_prefix), whole
-
-
-def _reading(keys: str, country: str, national_prefix: str | None, international_prefix: str | None) -> Reading:
-    abroad = keys[1:] if keys.startswith("+") else _behind_international_prefix(keys, country, international_prefix)
-    if abroad is not None:
-        return Reading(keys, abroad, international(abroad))
-    number = national(keys, country, national_prefix) if country else None
-    if number is None and international_prefix == "":
-        number = international(keys)
-    return Reading(keys, None, number)
-
-
-def _behind_international_prefix(keys: str, country: str, prefix: str | None) -> str | None:
-    if prefix is not None:
-        rest = keys[len(prefix) :] if prefix and keys.startswith(prefix) else None
-    else:
-        pattern = home_of(country).international_prefix if country else None
-        match = pattern.match(keys) if pattern else None
-        rest = keys[match.end() :] if match else None
-    # No calling code begins with 0: behind a 0, this was a national number after all.
-    return None if rest is None or rest.startswith("0") else rest
+def cli(a_number: str, line: Line) -> str:
+    reading = line.reading(a_number)
+    number = line.number(*reading) if reading is not None else None
+    return number.e164 if number else NOT_OF_A_CALLER.sub("", a_number[:LONGEST_DIALLED])[:LONGEST_CALLER]

@@ -25,33 +25,35 @@ CODE_BY_COUNTRY: dict[str, str] = {
 }
 # Emergency calls on every mobile phone, wherever it is (3GPP TS 22.101, 10.1.1): whoever is used to them dials them.
 EVERYWHERE_EMERGENCY = "112|911"
+LONGEST_EMERGENCY = 6
+"""Digits that an emergency number has at the most, in whichever country: 723141 in Niger."""
+LONGEST_CALLING_CODE = 3
 
 
-class Shape(NamedTuple):
-    """How the national numbers of a plan look, whatever their kind."""
+class EmergencyNumbers(NamedTuple):
+    """What full matches an emergency number, and the digits of the longest."""
 
-    lengths: frozenset[int]
     pattern: re.Pattern[str]
+    longest: int
 
 
 class Kinds(NamedTuple):
     """All numbers of one length. The pattern has a group per kind, the one to be asked first in front."""
 
     pattern: re.Pattern[str]
-    by_group: tuple[NumberType, ...]
+    by_group: dict[int | None, NumberType]
 
 
 class Plan(NamedTuple):
     """The national numbers of one region (or of one code that belongs to no country)."""
 
-    every: Shape
+    pattern: re.Pattern[str]
+    """Of all numbers, whatever their kind."""
     by_length: dict[int, Kinds]
 
-    def type_of(self, significant: str) -> NumberType | None:
-        """Kind of a national significant number; None when the plan has no such number."""
-        kinds = self.by_length.get(len(significant))
-        match = kinds.pattern.fullmatch(significant) if kinds is not None else None
-        return kinds.by_group[match.lastindex - 1] if kinds and match and match.lastindex else None
+
+NOTHING = "(?!)"  # which no text matches
+NO_KINDS = Kinds(re.compile(NOTHING), {})
 
 
 def international(digits: str) -> Number | None:
@@ -70,26 +72,28 @@ def calling_code_of(digits: str) -> str | None:
 
 def significant_number(calling_code: str, significant: str) -> Number | None:
     """The valid number of a national significant number under its calling code, or None."""
-    regions = REGIONS_BY_CODE[calling_code]
-    for region in regions:
-        leading = leading_digits_of(calling_code, region) if len(regions) > 1 else None
+    for region, leading in regions_of(calling_code):
         if leading is not None and not leading.match(significant):
             continue
-        kind = plan_of(calling_code, region).type_of(significant)
-        if kind is not None:
+        kinds = plan_of(calling_code, region).by_length.get(len(significant), NO_KINDS)
+        match = kinds.pattern.fullmatch(significant)
+        if match is not None:
             digits = calling_code + significant
-            return Number("+" + digits, digits, region, calling_code, kind)
+            return Number("+" + digits, digits, region, calling_code, kinds.by_group[match.lastindex])
         if leading is not None:
             return None
     return None
 
 
 @cache
-def emergency_numbers(country: str) -> re.Pattern[str]:
-    """What full matches an emergency number of this country ("": of none that is known) or of everywhere."""
+def emergency_numbers(country: str) -> EmergencyNumbers:
+    """Those of this country ("": of none that is known) and those of everywhere."""
     metadata = PhoneMetadata.short_metadata_for_region(country) if country else None
-    pattern = metadata and metadata.emergency and metadata.emergency.national_number_pattern
-    return re.compile(f"{pattern}|{EVERYWHERE_EMERGENCY}" if pattern else EVERYWHERE_EMERGENCY)
+    own = metadata.emergency if metadata is not None else None
+    if own is None or not own.national_number_pattern:
+        return EmergencyNumbers(re.compile(EVERYWHERE_EMERGENCY), 3)
+    pattern = re.compile(f"{own.national_number_pattern}|{EVERYWHERE_EMERGENCY}")
+    return EmergencyNumbers(pattern, max(3, *own.possible_length))
 
 
 @cache
@@ -123,8 +127,8 @@ def plan_of(calling_code: str, region: str) -> Plan:
     for length in lengths:
         here = {kind: text for kind, (possible, text) in kinds.items() if length in possible}
         groups = "|".join(f"({text})" for text in here.values())
-        by_length[length] = Kinds(re.compile(rf"(?=(?:{pattern})\Z)(?:{groups})"), tuple(here))
-    return Plan(Shape(lengths, re.compile(pattern)), by_length)
+        by_length[length] = Kinds(re.compile(rf"(?=(?:{pattern})\Z)(?:{groups})"), dict(enumerate(here, 1)))
+    return Plan(re.compile(pattern), by_length)
 
 
 def metadata_of(calling_code: str, region: str) -> PhoneMetadata:
@@ -136,7 +140,12 @@ def metadata_of(calling_code: str, region: str) -> PhoneMetadata:
 
 
 @cache
-def leading_digits_of(calling_code: str, region: str) -> re.Pattern[str] | None:
-    """What settles, by the first digits, that a number of a shared calling code is this region's."""
-    leading_digits = metadata_of(calling_code, region).leading_digits
-    return re.compile(leading_digits) if leading_digits else None
+def regions_of(calling_code: str) -> tuple[tuple[str, re.Pattern[str] | None], ...]:
+    """The regions that are listed under this code, each with what settles by the first digits that a number is its."""
+    regions = REGIONS_BY_CODE[calling_code]
+    if len(regions) == 1:
+        return ((regions[0], None),)
+    leading_digits = [metadata_of(calling_code, region).leading_digits for region in regions]
+    return tuple(
+        (region, re.compile(digits) if digits else None) for region, digits in zip(regions, leading_digits, strict=True)
+    )

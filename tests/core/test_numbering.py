@@ -5,10 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callctl.numbering import DialRules, Number, NumberType, caller, emergency_number, normalise, stated, warm_up
-from callctl.numbering.dialling import read
+from callctl.numbering import (
+    DialRules,
+    Number,
+    NumberType,
+    caller,
+    emergency_number,
+    normalise,
+    stated,
+    understood,
+    warm_up,
+)
+from callctl.numbering.dialling import cli
 from callctl.numbering.home import home_of
-from callctl.numbering.plans import CODE_BY_COUNTRY
+from callctl.numbering.line import line_of
+from callctl.numbering.plans import CODE_BY_COUNTRY, LONGEST_CALLING_CODE, LONGEST_EMERGENCY, emergency_numbers
 
 EU = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 WORLD = DialRules()
@@ -257,6 +268,14 @@ def test_rules_survive_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(rules), type=DialRules) == rules
 
 
+def test_what_rules_found_out_is_not_part_of_them() -> None:
+    used, unused = DialRules("NL"), DialRules("NL")
+    normalise("+31612345678", used)
+    emergency_number("112", used)
+    assert used == unused
+    assert msgspec.json.encode(used) == msgspec.json.encode(unused)
+
+
 @pytest.mark.parametrize("country", EU.split())
 def test_112_everywhere_in_the_european_union(country: str) -> None:
     assert emergency_number("112", DialRules(country=country)) == "112"
@@ -344,6 +363,33 @@ def test_no_emergency(dialled: str, rules: DialRules) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dialled", "rules"),
+    [
+        ("0612345678", DialRules(country="NL", emergency=("0612345678",))),
+        ("0331123456", DialRules(country="IT", access_prefix="0", emergency=("331123456",))),
+    ],
+)
+def test_an_emergency_number_of_the_rules_may_be_a_number_too(dialled: str, rules: DialRules) -> None:
+    assert normalise(dialled, rules) is not None
+    assert emergency_number(dialled, rules) is not None
+    assert understood(dialled, rules) == (emergency_number(dialled, rules), None)
+
+
+def test_an_emergency_number_of_the_provider_may_be_a_number_too() -> None:
+    assert understood("09008844", NL, ("09008844",)) == ("09008844", None)
+    assert understood("09008844", NL) == (None, normalise("09008844", NL))
+    assert understood("+319008844", NL, ("9008844",)) == ("9008844", None)
+
+
+def test_no_country_has_a_longer_emergency_number_than_is_looked_for() -> None:
+    assert max(emergency_numbers(country).longest for country in CODE_BY_COUNTRY) == LONGEST_EMERGENCY
+    assert max(map(len, CODE_BY_COUNTRY.values())) == LONGEST_CALLING_CODE
+    for dialled in ("723141", "+227723141", "00227723141", "+723141"):
+        assert emergency_number(dialled, DialRules(country="NE")) == "723141"
+    assert emergency_number("+227723141", WORLD) == emergency_number("00227723141", WORLD) == "723141"
+
+
+@pytest.mark.parametrize(
     ("a_number", "shown"),
     [
         ("0612345678", "+31612345678"),
@@ -369,8 +415,9 @@ def test_a_caller_dials_no_access_prefix() -> None:
     assert caller("90612345678", DialRules(country="NL", access_prefix="9")) == "90612345678"
 
 
-def test_the_cache_is_bounded() -> None:
-    assert read.cache_info().maxsize is not None
+def test_the_caches_are_bounded() -> None:
+    assert cli.cache_info().maxsize is not None
+    assert line_of.cache_info().maxsize is not None
 
 
 def test_warm_up_compiles_all_there_is() -> None:

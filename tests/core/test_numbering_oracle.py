@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType, is_emergency_number
 from phonenumbers.phonemetadata import PhoneMetadata
 
-from callctl.numbering import DialRules, Number, NumberType, emergency_number, normalise
+from callctl.numbering import DialRules, Number, NumberType, emergency_number, normalise, understood
 
 KINDS = {
     PhoneNumberType.FIXED_LINE: NumberType.FIX,
@@ -161,6 +161,42 @@ def test_what_is_accepted_as_dialled_is_what_the_library_reads(
     number = normalise(dialled, DialRules(country=country))
     if number is not None:
         assert number == library_reading(dialled, country)
+
+
+@pytest.mark.parametrize(
+    ("dialled", "country"),
+    [("0612345678", "NL"), ("02079460000", "GB"), ("2125551234", "US"), ("0412345678", "AU"), ("32123456", "DK")],
+)
+def test_what_is_dialled_every_day_is_read_at_once(dialled: str, country: str) -> None:
+    plain = DialRules(country).line.plain
+    assert plain is not None
+    assert plain.number(dialled) == library_reading(dialled, country)
+
+
+PREFIXES = ("", "0", "1", "8", "00", "011", "06", "15", "810", "112")
+
+
+@settings(max_examples=1000)
+@given(
+    nearly_numbers(),
+    st.sampled_from(PREFIXES),
+    st.none() | st.sampled_from(PREFIXES),
+    st.none() | st.sampled_from(PREFIXES),
+)
+def test_what_is_read_at_once_is_what_all_questions_lead_to(
+    near: tuple[str, str, str], dialled_first: str, national_prefix: str | None, international_prefix: str | None
+) -> None:
+    region, _, significant = near
+    rules = DialRules(region, national_prefix, international_prefix)
+    dialled = dialled_first + significant
+    assert rules.line.plain is not None
+    number = rules.line.plain.number(dialled)
+    if number is not None:
+        reading = rules.line.reading(dialled)
+        assert reading is not None
+        assert rules.line.number(*reading) == number
+        assert emergency_number(dialled, rules) is None
+        assert understood(dialled, rules) == (None, number)
 
 
 @pytest.mark.parametrize(

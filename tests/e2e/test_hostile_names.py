@@ -16,7 +16,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from callctl.logs import set_up
-from callctl.numbering.dialling import LONGEST_CALLER, LONGEST_DIALLED
+from callctl.numbering.dialling import LONGEST_CALLER
+from callctl.numbering.line import LONGEST_DIALLED
 from callctl.sinks.record import COLUMNS
 from tests.e2e.hostile import EVIL, HOSTILE, Aftermath, play, sayable
 from tests.servers import Mosquitto, RedisServer
