@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from callctl.accounts import WarnTo
 from callctl.adapters.freeswitch.link import LinkTimes
 from callctl.adapters.freeswitch.switch import BEEP, FreeSwitch
+from callctl.adapters.freeswitch.translate import BOTH_ENDS_WITHIN_MS
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
 from callctl.errors import SwitchUnavailable
@@ -653,21 +654,28 @@ async def test_attended_transfer_leaves_both_calls_charged_to_their_ends(desk: D
     assert ends == {desk.key(call): call.callee.ended_us // 1000 for call in (first, second) if call.callee}
 
 
-async def test_the_end_of_a_leg_that_is_not_told_keeps_no_call(desk: Desk) -> None:
-    call = await desk.answered()
+ENDS = frozenset({"CHANNEL_HANGUP_COMPLETE"})
 
-    def loses_the_next(headers: Mapping[str, object], _: str) -> None:
-        if headers["Event-Name"] == "CHANNEL_HANGUP_COMPLETE":
-            desk.simulator.faults.lose = frozenset({"CHANNEL_HANGUP_COMPLETE"})
 
-    desk.simulator.core.listeners.append(loses_the_next)
-    call.hang_up()
-    outcome = await call.outcome()
-    await until(lambda: desk.told(Released))
-    (answered,), (released,) = desk.told(Answered), desk.told(Released)
-    assert released.stated
-    assert released.at.wall_ms - answered.at.wall_ms == outcome.billed_us // 1000
-    assert released.released_by is ReleasedBy.CALLER
+@pytest.mark.parametrize("loses", [(frozenset(), ENDS), (ENDS, frozenset())], ids=["carrier's", "caller's"])
+async def test_the_end_of_a_leg_that_is_not_told_keeps_no_call(loses: tuple[frozenset[str], frozenset[str]]) -> None:
+    """Nor does it wait for a heartbeat."""
+    async with laid(setup=Setup(heartbeat_ms=3_600_000)) as desk:
+        call = await desk.answered()
+        desk.simulator.faults.lose, then = loses
+
+        def another_is_lost(headers: Mapping[str, object], _: str) -> None:
+            if headers["Event-Name"] in ENDS:
+                desk.simulator.faults.lose = then
+
+        desk.simulator.core.listeners.append(another_is_lost)
+        call.hang_up()
+        outcome = await call.outcome()
+        await until(lambda: desk.told(Released))
+        (answered,), (released,) = desk.told(Answered), desk.told(Released)
+        assert released.stated
+        assert abs(released.at.wall_ms - answered.at.wall_ms - outcome.billed_us // 1000) <= BOTH_ENDS_WITHIN_MS
+        assert released.released_by is ReleasedBy.CALLER
 
 
 async def test_the_note_of_who_has_left_a_call_is_not_that_of_its_end(desk: Desk) -> None:

@@ -327,6 +327,7 @@ class FreeSwitch:
         """Where one leg has ended, and of the other one nothing is told, the list tells whether it lives on."""
         while True:
             await self._clock.sleep_ms(MISSED_ENDS_EVERY_MS)
+            self._tell(self._calls.overdue(self._clock.now()))
             if self._held is None and self._calls.misses_an_end(self._clock.now()):
                 with suppress(SwitchUnavailable):
                     await self.live_calls()

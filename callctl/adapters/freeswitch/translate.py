@@ -118,8 +118,7 @@ class Translator:
 
     def misses_an_end(self, now: Instant) -> bool:
         """Whether an ingress leg has ended, and its carrier leg has neither ended since nor been seen to live on."""
-        ended = [legs.ended.at for legs in self.book if legs.left and legs.ended is not None]
-        return any(now.since_ms(at) > BOTH_ENDS_WITHIN_MS for at in ended)
+        return any(legs.left and _is_late(legs, now) for legs in self.book)
 
     def all_gone(self, last_heard: Instant) -> tuple[Released, ...]:
         """The switch has begun anew: every call has ended unseen, about when we last heard of it."""
@@ -314,17 +313,16 @@ class Translator:
         at = self._time.place(_happened_ms(event, now), now)
         return (Released(self._key(legs.call_id), at, stated=True, released_by=ReleasedBy.NETWORK),)
 
+    def overdue(self, now: Instant) -> Told:
+        """Calls whose carrier leg has ended, and whose ingress leg has not told of an end since: it goes on alone, or
+        that was lost."""
+        late = [legs for legs in self.book if _is_late(legs, now) and not legs.left]
+        return tuple(told for legs in late for told in self._moved_on(legs))
+
     def _heartbeat(self, event: Event, now: Instant) -> Told:
-        """Calls of which one leg has ended, and the other one has not told of an end since."""
-        told: list[CallEvent | Stray | Leftover] = []
-        for legs in self.book:
-            if legs.ended is None or now.since_ms(legs.ended.at) <= BOTH_ENDS_WITHIN_MS:
-                continue
-            if not legs.left:
-                told += self._moved_on(legs)
-            elif legs.answered is None:
-                told += self._both_answered(self._carried_on(legs, now), now)
-        return tuple(told)
+        """It comes behind all that has happened: a carrier leg that has not told of an end since talks on."""
+        left = [legs for legs in self.book if _is_late(legs, now) and legs.left and legs.answered is None]
+        return tuple(told for legs in left for told in self._both_answered(self._carried_on(legs, now), now))
 
     def _released(self, legs: Legs, event: Event, now: Instant, *, ingress: bool) -> Released:
         return ends.released(self._key(legs.call_id), legs, event, now, self._time, ingress=ingress)
@@ -336,6 +334,11 @@ class Translator:
 
     def _key(self, call_id: str) -> CallKey:
         return CallKey(self._switch, call_id)
+
+
+def _is_late(legs: Legs, now: Instant) -> bool:
+    """Whether one leg has ended, and the other one should have."""
+    return legs.ended is not None and now.since_ms(legs.ended.at) > BOTH_ENDS_WITHIN_MS
 
 
 def _happened_ms(event: Event, now: Instant) -> int:
