@@ -519,3 +519,36 @@ def test_csv_lines_have_every_column() -> None:
 def test_times_are_of_utc() -> None:
     moment = datetime(2026, 11, 2, 10, tzinfo=UTC)
     assert record().setup_ms == int(moment.timestamp()) * 1000
+
+
+NETWORK = flat("network", 4)
+AIRTIME = flat("airtime", 3, buy_plan="network")
+WITH_AIRTIME = {**DECKS, "network": NETWORK, "airtime": AIRTIME}
+
+
+@pytest.mark.parametrize(
+    ("rules", "refusal"),
+    [
+        ({"margin": MarginRule(min_per_minute=-1 * CENT)}, None),
+        ({"margin": MarginRule(min_per_minute=0)}, "margin_too_low"),  # of the part, a cent a minute
+        ({"max_cost": MaxCost(per_minute=4 * CENT)}, None),
+        ({"max_cost": MaxCost(per_minute=4 * CENT - 1)}, "cost_too_high"),
+        ({"max_cost": MaxCost(per_call=1_000)}, None),  # the first second of both: 0.0003 and 0.0007
+        ({"max_cost": MaxCost(per_call=999)}, "cost_too_high"),
+    ],
+)
+def test_rules_judge_what_other_plans_charge_besides(rules: Any, refusal: str | None) -> None:
+    outcome = trial(decks=WITH_AIRTIME, directory=directory(also=("airtime",), **rules)).rate((record(),))
+    assert (outcome.why or None) == refusal
+    alone = trial(decks=WITH_AIRTIME, directory=directory(**rules)).rate((record(),))
+    assert alone.verdict is Verdict.RATED
+    unknown = trial(decks=DECKS, directory=directory(also=("airtime",), **rules)).rate((record(),))
+    assert unknown.verdict is Verdict.RATED
+
+
+def test_a_part_that_buys_by_what_the_new_plan_buys_by_is_not_judged() -> None:
+    decks = {**WITH_AIRTIME, "airtime": flat("airtime", 1, buy_plan="carrier")}
+    judged = directory(also=("airtime",), margin=MarginRule(min_per_minute=0))
+    assert trial(decks=decks, directory=judged).rate((record(),)).verdict is Verdict.RATED
+    elsewhere = flat("elsewhere", 12, buy_plan="network")
+    assert trial(elsewhere, decks=decks, directory=judged).rate((record(),)).why == "margin_too_low"

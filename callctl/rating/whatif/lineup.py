@@ -3,15 +3,14 @@
 Calls of one payer have one line-up; it is worked out once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from callctl.accounts import Account, Directory
 from callctl.rating.match import Deck
+from callctl.rating.parts import FindDeck
 from callctl.rating.whatif.calls import Chain, PastRecord
-
-FindDeck = Callable[[str], Deck | None]
 
 _Key = tuple[str | None, ...]
 """What a record says of its payer: account, parent, plan, buy_plan."""

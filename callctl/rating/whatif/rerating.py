@@ -10,17 +10,18 @@ from enum import StrEnum
 
 import msgspec
 
-from callctl.accounts import Directory
+from callctl.accounts import Account, Directory
 from callctl.causes import PRECEDENCE, Refusal
 from callctl.limits.classes import NumberLists
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
 from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.parts import Dialling, FindDeck, parts_of
 from callctl.rating.rules import Dialled, broken_rules, home_of
 from callctl.rating.tariff import Direction, TrafficClass
 from callctl.rating.whatif.calls import Chain, PastRecord, number_of
-from callctl.rating.whatif.lineup import FindDeck, Level, Lineup, Lineups, Scope, UnknownError
+from callctl.rating.whatif.lineup import Level, Lineup, Lineups, Scope, UnknownError
 
 CORRECTABLE_AT_MOST = 200_000
 """Calls whose end nobody saw, the newest: what they cost anew is kept until their corrections come."""
@@ -138,11 +139,24 @@ class Trial:
         if lineup.judges:
             called = self._called(record, number, unsold) if record.direction is not Direction.INBOUND else None
             for depth, account in lineup.judges:
-                price = prices[depth] if prices else None
+                price = self._with_parts(account, prices, depth, record, number) if prices else None
                 broken += broken_rules(account, price, called, buy_unknown=self._partial)
         if prices is None or broken:
             return min(broken, key=PRECEDENCE.__getitem__)
         return prices
+
+    def _with_parts(
+        self, account: Account, prices: Prices, depth: int, record: PastRecord, number: Number
+    ) -> LevelPrice | None:
+        """The level's price as rules judge it: with what other plans charge for the call today."""
+        price = prices[depth]
+        if price is None or not account.also or self._partial or self._directory is None:
+            return price
+        on_net = record.direction is Direction.OUTBOUND and self._directory.by_number(number.e164) is not None
+        bought = {each.buy_plan for each in prices if each is not None} if account.parent is None else None
+        call = Dialling(number, record.setup_ms, record.direction, on_net)
+        parts = parts_of(account, call, bought, self._find_deck, self._exchanges)
+        return price if isinstance(parts, NoRate) else msgspec.structs.replace(price, parts=parts)
 
     def _called(self, record: PastRecord, number: Number, unsold: TrafficClass | None) -> Dialled:
         """As today's accounts have it; which numbers are risky is what callctl says of them by default."""
