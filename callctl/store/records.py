@@ -49,6 +49,11 @@ _running = packing.Decoder(
 )
 
 
+More = Sequence[int | tuple[int, Sequence[int], tuple[str | int, ...] | Literal[False]]]
+Asked = tuple[str, int, bool, int, str, More]
+"""What extend.lua is asked for one call, beside its changes."""
+
+
 def encode_changes(session: Session) -> bytes:
     """Of a running call's session, what has changed or may change yet."""
     return packing.encode(_changes(session))
@@ -191,8 +196,8 @@ def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[Slo
 def decode_extension(extension: Extension, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
     call = extension.session.call
     answered = Extended if verdict == b"E" else ExtendRefused
-    if not extension.draws and not extension.watch:
-        return answered(call, tuple([_micros(word) for word in words]))
+    if _is_plain(extension):
+        return answered(call, tuple([None if word == b"-" else int(word) for word in words]))
     rest, levels = iter(words), len(extension.more)
     available, left, watched = [], [], []
     for depth, draws, ask in zip(
@@ -224,18 +229,21 @@ def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> str:
     return f"{_json((level.hold, level.hold_overflow, drawn, watch)).decode()[:-1]},{_counters(slots)}"
 
 
-def more(extension: Extension) -> Sequence[str | int]:
-    """How much more is held at each level, as extend.lua is told."""
-    if not extension.draws and not extension.watch:
-        return extension.more
+def asked(extension: Extension, live: str) -> Asked:
+    """One call as extend.lua is told. `live`: the key of its root's leases."""
+    session, more = extension.session, extension.more if _is_plain(extension) else _more(extension)
+    return live, session.version, extension.force, extension.lease_until_ms, session.trace_id, more
+
+
+def _is_plain(extension: Extension) -> bool:
+    """Whether money is all that is asked for."""
+    return not extension.draws and not extension.watch
+
+
+def _more(extension: Extension) -> More:
     levels = len(extension.more)
-    asked = zip(extension.more, extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True)
-    return [_more(money, draws, watch) if draws or watch is not None else money for money, draws, watch in asked]
-
-
-def _more(money: int, draws: Sequence[int], watch: Ask | None) -> str:
-    held = f"{money}|{' '.join(map(str, draws))}"
-    return held if watch is None else f"{held}|{_json(_asked(watch)).decode()}"
+    each = zip(extension.more, extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True)
+    return [(money, draws, False if watch is None else _asked(watch)) for money, draws, watch in each]
 
 
 def _asked(ask: Ask) -> tuple[str | int, ...]:

@@ -36,6 +36,9 @@ READS_AT_ONCE: Final = 32  # commands in one go
 RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
 
 
+Share = tuple[str, records.Asked, bytes]
+"""A call's record, and what is asked and kept of it."""
+
 Remembered = tuple[bytes | None, bytes | None]
 """The record of a call, and that of its running; None where there is none."""
 
@@ -72,13 +75,16 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         root, trace_id = session.root, session.trace_id
         touched = [keys.session(root, trace_id), keys.live(root), keys.call(trace_id)]
         asked: list[Argument] = []
+        limits: list[Argument] = []
         if take.trunk_slots:
             touched.append(keys.trunk(root, session.trunk or ""))
             asked.append(records.taking(take.trunk_slots))
         for level in take.levels:
             touched.append(keys.account(level.root or root, level.account))
             asked.append(records.taking(level.slots, level))
-        touched += [keys.attempts(root, rate.owner, rate.second) for rate in take.rates]
+        for rate in take.rates:
+            touched.append(keys.attempts(root, rate.owner, rate.second))
+            limits.append(rate.per_second)
         return touched, (
             self._nonce(),
             session.version + 1,
@@ -91,8 +97,8 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
             keys.CALL_TTL_S,
             len(asked),
             *asked,
-            len(take.rates),
-            *[rate.per_second for rate in take.rates],
+            len(limits),
+            *limits,
         )
 
     def _admitted(self, take: Take, answer: Any) -> Taken | TakeRefused | Existing:
@@ -111,8 +117,9 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         """
         return self._extensions.ask(extension)
 
-    def _extend(self, touched: Sequence[str], arguments: Sequence[Argument]) -> Awaitable[Any]:
-        return self._run(scripts.EXTEND, touched, (self._nonce(), *arguments))
+    def _extend(self, shares: Sequence[Share]) -> Awaitable[Any]:
+        touched, asked, changes = zip(*shares, strict=True)
+        return self._run(scripts.EXTEND, touched, (self._nonce(), msgspec.msgpack.encode(asked), *changes))
 
     def _extended(self, extension: Extension, answer: Any) -> Extended | ExtendRefused | Existing:
         """What extend.lua answered for one call."""
@@ -287,13 +294,11 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         return answers
 
 
-def _share(extension: Extension) -> tuple[Sequence[str], Sequence[Argument]]:
-    """Keys and arguments of one call in extend.lua."""
-    session, more = extension.session, records.more(extension)
-    root, trace_id, changes = session.root, session.trace_id, records.encode_changes(session)
-    force, lease_ms = 1 if extension.force else 0, extension.lease_until_ms
-    arguments: list[Argument] = [session.version, force, lease_ms, trace_id, changes, len(more), *more]
-    return (keys.session(root, trace_id), keys.live(root)), arguments
+def _share(extension: Extension) -> Share:
+    """What extend.lua is told of one call."""
+    session, root = extension.session, extension.session.root
+    key = keys.session(root, session.trace_id)
+    return key, records.asked(extension, keys.live(root)), records.encode_changes(session)
 
 
 def _understood(remembered: Remembered) -> Session | None:

@@ -8,24 +8,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from callctl.store.link import Argument
-
 CALLS_AT_ONCE: Final = 100  # some 1 ms of the server's time
 
 Request = TypeVar("Request")
+Share = TypeVar("Share")
 Result = TypeVar("Result")
 Asked = tuple[Request, asyncio.Future[Result]]
 
 
-class Together(Generic[Request, Result]):
-    """`share` tells a request's keys and arguments, `run` carries out the script for several and answers each in
-    turn, `understand` makes the results. What `run` raises all of them get, what the others raise the one alone.
+class Together(Generic[Request, Share, Result]):
+    """`share` tells what the script is told of a request, `run` carries it out for several and answers each in turn,
+    `understand` makes the results. What `run` raises all of them get, what the others raise the one alone.
     """
 
     def __init__(
         self,
-        share: Callable[[Request], tuple[Sequence[str], Sequence[Argument]]],
-        run: Callable[[Sequence[str], Sequence[Argument]], Awaitable[Any]],
+        share: Callable[[Request], Share],
+        run: Callable[[Sequence[Share]], Awaitable[Any]],
         understand: Callable[[Request, Any], Result],
     ) -> None:
         self._share = share
@@ -51,20 +50,18 @@ class Together(Generic[Request, Result]):
             work.add_done_callback(self._under_way.discard)
 
     async def _carry_out(self, waiting: Sequence[Asked[Request, Result]]) -> None:
-        keys: list[str] = []
-        arguments: list[Argument] = []
+        shares: list[Share] = []
         asked: list[Asked[Request, Result]] = []
         for request, result in waiting:
             try:
-                its_keys, its_arguments = self._share(request)
+                share = self._share(request)
             except Exception as error:  # this request's alone
                 _fail(result, error)
             else:
-                keys += its_keys
-                arguments += its_arguments
+                shares.append(share)
                 asked.append((request, result))
         try:
-            answers = await self._run(keys, arguments) if asked else ()
+            answers = await self._run(shares) if asked else ()
         except Exception as error:  # whatever it was, nobody is to wait for ever
             for _, result in asked:
                 _fail(result, error)

@@ -1,10 +1,11 @@
 -- Hold more for running calls, for each at every level or not at all; save what changes and renew their leases.
 -- Each call is judged by itself: what is wrong with one does not keep another from its answer.
 --
--- KEYS  per call: record, live
--- ARGV  nonce, then per call: version that the caller saw, force (0 | 1: no limits), lease (ms), trace id, what changes
---       of its session, number of levels, per level: how much more is held; behind "|" the same of each of its sources,
---       then behind "|" what `watch.lua` is asked, in JSON
+-- KEYS  per call: its record
+-- ARGV  nonce; in msgpack per call an array: the key of its root's leases, the version that the caller saw, whether
+--       there are no limits, lease (ms), trace id, and an array of how much more is held at each level (where any asks
+--       for more than money an array of that, the same of each of its sources, and what `watch.lua` is asked, or false);
+--       then per call what changes of its session
 -- Answer  per call: U when there is no such call; what is remembered when it is not what the caller saw; else words:
 --         E (extended) or N (not), per level: available (E: after, N: before; "-": unlimited), left of each source,
 --         what `watch.lua` answers, where it was asked; or X and what went wrong
@@ -21,9 +22,9 @@ end
 local function drawing(hash, rest, draws)
   local counters, sources, watched = behind(rest)
   if sources == '' then return rest, NONE, true end
-  local found, kept, covered, next_draw = look(hash, sources), {}, true, string.gmatch(draws, '%S+')
+  local found, kept, covered = look(hash, sources), {}, true
   for n, source in ipairs(found) do
-    source.more = tonumber(next_draw() or '0')
+    source.more = draws[n] or 0
     if source.more > 0 and source.more > source.left then covered = false end
     kept[n] = source.name .. ' ' .. source.allowance .. ' ' .. digits(source.held + source.more)
   end
@@ -39,13 +40,13 @@ local function counted(hash, rest, watch)
   return counters .. '|' .. sources .. '|' .. watched
 end
 
-local function extend(call, at)
-  local record_key, nonce = KEYS[2 * call - 1], ARGV[1] .. '.' .. call
-  local version, force, lease, trace_id, changes = unpack(ARGV, at, at + 4)
+local function extend(call, asked)
+  local record_key, nonce = KEYS[call], ARGV[1] .. '.' .. call
+  local live, version, forced, lease, trace_id, asked_more = unpack(asked)
   local known = read(record_key)
   if not known then return 'U' end
   if known.nonce == nonce then return known.answer end
-  if known.version ~= version or known.state ~= 'live' then return remembered(record_key) or 'U' end
+  if tonumber(known.version) ~= version or known.state ~= 'live' then return remembered(record_key) or 'U' end
 
   local fits, covered, within = true, true, true
   local levels, taken = {}, ''
@@ -54,27 +55,25 @@ local function extend(call, at)
     if held == '-' then  -- a trunk, which stands in front
       taken = hash .. ' ' .. held .. rest .. '\n'
     else
-      local more, asked = parted(ARGV[at + 6 + #levels])
-      local amount, so_far, sources, watch = tonumber(more), mine[hash] or 0, NONE, nil
+      local more, draws, ask, sources, watch = asked_more[#levels + 1], NONE, false, NONE, nil
+      if type(more) == 'table' then more, draws, ask = unpack(more) end
       local bal, all, floor = unpack(redis.call('HMGET', hash, 'bal', 'held', 'floor'), 1, 3)
-      local left = available(bal, all, floor)
-      if left and amount > 0 and left - so_far < amount then fits = false end
-      mine[hash] = so_far + amount
-      if asked ~= '' or string.find(rest, '|', 1, true) then
-        local draws, thresholds = parted(asked)
+      local left, so_far = available(bal, all, floor), mine[hash] or 0
+      if left and more > 0 and left - so_far < more then fits = false end
+      mine[hash] = so_far + more
+      if string.find(rest, '|', 1, true) then
         local enough
         rest, sources, enough = drawing(hash, rest, draws)
         covered = covered and enough
-        if thresholds ~= '' then
-          W = W or watching()
-          watch = W.look(hash, redis.call('HGET', hash, 'ids'), cjson.decode(thresholds))
-        end
       end
-      levels[#levels + 1] = {hash, digits(held + amount), rest, more, left, sources, watch}
+      if ask then
+        W = W or watching()
+        watch = W.look(hash, redis.call('HGET', hash, 'ids'), ask)
+      end
+      levels[#levels + 1] = {hash, digits(held + more), rest, more, left, sources, watch}
     end
   end
 
-  local forced = force == '1'
   for _, level in ipairs(levels) do
     if level[WATCH] and W.refuses(level[WATCH], not forced and not (fits and covered)) then within = false end
   end
@@ -95,20 +94,19 @@ local function extend(call, at)
   for _, level in ipairs(levels) do
     local hash, held, rest, more, _, sources, watch = unpack(level, HASH, WATCH)
     if watch then rest = counted(hash, rest, watch) end
-    if more ~= '0' then redis.call('HINCRBY', hash, 'held', more) end
+    if more ~= 0 then redis.call('HINCRBY', hash, 'held', digits(more)) end
     for _, source in ipairs(sources) do draw_more(hash, source, source.more) end
     taken = taken .. hash .. ' ' .. held .. rest .. '\n'
   end
-  redis.call('SET', running(record_key), record(digits(version + 1), nonce, 'live', answer, taken, changes))
-  redis.call('ZADD', KEYS[2 * call], lease, trace_id)
+  redis.call('SET', running(record_key), record(digits(version + 1), nonce, 'live', answer, taken, ARGV[2 + call]))
+  redis.call('ZADD', live, digits(lease), trace_id)
   return answer
 end
 
-local answers, at = {}, 2
-for call = 1, #KEYS / 2 do
-  local done, answer = pcall(extend, call, at)
+local answers = {}
+for call, asked in ipairs(cmsgpack.unpack(ARGV[2])) do
+  local done, answer = pcall(extend, call, asked)
   if not done then answer = 'X ' .. (type(answer) == 'table' and answer.err or tostring(answer)) end
   answers[call] = answer
-  at = at + 6 + tonumber(ARGV[at + 5])
 end
 return answers
