@@ -1,6 +1,7 @@
 """What a live call is granted: what every level holds for it and can still afford, and when it is looked at again."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -13,6 +14,7 @@ from callctl.clock import Instant
 from callctl.prepaid import slicing
 
 EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`docs/rules.md`, Slice)
+_overflow = attrgetter("overflow")
 LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is not looked at again
 
 
@@ -29,7 +31,7 @@ def held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tup
     if draws:
         draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
         levels = tuple([draw(level, paid_s) for level in levels])
-    if overflow:
+    if overflow and overflow != tuple(map(_overflow, levels)):
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
     if draws or any_watched(levels):

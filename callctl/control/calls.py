@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 
@@ -25,6 +24,7 @@ from callctl.call.events import (
     ExtendAsked,
     HangUpAsked,
     Offered,
+    Recalled,
     Released,
 )
 from callctl.call.running import RETRY_AFTER_MS
@@ -39,7 +39,7 @@ from callctl.control.facts import gather, purchase
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
 from callctl.control.performer import Performer
-from callctl.control.within import LIVE, Within, is_up
+from callctl.control.within import LIVE, Ties, is_up
 from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Tariffs
 
@@ -70,6 +70,7 @@ class CallControl:
         wake: Callable[[str], None],
     ) -> None:
         self._clock = clock
+        self._now = clock.now()  # at the last step
         self._tariffs = tariffs
         self._takes = takes
         self._sessions = sessions
@@ -88,8 +89,7 @@ class CallControl:
             settled=wake,
         )
         self._boxes: dict[CallKey, Mailbox] = {}
-        self._by_account: defaultdict[str, dict[CallKey, None]] = defaultdict(dict)  # in the order they came
-        self._within = Within()
+        self._ties = Ties()
         self.alarms = Alarms(observer, tariffs, clock, policy.thresholds, self._trip)
 
     # ---- from the adapters and the clock: never blocks, never raises
@@ -207,14 +207,14 @@ class CallControl:
 
     def end_left_within(self) -> None:
         """After a start: calls whose outer call has ended meanwhile."""
-        for outer in self._within.outers():
+        for outer in self._ties.outers():
             if self._outer(outer) is None:
-                self._end(self._within.of(outer))
+                self._end(self._ties.within(outer))
 
     def topped_up(self, account: str) -> None:
         """There is more money: look again at the account's running calls, and at those it pays for below it."""
         self.alarms.topped_up(account)
-        for call in tuple(self._by_account.get(account, ())):
+        for call in self._ties.paid_by(account):
             box = self._boxes[call]
             if box.session.state is State.ANSWERED and box.session.attended:
                 box.put(DeadlineReached(call, Deadline.RETRY))
@@ -227,7 +227,7 @@ class CallControl:
 
     def tripped(self, account: str) -> None:
         """The account is blocked by its spend threshold: its watched calls end."""
-        sessions = [self._boxes[call].session for call in self._by_account.get(account, ())]
+        sessions = [self._boxes[call].session for call in self._ties.paid_by(account)]
         for asked in watched_calls(account, map(self.alarms.by_present_rules, sessions)):
             self.receive(asked)
 
@@ -240,8 +240,9 @@ class CallControl:
         now = self._clock.now()
         proposal = self._proposal(offered, self._outer_of(offered), now)
         box = self._register(proposal.session)
-        if not proposal.session.emergency:
-            proposal = replace(proposal, refused=self._not_now() or proposal.refused)
+        hindrance = None if proposal.session.emergency else self._not_now()
+        if hindrance is not None:
+            proposal = replace(proposal, refused=hindrance)
         box.follow(machine.begin(proposal, now, self.policy))
         return box
 
@@ -314,14 +315,13 @@ class CallControl:
 
     def _register(self, session: Session) -> Mailbox:
         box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.ways)
-        for level in session.levels:
-            self._by_account[level.account][session.call] = None
-        self._within.add(session)
+        self._ties.add(session)
         return box
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
-        now = self._clock.now()
-        event = elsewhere.as_we_count(event, now, self.policy.clock)
+        now = self._now = self._clock.now()
+        if isinstance(event, Recalled):
+            event = replace(event, session=elsewhere.in_our_time(event.session, now, self.policy.clock))
         if isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
             session = replace(session, purchase=purchase(session, event, self._tariffs))
         if type(event) in BY_PRESENT_RULES and session.state in LIVE:
@@ -333,7 +333,7 @@ class CallControl:
         return after, effects
 
     def _decided(self, session: Session) -> None:
-        self._observer.decided(session, self._clock.now().since_ms(session.setup) / 1000)
+        self._observer.decided(session, self._now.since_ms(session.setup) / 1000)
         self.alarms.decided(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
             asyncio.get_running_loop().call_soon(self._end, (session.call,))  # its outer call ended while we asked
@@ -342,9 +342,4 @@ class CallControl:
         call = box.session.call
         if self._boxes.get(call) is box:
             del self._boxes[call]
-            for level in box.session.levels:
-                calls = self._by_account[level.account]
-                calls.pop(call, None)
-                if not calls:
-                    del self._by_account[level.account]
-            self._end(self._within.remove(box.session))
+            self._end(self._ties.remove(box.session))

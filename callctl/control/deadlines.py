@@ -1,9 +1,10 @@
 """Deadlines of all calls: a timer wheel. Setting and moving one costs the same for ten calls as for 100,000."""
 
+from collections import defaultdict
 from collections.abc import Callable
 
+from callctl.call.effects import SetDeadline
 from callctl.call.events import CallKey, Deadline, DeadlineReached
-from callctl.clock import Instant
 from callctl.ports import Clock
 
 TICK_MS = 20
@@ -17,19 +18,19 @@ class Deadlines:
         self._clock = clock
         self._reached = reached
         self._ticks: dict[Key, int] = {}
-        self._slots: dict[int, list[Key]] = {}
+        self._slots: defaultdict[int, list[Key]] = defaultdict(list)
         self._next = clock.now().monotonic_ms // TICK_MS
 
-    def set(self, call: CallKey, deadline: Deadline, at: Instant | None) -> None:
-        """Wait for `at`; a deadline of the same kind is replaced. None: do not wait for it any more."""
-        key = (call, deadline)
+    def set(self, _: object, wanted: SetDeadline) -> None:
+        """Wait for it, whoever wants it; one of the same kind is replaced, or not waited for any more."""
+        key, at = (wanted.call, wanted.deadline), wanted.at
         if at is None:
             self._ticks.pop(key, None)
             return
         tick = max(-(-at.monotonic_ms // TICK_MS), self._next)
         if self._ticks.get(key) != tick:
             self._ticks[key] = tick
-            self._slots.setdefault(tick, []).append(key)
+            self._slots[tick].append(key)
 
     def turn(self) -> None:
         """Report everything that is due now. A moved or dropped deadline lies in its old slot and is passed over."""

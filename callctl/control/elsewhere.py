@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from callctl.call.events import CallEvent, CallKey, Deadline, DeadlineReached, Recalled
+from callctl.call.events import CallKey, Deadline, DeadlineReached, Recalled
 from callctl.call.session import Session
 from callctl.clock import Instant
 from callctl.control.mailbox import Mailbox
@@ -66,11 +66,6 @@ async def unless_it_goes_on(box: Mailbox, end: DeadlineReached, sessions: Sessio
     """It is answered or extended elsewhere; or this is its end."""
     if not await catch_up(box, sessions):
         box.put(end)
-
-
-def as_we_count(event: CallEvent, now: Instant, clock: str) -> CallEvent:
-    """What the store recalls of a call, in our time."""
-    return Recalled(event.call, in_our_time(event.session, now, clock)) if isinstance(event, Recalled) else event
 
 
 def in_our_time(session: Session, now: Instant, clock: str) -> Session:

@@ -4,6 +4,8 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from callctl.call.effects import Advance, Effect
 from callctl.call.events import CallEvent
 from callctl.call.session import Session
@@ -13,7 +15,7 @@ Ways = Mapping[type[Effect], Callable[["Mailbox", Any], None]]
 """How each kind of effect is done."""
 
 
-class Mailbox:
+class Mailbox(msgspec.Struct, eq=False):
     """Feeds events to the machine, one at a time, and hands its effects on.
 
     Nothing here awaits, so the order of events is the order of `put`; what takes time comes back as an event.
@@ -21,33 +23,25 @@ class Mailbox:
     settlement that the store has carried out last, if it was asked for here.
     """
 
-    __slots__ = ("_step", "_waiting", "_ways", "closed", "decided", "session", "settled")
-
-    def __init__(
-        self,
-        session: Session,
-        step: Callable[[Session, CallEvent], Advance],
-        ways: Ways,
-    ) -> None:
-        self.session = session
-        self.decided = False
-        self.closed = False
-        self.settled: Settlement | None = None
-        self._step = step
-        self._ways = ways
-        self._waiting: list[Future[None]] | None = None  # nobody waits for most events
+    session: Session
+    step: Callable[[Session, CallEvent], Advance]
+    ways: Ways
+    decided: bool = False
+    closed: bool = False
+    settled: Settlement | None = None
+    waiting: list[Future[None]] | None = None  # nobody waits for most events
 
     def put(self, event: CallEvent) -> None:
         """One event, and all that follows from it at once."""
-        self.follow(self._step(self.session, event))
+        self.follow(self.step(self.session, event))
 
     def follow(self, advance: Advance) -> None:
         self.session, effects = advance
-        ways = self._ways
+        ways = self.ways
         for effect in effects:
             ways[type(effect)](self, effect)
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
+        if self.waiting is not None:
+            waiting, self.waiting = self.waiting, None
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
@@ -56,8 +50,8 @@ class Mailbox:
         """The session once `reached` holds; it is looked at after every event."""
         while not reached(self) and not self.closed:
             future: Future[None] = get_running_loop().create_future()
-            if self._waiting is None:
-                self._waiting = []
-            self._waiting.append(future)
+            if self.waiting is None:
+                self.waiting = []
+            self.waiting.append(future)
             await future
         return self.session

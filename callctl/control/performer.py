@@ -6,7 +6,6 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from types import CoroutineType
 from typing import Any
 
 import structlog
@@ -68,7 +67,7 @@ class Performer:
             TakeNow: lambda box, effect: self._ask(box, takes.admit(effect.take)),
             ExtendNow: lambda box, effect: self._ask(box, takes.extend(effect.extension)),
             SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement),
-            SetDeadline: lambda _, effect: deadlines.set(effect.call, effect.deadline, effect.at),
+            SetDeadline: deadlines.set,
             JournalNow: lambda _, effect: journal.append(effect.session),
             Forget: self._close,
             Unexpected: lambda _, effect: self._unexpected(effect),
@@ -116,8 +115,6 @@ class Performer:
         self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], settlement: Settlement | None = None
     ) -> None:
         """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
-        if isinstance(asked, CoroutineType):  # as most are, or a future; `ensure_future` takes 2 us to find that out
-            asked = asyncio.get_running_loop().create_task(asked)
         answer = asked if isinstance(asked, asyncio.Future) else asyncio.ensure_future(asked)
         self._under_way.add(answer)
         answer.add_done_callback(partial(self._answered, box, settlement))
@@ -126,13 +123,14 @@ class Performer:
         self, box: Mailbox, settlement: Settlement | None, asked: "asyncio.Future[CallEvent | Existing | None]"
     ) -> None:
         self._under_way.discard(asked)
-        if asked.cancelled():  # with the whole process
+        call = box.session.call
+        try:
+            answer = asked.result()
+        except asyncio.CancelledError:  # with the whole process
             return
-        call, error = box.session.call, asked.exception()
-        if error is not None:
+        except Exception as error:
             box.put(_failure(call, error))
             return
-        answer = asked.result()
         if answer is None:
             box.settled = settlement
             if settlement is not None:
