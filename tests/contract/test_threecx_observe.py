@@ -451,6 +451,24 @@ async def test_a_restart_gives_out_the_same_ids_again(desk: Desk, fault: str) ->
     assert again.call.call_id.split("-")[1:] == desk.told(Offered)[0].call.call_id.split("-")[1:]
 
 
+@pytest.mark.parametrize("tells_uids", [True, False])
+async def test_who_has_reached_the_same_number_again_by_the_reconnect(desk: Desk, tells_uids: bool) -> None:
+    """Is another call where the PBX tells ids that it never gives again; where not, nothing tells the two apart."""
+    desk.simulator.faults.participant_uid = tells_uids
+    await in_state(desk, "talking")
+    await desk.simulator.stop_listening()
+    desk.simulator.pbx.restart()
+    call = dials(desk)
+    desk.simulator.pbx.far_answers(call)
+    await desk.simulator.listen()
+    await until(lambda: desk.relinked == 2)
+    if tells_uids:
+        await desk.first(Released)
+    assert len(desk.told(Offered)) == 1 + tells_uids
+    (seen,) = await desk.switch.live_calls()
+    assert seen.call == desk.told(Offered)[-1].call
+
+
 async def test_an_adapter_that_starts_anew_finds_the_calls_that_control_knows(desk: Desk) -> None:
     call = await in_state(desk, "talking")
     key = await desk.offered()

@@ -242,7 +242,8 @@ def is_same(before: Participant, now: Participant, route_point: str) -> bool:
     was_beyond = before.is_external or before.party not in ("", route_point)
     waits = now.status in (Status.DIALING, Status.RINGING) or (was_beyond and now.party == route_point)
     back = before.status is Status.CONNECTED and waits
-    return before.call == now.call and not back and same_number(before.number, now.number)
+    other = before.uid and now.uid and before.uid != now.uid
+    return before.call == now.call and not other and not back and same_number(before.number, now.number)
 
 
 def answers(leg: Participant, call: Call, site: Site) -> bool:

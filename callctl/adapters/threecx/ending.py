@@ -50,12 +50,14 @@ class Ending:
 
         A PBX that was started anew gives the id to a participant of another call, which is none of ours to end.
         """
+        pause_ms = self._times.poll_ms
         while not self._book.legs.is_others(leg, call_id):
             try:
                 return await self._drop(leg)
             except SwitchUnavailable as error:
                 log.info("threecx_not_dropped", participant=leg[1], error=str(error))
-            await self._clock.sleep_ms(self._times.poll_ms)
+            await self._clock.sleep_ms(pause_ms)
+            pause_ms = min(2 * pause_ms, self._times.resync_ms)
             if self._book.legs.get(leg) is None:
                 return
 

@@ -50,7 +50,8 @@ CHANGES: Final = frozenset({Kind.UPSERT, Kind.REMOVE, Kind.DTMF})
 class Participant(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a call, as its DN sees it: `number`, `party` and `party_type` are those of the other side.
 
-    `call`: 3CX's counter of calls, which begins anew with every start of the PBX. `did`: the number that was called.
+    `call`: 3CX's counter of calls, which begins anew with every start of the PBX, as `id` does, but not `uid`, which
+    newer builds tell. `did`: the number that was called.
     `party_type`: `externalline` is a trunk, "" not known (yet), any other is inside the PBX.
     """
 
@@ -66,6 +67,7 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     referred_by: str = ""
     on_behalf_of_type: str = ""
     direct_control: bool = False
+    uid: str = ""
     has_rung: bool = False
     """It was called: that is what we saw before, and 3CX tells it no more."""
     other_status: str = ""
@@ -98,6 +100,7 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
             party=self.party or before.party,
             party_type=self.party_type or before.party_type,
             did=self.did or before.did,
+            uid=self.uid or before.uid,
             has_rung=before.has_rung or before.status is Status.RINGING,
         )
 
@@ -166,6 +169,7 @@ def participant(told: Any, dn: str = "") -> Participant | None:
         referred_by=_text(fields, "referredbydn"),
         on_behalf_of_type=_type(fields, "onbehalfoftype"),
         direct_control=fields.get("directcontrol") is True,
+        uid=_text(fields, "participantuid"),
         other_status=told_status if status is None else "",
     )
 

@@ -1,6 +1,7 @@
 """A call in the simulated PBX: two sides that talk or try to, as each is shown to whom may see its DN."""
 
 import asyncio
+import uuid
 from enum import StrEnum
 from typing import Any
 
@@ -41,6 +42,7 @@ class Leg:
     def __init__(self, id: int, dn: str, kind: str, number: str, status: str, *, name: str = "") -> None:
         self.id = id
         self.legid = 0
+        self.uid = uuid.uuid4().hex
         self.dn = dn
         self.kind = kind
         self.number = number
@@ -87,6 +89,7 @@ class Leg:
             "on_behalf_of_type": self.on_behalf_of[1],
             "callid": whole(call.id),
             "legid": whole(self.legid),
+            **({"participant_uid": self.uid} if faults.participant_uid else {}),
         }
 
 

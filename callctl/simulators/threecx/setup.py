@@ -79,6 +79,8 @@ class Faults(msgspec.Struct, kw_only=True):
     """GET of one DN answers a list of one."""
     unknown_status: bool = False
     """A connected participant is told as `Talking`."""
+    participant_uid: bool = False
+    """A participant has an id that no other ever has, as newer builds tell it."""
     unknown_progress: bool = False
     """One that dials is told as `Routing`."""
     trunk_unnamed: bool = False
