@@ -42,6 +42,16 @@ def test_a_stretched_slice_costs_every_payer_the_same(payers: list[Level], secon
         assert any(slicing.cost(each, last_s + 1) > slicing.cost(each, seconds) for each in payers)
 
 
+@given(levels(), st.integers(1, 400), st.sampled_from((0, 30)), st.sampled_from((None, 500)))
+def test_what_any_second_costs_is_enough_for_the_first_charged_one(
+    level: Level, seconds: int, grace_s: int, max_charge: int | None
+) -> None:
+    """So whoever holds something for a call can pay the least that is sold."""
+    level = replace(level, sell=replace(level.sell, grace_s=grace_s, max_charge=max_charge))
+    costs = slicing.cost(level, seconds)
+    assert not costs or costs >= (slicing.first_cost(level) or 0)
+
+
 def test_what_an_account_on_both_sides_has_is_not_counted_twice() -> None:
     """Both sides at 0.001 a second: 1.000 is 500 s of a call that the reseller pays for twice."""
     second = Price(0, 1, (Tier(0, 60_000, 1),))
