@@ -89,8 +89,28 @@ def affordable_seconds(price: Price, credit_micros: int, at_most_s: int) -> int:
     """The longest call up to `at_most_s` that costs no more than the credit; 0 if that is negative."""
     if credit_micros < 0:
         return 0
+    straight = _straight(price)
+    if straight is not None:
+        quantum, usage, spare, step_usage, step_s = straight
+        return min(max(0, (credit_micros // quantum * usage + spare) // step_usage * step_s), at_most_s)
     last_s = _last_second(price, credit_micros)
     return at_most_s if last_s is None else min(last_s, at_most_s)
+
+
+@lru_cache(maxsize=16_384)
+def _straight(price: Price) -> tuple[int, int, int, int, int] | None:
+    """Of a price in equal steps and a fee, as most are: the quantum of a charge in micro-units and in usage, the usage
+    that rounds to nothing when the fee is paid, and a step in usage and in seconds. None for any other.
+    """
+    tier, *further = price.tiers
+    bounded = price.minimum_s > tier.increment_s or price.min_charge or price.max_charge is not None
+    free = price.grace_s or price.free_s or price.bundle_s or not tier.per_minute
+    if further or bounded or free or price.extra_at_s is not None or price.course is not None:
+        return None
+    micros, quantum = 60 * price.denominator, _QUANTA[price.decimals]
+    usage = micros * quantum
+    spare = largest_rounding_to(0, usage, price.rounding) - price.connection_fee * micros
+    return quantum, usage, spare, tier.per_minute * tier.increment_s, tier.increment_s
 
 
 def affordable_together(prices: Sequence[Price], credit_micros: int, at_most_s: int) -> int:

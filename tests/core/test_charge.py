@@ -73,6 +73,23 @@ def stated_prices(draw: st.DrawFn) -> Stated:
     return Stated(steps, initial_s, basis, price)
 
 
+@st.composite
+def straight_prices(draw: st.DrawFn) -> Stated:
+    """A fee and equal steps, as most decks have."""
+    step = (0, draw(st.integers(1, 9_000_000)), draw(st.sampled_from((1, 6, 30, 60))))
+    initial_s = draw(st.sampled_from((0, 1, step[2], 90)))
+    price = make(
+        step,
+        initial_s=initial_s,
+        basis=TOTAL,
+        connection_fee=draw(fees),
+        denominator=draw(st.sampled_from((1, 100, 700))),
+        decimals=draw(st.integers(0, 6)),
+        rounding=draw(st.sampled_from(Rounding)),
+    )
+    return Stated([step], initial_s, TOTAL, price)
+
+
 def walk(stated: Stated, duration_s: int) -> tuple[int, Fraction]:
     """Billed seconds and exact micro-units, increment by increment, as the rules say it."""
     price = stated.price
@@ -122,7 +139,7 @@ def test_a_longer_call_never_costs_less(stated: Stated, duration_s: int) -> None
     assert charge(stated.price, duration_s).micros <= charge(stated.price, duration_s + 1).micros
 
 
-@given(stated_prices(), st.integers(0, 12_000_000) | seconds)
+@given(stated_prices() | straight_prices(), st.integers(0, 12_000_000) | seconds)
 def test_affordable_is_the_inverse(stated: Stated, credit: int) -> None:
     price = stated.price
     affordable_s = affordable_seconds(price, credit, LONG_S)
@@ -131,7 +148,7 @@ def test_affordable_is_the_inverse(stated: Stated, credit: int) -> None:
         assert credit < charge(price, affordable_s + 1).micros
 
 
-@given(stated_prices(), seconds)
+@given(stated_prices() | straight_prices(), seconds)
 def test_what_a_call_costs_affords_that_call(stated: Stated, duration_s: int) -> None:
     price = stated.price
     stretched_s = stretch(price, duration_s, LONG_S)
