@@ -36,8 +36,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     """
     directory = tariffs.directory
     payer = find_payer(offered, outer, directory, lists)
-    trunk, rules, dialled = payer.trunk, payer.rules, payer.dialled
-    chain = directory.chain(payer.account) if payer.account is not None else ()
+    chain, trunk, rules, dialled = payer.chain, payer.trunk, payer.rules, payer.dialled
     outgoing = offered.direction is not Direction.INBOUND
     helpline, number = understood(dialled, rules, lists.emergency) if outgoing else (None, normalise(dialled, rules))
     emergency = helpline is not None or (outgoing and offered.emergency)

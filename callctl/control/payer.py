@@ -2,7 +2,7 @@
 
 import msgspec
 
-from callctl.accounts import Account, Directory, Trunk
+from callctl.accounts import Chain, Directory, Trunk
 from callctl.call.events import Offered
 from callctl.call.session import Session
 from callctl.limits.classes import NumberLists
@@ -13,13 +13,13 @@ NO_RULES = DialRules()
 
 
 class Payer(msgspec.Struct, frozen=True, gc=False):
-    """The account that pays, the trunk whose channels the call takes, and in words what told them.
+    """The account that pays and all above it, the trunk whose channels the call takes, and in words what told them.
 
     `rules`: by which its numbers are read. `dialled`: without a department's code. `pbx`: the account that was told,
     where it is a department of it that pays. `unknown`: why nobody pays.
     """
 
-    account: str | None
+    chain: Chain
     trunk: Trunk | None
     told_by: str
     rules: DialRules
@@ -36,52 +36,54 @@ def find_payer(offered: Offered, outer: Session | None, directory: Directory, li
     if offered.within is not None:
         return _within(offered, outer, directory)
     account, trunk, told_by = _told(offered, directory)
-    found = directory.accounts.get(account) if account is not None else None
-    if found is not None and found.departments:
-        return _department(offered, found, trunk, told_by, directory, lists)
-    return Payer(account, trunk, told_by, NO_RULES if found is None else found.dial_rules, offered.b_number)
+    chain = directory.chain(account) if account is not None else ()
+    if chain and chain[0].departments:
+        return _department(offered, chain, trunk, told_by, directory, lists)
+    return Payer(chain, trunk, told_by, chain[0].dial_rules if chain else NO_RULES, offered.b_number)
 
 
 def find_called(offered: Offered, payer: Payer, number: Number, directory: Directory) -> str | None:
     """The account whose number is called, or its department of that extension; None where that one is the payer."""
     owner = directory.by_number(number.e164)
-    if owner is None or owner == payer.account or offered.direction is Direction.INTERNAL:
+    if owner is None or offered.direction is Direction.INTERNAL:
+        return None
+    account = payer.chain[0].id if payer.chain else None
+    if owner == account:
         return None
     if owner == payer.pbx and offered.direction is Direction.INBOUND:
         return None  # a department of whom is called pays for this very call
     found = directory.accounts[owner].department("", number.e164, None, inbound=True)
     if found is not None and found[0].account in directory.accounts:
         owner = found[0].account
-    return owner if owner != payer.account else None
+    return owner if owner != account else None
 
 
 def _within(offered: Offered, outer: Session | None, directory: Directory) -> Payer:
     """`outer` None: it is not up."""
     told_by = f"within call {offered.within}"
-    account = directory.accounts.get(outer.account) if outer is not None else None
-    if account is None:
-        return Payer(None, None, told_by, NO_RULES, offered.b_number, unknown="which is not up")
+    chain = directory.chain(outer.account) if outer is not None else ()
+    if not chain:
+        return Payer((), None, told_by, NO_RULES, offered.b_number, unknown="which is not up")
     trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
-    return Payer(account.id, _beside(trunk, account.id, directory), told_by, account.dial_rules, offered.b_number)
+    return Payer(chain, _beside(trunk, chain[0].id, directory), told_by, chain[0].dial_rules, offered.b_number)
 
 
 def _department(
-    offered: Offered, pbx: Account, trunk: Trunk | None, told_by: str, directory: Directory, lists: NumberLists
+    offered: Offered, chain: Chain, trunk: Trunk | None, told_by: str, directory: Directory, lists: NumberLists
 ) -> Payer:
     """Numbers are read by the rules of the PBX, whoever pays. In front of an emergency number no code is looked for."""
-    dialled, inbound = offered.b_number, offered.direction is Direction.INBOUND
+    pbx, dialled, inbound = chain[0], offered.b_number, offered.direction is Direction.INBOUND
     line = trunk.id if trunk is not None else offered.trunk
     found = pbx.department(offered.a_number, dialled, line, inbound=inbound)
     if found is None:
-        return Payer(pbx.id, trunk, told_by, pbx.dial_rules, dialled)
+        return Payer(chain, trunk, told_by, pbx.dial_rules, dialled)
     department, told_by = found
     code = department.match.prefix
     if code is not None and emergency_number(dialled, pbx.dial_rules, lists.emergency) is None:
         dialled = dialled.removeprefix(code)
     told_by = f"{told_by} of {pbx.id}: {department.account}"
-    return Payer(
-        department.account, _beside(trunk, department.account, directory), told_by, pbx.dial_rules, dialled, pbx.id
-    )
+    payers, trunk = directory.chain(department.account), _beside(trunk, department.account, directory)
+    return Payer(payers, trunk, told_by, pbx.dial_rules, dialled, pbx.id)
 
 
 def _beside(trunk: Trunk | None, account: str, directory: Directory) -> Trunk | None:

@@ -59,13 +59,18 @@ _MOBILE, _PREMIUM_RATE = NumberType.MOB, NumberType.PREMIUM
 _MOB, _NAT = TrafficClass.MOB, TrafficClass.NAT
 
 
+_AT_HOME = dict.fromkeys(NumberType, TrafficClass.NAT) | {
+    NumberType.MOB: TrafficClass.MOB,
+    NumberType.PREMIUM: TrafficClass.PREMIUM,
+}
+_ABROAD = dict.fromkeys(NumberType, TrafficClass.INTL) | {NumberType.PREMIUM: TrafficClass.PREMIUM}
+
+
 def class_of(number: Number, home: str, lists: NumberLists) -> TrafficClass:
     """The class of a call whose row states none, seen from the country `home` (`docs/rules.md`, Class)."""
     abroad = number.country != home
     if abroad and number.digits.startswith(lists.high_risk):
         return TrafficClass.HIGHRISK
-    if number.type is _PREMIUM_RATE or number.digits.startswith(lists.premium):
+    if number.digits.startswith(lists.premium):
         return TrafficClass.PREMIUM
-    if abroad:
-        return TrafficClass.INTL
-    return _MOB if number.type is _MOBILE else _NAT
+    return _ABROAD[number.type] if abroad else _AT_HOME[number.type]
