@@ -83,6 +83,12 @@ def local_day(timezone: str, minute: int) -> str:
 
 
 @lru_cache(maxsize=4096)
+def local_days(timezones: tuple[str, ...], minute: int) -> tuple[str, ...]:
+    """The local ISO day in each of them."""
+    return tuple(local_day(timezone, minute) for timezone in timezones)
+
+
+@lru_cache(maxsize=4096)
 def local_moment(timezone: str, minute: int) -> tuple[int, int, int]:
     """At a minute since the epoch: the local day, counted from 1970-01-01; its weekday, Monday is 0; its minute."""
     there = datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(timezone))

@@ -8,7 +8,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
-from callctl.accounts import Account, Directory, Group, Trunk, WarnTo
+from callctl.accounts import Account, Chain, Directory, Group, Trunk, WarnTo
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -41,6 +41,7 @@ from callctl.rating.match import Deck
 from callctl.rating.services import Catalogue
 from callctl.rating.subscriptions import ServiceBook, Subscriptions
 from callctl.rating.tariff import Plan, Row
+from callctl.rating.terms import Terms
 
 
 class Clock(Protocol):
@@ -244,6 +245,7 @@ class Tariffs(Protocol):
     @property
     def plans(self) -> Mapping[str, Plan]: ...
     def deck(self, plan: str, at_ms: int) -> Deck | None: ...
+    def terms(self, chain: Chain, at_ms: int) -> Terms: ...
     def plan(self, plan: str) -> Plan | None: ...
 
 

@@ -26,8 +26,8 @@ from callctl.limits.concurrency import Rate
 from callctl.limits.ids import Thresholds
 from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_together
+from callctl.rating.levels import LevelPrice
 from callctl.rating.margin import purchases
-from callctl.rating.match import LevelPrice
 from callctl.rating.tariff import Direction
 
 NOBODY = ""

@@ -16,8 +16,8 @@ from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
 from callctl.limits.licence import SwitchLicence
 from callctl.numbering import Number
+from callctl.rating.levels import LevelPrice, NoRate
 from callctl.rating.margin import Found, costs_within, margins_kept
-from callctl.rating.match import LevelPrice, NoRate
 from callctl.rating.rules import Dialled
 from callctl.rating.tariff import Direction
 

@@ -16,7 +16,7 @@ from callctl.limits.ids import Watch
 from callctl.rating.bundles import Sources
 from callctl.rating.charge import Price
 from callctl.rating.exchange import Conversion
-from callctl.rating.match import Part
+from callctl.rating.levels import Part
 from callctl.rating.tariff import Direction
 from callctl.rating.tax import Tax
 

@@ -14,7 +14,7 @@ from callctl.cli.terminal import minutes, print_json, say
 
 if TYPE_CHECKING:
     from callctl.numbering import Number
-    from callctl.rating.match import LevelPrice
+    from callctl.rating.levels import LevelPrice
     from callctl.rating.tariff import Plan
 
 
@@ -112,7 +112,7 @@ def _rate_call(client: Client, arguments: argparse.Namespace) -> Json:
 def _price(client: Client, plan_id: str, number: "Number", at_ms: int) -> "LevelPrice":
     """Of the row that prices the call. SaidNoError where there is none."""
     from callctl.cli.planbook import PlanBook, exchanges_of
-    from callctl.rating.match import NoRate, price_levels
+    from callctl.rating.levels import NoRate, price_levels
     from callctl.rating.tariff import Direction
 
     book = PlanBook(client, (), {})

@@ -1,27 +1,27 @@
 """What must be looked up before a call can be decided: the payer, the number, the rows. All of it in memory."""
 
 import re
-from collections.abc import Sequence
 
-from callctl.accounts import Chain, Trunk
+from callctl.accounts import Account, Chain, Trunk
 from callctl.call.checks import Called, Facts
 from callctl.call.events import Answered, Offered
 from callctl.call.session import Purchase, Session
-from callctl.clock import Instant, local_day
+from callctl.clock import Instant, local_day, local_days
 from callctl.control.parts import with_parts
 from callctl.control.payer import NO_RULES, find_called, find_payer
 from callctl.control.stock import with_sources
 from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
+from callctl.limits.provider import ProviderLimits
 from callctl.money import Rounding
 from callctl.numbering import Number, caller, normalise, understood
 from callctl.numbering.line import LONGEST_DIALLED
 from callctl.ports import Tariffs
-from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, carrier_price, price_levels
+from callctl.rating.levels import NO_ROW, LevelPrice, NoRate, carrier_price, price_levels
 from callctl.rating.price import Price, Tier, anchored
-from callctl.rating.rules import home_of
 from callctl.rating.tariff import Direction, TrafficClass
 from callctl.rating.tax import Tax
+from callctl.rating.terms import Terms
 
 EXTENSION = re.compile(r"[A-Za-z0-9._*#-]{1,32}")
 LONGEST_TOLD = 256
@@ -37,6 +37,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     directory = tariffs.directory
     payer = find_payer(offered, outer, directory, lists)
     chain, trunk, rules, dialled = payer.chain, payer.trunk, payer.rules, payer.dialled
+    terms = tariffs.terms(chain, offered.at.wall_ms)
     outgoing = offered.direction is not Direction.INBOUND
     helpline, number = understood(dialled, rules, lists.emergency) if outgoing else (None, normalise(dialled, rules))
     emergency = helpline is not None or (outgoing and offered.emergency)
@@ -46,16 +47,15 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     if emergency:
         prices = _free(chain, tariffs, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
-        prices = _prices(offered, chain, trunk, number, tariffs)
-        if not isinstance(prices, NoRate):
-            prices = with_parts(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
-        if not isinstance(prices, NoRate):
-            prices = with_sources(prices, chain, number, offered.direction, tariffs, offered.at.wall_ms)
-        other_side = find_called(offered, payer, number, directory)
+        owned = directory.by_number(number.e164) is not None
+        prices = _prices(offered, chain, terms, trunk, number, tariffs, owned=owned)
+        other_side = find_called(offered, payer, number, directory) if owned else None
         if other_side is not None:
             called = _called(offered, directory.chain(other_side), number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
+    unpriced = prices if isinstance(prices, NoRate) else None
+    sold = () if isinstance(prices, NoRate) else prices
     return Facts(
         chain=chain,
         trunk=trunk,
@@ -65,73 +65,90 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         emergency=emergency,
         trace_id=offered.call.trace_id,
         caller=payer.told_by[:LONGEST_TOLD],
+        days=local_days(terms.zones, minute),
+        prices=sold,
+        unpriced=unpriced,
+        free=bool(sold) and sold[0].sell is _FREE,
         pbx=payer.pbx,
         unknown=payer.unknown,
         called=called,
-        home=rules.country or home_of(chain),
+        home=rules.country or terms.home,
         lists=lists,
-        days=tuple([local_day(level.timezone, minute) for level in chain]),
-        trunk_day=_trunk_day(trunk, tariffs, minute),
+        trunk_day=_trunk_day(trunk, tariffs, minute) if trunk is not None else "",
         licences=tariffs.licences,
-        limits=_limits(offered, trunk, number, tariffs),
-        prices=() if isinstance(prices, NoRate) else prices,
-        unpriced=prices if isinstance(prices, NoRate) else None,
-        free=isinstance(prices, tuple) and bool(prices) and prices[0].sell is _FREE,
+        limits=_limits(offered, trunk, number, tariffs.limits) if tariffs.limits.by_id else (),
     )
 
 
-def _trunk_day(trunk: Trunk | None, tariffs: Tariffs, minute: int) -> str:
+def _trunk_day(trunk: Trunk, tariffs: Tariffs, minute: int) -> str:
     """Where its owner is."""
-    owner = tariffs.directory.accounts.get(trunk.account) if trunk is not None else None
+    owner = tariffs.directory.accounts.get(trunk.account)
     return local_day(owner.timezone, minute) if owner is not None else ""
 
 
-def _limits(offered: Offered, trunk: Trunk | None, number: Number | None, tariffs: Tariffs) -> tuple[Slot, ...]:
+def _limits(offered: Offered, trunk: Trunk | None, number: Number | None, limits: ProviderLimits) -> tuple[Slot, ...]:
     """Of the provider's own: by the carrier that the call comes from or goes to, if that is known, and its number."""
-    if not tariffs.limits:
-        return ()
     line = trunk.id if trunk is not None else offered.trunk
     carrier = line if offered.direction is Direction.INBOUND else offered.trunk_out
-    return tariffs.limits.slots(offered.direction, carrier, number.digits if number is not None else "")
+    return limits.slots(offered.direction, carrier, number.digits if number is not None else "")
 
 
 def _prices(
-    offered: Offered, chain: Chain, trunk: Trunk | None, number: Number, tariffs: Tariffs
+    offered: Offered, chain: Chain, terms: Terms, trunk: Trunk | None, number: Number, tariffs: Tariffs, *, owned: bool
 ) -> tuple[LevelPrice, ...] | NoRate:
-    at_ms, directory = offered.at.wall_ms, tariffs.directory
-    on_net = offered.direction is Direction.OUTBOUND and directory.by_number(number.e164) is not None
-    own = tariffs.deck(directory.plans[chain[0].id], at_ms) if on_net else None
-    if own is not None and not own.plan_at(at_ms).bill_on_net:
-        return _free(chain, tariffs, "on-net", TrafficClass.ONNET)
-    found = _sold(chain, trunk, number, offered.direction, tariffs, at_ms)
-    unpriced = isinstance(found, NoRate) and found.reason == NO_ROW
-    if unpriced and offered.direction is not Direction.OUTBOUND:  # what no row prices costs nothing
-        return _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
-    return found
+    """`owned`: an account has the number."""
+    at_ms, direction = offered.at.wall_ms, offered.direction
+    if owned and direction is Direction.OUTBOUND and not _bills_on_net(chain[0], tariffs, at_ms):
+        found: tuple[LevelPrice, ...] | NoRate = _free(chain, tariffs, "on-net", TrafficClass.ONNET)
+    else:
+        found = _sold(terms, trunk, number, direction, tariffs, at_ms)
+        if isinstance(found, NoRate) and found.reason == NO_ROW and direction is not Direction.OUTBOUND:
+            # what no row prices costs nothing
+            found = _free(chain, tariffs, direction.value, TrafficClass.INTERNAL)
+    return found if terms.bare else _in_full(found, chain, number, direction, tariffs, at_ms)
+
+
+def _bills_on_net(payer: Account, tariffs: Tariffs, at_ms: int) -> bool:
+    """Whether calls between accounts of ours are priced as any others."""
+    own = tariffs.deck(tariffs.directory.plans[payer.id], at_ms)
+    return own is None or own.plan_at(at_ms).bill_on_net
 
 
 def _sold(
-    chain: Chain, trunk: Trunk | None, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
+    terms: Terms, trunk: Trunk | None, number: Number, direction: Direction, tariffs: Tariffs, at_ms: int
 ) -> tuple[LevelPrice, ...] | NoRate:
-    decks = _decks(chain, tariffs, at_ms)
-    if isinstance(decks, NoRate):
-        return decks
-    _, root = decks[-1]
-    bought = (trunk.buy_plan if trunk is not None else None) or root.plan_at(at_ms).buy_plan
-    carrier = tariffs.deck(bought, at_ms) if bought is not None else None
-    return price_levels(decks, carrier, number, at_ms, direction, tariffs.exchanges)
+    if terms.unpriced is not None:
+        return terms.unpriced
+    carrier = terms.carrier
+    if trunk is not None and trunk.buy_plan is not None:
+        carrier = tariffs.deck(trunk.buy_plan, at_ms)
+    return price_levels(terms.levels, carrier, number, at_ms, direction, tariffs.exchanges)
+
+
+def _in_full(
+    prices: tuple[LevelPrice, ...] | NoRate,
+    chain: Chain,
+    number: Number,
+    direction: Direction,
+    tariffs: Tariffs,
+    at_ms: int,
+) -> tuple[LevelPrice, ...] | NoRate:
+    """With what other plans charge besides, and what the levels draw upon before money."""
+    if not isinstance(prices, NoRate):
+        prices = with_parts(prices, chain, number, direction, tariffs, at_ms)
+    if not isinstance(prices, NoRate):
+        prices = with_sources(prices, chain, number, direction, tariffs, at_ms)
+    return prices
 
 
 def _called(offered: Offered, chain: Chain, number: Number, tariffs: Tariffs, minute: int) -> Called | None:
     """The account whose number is called, where its plan and those above have an inbound row for it."""
     at_ms = offered.at.wall_ms
-    prices = _sold(chain, None, number, Direction.INBOUND, tariffs, at_ms)
-    if not isinstance(prices, NoRate):
-        prices = with_parts(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
-    if isinstance(prices, NoRate):
-        return None
-    prices = with_sources(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
-    return Called(chain, prices, tuple([local_day(level.timezone, minute) for level in chain]))
+    terms = tariffs.terms(chain, at_ms)
+    prices = _sold(terms, None, number, Direction.INBOUND, tariffs, at_ms)
+    if not terms.bare:
+        prices = _in_full(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
+    return Called(chain, prices, local_days(terms.zones, minute)) if not isinstance(prices, NoRate) else None
 
 
 def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | None:
@@ -153,17 +170,6 @@ def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | 
         return Purchase(trunk.buy_plan)
     price = anchored(found.level.sell, event.at.wall_ms // 1000)
     return Purchase(found.level.plan, found.level.row, price, found.conversion)
-
-
-def _decks(chain: Chain, tariffs: Tariffs, at_ms: int) -> Sequence[tuple[str, Deck]] | NoRate:
-    decks = []
-    plans = tariffs.directory.plans
-    for level in chain:
-        deck = tariffs.deck(plans[level.id], at_ms)
-        if deck is None:
-            return NoRate(level.id, plans[level.id], "the plan has no rows")
-        decks.append((level.id, deck))
-    return decks
 
 
 def _free(chain: Chain, tariffs: Tariffs, what: str, traffic_class: TrafficClass) -> tuple[LevelPrice, ...]:

@@ -5,7 +5,8 @@ from msgspec.structs import replace
 from callctl.accounts import Chain
 from callctl.numbering import Number
 from callctl.ports import Tariffs
-from callctl.rating.match import Deck, LevelPrice, NoRate
+from callctl.rating.levels import LevelPrice, NoRate
+from callctl.rating.match import Deck
 from callctl.rating.parts import Dialling, parts_of
 from callctl.rating.tariff import Direction
 

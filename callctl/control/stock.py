@@ -6,7 +6,7 @@ from callctl.accounts import Account, Chain
 from callctl.numbering import Number
 from callctl.ports import Tariffs
 from callctl.rating.bundles import sources
-from callctl.rating.match import LevelPrice
+from callctl.rating.levels import LevelPrice
 from callctl.rating.tariff import Direction
 
 

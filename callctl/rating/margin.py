@@ -11,7 +11,7 @@ import msgspec
 
 from callctl.money import MICROS, format_amount, format_percent, format_rate
 from callctl.rating.charge import Price, charge, first_charged_second, unfolded
-from callctl.rating.match import LevelPrice, Part
+from callctl.rating.levels import LevelPrice, Part
 
 _RATE_DENOMINATOR = 100  # a rule's 10^-8 per minute are hundredths of a micro-unit
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from callctl.accounts import Account
 from callctl.numbering import Number
 from callctl.rating.exchange import Exchanges
-from callctl.rating.match import NO_ROW, Deck, NoRate, Part, price_levels
+from callctl.rating.levels import NO_ROW, NoRate, Part, price_levels
+from callctl.rating.match import Deck
 from callctl.rating.tariff import Direction
 
 FindDeck = Callable[[str], Deck | None]

@@ -9,8 +9,8 @@ from callctl.causes import Refusal
 from callctl.limits.classes import NumberLists, class_of
 from callctl.limits.destinations import Destination
 from callctl.numbering import Number
+from callctl.rating.levels import LevelPrice
 from callctl.rating.margin import costs_within, margins_kept
-from callctl.rating.match import LevelPrice
 from callctl.rating.tariff import TrafficClass
 
 

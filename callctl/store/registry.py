@@ -7,7 +7,7 @@ never change: each change puts others in their place.
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
-from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Directory, Group, Kind, Trunk, charged_by
+from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Chain, Directory, Group, Kind, Trunk, charged_by
 from callctl.errors import Contradiction
 from callctl.limits.licence import SwitchLicence
 from callctl.limits.provider import ProviderLimit, ProviderLimits
@@ -17,7 +17,9 @@ from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
+from callctl.rating.terms import Terms, terms_of
 
+TERMS_KEPT = 16_384  # of accounts; to drop them all is a pause of some 3 ms
 _MANY = 32
 """With more changes than this a directory is compiled from the beginning."""
 
@@ -40,12 +42,17 @@ class Registry:
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._directory = Directory()
         self._changes: list[Account | Trunk | Group] = []  # that the directory does not know yet
+        self._terms: dict[str | None, Terms] = {}  # by payer, none from before a change
 
     @property
     def directory(self) -> Directory:
         if self._changes:
             self._follow()
         return self._directory
+
+    def _change(self, change: Account | Trunk | Group) -> None:
+        self._changes.append(change)
+        self._terms.clear()
 
     def _follow(self) -> None:
         if len(self._changes) > _MANY:
@@ -66,12 +73,20 @@ class Registry:
 
     def deck(self, plan: str, at_ms: int) -> Deck | None:
         """None where there is no such plan, or neither it nor one that it extends is effective yet."""
-        found = deck = self._decks.get(plan)
-        while deck is not None:
-            if deck.plan.effective_ms is None or deck.plan.effective_ms <= at_ms:
-                return found
-            deck = deck.parent
-        return None
+        deck = self._decks.get(plan)
+        return deck if deck is not None and deck.in_force(at_ms) else None
+
+    def terms(self, chain: Chain, at_ms: int) -> Terms:
+        """By what the calls of a chain's first account are priced at a moment."""
+        payer = chain[0].id if chain else None
+        terms = self._terms.get(payer)
+        if terms is None:
+            terms = terms_of(chain, self.directory.plans, self._decks, self.blocks, at_ms)
+            if not terms.dated:
+                if len(self._terms) >= TERMS_KEPT:
+                    self._terms.clear()
+                self._terms[payer] = terms
+        return terms
 
     def own_deck(self, plan: str) -> Deck:
         """The deck of a plan, effective or not. ValueError where there is no such plan."""
@@ -139,7 +154,7 @@ class Registry:
         given_up = (*before.numbers, *before.source_ips) if before is not None else ()
         self._claim(f"account {account.id}", given_up, (*account.numbers, *account.source_ips))
         self.accounts[account.id] = account
-        self._changes.append(account)
+        self._change(account)
 
     def _charged_by(self, account: Account) -> str:
         if account.group is not None and account.group not in self.groups:
@@ -161,7 +176,7 @@ class Registry:
 
     def put_group(self, group: Group) -> None:
         self.groups[group.id] = group
-        self._changes.append(group)
+        self._change(group)
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Everything that a new or changed trunk must keep."""
@@ -175,7 +190,7 @@ class Registry:
         before = self.trunks.get(trunk.id)
         self._claim(f"trunk {trunk.id}", before.source_ips if before is not None else (), trunk.source_ips)
         self.trunks[trunk.id] = trunk
-        self._changes.append(trunk)
+        self._change(trunk)
 
     def _check_chain(self, account: Account) -> None:
         levels, above = 1, account.parent
@@ -207,6 +222,7 @@ class Registry:
 
     def put_blocks(self, bought: Blocks) -> None:
         self.blocks[bought.id] = bought.blocks
+        self._terms.clear()
 
     def put_licence(self, licence: SwitchLicence) -> None:
         self.licences[licence.id] = licence
@@ -259,6 +275,7 @@ class Registry:
         plan = self.plans[deck.plan.id]
         parent = self._decks.get(plan.extends) if plan.extends is not None else None
         self._decks[plan.id] = deck.under(plan, parent)
+        self._terms.clear()
         for other in self.plans.values():
             if other.extends == plan.id and other.id in self._decks:
                 self._seat(self._decks[other.id])

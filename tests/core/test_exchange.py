@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from callctl.rating.levels import LevelPrice, NoRate, Priced, carrier_price, price_levels
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import anchored, charge, exact_charge
 from callctl.rating.exchange import MAX_RATE, Conversion, DatedRate, Exchange
 from callctl.rating.margin import MarginRule, MaxCost, cost_within, margin_kept
-from callctl.rating.match import Deck, LevelPrice, NoRate, Priced, carrier_price, price_levels
+from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Direction, Plan, Row
 
 NUMBER = Number("+31201234567", "31201234567", "NL", "31", NumberType.FIX)

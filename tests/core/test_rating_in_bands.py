@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import holidays
 import msgspec
 import pytest
+from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ from callctl.rating.charge import (
     stretch,
 )
 from callctl.rating.margin import MarginRule, MaxCost, cost_within, margin_kept
-from callctl.rating.match import Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.match import Deck
 from callctl.rating.price import Price
 from callctl.rating.tariff import PERCENT, Band, Direction, IncrementBasis, Plan, Row
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from callctl.rating.levels import NoRate, price_levels
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import charge, round_duration
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.margin import MarginRule, MaxCost
-from callctl.rating.match import Deck, NoRate, price_levels
+from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row
 from callctl.rating.whatif import calls as past_calls
 from callctl.rating.whatif import rerating

@@ -16,7 +16,8 @@ from callctl.limits.classes import NumberLists
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
-from callctl.rating.match import NO_ROW, Deck, LevelPrice, NoRate, price_levels
+from callctl.rating.levels import NO_ROW, LevelPrice, NoRate, price_levels
+from callctl.rating.match import Deck
 from callctl.rating.parts import Dialling, FindDeck, parts_of
 from callctl.rating.rules import Dialled, broken_rules, home_of
 from callctl.rating.tariff import Direction, TrafficClass
