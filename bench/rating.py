@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 
-from callctl.rating.levels import NoRate, price_levels
-
 from bench.figures import Figure, Limit, at_least, fastest, ratio_at_least
 from callctl.numbering import Number, NumberType
 from callctl.rating.bands import parse_band
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import Price, affordable_seconds, anchored, charge
+from callctl.rating.levels import NoRate, price_levels
 from callctl.rating.tariff import Direction, Plan, Row
 
 ROUNDS = 5
