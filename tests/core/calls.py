@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from callctl.rating.levels import LevelPrice, NoRate
-
 from callctl.accounts import Account, Chain, Kind, Trunk
 from callctl.call import machine
 from callctl.call.admission import Policy, propose
@@ -14,6 +12,7 @@ from callctl.call.events import CallEvent, CallKey, Offered
 from callctl.clock import Instant
 from callctl.numbering import DialRules, Number, NumberType
 from callctl.rating.charge import Price, Tier
+from callctl.rating.levels import LevelPrice, NoRate
 
 CALL = CallKey("sw", "c1")
 E = TypeVar("E")

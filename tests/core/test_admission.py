@@ -1,7 +1,6 @@
 """Rules on prices hold for every band and tier that the grant can reach, and not beyond it (`rules.md`, Margin)."""
 
 import pytest
-from callctl.rating.levels import NO_ROW, NoRate
 from msgspec.structs import replace
 
 from callctl.accounts import Chain, Trunk
@@ -10,6 +9,7 @@ from callctl.call.checks import Called
 from callctl.causes import Refusal
 from callctl.limits.concurrency import Caps
 from callctl.numbering import DialRules
+from callctl.rating.levels import NO_ROW, NoRate
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.price import Price, Tier
 from tests.core.calls import POLICY, START, account, facts, offered, price

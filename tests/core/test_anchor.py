@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from callctl.rating.levels import NoRate, price_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -32,6 +31,7 @@ from callctl.prepaid import slicing
 from callctl.rating.bands import parse_band
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import anchored, charge
+from callctl.rating.levels import NoRate, price_levels
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.tariff import Direction, Plan, Row
 from callctl.rating.tax import Tax, gross

@@ -2,7 +2,6 @@
 
 import json
 
-from callctl.rating.levels import Part
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -13,6 +12,7 @@ from callctl.call.effects import SettleNow
 from callctl.call.events import Answered, Extended, Released, Settled, Taken, TakeRefused
 from callctl.call.session import Level
 from callctl.prepaid import slicing
+from callctl.rating.levels import Part
 from callctl.rating.price import Price, Tier
 from callctl.rating.tax import Tax
 from tests.core.calls import CALL, Played, account, facts, offered, price

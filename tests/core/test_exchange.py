@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from callctl.rating.levels import LevelPrice, NoRate, Priced, carrier_price, price_levels
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from callctl.rating.bands import parse_band
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import anchored, charge, exact_charge
 from callctl.rating.exchange import MAX_RATE, Conversion, DatedRate, Exchange
+from callctl.rating.levels import LevelPrice, NoRate, Priced, carrier_price, price_levels
 from callctl.rating.margin import MarginRule, MaxCost, cost_within, margin_kept
 from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Direction, Plan, Row

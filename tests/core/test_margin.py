@@ -1,10 +1,10 @@
 """Minimum margins and bounds on the purchase price: what holds, what does not, and what the trace says."""
 
 import pytest
-from callctl.rating.levels import LevelPrice, Part
 from msgspec.structs import replace
 
 from callctl.rating.charge import Price, fold_tiers
+from callctl.rating.levels import LevelPrice, Part
 from callctl.rating.margin import NO_BUY, MarginRule, MaxCost, cost_within, costs_within, margin_kept, margins_kept
 from callctl.rating.tariff import PERCENT, IncrementBasis
 

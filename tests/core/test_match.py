@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import pytest
-from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -13,6 +12,7 @@ from callctl.money import Rounding, format_amount
 from callctl.numbering import Number, NumberType
 from callctl.rating.builder import MAX_ROWS_OF_PREFIX, DeckBuilder, RowConflictError
 from callctl.rating.charge import Price, charge, exact_charge
+from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Direction, IncrementBasis, Plan, Row, TrafficClass
 

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import holidays
 import msgspec
 import pytest
-from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from callctl.rating.charge import (
     first_charged_second,
     stretch,
 )
+from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from callctl.rating.margin import MarginRule, MaxCost, cost_within, margin_kept
 from callctl.rating.match import Deck
 from callctl.rating.price import Price

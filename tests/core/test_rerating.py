@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from callctl.rating.levels import NoRate, price_levels
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from callctl.numbering import DialRules
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.charge import charge, round_duration
 from callctl.rating.exchange import DatedRate, Exchange
+from callctl.rating.levels import NoRate, price_levels
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Band, Direction, Plan, Row

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from callctl.rating.levels import NoRate
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +18,7 @@ from callctl.numbering import DialRules
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import DatedRate, Exchange
+from callctl.rating.levels import NoRate
 from callctl.rating.tariff import Bundle, Direction, Plan, Row
 from callctl.rating.tax import Tax
 from callctl.store import registry as registry_module

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from callctl.rating.levels import price_levels
 from msgspec.structs import replace
 
 from callctl.accounts import Account
@@ -19,6 +18,7 @@ from callctl.limits import exposure, ids
 from callctl.limits.ids import Rule
 from callctl.numbering import DialRules, normalise
 from callctl.prepaid import slicing
+from callctl.rating.levels import price_levels
 from callctl.rating.tariff import Direction
 from callctl.store.memory import store as memory
 from callctl.store.memory.watch import WatchedDays
