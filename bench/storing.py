@@ -132,7 +132,7 @@ async def memory(defined: MemoryDefinitions, server: Redis, scratch: Path) -> li
     before = await server.info("used_memory")
     await _admissions(store, taken)
     for start in range(0, LIVE, IN_FLIGHT):
-        await asyncio.gather(*(store.extend(_saved(take)) for take in taken[start : start + IN_FLIGHT]))
+        await store.extend([_saved(take) for take in taken[start : start + IN_FLIGHT]])
     in_redis = (await server.info("used_memory") - before) / LIVE
     observer = Counting()
     calls = control(defined, RedisStore(cast(Link, AnsweringLink())), observer, scratch)

@@ -160,15 +160,19 @@ class Calls(Protocol):
     async def everywhere(self, roots: Sequence[str]) -> list[Session]: ...
 
 
+ExtendAnswer = Extended | ExtendRefused | Existing | Exception
+
+
 class Takes(Protocol):
     """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version.
 
-    `Existing`: the record is not what the caller saw, and nothing was done. An extension raises UnknownCall when the
-    store has lost the call (a failover), a top-up CallConflict, or ValueError for a balance beyond 2^53.
+    `Existing`: the record is not what the caller saw, and nothing was done. A top-up raises CallConflict, or ValueError
+    for a balance beyond 2^53. Extensions travel together and are answered one by one, in their order, each by the error
+    that is its own where there is one: UnknownCall when the store has lost the call (a failover).
     """
 
     def admit(self, take: Take) -> Awaitable[Taken | TakeRefused | Existing]: ...
-    def extend(self, extension: Extension) -> Awaitable[Extended | ExtendRefused | Existing]: ...
+    def extend(self, extensions: Sequence[Extension]) -> Awaitable[Sequence[ExtendAnswer]]: ...
     def settle(self, settlement: Settlement) -> Awaitable[Existing | None]: ...
     async def top_up(self, top_up: TopUp) -> LedgerEntry: ...
 

@@ -4,7 +4,7 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,12 +26,12 @@ from callctl.call.effects import (
 )
 from callctl.call.events import CallEvent, CallKey, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
 from callctl.call.session import Session
-from callctl.call.takes import Settlement
+from callctl.call.takes import Extension, Settlement
 from callctl.control.deadlines import Deadlines
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox, Ways
 from callctl.errors import PortError, UnknownCall
-from callctl.ports import Existing, Observer, Switch, Takes
+from callctl.ports import Existing, ExtendAnswer, Observer, Switch, Takes
 
 log = structlog.get_logger(__name__)
 
@@ -56,16 +56,18 @@ class Performer:
         forget: Callable[[Mailbox], None],
         settled: Callable[[str], None],
     ) -> None:
+        self._takes = takes
         self._switches = switches
         self._observer = observer
         self._decided = decided
         self._forget = forget
         self._settled = settled
         self._under_way: set[asyncio.Future[Any]] = set()
+        self._extensions: list[tuple[Mailbox, Extension]] = []  # of this turn of the loop
 
         self.ways: Ways = {
             TakeNow: lambda box, effect: self._ask(box, takes.admit(effect.take)),
-            ExtendNow: lambda box, effect: self._ask(box, takes.extend(effect.extension)),
+            ExtendNow: self._extend,
             SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement),
             SetDeadline: deadlines.set,
             JournalNow: lambda _, effect: journal.append(effect.session),
@@ -137,7 +139,26 @@ class Performer:
                 self._observer.settled(settlement)
             self._settled(box.session.root)
             answer = Settled(call)
-        box.put(Recalled(call, answer.session) if isinstance(answer, Existing) else answer)
+        box.put(_heard(call, answer))
+
+    def _extend(self, box: Mailbox, effect: ExtendNow) -> None:
+        """Ask for it together with all others of this turn of the loop."""
+        if not self._extensions:
+            self.start(self._extend_all())
+        self._extensions.append((box, effect.extension))
+
+    async def _extend_all(self) -> None:
+        asked, self._extensions = self._extensions, []
+        answers: Sequence[ExtendAnswer]
+        try:
+            answers = await self._takes.extend([extension for _, extension in asked])
+        except Exception as error:  # whatever it was, no call is to wait for ever
+            answers = [error] * len(asked)
+        for (box, _), answer in zip(asked, answers, strict=True):
+            try:
+                box.put(_heard(box.session.call, answer))
+            except Exception as error:  # the others are to hear theirs
+                log.error("take_failed", call_id=str(box.session.call), exc_info=error)
 
     async def _command(self, box: Mailbox, effect: Command, command: Awaitable[None]) -> None:
         try:
@@ -145,6 +166,13 @@ class Performer:
         except PortError as error:
             log.warning("switch_failed", call_id=str(box.session.call), command=type(effect).__name__, error=str(error))
             box.put(SwitchFailed(box.session.call))
+
+
+def _heard(call: CallKey, answer: CallEvent | Existing | Exception) -> CallEvent:
+    """What the store's answer means for the call."""
+    if isinstance(answer, Existing):
+        return Recalled(call, answer.session)
+    return _failure(call, answer) if isinstance(answer, Exception) else answer
 
 
 def _failure(call: CallKey, error: BaseException) -> CallEvent:

@@ -6,16 +6,16 @@ channels and money by then; the record of its refusal gives those back. One that
 limit is about pay for the round trip.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import structlog
 from msgspec.structs import replace
 
-from callctl.call.events import Extended, ExtendRefused, LimitUse, Taken, TakeRefused
+from callctl.call.events import LimitUse, Taken, TakeRefused
 from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.control.within import LIVE
 from callctl.errors import StoreUnavailable
-from callctl.ports import Existing, ProviderChannels, Takes
+from callctl.ports import Existing, ExtendAnswer, ProviderChannels, Takes
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,12 @@ class LimitedTakes:
         in_use = await self._channels.take(slots, call, take.now_ms, take.lease_until_ms, force=take.force, look=look)
         return replace(answer, limits=tuple(map(LimitUse, slots, in_use))) if isinstance(answer, Taken) else answer
 
-    def extend(self, extension: Extension) -> Awaitable[Extended | ExtendRefused | Existing]:
-        session = extension.session
-        if session.limits:
-            self._channels.renew(session.limits, session.trace_id, extension.lease_until_ms)
-        return self._takes.extend(extension)
+    def extend(self, extensions: Sequence[Extension]) -> Awaitable[Sequence[ExtendAnswer]]:
+        for extension in extensions:
+            session = extension.session
+            if session.limits:
+                self._channels.renew(session.limits, session.trace_id, extension.lease_until_ms)
+        return self._takes.extend(extensions)
 
     def settle(self, settlement: Settlement) -> Awaitable[Existing | None]:
         return self._settle(settlement) if settlement.session.limits else self._takes.settle(settlement)

@@ -2,7 +2,7 @@
 
 redis records lua/          takes, sessions and books; `memory` says the same in plain Python, under the same tests
 keys                        every key there is
-link together scripts       one connection, many requests in flight; address: where it leads
+link scripts                one connection, many requests in flight; address: where it leads
 definitions decks moving    accounts, plans and rows: written by one, followed by all (`follower`, `registry`)
 feeds services charging     records on their way out; subscriptions, blocks and what they cost
 watching history provider   thresholds, ledgers and the provider's own limits, for operators

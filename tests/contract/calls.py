@@ -11,6 +11,7 @@ from callctl.call.takes import Extension, Post, Record, Settlement, Take, TakeLe
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.concurrency import Rate, Slot
+from callctl.ports import Takes
 from callctl.rating.charge import Price, Tier
 from callctl.rating.tariff import Direction
 from callctl.store import keys
@@ -59,6 +60,14 @@ def rate(owner: str, per_second: int, *, after_s: int = 0) -> Rate:
 
 def extension(call: Session, *more: int, **fields: Any) -> Extension:
     return Extension(call, more, **{"lease_until_ms": LEASE_MS, **fields})
+
+
+async def extend(store: Takes, asked: Extension) -> Any:
+    """The answer to one extension alone."""
+    (answer,) = await store.extend([asked])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def settlement(call: Session, *amounts: int, kind: str = "post", records: int | None = None) -> Settlement:

@@ -14,7 +14,7 @@ from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
 from callctl.store import redis
 from callctl.store.redis import RECORDS_AT_ONCE
-from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extension, session, settlement, take, top_up
+from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extend, extension, session, settlement, take, top_up
 
 
 async def test_a_session_comes_back_as_it_went(store):
@@ -53,14 +53,14 @@ async def test_a_running_call_comes_back_with_what_has_changed(store):
         tries=3,
     )
     for version, more in ((1, (7, 9)), (2, (0, 5))):
-        await store.extend(extension(replace(now, version=version), *more, force=True))
+        await extend(store, extension(replace(now, version=version), *more, force=True))
     levels = (replace(first.levels[0], held=7), replace(first.levels[1], held=14))
     expected = replace(now, version=3, levels=levels)
     assert await store.find(first.call) == expected
     assert await store.live([ROOT]) == [expected]
     assert await store.lapsed([ROOT], LEASE_MS, 1) == [expected]
     assert await store.admit(proposed) == Existing(expected)
-    assert await store.extend(extension(now, 0, 0)) == Existing(expected)
+    assert await extend(store, extension(now, 0, 0)) == Existing(expected)
     assert await store.settle(settlement(now)) == Existing(expected)
 
 
@@ -133,7 +133,7 @@ async def test_lapsed_calls_oldest_first(store):
 
 async def test_an_extension_renews_the_lease(store):
     call = await admitted(store, take(session(), lease_until_ms=1_000))
-    await store.extend(extension(call, 0, lease_until_ms=2_000))
+    await extend(store, extension(call, 0, lease_until_ms=2_000))
     assert await store.lapsed([ROOT], 1_999, 10) == []
     assert len(await store.lapsed([ROOT], 2_000, 10)) == 1
 

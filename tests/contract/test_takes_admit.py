@@ -14,6 +14,7 @@ from tests.contract.calls import (
     COUNTED,
     ROOT,
     admitted,
+    extend,
     extension,
     figures,
     outbox,
@@ -324,7 +325,7 @@ async def test_a_call_of_any_root_is_found_by_its_name(store, root):
     for _ in range(2):
         assert await store.admit(take(session("c1"))) == Existing(await store.find(first.call))
         assert await store.live([ROOT]) == []
-    await store.extend(extension(first))
+    await extend(store, extension(first))
     assert await store.admit(take(session("c1"))) == Existing(await store.find(first.call))
     assert await store.settle(settlement(replace(first, version=2))) is None
     assert (await store.admit(take(session("c1")))).session.state is State.ENDED

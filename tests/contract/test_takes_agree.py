@@ -176,7 +176,7 @@ class TakesAgree(RuleBasedStateMachine):
         drawn = tuple((amount,) for amount, _ in zip(draws, call.levels, strict=False)) if number > 1 else ()
         watch = tuple(_ask(lv.watch, it - less, day_ms(day)) for lv, it in zip(call.levels, more, strict=True))
         asked = extension(call, *more, force=force, lease_until_ms=LEASE_MS - number, draws=drawn, watch=watch)
-        answer = self.both("extend", asked)
+        (answer,) = self.both("extend", [asked])
         if isinstance(answer, Extended):
             self.saw(replace(call, version=call.version + 1))
 
@@ -251,6 +251,7 @@ async def _outcome(store: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         return replace(answer, notes=())
     entries = answer if isinstance(answer, list) else [answer]
     plain = [replace(entry, cursor="") if isinstance(entry, LedgerEntry) else entry for entry in entries]
+    plain = [type(entry) if isinstance(entry, UnknownCall) else entry for entry in plain]
     return plain if isinstance(answer, list) else plain[0]
 
 

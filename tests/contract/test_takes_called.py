@@ -7,7 +7,7 @@ from callctl.call.session import Session
 from callctl.call.takes import Take
 from callctl.limits.concurrency import Slot
 from callctl.store import keys
-from tests.contract.calls import ROOT, admitted, extension, figures, session, settlement, take, top_up
+from tests.contract.calls import ROOT, admitted, extend, extension, figures, session, settlement, take, top_up
 
 OTHER = "globex"
 TOTAL = (Slot("total", 2, 2),)
@@ -37,9 +37,9 @@ async def test_both_roots_are_taken_from_extended_and_settled(store) -> None:
     await store.top_up(top_up(50, OTHER, root=OTHER))
     call = await admitted(store, across(hold=20))
     assert await of_both(store) == [(100, 20, {"total": 1}), (50, 20, {"total": 1})]
-    assert await store.extend(extension(call, 10, 10)) == Extended(call.call, (70, 20))
+    assert await extend(store, extension(call, 10, 10)) == Extended(call.call, (70, 20))
     call = replace(call, version=call.version + 1)
-    assert await store.extend(extension(call, 10, 30)) == ExtendRefused(call.call, (70, 20))
+    assert await extend(store, extension(call, 10, 30)) == ExtendRefused(call.call, (70, 20))
     assert await store.settle(ended(call, 25, 15)) is None
     assert await of_both(store) == [(75, 0, {}), (35, 0, {})]
     (entry,) = (await store.ledger(OTHER, OTHER, "", 10))[1:]
@@ -81,9 +81,9 @@ async def test_an_account_on_both_sides_pays_both(store) -> None:
     assert [(use.level, use.in_use) for use in answer.uses] == [(0, 0), (1, 0), (2, 0), (3, 1)]
     assert await figures(store) == (100, 60, {"total": 2})
     call = replace(proposed.session, version=1)
-    assert await store.extend(extension(call, 0, 10, 0, 20)) == Extended(call.call, (90, 10, 70, 10))
+    assert await extend(store, extension(call, 0, 10, 0, 20)) == Extended(call.call, (90, 10, 70, 10))
     call = replace(call, version=2)
-    assert await store.extend(extension(call, 0, 6, 0, 6)) == ExtendRefused(call.call, (90, 10, 70, 10))
+    assert await extend(store, extension(call, 0, 6, 0, 6)) == ExtendRefused(call.call, (90, 10, 70, 10))
     assert await store.settle(settlement(call, 1, 2, 3, 4)) is None
     assert await figures(store) == (94, 0, {})
     posts = (await store.ledger(ROOT, ROOT, "", 10))[1:]

@@ -13,7 +13,7 @@ from callctl.call.takes import Draw, Extension, Post, Settlement, Take
 from callctl.ports import Existing
 from callctl.rating.bundles import Source
 from callctl.store import keys
-from tests.contract.calls import COUNTED, LEASE_MS, NOW, ROOT, figures, session, settlement, take, top_up
+from tests.contract.calls import COUNTED, LEASE_MS, NOW, ROOT, extend, figures, session, settlement, take, top_up
 
 MONTH = Source("2026-11/nl free", "nl free", False, 600, 600)
 MONEY = Source("block/b1", "b1", True, 500, 500)
@@ -105,26 +105,26 @@ async def test_sources_of_a_month_do_not_know_each_other(store):
 async def test_an_extension_holds_more_of_each(store):
     await store.top_up(top_up(100))
     call = await taken(store, drawing("c1", 70, 30, hold=40))
-    assert await store.extend(longer(call, 10, 100, 20)) == Extended(call.call, (50,), ((430, 450),))
+    assert await extend(store, longer(call, 10, 100, 20)) == Extended(call.call, (50,), ((430, 450),))
     found = await store.find(call.call)
     assert (held(found), found.levels[0].held, found.version) == ([170, 50], 50, 2)
-    assert await store.extend(longer(found, 0, -70, 0)) == Extended(call.call, (50,), ((500, 450),))
+    assert await extend(store, longer(found, 0, -70, 0)) == Extended(call.call, (50,), ((500, 450),))
     assert held(await store.find(call.call)) == [100, 50]
 
 
 @pytest.mark.parametrize("force", [False, True])
 async def test_an_extension_that_a_source_cannot_cover_changes_nothing(store, force):
     call = await taken(store, drawing("c1", 70, 30))
-    assert await store.extend(longer(call, 0, 531, 0, force=force)) == ExtendRefused(call.call, (0,), ((530, 470),))
+    assert await extend(store, longer(call, 0, 531, 0, force=force)) == ExtendRefused(call.call, (0,), ((530, 470),))
     found = await store.find(call.call)
     assert (held(found), found.version) == ([70, 30], 1)
-    assert await store.extend(longer(call, 0, 530, 0, force=force)) == Extended(call.call, (0,), ((0, 470),))
+    assert await extend(store, longer(call, 0, 530, 0, force=force)) == Extended(call.call, (0,), ((0, 470),))
 
 
 async def test_the_end_keeps_what_was_used_and_gives_back_the_rest(store):
     await store.top_up(top_up(100))
     call = await taken(store, drawing("c1", 70, 30, hold=40))
-    await store.extend(longer(call, 0, 50, 0))
+    await extend(store, longer(call, 0, 50, 0))
     call = await store.find(call.call)
     assert await store.settle(ended(call, 15, 60, 10)) is None
     assert await figures(store) == (85, 0, {})
@@ -169,7 +169,7 @@ async def test_each_level_draws_upon_its_own(store):
     assert isinstance(answer, Taken)
     assert answer.left == ((590,), (580, 495))
     call = await store.find(call.call)
-    extended = await store.extend(Extension(call, (0, 0), LEASE_MS, draws=((1,), (2, 3))))
+    extended = await extend(store, Extension(call, (0, 0), LEASE_MS, draws=((1,), (2, 3))))
     assert extended.left == ((589,), (578, 492))
     assert [[source.held for source in level.sources] for level in (await store.find(call.call)).levels] == [
         [11],
@@ -185,7 +185,7 @@ async def test_a_level_without_sources_beside_one_with(store):
     assert isinstance(answer, Taken)
     assert answer.left == ((590,), ())
     call = await store.find(call.call)
-    extended = await store.extend(Extension(call, (0, 0), LEASE_MS, draws=((5,), ())))
+    extended = await extend(store, Extension(call, (0, 0), LEASE_MS, draws=((5,), ())))
     assert extended.left == ((585,), ())
 
 
@@ -210,7 +210,7 @@ async def test_a_lapsed_lease_gives_back(store):
 
 async def test_a_recount_puts_right_what_is_held_of_a_source(link, redis_store):
     call = await taken(redis_store, drawing("c1", 70, 30))
-    await redis_store.extend(longer(call, 0, 5, 0))
+    await extend(redis_store, longer(call, 0, 5, 0))
     stock = keys.account(ROOT, ROOT).replace("}:a:", "}:b:")
     await link.call("HSET", stock, "held 2026-11/nl%20free", 400, "held gone", 3, "bal 2026-11/nl%20free", -12)
     found = await redis_store.recount(ROOT, [ROOT])

@@ -14,6 +14,7 @@ from callctl.store.redis import RedisStore
 from tests.contract.calls import (
     ROOT,
     admitted,
+    extend,
     extension,
     figures,
     outbox,
@@ -100,7 +101,7 @@ async def test_a_lost_answer_to_an_extension(redis_store, robbed, thief):
     await redis_store.top_up(top_up(100))
     call = await admitted(redis_store, take(session(), 30))
     thief.steal = 1
-    assert await robbed.extend(extension(call, 50)) == Extended(call.call, (20,))
+    assert await extend(robbed, extension(call, 50)) == Extended(call.call, (20,))
     assert thief.steal == 0
     assert (await figures(redis_store))[1] == 80
     assert (await redis_store.find(call.call)).version == 2
@@ -123,7 +124,7 @@ async def test_lost_answers_draw_upon_a_bundle_once(redis_store, robbed, thief):
     assert taken.left == ((530, 470),)
     call = await redis_store.find(taken.call)
     thief.steal = 1
-    assert await robbed.extend(longer(call, 0, 10, 0)) == Extended(call.call, (0,), ((520, 470),))
+    assert await extend(robbed, longer(call, 0, 10, 0)) == Extended(call.call, (0,), ((520, 470),))
     call = await redis_store.find(taken.call)
     thief.steal = 1
     assert await robbed.settle(ended(call, 0, 50, 20)) is None

@@ -18,6 +18,7 @@ from callctl.store.rejected import Rejected
 from tests.contract.calls import (
     ROOT,
     admitted,
+    extend,
     extension,
     figures,
     outbox,
@@ -51,9 +52,9 @@ async def test_two_processes_share_one_balance(redis_server, redis_store):
 
 async def test_extensions_of_one_turn_share_scripts(link, redis_store):
     calls = [await admitted(redis_store, take(session(f"c{n}", (f"root-{n % 3}",)))) for n in range(251)]
-    await redis_store.extend(extension(calls.pop(), 0))  # the server knows the script
+    await extend(redis_store, extension(calls.pop(), 0))  # the server knows the script
     before = await scripts_run(link)
-    answers = await asyncio.gather(*(redis_store.extend(extension(call, 0)) for call in calls))
+    answers = await redis_store.extend([extension(call, 0) for call in calls])
     assert answers == [Extended(call.call, (0,)) for call in calls]
     assert await scripts_run(link) == before + 3  # 100, 100 and 50
 
@@ -63,13 +64,8 @@ async def test_each_extension_of_a_script_is_judged_by_itself(link, redis_store)
     rich, poor, broken, stale = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(4)]
     lost = session("lost", version=3)
     await link.call("SET", keys.session(ROOT, broken.trace_id), "1 nonce live\nT 0\nnonsense x 0 y\n\n")
-    asked = (extension(rich, 60), extension(poor, 60), extension(broken, 60), extension(lost, 60))
-    *judged, known, last = await asyncio.gather(
-        *map(redis_store.extend, asked),
-        redis_store.extend(extension(replace(stale, version=7), 60)),
-        redis_store.extend(extension(stale, 40)),
-        return_exceptions=True,
-    )
+    asked = [extension(call, 60) for call in (rich, poor, broken, lost, replace(stale, version=7))]
+    *judged, known, last = await redis_store.extend([*asked, extension(stale, 40)])
     assert judged[:2] == [Extended(rich.call, (40,)), ExtendRefused(poor.call, (40,))]
     assert [type(error) for error in judged[2:]] == [Rejected, UnknownCall]
     assert isinstance(known, Existing)
@@ -82,7 +78,7 @@ async def test_extensions_of_one_turn_fail_together_when_the_server_is_gone(serv
         store = RedisStore(link)
         calls = [await admitted(store, take(session(f"c{n}"))) for n in range(3)]
         server.stop()
-        failed = await asyncio.gather(*(store.extend(extension(c, 0)) for c in calls), return_exceptions=True)
+        failed = await store.extend([extension(call, 0) for call in calls])
     assert all(isinstance(error, StoreUnavailable) for error in failed)
 
 
@@ -104,7 +100,7 @@ async def test_a_server_that_forgot_the_scripts(link, redis_store):
     for step in (
         lambda: redis_store.top_up(top_up(100)),
         lambda: redis_store.admit(take(call, 10)),
-        lambda: redis_store.extend(extension(replace(call, version=1), 10)),
+        lambda: extend(redis_store, extension(replace(call, version=1), 10)),
         lambda: redis_store.settle(settlement(replace(call, version=2), 15)),
         lambda: redis_store.recount(ROOT, [ROOT]),
     ):
@@ -147,7 +143,7 @@ async def test_what_never_changes_of_a_running_call_is_written_once(link, redis_
     call = await admitted(redis_store, take(session(trace=b"x" * 1_000)))
     key, running = keys.remembered(ROOT, call.trace_id)
     record = await link.call("GET", key)
-    await redis_store.extend(extension(call, 0))
+    await extend(redis_store, extension(call, 0))
     assert await link.call("GET", key) == record
     assert 0 < await link.call("STRLEN", running) < 200
     await redis_store.settle(settlement(replace(call, version=2)))
@@ -158,11 +154,11 @@ async def test_what_never_changes_of_a_running_call_is_written_once(link, redis_
 async def test_a_running_call_whose_record_was_lost(link, redis_store, version):
     await redis_store.top_up(top_up(100))
     call = await admitted(redis_store, take(session(), 30))
-    await redis_store.extend(extension(call, 20))
+    await extend(redis_store, extension(call, 20))
     await link.call("DEL", keys.session(ROOT, call.trace_id))
     if version == 1:  # which nobody can be told what is instead
         with pytest.raises(UnknownCall):
-            await redis_store.extend(extension(call, 20))
+            await extend(redis_store, extension(call, 20))
     assert await redis_store.settle(settlement(replace(call, version=version), 40)) is None
     assert await figures(redis_store) == (60, 0, {})
 
@@ -170,11 +166,11 @@ async def test_a_running_call_whose_record_was_lost(link, redis_store, version):
 async def test_what_is_left_of_a_lost_call_does_not_speak_for_its_new_record(link, redis_store):
     await redis_store.top_up(top_up(100))
     call = await admitted(redis_store, take(session(), 30))
-    await redis_store.extend(extension(call, 20))
+    await extend(redis_store, extension(call, 20))
     await link.call("DEL", keys.session(ROOT, call.trace_id))
     again = await admitted(redis_store, take(session(), 10))
     assert (await redis_store.find(call.call)).version == 1
-    assert await redis_store.extend(extension(again, 5)) == Extended(call.call, (35,))
+    assert await extend(redis_store, extension(again, 5)) == Extended(call.call, (35,))
 
 
 async def test_how_long_calls_are_remembered(link, redis_store):
@@ -218,6 +214,14 @@ async def test_a_probe_leaves_nothing_behind(link, redis_store):
     assert await link.call("DBSIZE") == before
 
 
+async def test_an_extension_that_cannot_be_told_fails_alone(redis_store):
+    calls = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(3)]
+    calls[1] = replace(calls[1], detail="\ud800")
+    first, unsaid, last = await redis_store.extend([extension(call, 0) for call in calls])
+    assert [first, last] == [Extended(calls[n].call, (0,)) for n in (0, 2)]
+    assert isinstance(unsaid, UnicodeEncodeError)
+
+
 async def test_what_cannot_be_told_fails_for_who_waits_alone(redis_store):
     unsaid, said = redis_store.admit(take(session("c1", b_number="\ud800"))), redis_store.admit(take(session("c2")))
     with pytest.raises(UnicodeEncodeError):
@@ -241,7 +245,7 @@ async def test_a_recount_of_what_is_right_finds_nothing(redis_store):
     for number in range(3):
         call = session(f"c{number}", ("shop", ROOT), trunk="t1")
         await admitted(redis_store, take(call, 50, trunk_slots=(Slot("outbound"),)))
-    await redis_store.extend(extension(replace(call, version=1), 10, 20))
+    await extend(redis_store, extension(replace(call, version=1), 10, 20))
     await redis_store.settle(settlement(session("c0", ("shop", ROOT), trunk="t1", version=1), 40, 30))
     assert await redis_store.recount(ROOT, ["shop", ROOT, "nobody"], ["t1"]) == []
 
@@ -292,7 +296,7 @@ async def refuses_everything(store: RedisStore, words: str | None = None) -> Non
     call = session(version=1)
     for attempt in (
         lambda: store.admit(take(session("c2"), 10)),
-        lambda: store.extend(extension(call, 10)),
+        lambda: extend(store, extension(call, 10)),
         lambda: store.settle(settlement(call, 10)),
         lambda: store.settle(refusal(session("c3"))),
         lambda: store.top_up(top_up(10, id="pay-2")),

@@ -16,6 +16,7 @@ from tests.contract.calls import (
     NOW,
     ROOT,
     admitted,
+    extend,
     extension,
     figures,
     outbox,
@@ -35,7 +36,7 @@ CHAIN = ("shop", "city", ROOT)
 async def test_more_is_held_on_top(store):
     await store.top_up(top_up(100))
     call = await admitted(store, take(session(), 30))
-    answer = await store.extend(extension(replace(call, detail="longer"), 50))
+    answer = await extend(store, extension(replace(call, detail="longer"), 50))
     assert answer == Extended(call.call, (20,))
     assert await figures(store) == (100, 80, {"outbound": 1, "total": 1})
     remembered = await store.find(call.call)
@@ -50,7 +51,7 @@ async def test_a_price_of_more_than_64_bits_is_kept_exactly(store):
     call = await admitted(store, take(session(levels=levels), 30))
     assert (await store.find(call.call)).levels[0].sell == fine
     bought = Purchase("carrier", "31", fine)
-    await store.extend(extension(replace(call, purchase=bought), 10))
+    await extend(store, extension(replace(call, purchase=bought), 10))
     assert (await store.find(call.call)).purchase == bought
 
 
@@ -58,19 +59,19 @@ async def test_what_one_level_lacks_no_level_holds(store):
     for account, amount in zip(CHAIN, (100, 99, 100), strict=True):
         await store.top_up(top_up(amount, account))
     call = await admitted(store, take(session(accounts=CHAIN), 50))
-    answer = await store.extend(extension(replace(call, detail="longer"), 50, 50, 50))
+    answer = await extend(store, extension(replace(call, detail="longer"), 50, 50, 50))
     assert answer == ExtendRefused(call.call, (50, 49, 50))
     assert [(await figures(store, account))[1] for account in CHAIN] == [50, 50, 50]
     remembered = await store.find(call.call)
     assert (remembered.detail, remembered.version) == ("", 1)
-    assert await store.extend(extension(call, 50, 49, 50)) == Extended(call.call, (0, 0, 0))
+    assert await extend(store, extension(call, 50, 49, 50)) == Extended(call.call, (0, 0, 0))
 
 
 async def test_saving_needs_no_credit(store):
     await store.top_up(top_up(30))
     call = await admitted(store, take(session(), 30))
     await store.top_up(top_up(-10, id="taken out"))
-    answer = await store.extend(extension(replace(call, state=State.ANSWERED), 0))
+    answer = await extend(store, extension(replace(call, state=State.ANSWERED), 0))
     assert answer == Extended(call.call, (-10,))
     assert (await store.find(call.call)).state is State.ANSWERED
 
@@ -78,20 +79,20 @@ async def test_saving_needs_no_credit(store):
 async def test_a_part_can_be_given_back(store):
     await store.top_up(top_up(100))
     call = await admitted(store, take(session(), 80))
-    assert await store.extend(extension(call, -30)) == Extended(call.call, (50,))
+    assert await extend(store, extension(call, -30)) == Extended(call.call, (50,))
     await store.settle(settlement(replace(call, version=2)))
     assert await figures(store) == (100, 0, {})
 
 
 async def test_force_extends_without_credit(store):
     call = await admitted(store, take(session(), 0))
-    assert await store.extend(extension(call, 70, force=True)) == Extended(call.call, (-70,))
+    assert await extend(store, extension(call, 70, force=True)) == Extended(call.call, (-70,))
 
 
 async def test_extending_an_unlimited_account(store):
     await store.set_limit(ROOT, ROOT, None)
     call = await admitted(store, take(session(), 10))
-    assert await store.extend(extension(call, 20)) == Extended(call.call, (None,))
+    assert await extend(store, extension(call, 20)) == Extended(call.call, (None,))
     assert (await figures(store))[1] == 30
 
 
@@ -99,7 +100,7 @@ async def test_overflow_outlives_extensions(store):
     await store.top_up(top_up(1_000))
     call = await admitted(store, take(session(), 100, slots=(Slot("outbound", 0, 5),), overflow=5))
     careless = replace(call, levels=tuple(replace(level, overflow=False) for level in call.levels))
-    await store.extend(extension(careless, 10))
+    await extend(store, extension(careless, 10))
     level = (await store.find(call.call)).levels[0]
     assert (level.overflow, level.held) == (True, 115)
 
@@ -108,7 +109,7 @@ async def test_overflow_outlives_extensions(store):
 async def test_a_stale_extension_changes_nothing(store, version):
     await store.top_up(top_up(100))
     call = await admitted(store, take(session(), 30))
-    answer = await store.extend(extension(replace(call, version=version), 50))
+    answer = await extend(store, extension(replace(call, version=version), 50))
     assert isinstance(answer, Existing)
     assert (answer.session.version, answer.session.levels[0].held) == (1, 30)
     assert (await figures(store))[1] == 30
@@ -118,8 +119,8 @@ async def test_an_extension_that_was_done_answers_what_is(store):
     """A caller that repeats it by itself learns the new version from the record."""
     await store.top_up(top_up(100))
     call = await admitted(store, take(session(), 30))
-    await store.extend(extension(call, 20))
-    answer = await store.extend(extension(call, 20))
+    await extend(store, extension(call, 20))
+    answer = await extend(store, extension(call, 20))
     assert isinstance(answer, Existing)
     assert (answer.session.version, answer.session.levels[0].held) == (2, 50)
     assert (await figures(store))[1] == 50
@@ -129,7 +130,7 @@ async def test_an_ended_call_is_not_extended(store):
     call = await admitted(store, take(session()))
     await store.settle(settlement(call))
     for version in (1, 2):
-        answer = await store.extend(extension(replace(call, version=version), 0))
+        answer = await extend(store, extension(replace(call, version=version), 0))
         assert isinstance(answer, Existing)
         assert answer.session.state is State.ENDED
     assert await store.live([ROOT]) == []
@@ -137,13 +138,13 @@ async def test_an_ended_call_is_not_extended(store):
 
 async def test_a_refused_call_is_not_extended(store):
     await store.settle(refusal(session()))
-    assert isinstance(await store.extend(extension(session(version=1), 0)), Existing)
+    assert isinstance(await extend(store, extension(session(version=1), 0)), Existing)
     assert await store.live([ROOT]) == []
 
 
 async def test_extending_a_call_that_the_store_lost(store):
     with pytest.raises(UnknownCall, match="http/c1"):
-        await store.extend(extension(session(version=3), 0))
+        await extend(store, extension(session(version=3), 0))
 
 
 # ---- settle
@@ -175,8 +176,8 @@ async def test_what_is_given_back_is_what_the_record_says(store):
     """A caller that missed two extensions, and remembers other holds and counters, does no harm."""
     await store.top_up(top_up(1_000))
     call = await admitted(store, take(session(trunk="t1"), 100, trunk_slots=(Slot("outbound"),)))
-    await store.extend(extension(call, 50))
-    await store.extend(extension(replace(call, version=2), 70))
+    await extend(store, extension(call, 50))
+    await extend(store, extension(replace(call, version=2), 70))
     wrong = tuple(replace(level, held=9, slots=(Slot("inbound"),)) for level in call.levels)
     await store.settle(settlement(replace(call, version=3, levels=wrong), 10))
     assert await figures(store) == (990, 0, {})
@@ -351,6 +352,6 @@ async def test_a_lower_limit_never_touches_what_is_held(store):
     await store.set_limit(ROOT, ROOT, 100)
     call = await admitted(store, take(session(), 80, slots=COUNTED, lease_until_ms=LEASE_MS))
     await store.set_limit(ROOT, ROOT, 0)
-    assert await store.extend(extension(call, 1)) == ExtendRefused(call.call, (-80,))
+    assert await extend(store, extension(call, 1)) == ExtendRefused(call.call, (-80,))
     await store.settle(settlement(call, 80))
     assert await figures(store) == (-80, 0, {})

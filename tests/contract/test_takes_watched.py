@@ -10,7 +10,7 @@ from callctl.call.events import Extended, ExtendRefused, Taken, TakeRefused
 from callctl.errors import CallConflict
 from callctl.limits.ids import Alert, Mode, Rule, Thresholds
 from callctl.limits.watching import Allow, Release, Tell, Told
-from tests.contract.calls import NOW, ROOT, admitted, refusal, session, top_up
+from tests.contract.calls import NOW, ROOT, admitted, extend, refusal, session, top_up
 from tests.contract.watched import (
     AGREED,
     DAY,
@@ -123,7 +123,7 @@ async def test_what_a_running_call_holds_counts_and_what_it_did_not_use_comes_ba
 
 async def test_a_slice_that_is_used_up_is_settled(store):
     call = await admitted(store, watched_take(watched(session()), 5 * EUR))
-    assert isinstance(await store.extend(further(call, 7 * EUR)), Extended)
+    assert isinstance(await extend(store, further(call, 7 * EUR)), Extended)
     day = await today(store)
     assert (day.exposure, day.held, day.settled) == (12 * EUR, 7 * EUR, 5 * EUR)
     await store.settle(over(replace(call, version=2), 6 * EUR))
@@ -133,7 +133,7 @@ async def test_a_slice_that_is_used_up_is_settled(store):
 
 async def test_a_slice_that_turns_out_cheaper_gives_back(store):
     call = await admitted(store, watched_take(watched(session()), 5 * EUR))
-    await store.extend(further(call, -2 * EUR))
+    await extend(store, further(call, -2 * EUR))
     day = await today(store)
     assert (day.exposure, day.held) == (3 * EUR, 3 * EUR)
 
@@ -158,7 +158,7 @@ async def test_a_refused_call_counts_nothing(store):
 
 async def test_a_slice_belongs_to_the_day_in_which_it_was_granted(store):
     call = await admitted(store, watched_take(watched(session()), 5 * EUR))
-    await store.extend(further(call, 10 * EUR, at_ms=day_ms(1)))
+    await extend(store, further(call, 10 * EUR, at_ms=day_ms(1)))
     assert (await today(store, day=DAY + 1)).exposure == 10 * EUR
     (yesterday,) = (await statistics(store, day=DAY + 1)).past
     assert yesterday.exposure == 5 * EUR
@@ -210,7 +210,7 @@ async def test_a_level_that_is_not_watched_beside_one_that_is(store):
     call = replace(call, levels=(replace(call.levels[0], watch=None), call.levels[1]))
     taken = await store.admit(watched_take(call, 0, 2 * EUR))
     assert [seen.level for seen in taken.watched] == [1]
-    longer = await store.extend(further(replace(call, version=1), 0, EUR))
+    longer = await extend(store, further(replace(call, version=1), 0, EUR))
     assert [seen.level for seen in longer.watched] == [1]
 
 
@@ -246,11 +246,11 @@ async def test_a_ceiling_bounds_average_and_range_together(store):
 
 async def test_an_extension_that_does_not_fit_is_refused_and_the_grant_stands(store):
     call = await admitted(store, watched_take(watched(session()), 39 * EUR))
-    answer = await store.extend(further(call, 2 * EUR))
+    answer = await extend(store, further(call, 2 * EUR))
     assert isinstance(answer, ExtendRefused)
     assert answer.watched[0].refuses
     assert (await today(store)).exposure == 39 * EUR
-    assert isinstance(await store.extend(further(call, EUR)), Extended)
+    assert isinstance(await extend(store, further(call, EUR)), Extended)
 
 
 async def test_no_slice_is_judged_that_money_does_not_pay_for(store):
@@ -285,7 +285,7 @@ async def test_hard_blocks_from_the_first_refusal_to_midnight(store):
     assert tripped.watched[0].alerts == (Alert.WARNED, Alert.TRIPPED) or tripped.watched[0].alerts == (Alert.TRIPPED,)
     blocked = (await asking(store, 1, "c2", hard)).watched[0]
     assert (blocked.rule, blocked.refuses, blocked.since_ms) == (Rule.BLOCKED, True, NOW.wall_ms)
-    assert isinstance(await store.extend(further(running, 1)), ExtendRefused)
+    assert isinstance(await extend(store, further(running, 1)), ExtendRefused)
     assert isinstance(await asking(store, 1, "c3", hard, at_ms=day_ms(1)), Taken)
 
 
@@ -408,7 +408,7 @@ async def test_a_call_that_is_taken_by_force_trips(store):
 async def test_who_asks_for_less_breaks_nothing(store):
     call = await admitted(store, watched_take(watched(session()), 39 * EUR))
     tight = watched(call, mode(Mode.HARD, ceiling=10 * EUR))
-    longer = await store.extend(further(tight, -EUR))
+    longer = await extend(store, further(tight, -EUR))
     assert (longer.watched[0].rule, longer.watched[0].alerts) == (Rule.NONE, ())
     assert (await today(store)).tripped_ms == 0
 
@@ -419,13 +419,13 @@ async def test_who_asks_for_less_breaks_nothing(store):
 async def test_a_day_that_is_come_back_to_holds_what_its_calls_hold(store):
     """The clock is set back over midnight, twice; the call has gone on to another day, or has ended there."""
     up, gone = [await admitted(store, watched_take(watched(session(name)), 5 * EUR)) for name in ("up", "gone")]
-    await store.extend(further(up, EUR, at_ms=day_ms(1)))
+    await extend(store, further(up, EUR, at_ms=day_ms(1)))
     await store.settle(over(gone, 2 * EUR))
     assert (await today(store, day=DAY + 1)).held == EUR
     assert isinstance(await asking(store, 0, "back"), Taken)
     day = await today(store)
     assert (day.exposure, day.held) == (7 * EUR, 0)
-    await store.extend(further(replace(up, version=2), 3 * EUR))
+    await extend(store, further(replace(up, version=2), 3 * EUR))
     assert (await today(store)).held == 3 * EUR
     await store.settle(over(replace(up, version=3), 9 * EUR))
     told = await statistics(store, day=DAY + 1)
@@ -436,7 +436,7 @@ async def test_a_day_that_is_come_back_to_holds_what_its_calls_hold(store):
 async def test_a_guess_is_corrected_on_the_days_that_have_it(store):
     """The calls were given up after midnight; the truth names the day of that."""
     calls = [await admitted(store, watched_take(watched(session(f"c{n}")), 5 * EUR)) for n in range(2)]
-    await store.extend(further(calls[1], 2 * EUR, at_ms=day_ms(1)))
+    await extend(store, further(calls[1], 2 * EUR, at_ms=day_ms(1)))
     calls[1] = replace(calls[1], version=2)
     for call in calls:
         await store.settle(over(call, None, estimated=True, day=DAY + 1))

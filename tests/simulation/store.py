@@ -5,12 +5,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
+from callctl.call.events import CallKey, Taken, TakeRefused
 from callctl.call.session import Session
 from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallctlError, SinkUnavailable, StoreUnavailable
 from callctl.limits.concurrency import Slot
-from callctl.ports import Existing, FeedPage, FeedRecord, Hear
+from callctl.ports import Existing, ExtendAnswer, FeedPage, FeedRecord, Hear
 from callctl.store.memory.feeds import MemoryFeeds
 from callctl.store.memory.store import MemoryStore
 from callctl.store.provider import MemoryProviderChannels
@@ -60,8 +60,15 @@ class FaultyStore:
     async def admit(self, take: Take) -> Taken | TakeRefused | Existing:
         return await self._write("admit", take, self.inner.admit)
 
-    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
-        return await self._write("extend", extension, self.inner.extend)
+    async def extend(self, extensions: Sequence[Extension]) -> list[ExtendAnswer]:
+        one_by_one = (self._write("extend", extension, self._extend) for extension in extensions)
+        return await asyncio.gather(*one_by_one, return_exceptions=True)
+
+    async def _extend(self, extension: Extension) -> ExtendAnswer:
+        (answer,) = await self.inner.extend([extension])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def settle(self, settlement: Settlement) -> Existing | None:
         return await self._write("settle", settlement, self.inner.settle)

@@ -19,7 +19,7 @@ from callctl.errors import CallConflict, UnknownCall
 from callctl.limits.concurrency import Rate, Slot
 from callctl.limits.exposure import Exposure
 from callctl.money import MAX_MICROS
-from callctl.ports import Existing
+from callctl.ports import Existing, ExtendAnswer
 from callctl.store import records
 from callctl.store.memory.accounts import MemoryAccount, all_afford, covers, move, sums_by_account
 from callctl.store.memory.charging import MemoryCharging
@@ -132,11 +132,14 @@ class MemoryStore(MemoryCharging):
                 exceeded = rate
         return exceeded
 
-    async def extend(self, extension: Extension) -> Extended | ExtendRefused | Existing:
+    async def extend(self, extensions: Sequence[Extension]) -> list[ExtendAnswer]:
+        return [self._extend(extension) for extension in extensions]
+
+    def _extend(self, extension: Extension) -> ExtendAnswer:
         session, more = extension.session, extension.more
         known = self._calls.get(session.trace_id)
         if known is None:
-            raise UnknownCall(str(session.call))
+            return UnknownCall(str(session.call))
         if known.session.version != session.version or not known.live:
             return Existing(known.session)
 
