@@ -78,13 +78,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
-    async def _woken(self) -> None:
-        self._waiting = self._loop.create_future()
-        await self._waiting
-        self._waiting = None
+    def _news(self) -> asyncio.Future[None]:
+        """Until `_wake`."""
+        self._waiting = waiting = self._loop.create_future()
+        return waiting
 
     async def _serve(self) -> None:
         try:
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
                     if not self._transport.is_closing():  # the client may be gone: the decision stands all the same
                         self._transport.write(answer)
                     while self._full and not self._ending:
-                        await self._woken()
+                        await self._news()
                     if self._unread:
                         await give_way()  # to other clients
                 elif self._all_said:
@@ -105,7 +106,7 @@ class Connection(asyncio.Protocol):
                 elif self._unread and self._loop.time() - self._since_s > PATIENCE_S:
                     raise NotPlain
                 else:
-                    await self._woken()
+                    await self._news()
         except NotPlain:
             self._hand_over()
         except BaseException:
