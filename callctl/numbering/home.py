@@ -34,7 +34,7 @@ class Writing(NamedTuple):
     needs_prefix: bool
 
 
-class Home(Struct, frozen=True, eq=False):
+class Home(Struct, frozen=True, eq=False, gc=False):
     """The dialling habits of one country."""
 
     country: str

@@ -27,7 +27,7 @@ Reading = tuple[str, str | None]
 """One way to read what was dialled: its keys, and those behind a plus or an international prefix."""
 
 
-class Line(Struct, frozen=True, eq=False):
+class Line(Struct, frozen=True, eq=False, gc=False):
     """What `DialRules` with the same country and prefixes read numbers by."""
 
     home: Home | None

@@ -14,7 +14,7 @@ from callctl.numbering.plans import NO_KINDS, NOTHING, Kinds, emergency_numbers,
 from callctl.numbering.values import Number
 
 
-class Plain(Struct, frozen=True, eq=False):
+class Plain(Struct, frozen=True, eq=False, gc=False):
     """The numbers of one country that are dialled so."""
 
     country: str
