@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-import msgspec
-
 from callctl.errors import StoreUnavailable
 from callctl.store import scripts
 from callctl.store.link import Argument, Link, LinkLost, Reply
@@ -20,16 +18,6 @@ _TO_REPEAT: Final = (LinkLost, ScriptMissing)
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
-
-
-class _Asked(msgspec.Struct, Generic[Request, Result], gc=False):
-    """A request under way; `until`, by the loop's clock, it is to be answered."""
-
-    request: Request
-    result: "asyncio.Future[Result]"
-    touched: Sequence[str]
-    arguments: Sequence[Argument]
-    until: float
 
 
 class Alone(Generic[Request, Result]):
@@ -53,37 +41,53 @@ class Alone(Generic[Request, Result]):
 
     def ask(self, request: Request) -> "asyncio.Future[Result]":
         """The result of one request. Never raises by itself."""
-        loop, link, script = asyncio.get_running_loop(), self._link, self._script
-        result: asyncio.Future[Result] = loop.create_future()
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         try:
             touched, arguments = self._share(request)
-            asked = _Asked(request, result, touched, arguments, loop.time() + link.times.call_ms / 1000)
-            link.ask(("EVALSHA", script.sha, len(touched), *touched, *arguments), partial(self._heard, asked))
+            then = partial(self._heard, request, result, touched, arguments)
+            self._link.ask(("EVALSHA", self._script.sha, len(touched), *touched, *arguments), then)
         except Exception as error:
             result.set_exception(error)
         return result
 
-    def _heard(self, asked: _Asked[Request, Result], reply: Reply | StoreUnavailable) -> None:
-        result = asked.result
+    def _heard(
+        self,
+        request: Request,
+        result: "asyncio.Future[Result]",
+        touched: Sequence[str],
+        arguments: Sequence[Argument],
+        reply: Reply | StoreUnavailable,
+    ) -> None:
         if result.done():  # who asked has given up
             return
         if isinstance(reply, _TO_REPEAT):
-            repeat = asyncio.get_running_loop().create_task(self._repeat(asked))
+            repeat = asyncio.get_running_loop().create_task(self._repeat(request, result, touched, arguments, reply))
             self._repeats.add(repeat)
             repeat.add_done_callback(self._repeats.discard)
         elif isinstance(reply, StoreUnavailable):
             result.set_exception(reply)
         else:
             try:
-                result.set_result(self._understand(asked.request, reply))
+                result.set_result(self._understand(request, reply))
             except Exception as error:
                 result.set_exception(error)
 
-    async def _repeat(self, asked: _Asked[Request, Result]) -> None:
+    async def _repeat(
+        self,
+        request: Request,
+        result: "asyncio.Future[Result]",
+        touched: Sequence[str],
+        arguments: Sequence[Argument],
+        why: LinkLost | ScriptMissing,
+    ) -> None:
+        link, script = self._link, self._script
         try:
-            reply = await scripts.run_again(self._link, self._script, asked.touched, asked.arguments, asked.until)
+            if isinstance(why, LinkLost):
+                reply = await scripts.run_again(link, script, touched, arguments, why.until)
+            else:
+                reply = await scripts.run(link, script, touched, *arguments)
         except StoreUnavailable as error:
-            if not asked.result.done():
-                asked.result.set_exception(error)
+            if not result.done():
+                result.set_exception(error)
         else:
-            self._heard(asked, reply)
+            self._heard(request, result, touched, arguments, reply)

@@ -5,7 +5,7 @@ from typing import Any
 from callctl.call.purchase import Buying, Stocks
 from callctl.call.subscription import Booked, Booking
 from callctl.rating.bundles import Block
-from callctl.store import keys, moving, records, scripts
+from callctl.store import books, keys, moving, scripts
 from callctl.store.link import Argument, Link
 
 
@@ -59,7 +59,7 @@ class RedisCharging:
             scripts.BUY,
             (keys.account(root, account), keys.ledger(root, account), keys.outbox(root)),
             keys.word(block.source),
-            records.encode_block(block),
+            books.encode_block(block),
             block.seconds or block.amount,
             buying.post.amount,
             moving.CLOSED,
@@ -69,11 +69,11 @@ class RedisCharging:
             account,
             buying.record.payload,
         )
-        return None if answer is None else records.decode_block(answer)
+        return None if answer is None else books.decode_block(answer)
 
     async def stocks(self, root: str, account: str) -> Stocks:
         """What the account has beside money. An account that never had any has none."""
-        return records.decode_stocks(await self._kept(root, account))
+        return books.decode_stocks(await self._kept(root, account))
 
     async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
         """All of it as it is kept, to be moved."""

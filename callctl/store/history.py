@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from callctl.call.takes import LedgerEntry
-from callctl.store import keys, records
+from callctl.store import books, keys
 from callctl.store.link import Link
 from callctl.store.rejected import Rejected
 
@@ -19,9 +19,9 @@ class RedisHistory:
 
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
         """Oldest first, from behind the cursor `after` ("": from the first). ValueError: that is no cursor."""
-        start = "({}-{}".format(*records.parse_cursor(after))
+        start = "({}-{}".format(*books.parse_cursor(after))
         entries: Any = await self._link.call("XRANGE", keys.ledger(root, account), start, "+", "COUNT", limit)
-        return [records.decode_entry(cursor, flat) for cursor, flat in entries]
+        return [books.decode_entry(cursor, flat) for cursor, flat in entries]
 
     async def bring_history(self, from_root: str, to_root: str, account: str) -> None:
         """Before a move's first entry at the new root. May be repeated. What stood at the old root stays there."""

@@ -81,6 +81,7 @@ def tag(root: str) -> str:
     return "{" + (word(root) or "%") + "}"
 
 
+@lru_cache(maxsize=65_536)
 def account(root: str, account: str) -> str:
     return f"{tag(root)}:a:{word(account)}"
 

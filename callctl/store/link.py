@@ -35,6 +35,10 @@ pack = cast(Callable[[tuple[Argument, ...]], bytes], hiredis.pack_command)  # it
 class LinkLost(StoreUnavailable):
     """The connection went while the call was under way: its outcome is unknown."""
 
+    def __init__(self, reason: str, until: float) -> None:
+        super().__init__(f"connection lost: {reason}")
+        self.until = until  # the loop's time by which it was to be answered
+
 
 class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
     """How long the link waits, in ms."""
@@ -183,9 +187,9 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
         self._end(str(error or "closed by the server"))
         while self.calls:
-            then = self.calls.popleft().then
-            if then is not None:
-                then(LinkLost(f"connection lost: {self.reason}"))
+            call = self.calls.popleft()
+            if call.then is not None:
+                call.then(LinkLost(self.reason, call.deadline))
 
     def _end(self, reason: str) -> None:
         if not self.lost.is_set():
@@ -309,7 +313,7 @@ class Link:
         for command in greetings:
             await connection.ask(pack(command), self.times.connect_ms)
         if connection.lost.is_set():
-            raise LinkLost(connection.reason)
+            raise StoreUnavailable(connection.reason)
 
     def _up(self, connection: _Connection) -> None:
         self.counts.connections += 1

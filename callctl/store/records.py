@@ -4,7 +4,6 @@ The layout of a record stands in `lua/prelude.lua`, the words of an answer at th
 """
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -15,22 +14,18 @@ from msgspec.structs import replace
 
 from callctl.call import packing
 from callctl.call.anchor import answered_levels
-from callctl.call.events import Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
+from callctl.call.events import CallKey, Extended, ExtendRefused, Left, SlotUse, Taken, TakeRefused
 from callctl.call.grant import admitted
-from callctl.call.purchase import Stock, Stocks
 from callctl.call.session import Session
-from callctl.call.takes import Balance, Extension, LedgerEntry, Post, Settlement, Take, TakeLevel, TopUp
+from callctl.call.takes import Extension, Post, Settlement, Take, TakeLevel
 from callctl.limits.concurrency import Slot
 from callctl.limits.ids import Ask, Rule, Seen, Settled
-from callctl.rating.bundles import Block, Sources
+from callctl.rating.bundles import Sources
 from callctl.store import keys
 
 _session = packing.Decoder(Session)
 _json = msgspec.json.Encoder().encode
 encode_session = packing.encode
-decode_block = msgspec.json.Decoder(Block).decode
-encode_block = msgspec.json.Encoder().encode
-_CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 _FIXED = {
     *("call", "trace_id", "direction", "a_number", "b_number", "root", "account", "levels"),
@@ -162,6 +157,10 @@ def _or_false(limit: int | None) -> int | Literal[False]:
 
 
 def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
+    if answer.startswith(b"T") and not take.trunk_slots and len(take.levels) == 1:
+        (level,) = take.levels
+        if not level.draws and level.watch is None:
+            return _taken_plainly(take.session.call, level.slots, answer.split())
     call, words = take.session.call, iter(answer.split())
     taken, rate = next(words) == b"T", int(next(words))
     trunk_uses = _uses(len(take.levels), take.trunk_slots, words) if take.trunk_slots else []
@@ -186,11 +185,15 @@ def _seen(depth: int, words: Iterator[bytes], amount: int) -> Seen:
     return Seen(depth, *known, exposure, baseline, threshold, seen, limit, since_ms, amount)
 
 
+def _taken_plainly(call: CallKey, slots: Sequence[Slot], words: Sequence[bytes]) -> Taken:
+    """By one account, of its money alone: as most are."""
+    in_use = zip(slots, words[4:], strict=True)
+    uses = [SlotUse(0, slot.name, int(word), slot.limit, slot.hard_limit) for slot, word in in_use]
+    return Taken(call, (_micros(words[2]),), (words[3] == b"1",), tuple(uses))
+
+
 def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[SlotUse]:
-    return [
-        SlotUse(depth, slot.name, in_use, slot.limit, slot.hard_limit)
-        for slot, in_use in zip(slots, map(int, words), strict=False)  # there are more words
-    ]
+    return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
 
 
 def decode_extension(extension: Extension, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
@@ -287,60 +290,3 @@ def entry_ids(settlement: Settlement) -> list[str]:
 def posted_ms(session: Session) -> int:
     """When a call's posts are booked: at its end, by the wall clock of its session."""
     return (session.released or session.setup).wall_ms
-
-
-def parse_cursor(text: str) -> tuple[int, int]:
-    """The place in a ledger that a cursor names, as Redis counts: (ms, number). "" is before all. ValueError."""
-    if not text:
-        return 0, 0
-    if not _CURSOR.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is not a cursor")
-    ms, _, number = text.partition("-")
-    return int(ms), int(number)
-
-
-def decode_top_up(top_up: TopUp, answer: bytes) -> LedgerEntry:
-    cursor, amount, balance, at_ms, cause, note = answer.split(b" ", 5)
-    return LedgerEntry(
-        cursor.decode(), top_up.id, cause.decode(), int(amount), int(balance), int(at_ms), note=note.decode()
-    )
-
-
-def decode_entry(cursor: bytes, flat: Sequence[bytes]) -> LedgerEntry:
-    fields = _fields(flat)
-    return LedgerEntry(
-        cursor=cursor.decode(),
-        id=fields["id"],
-        kind=fields["kind"],
-        amount=int(fields["amount"]),
-        balance=int(fields["balance"]),
-        at_ms=int(fields["at"]),
-        call=fields.get("call", ""),
-        note=fields.get("note", ""),
-    )
-
-
-def decode_stocks(flat: Sequence[bytes]) -> Stocks:
-    kept: dict[bytes, dict[str, bytes]] = {b"bal": {}, b"held": {}, b"block": {}}
-    for field, value in zip(flat[::2], flat[1::2], strict=True):
-        what, _, source = field.partition(b" ")
-        kept[what][keys.name(source.decode())] = value
-    bought, held = kept[b"bal"], kept[b"held"]
-    stocks = {name: Stock(int(bought.get(name, 0)), int(held.get(name, 0))) for name in bought.keys() | held.keys()}
-    return Stocks(stocks, tuple(decode_block(block) for block in kept[b"block"].values()))
-
-
-def decode_balance(account: str, flat: Sequence[bytes]) -> Balance:
-    fields = {name.decode(): value.decode() for name, value in zip(*[iter(flat)] * 2, strict=True) if name != b"ids"}
-    balance, held, floor = (fields.pop(field, "0") for field in ("bal", "held", "floor"))
-    return Balance(
-        account=account,
-        balance=int(balance),
-        held=int(held),
-        available=None if floor == keys.UNLIMITED else int(balance) - int(held) + int(floor),
-        slots={keys.name(slot): int(in_use) for slot, in_use in fields.items() if int(in_use)},
-    )
-
-
-def _fields(flat: Sequence[bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}

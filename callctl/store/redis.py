@@ -22,7 +22,7 @@ from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take
 from callctl.errors import CallConflict, StoreUnavailable, UnknownCall
 from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing, ExtendAnswer
-from callctl.store import keys, records, scripts
+from callctl.store import books, keys, records, scripts
 from callctl.store.alone import Alone
 from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
@@ -199,7 +199,7 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         )
         if not answer:
             raise ValueError(f"the balance of {account} would be more than can be counted")
-        entry = records.decode_top_up(top_up, answer)
+        entry = books.decode_top_up(top_up, answer)
         if (entry.amount, entry.kind) != (top_up.amount, top_up.cause):
             raise CallConflict(f"{top_up.id} was another movement of {account}")
         self._post_change("topup", account)
@@ -285,7 +285,7 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
         """In the order asked for. An account that never had money has zeros."""
         hashes = await self._all(("HGETALL", keys.account(root, account)) for account in accounts)
-        return [records.decode_balance(a, flat) for a, flat in zip(accounts, hashes, strict=True)]
+        return [books.decode_balance(a, flat) for a, flat in zip(accounts, hashes, strict=True)]
 
     # ---- how a script is run
 

@@ -9,7 +9,7 @@ from callctl.call.subscription import Booked, Booking
 from callctl.errors import CallConflict
 from callctl.limits.watching import Said, Statistics, Word
 from callctl.rating.bundles import Block
-from callctl.store import records
+from callctl.store import books
 from callctl.store.memory.accounts import MemoryAccount, move
 from callctl.store.memory.feeds import Outbox
 from callctl.store.memory.watch import WatchedDays
@@ -72,14 +72,14 @@ class MemoryCharging:
     async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
         has = self._accounts[root, account]
         kept = {f"bal {source}": str(stock.balance).encode() for source, stock in has.stocks.items()}
-        return kept | {f"block {source}": records.encode_block(block) for source, block in has.blocks.items()}
+        return kept | {f"block {source}": books.encode_block(block) for source, block in has.blocks.items()}
 
     async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
         there = self._accounts[to_root, account]
         for field, value in kept.items():
             what, _, source = field.partition(" ")
             if what == "block":
-                there.blocks.setdefault(source, records.decode_block(value))
+                there.blocks.setdefault(source, books.decode_block(value))
             elif source not in there.stocks:
                 there.stocks[source].balance = int(value)
         self._accounts[from_root, account].stocks.clear()

@@ -20,7 +20,7 @@ from callctl.limits.concurrency import Rate, Slot
 from callctl.limits.exposure import Exposure
 from callctl.money import MAX_MICROS
 from callctl.ports import Existing, ExtendAnswer
-from callctl.store import records
+from callctl.store import books, records
 from callctl.store.memory.accounts import MemoryAccount, all_afford, covers, move, sums_by_account
 from callctl.store.memory.charging import MemoryCharging
 from callctl.store.memory.watch import allowed, looks
@@ -279,9 +279,9 @@ class MemoryStore(MemoryCharging):
         entries += await self.ledger(from_root, account, last, len(self._accounts[from_root, account].ledger))
 
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
-        start = records.parse_cursor(after)
+        start = books.parse_cursor(after)
         entries = self._accounts[root, account].ledger
-        return [entry for entry in entries if records.parse_cursor(entry.cursor) > start][:limit]
+        return [entry for entry in entries if books.parse_cursor(entry.cursor) > start][:limit]
 
 
 def _uses(depth: int, slots: Sequence[Slot], in_use: Counter[str]) -> list[SlotUse]:
