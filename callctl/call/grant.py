@@ -9,7 +9,7 @@ from callctl.call import drawing
 from callctl.call.effects import ArmCall, Effect, SetDeadline
 from callctl.call.events import Deadline, Left, Taken
 from callctl.call.session import Level, Session, State
-from callctl.call.watched import any_watched, exposed
+from callctl.call.watched import exposed
 from callctl.clock import Instant
 from callctl.prepaid import slicing
 
@@ -27,18 +27,24 @@ def held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tup
     """The levels, each holding what `granted_s` cost it. `overflow`: whose channel is beyond its cap."""
     paid_s = 0 if session.emergency else granted_s
     levels = session.levels
-    draws = drawing.any_sources(levels)
-    if draws:
+    plain = money_alone(levels)
+    if not plain:
         draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
         levels = tuple([draw(level, paid_s) for level in levels])
     if overflow and overflow != tuple(map(_overflow, levels)):
         flagged = zip(levels, overflow, strict=True)
         levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    if draws or any_watched(levels):
-        return tuple(
-            [exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels]
-        )
-    return tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
+    if plain:
+        return tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
+    return tuple([exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels])
+
+
+def money_alone(levels: Sequence[Level]) -> bool:
+    """Whether money is all that the payers hold: most draw upon nothing, and nobody watches what they spend."""
+    alone = True
+    for level in levels:
+        alone = alone and not level.sources and level.watch is None
+    return alone
 
 
 def admitted(session: Session, event: Taken) -> Session:

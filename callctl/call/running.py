@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from callctl.call import drawing, ending, grant
 from callctl.call.admission import Policy
-from callctl.call.effects import Advance, ExtendNow, HangUpCall, WarnCall, deadline_at
+from callctl.call.effects import Advance, Effect, ExtendNow, HangUpCall, WarnCall, deadline_at
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -22,7 +22,7 @@ from callctl.call.events import (
 from callctl.call.session import Session, State
 from callctl.call.settlement import anchored
 from callctl.call.takes import Extension
-from callctl.call.watched import any_watched, further_asks
+from callctl.call.watched import further_asks
 from callctl.causes import NORMAL_CLEARING, RECOVERY_ON_TIMER
 from callctl.clock import Instant
 from callctl.limits.ids import Ask
@@ -116,7 +116,7 @@ def ask(session: Session, now: Instant, policy: Policy) -> Advance:
     force = planned_s <= session.granted_s
     draws: tuple[tuple[int, ...], ...] = ()
     watch: tuple[Ask | None, ...] = ()
-    if drawing.any_sources(levels) or any_watched(levels):
+    if not grant.money_alone(levels):
         if force:
             levels = tuple(map(drawing.kept, levels))
             session = replace(session, levels=levels)
@@ -134,7 +134,11 @@ def ask(session: Session, now: Instant, policy: Policy) -> Advance:
         ahead_ms=now.wall_ms - now.monotonic_ms,
         busy=False,
     )
-    return session, (ExtendNow(Extension(longer, more, _lease_until(longer, now, policy), force, draws, watch)),)
+    left_ms = policy.setup_timeout_s * 1000
+    if session.answered is not None:
+        left_ms = max(0, grant.left_ms(session, planned_s, now))
+    lease_until_ms = now.wall_ms + left_ms + policy.lease_grace_s * 1000  # a grace after the grant, or the ringing
+    return session, (ExtendNow(Extension(longer, more, lease_until_ms, force, draws, watch)),)
 
 
 def save(session: Session, now: Instant, policy: Policy) -> Advance:
@@ -145,14 +149,6 @@ def save(session: Session, now: Instant, policy: Policy) -> Advance:
     if session.busy:
         return session, ()
     return ask(replace(session, wanted_s=session.granted_s, busy=True), now, policy)
-
-
-def _lease_until(session: Session, now: Instant, policy: Policy) -> int:
-    """Our wall ms at which the take lapses: a grace after the grant, or after the longest ringing."""
-    left_ms = policy.setup_timeout_s * 1000
-    if session.answered is not None:
-        left_ms = max(0, grant.left_ms(session, session.granted_s, now))
-    return now.wall_ms + left_ms + policy.lease_grace_s * 1000
 
 
 def extended(session: Session, event: Extended, now: Instant, policy: Policy) -> Advance:
@@ -168,7 +164,9 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
         affordable_s=grant.affordable(session, levels, event.available),
         sliced_ms=now.wall_ms if longer else session.sliced_ms,
     )
-    session, warning = _warn(session, now)
+    warning: tuple[Effect, ...] = ()
+    if session.warn_due:
+        session, warning = _warn(session, now)
     told = (*(grant.armed(session, now) if longer else ()), *warning, *grant.watch(session, now))
     if granted_s >= session.first_granted_s or session.answered is None or session.unwanted:
         return session, told

@@ -4,7 +4,6 @@ is refused (`docs/limits.md`, Spend thresholds).
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -23,7 +22,6 @@ from callctl.rating.tariff import TrafficClass
 
 WATCHED_CALLS = Slot("watched")
 _watch = lru_cache(maxsize=4096)(Watch)
-_watch_of = attrgetter("watch")
 
 
 def watching(
@@ -80,14 +78,9 @@ def first_ask(level: Level, seconds: int, at_ms: int, *, again: bool = False) ->
     return replace(ask, again=True) if again else ask
 
 
-def any_watched(levels: Iterable[Level]) -> bool:
-    """Whether some payer has spend thresholds: most have none, and are spared the rest of this."""
-    return any(map(_watch_of, levels))
-
-
 def further_asks(before: Sequence[Level], after: Sequence[Level], now: Instant) -> tuple[Ask | None, ...]:
     """What an extension asks of each level's day; empty where it asks nothing."""
-    if not any_watched(before):
+    if all(level.watch is None for level in before):
         return ()
     asks = [
         asked(level.watch, longer.exposed - level.exposed, now.wall_ms)
