@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -18,14 +18,18 @@ from callctl.call.events import CallKey, Extended, ExtendRefused, Left, SlotUse,
 from callctl.call.grant import admitted
 from callctl.call.session import Session
 from callctl.call.takes import Extension, Post, Settlement, Take, TakeLevel
+from callctl.errors import UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.limits.ids import Ask, Rule, Seen, Settled
+from callctl.ports import Existing, ExtendAnswer
 from callctl.rating.bundles import Sources
 from callctl.store import keys
+from callctl.store.rejected import Rejected
 
 _session = packing.Decoder(Session)
 _json = msgspec.json.Encoder().encode
 encode_session = packing.encode
+_DECIDED: dict[bytes, type[Extended] | type[ExtendRefused]] = {b"E": Extended, b"N": ExtendRefused}
 
 _FIXED = {
     *("call", "trace_id", "direction", "a_number", "b_number", "root", "account", "levels"),
@@ -42,16 +46,6 @@ _changes = attrgetter(*_CHANGING_NAMES)
 _running = packing.Decoder(
     msgspec.defstruct("Running", [(field.name, field.type) for field in _CHANGING], array_like=True)
 )
-
-
-More = Sequence[int | tuple[int, Sequence[int], tuple[str | int, ...] | Literal[False]]]
-Asked = tuple[str, int, bool, int, str, More]
-"""What extend.lua is asked for one call, beside its changes."""
-
-
-def encode_changes(session: Session) -> bytes:
-    """Of a running call's session, what has changed or may change yet."""
-    return packing.encode(_changes(session))
 
 
 def carried_on(admitted: Session, now: Session | msgspec.Struct) -> Session:
@@ -196,10 +190,16 @@ def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[Slo
     return [SlotUse(depth, slot.name, int(next(words)), slot.limit, slot.hard_limit) for slot in slots]
 
 
-def decode_extension(extension: Extension, verdict: bytes, words: Sequence[bytes]) -> Extended | ExtendRefused:
+def decode_extension(extension: Extension, answer: bytes | list[bytes]) -> ExtendAnswer:
+    """What extend.lua answered for one call."""
     call = extension.session.call
-    answered = Extended if verdict == b"E" else ExtendRefused
-    if _is_plain(extension):
+    if isinstance(answer, list):
+        return Existing(decode_record(*answer))
+    verdict, *words = answer.split()
+    answered = _DECIDED.get(verdict)
+    if answered is None:
+        return UnknownCall(str(call)) if verdict == b"U" else Rejected(answer[2:].decode("utf-8", "replace"))
+    if not extension.draws and not extension.watch:
         return answered(call, tuple([None if word == b"-" else int(word) for word in words]))
     rest, levels = iter(words), len(extension.more)
     available, left, watched = [], [], []
@@ -232,18 +232,18 @@ def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> str:
     return f"{_json((level.hold, level.hold_overflow, drawn, watch)).decode()[:-1]},{_counters(slots)}"
 
 
-def asked(extension: Extension, live: str) -> Asked:
-    """One call as extend.lua is told. `live`: the key of its root's leases."""
-    session, more = extension.session, extension.more if _is_plain(extension) else _more(extension)
-    return live, session.version, extension.force, extension.lease_until_ms, session.trace_id, more
+def told(extension: Extension) -> tuple[str, tuple[Any, ...], bytes]:
+    """One call as extend.lua is told: its record, what is asked of it, and of its session what may have changed."""
+    session, root = extension.session, extension.session.root
+    trace_id, more = (
+        session.trace_id,
+        _beside_money(extension) if extension.draws or extension.watch else extension.more,
+    )
+    asked = keys.live(root), session.version, extension.force, extension.lease_until_ms, trace_id, more
+    return keys.session(root, trace_id), asked, packing.encode(_changes(session))
 
 
-def _is_plain(extension: Extension) -> bool:
-    """Whether money is all that is asked for."""
-    return not extension.draws and not extension.watch
-
-
-def _more(extension: Extension) -> More:
+def _beside_money(extension: Extension) -> list[tuple[int, Sequence[int], Sequence[str | int] | Literal[False]]]:
     levels = len(extension.more)
     each = zip(extension.more, extension.draws or ((),) * levels, extension.watch or (None,) * levels, strict=True)
     return [(money, draws, False if watch is None else _asked(watch)) for money, draws, watch in each]

@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from callctl.call.events import CallKey, Taken, TakeRefused
+from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
-from callctl.errors import CallConflict, StoreUnavailable, UnknownCall
+from callctl.errors import CallConflict, StoreUnavailable
 from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing, ExtendAnswer
 from callctl.store import books, keys, records, scripts
@@ -27,7 +27,6 @@ from callctl.store.alone import Alone
 from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
 from callctl.store.link import Argument, Link, LinkLost, Reply
-from callctl.store.rejected import Rejected
 from callctl.store.scripts import Script
 from callctl.store.watching import RedisWatching
 
@@ -37,9 +36,6 @@ CALLS_AT_ONCE: Final = 100  # of extensions in one script: some 1 ms of the serv
 READS_AT_ONCE: Final = 32  # commands in one go
 RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
 
-
-Share = tuple[str, records.Asked, bytes]
-"""A call's record, and what is asked and kept of it."""
 
 Remembered = tuple[bytes | None, bytes | None]
 """The record of a call, and that of its running; None where there is none."""
@@ -123,7 +119,7 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
     async def _extend(self, extensions: Sequence[Extension]) -> list[ExtendAnswer]:
         """What one script answers."""
         try:
-            touched, asked, changes = zip(*map(_share, extensions), strict=True)
+            touched, asked, changes = zip(*map(records.told, extensions), strict=True)
         except Exception as error:  # one of them cannot be told, and is to fail alone
             several = extensions if len(extensions) > 1 else ()
             return [answer for each in several for answer in await self._extend([each])] or [error]
@@ -135,22 +131,14 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         return list(map(self._extended, extensions, answers))
 
     def _extended(self, extension: Extension, answer: Any) -> ExtendAnswer:
-        """What extend.lua answered for one call."""
         try:
-            if isinstance(answer, list):
-                return Existing(records.decode_record(*answer))
-            verdict, *words = answer.split()
-            if verdict == b"U":
-                return UnknownCall(str(extension.session.call))
-            if verdict == b"X":
-                return Rejected(answer[2:].decode("utf-8", "replace"))
-            decided = records.decode_extension(extension, verdict, words)
-            if decided.watched:
-                accounts = [level.account for level in extension.session.levels]
-                self._tell_trips(decided.watched, extension.watch, accounts)
-            return decided
+            decided = records.decode_extension(extension, answer)
         except Exception as error:  # this answer's alone
             return error
+        if extension.watch and isinstance(decided, Extended | ExtendRefused):
+            accounts = [level.account for level in extension.session.levels]
+            self._tell_trips(decided.watched, extension.watch, accounts)
+        return decided
 
     def settle(self, settlement: Settlement) -> "asyncio.Future[Existing | None]":
         """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
@@ -306,13 +294,6 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         while some := tuple(itertools.islice(waiting, READS_AT_ONCE)):
             answers += await asyncio.gather(*(self._link.call(*command) for command in some))
         return answers
-
-
-def _share(extension: Extension) -> Share:
-    """What extend.lua is told of one call."""
-    session, root = extension.session, extension.session.root
-    key = keys.session(root, session.trace_id)
-    return key, records.asked(extension, keys.live(root)), records.encode_changes(session)
 
 
 def _understood(remembered: Remembered) -> Session | None:
