@@ -3,7 +3,6 @@
 What is held, posted, recorded and told comes from here.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import repeat
 
@@ -26,7 +25,7 @@ class Bill(msgspec.Struct, frozen=True, gc=False):
     @property
     def charge(self) -> int:
         """Net, without the surcharge."""
-        return sum(each.micros for each in self.charges)
+        return sum([each.micros for each in self.charges])
 
     @property
     def gross(self) -> int:
@@ -41,9 +40,10 @@ def bill(level: Level, seconds: int, parts_s: Sequence[int] = ()) -> Bill:
     """
     own = charge(covered(level.sell, level.sources) if level.sources else level.sell, seconds)
     extra = surcharge(level, own.billed_s)
-    levied: Counter[str] = Counter()
-    _levy(levied, level.taxes, own.micros, level.sell)
-    _levy(levied, level.taxes, extra, level.sell, fixed=False)
+    levied: dict[str, int] = {}
+    if level.taxes:
+        _levy(levied, level.taxes, own.micros, level.sell)
+        _levy(levied, level.taxes, extra, level.sell, fixed=False)
     charges = [own]
     for part, part_s in zip(level.parts, parts_s or repeat(seconds), strict=False):
         charges.append(charge(part.sell, part_s))
@@ -51,9 +51,9 @@ def bill(level: Level, seconds: int, parts_s: Sequence[int] = ()) -> Bill:
     return Bill(tuple(charges), extra, tuple(levied.items()))
 
 
-def _levy(levied: Counter[str], by: tuple[Tax, ...], net: int, price: Price, *, fixed: bool = True) -> None:
+def _levy(levied: dict[str, int], by: tuple[Tax, ...], net: int, price: Price, *, fixed: bool = True) -> None:
     for tax, amount in zip(by, taxes(by, net, decimals=price.decimals, fixed=fixed), strict=True):
-        levied[tax.name] += amount
+        levied[tax.name] = levied.get(tax.name, 0) + amount
 
 
 def surcharge(level: Level, billed_s: int) -> int:

@@ -102,6 +102,8 @@ Effect = (
 
 Advance = tuple[Session, tuple[Effect, ...]]
 
+_DEADLINES = tuple(Deadline)
+
 
 def deadline_at(session: Session, deadline: Deadline, at: Instant | None) -> SetDeadline:
     return SetDeadline(session.call, deadline, at)
@@ -109,7 +111,7 @@ def deadline_at(session: Session, deadline: Deadline, at: Instant | None) -> Set
 
 def quiet(session: Session) -> tuple[Effect, ...]:
     """No deadline of the call is waited for any more."""
-    return tuple(SetDeadline(session.call, deadline, None) for deadline in Deadline)
+    return tuple([SetDeadline(session.call, deadline, None) for deadline in _DEADLINES])
 
 
 def forget(session: Session) -> tuple[Effect, ...]:

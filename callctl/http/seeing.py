@@ -51,7 +51,8 @@ def record_seen(directory: Directory, viewer: str | None, record: Record) -> Rec
     margin and the purchase row are another reseller's business unless the payer is the viewer's own customer. An
     affiliate is named to those who see that account.
     """
-    shown = {key: value for key, value in record.items() if key != "chain"}
+    shown = record.copy()
+    chain = shown.pop("chain", ())
     if viewer is None:
         return shown
     shown["parts"] = [_without(part, "cost") for part in record.get("parts") or ()]
@@ -63,7 +64,7 @@ def record_seen(directory: Directory, viewer: str | None, record: Record) -> Rec
         return None
     if record["parent"] != viewer:
         shown = _without(shown, *_PURCHASE)
-    paid = dict(record.get("chain", ()))
+    paid = dict(chain)
     return shown | {"cost": paid[viewer]} if viewer in paid else _without(shown, "cost", "margin")
 
 
