@@ -8,7 +8,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -16,6 +16,9 @@ from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
 
 log = structlog.get_logger(__name__)
+
+AT_ONCE_MS: Final = 500
+"""An answer that has come within this tells well enough what time it is there."""
 
 Answer = TypeVar("Answer")
 

@@ -7,6 +7,9 @@ from callctl.clock import Instant
 MOST_LATE_MS: Final = 15_000
 """No event takes so long to reach us: the watch on the link would have given it up before."""
 
+MOST_APART_MS: Final = 2_000
+"""How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
+
 
 class SwitchTime:
     """A switch's clock beside ours, where it tells the time as `1795293598.872345`: seconds of the Unix epoch.
@@ -35,6 +38,17 @@ class SwitchTime:
             return now, False
         monotonic_ms = now.monotonic_ms if self._ahead_ms is None else wall_ms + self._ahead_ms
         return Instant(wall_ms, min(monotonic_ms, now.monotonic_ms)), True
+
+
+def agree(answered: Instant | None, ended: Instant) -> bool:
+    """Whether the switch's clock, which tells the wall times, and ours tell the same length of a call.
+
+    Else that was set meanwhile: what it states is no length.
+    """
+    if answered is None:
+        return True
+    theirs_ms, ours_ms = ended.wall_ms - answered.wall_ms, ended.monotonic_ms - answered.monotonic_ms
+    return abs(theirs_ms - ours_ms) <= MOST_APART_MS
 
 
 def to_ms(timestamp: str) -> int | None:

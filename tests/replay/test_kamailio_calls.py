@@ -176,14 +176,17 @@ def test_of_a_call_that_is_not_in_the_book_its_name_tells_enough() -> None:
         assert translator.leg(name) is None
 
 
-@pytest.mark.parametrize("set_by_s", [3_600, 20, -3_600])
+@pytest.mark.parametrize("set_by_s", [3_600, 20, 3, -3, -20, -3_600])
 def test_a_talk_during_which_the_clock_was_set_lasts_by_ours(set_by_s: int) -> None:
+    """The pings have told so meanwhile, or not."""
     messages = recorded("caller-hangs-up")
     translator = Translator("sbc1", time := SwitchTime())
     time.compare(messages[0].at, now(messages[0]))
     *_, answered = [event for it in messages[:-1] for event in translator.translate(it, now(it))]
     end = messages[-1]
     seconds, _, fraction = end.at.partition(".")
+    if set_by_s < 0:
+        time.compare(f"{int(seconds) + set_by_s}.{fraction}", now(end))
     (released,) = translator.translate(replace(end, at=f"{int(seconds) + set_by_s}.{fraction}"), now(end))
     assert isinstance(released, Released)
     assert not released.stated

@@ -16,14 +16,13 @@ from typing import Final
 import msgspec
 
 from callctl.adapters.asterisk.wire import Message, Reader, encode_action
-from callctl.adapters.line import Line, Pending, Refused
+from callctl.adapters.line import AT_ONCE_MS, Line, Pending, Refused
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
 
 BANNER: Final = b"Asterisk Call Manager/"
 READ_BYTES: Final = 64 * 1024
-AT_ONCE_MS: Final = 500
 
 Headers = Iterable[tuple[str, str | int]]
 

@@ -24,16 +24,13 @@ from callctl.adapters.asterisk import gate
 from callctl.adapters.asterisk.bridges import Bridges
 from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.wire import Message
-from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime
+from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime, agree
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
 
 STATUS_VARIABLES: Final = f"CC_CALL,CC_EMERGENCY,CDR(answer,u),{gate.DESCRIPTION}"
 """What `Translator.listed` reads of each channel, beyond the headers of every `Status` event."""
-
-MOST_APART_MS: Final = 2_000
-"""How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
 
 MOST_DISORDER_MS: Final = 500
 """Asterisk tells things in the order in which they happen, give or take the work of its threads."""
@@ -281,7 +278,7 @@ class Translator:
         return Released(
             self._key(call_id),
             at,
-            stated and _agree(legs.answered, at),
+            stated and agree(legs.answered, at),
             q850=_number(message.get("Cause")),
             sip_code=_number(message.get("TechCause")),
             released_by=legs.released_by(at),
@@ -309,14 +306,6 @@ class Translator:
 
     def _key(self, call_id: str) -> CallKey:
         return CallKey(self._switch, call_id)
-
-
-def _agree(answered: Instant | None, released: Instant) -> bool:
-    """Whether Asterisk's clock and ours tell the same length of the call."""
-    if answered is None:
-        return True
-    theirs_ms = released.wall_ms - answered.wall_ms
-    return abs(theirs_ms - (released.monotonic_ms - answered.monotonic_ms)) <= MOST_APART_MS
 
 
 def _call_of(channel: Message) -> str:

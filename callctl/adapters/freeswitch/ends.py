@@ -6,11 +6,9 @@ from callctl.adapters.freeswitch.causes import PAID_TIME_OVER, SIP_STATUS, STATU
 from callctl.adapters.freeswitch.legs import Legs, answered_us, variable
 from callctl.adapters.freeswitch.times import SwitchTime, to_us
 from callctl.adapters.freeswitch.wire import Event
+from callctl.adapters.switch_time import agree
 from callctl.call.events import CallKey, Released, ReleasedBy
 from callctl.clock import Instant
-
-MOST_APART_MS: Final = 2_000
-"""How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
 
 _BY_THE_CALLED: Final = frozenset({480, 486, 600, 603, 607})
 
@@ -25,7 +23,7 @@ def released(call: CallKey, legs: Legs, event: Event, now: Instant, time: Switch
     return Released(
         call,
         at,
-        stated=legs.answered is None or _agree(legs.answered, at),
+        stated=agree(legs.answered, at),
         q850=q850_of(event),
         sip_code=sip_code_of(event) if legs.answered is None else None,
         released_by=released_by(event, ingress=ingress),
@@ -71,9 +69,3 @@ def released_by(event: Event, *, ingress: bool) -> ReleasedBy:
     if not answered_us(event) and sip_code_of(event) in _BY_THE_CALLED and variable(event, "originate_disposition"):
         return other
     return ReleasedBy.NETWORK
-
-
-def _agree(answered: Instant, released: Instant) -> bool:
-    """Whether FreeSWITCH's clock and ours tell the same length of the call: else its clock was set meanwhile."""
-    theirs_ms = released.wall_ms - answered.wall_ms
-    return abs(theirs_ms - (released.monotonic_ms - answered.monotonic_ms)) <= MOST_APART_MS

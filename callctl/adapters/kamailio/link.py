@@ -11,12 +11,13 @@ are sent ahead of their answers that they fit its buffer whole; the others wait 
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from callctl.adapters.kamailio.wire import Message, Reader, decode, encode
-from callctl.adapters.line import Line, Pending, Refused
+from callctl.adapters.line import AT_ONCE_MS, Line, Pending, Refused
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
@@ -61,12 +62,13 @@ class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
     """Whom the link tells. Plain functions that only enqueue.
 
     `on_up` comes before the first event; also when Kamailio says that it could not tell us everything. `on_down` comes
-    once per outage, with its reason.
+    once per outage, with its reason. `on_pong` hears of each answer to a ping that came at once, and tells the time there.
     """
 
     on_event: Callable[[Message], None]
     on_up: Callable[[], None] = lambda: None
     on_down: Callable[[str], None] = lambda _reason: None
+    on_pong: Callable[[Message], None] = lambda _pong: None
 
 
 class EvapiLink(Line):
@@ -158,7 +160,11 @@ class EvapiLink(Line):
             self._is_up(self._tell.on_up)
             while True:
                 await self._clock.sleep_ms(self._times.ping_every_ms)
-                self._heed(await self._ask("ping", {}))
+                asked_ms = self._now_ms()
+                pong = await self._ask("ping", {})
+                self._heed(pong)
+                if self._now_ms() - asked_ms <= AT_ONCE_MS:
+                    self._guarded(partial(self._tell.on_pong, pong))
         except SwitchUnavailable as error:
             self._drop(str(error))
             raise

@@ -63,7 +63,7 @@ class KamailioSwitch:
         self._report: Report = lambda event: None
         self._connected = asyncio.Event()
         self._since_ms = clock.now().wall_ms
-        events = LinkEvents(on_event=self._on_event, on_up=self._on_up, on_down=self._on_down)
+        events = LinkEvents(on_event=self._on_event, on_up=self._on_up, on_down=self._on_down, on_pong=self._on_pong)
         self._link = EvapiLink(host, port, secret, events, clock=clock, times=times)
 
     # ---- its life
@@ -138,8 +138,7 @@ class KamailioSwitch:
 
     async def live_calls(self) -> list[SeenAlive]:
         """From the dialogs that Kamailio lists now; its clock is compared with ours by the way."""
-        pong = await self._link.ask("ping")
-        self._time.compare(pong.at, self._clock.now())
+        self._on_pong(await self._link.ask("ping"))
         before = self._calls.known()
         answer = await self._link.ask("list")
         try:
@@ -171,6 +170,9 @@ class KamailioSwitch:
     def _on_event(self, message: Message) -> None:
         for event in self._calls.translate(message, self._clock.now()):
             self._report(event)
+
+    def _on_pong(self, pong: Message) -> None:
+        self._time.compare(pong.at, self._clock.now())
 
     def _on_up(self) -> None:
         self._since_ms = self._clock.now().wall_ms

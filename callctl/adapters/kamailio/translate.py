@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.adapters.kamailio.wire import Dialog, Message
-from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime
+from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime, agree
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
@@ -24,8 +24,6 @@ from callctl.rating.tariff import Direction
 OVER: Final = 5  # Dialog.state
 TALKING: Final = (3, 4)
 CANCELLED: Final = 487
-CLOCK_SET_MS: Final = 5_000
-"""By our clock a talk may be so much longer or shorter than by Kamailio's. By more only if that was set meanwhile."""
 BY: Final = {"caller": ReleasedBy.CALLER, "callee": ReleasedBy.CALLEE}
 DIRECTIONS: Final = {direction.value: direction for direction in Direction}
 _NAME = re.compile(r"(.+);[^;]*;([0-9]{1,10})\.([0-9]{1,10})")
@@ -121,7 +119,7 @@ class Translator:
             return ()  # of one that rang the end is always told
         del self._legs[call_id]
         ended, stated = self._time.place(at, now)
-        stated = stated and _agree(leg.answered, ended)
+        stated = stated and agree(leg.answered, ended)
         by, call = ReleasedBy.CALLCTL, CallKey(self._switch, call_id)
         return (Released(call, ended, stated, q850=leg.hung_up, released_by=by, answered_at=leg.answered),)
 
@@ -196,7 +194,7 @@ class Translator:
         ended = Released(
             key,
             at,
-            stated and _agree(answered, at),
+            stated and agree(answered, at),
             q850=_cause(message.cause) or leg.hung_up,
             sip_code=message.code if answered is None and message.code >= 300 else None,
             released_by=_ended_by(message, leg, answered),
@@ -225,13 +223,6 @@ def _ended_by(message: Message, leg: Leg, answered: Instant | None) -> ReleasedB
     if leg.hung_up is not None or answered is not None:
         return ReleasedBy.CALLCTL
     return ReleasedBy.CALLER if message.code in (0, CANCELLED) else ReleasedBy.NETWORK
-
-
-def _agree(answered: Instant | None, ended: Instant) -> bool:
-    """Whether the talk was as long by Kamailio's clock as by ours."""
-    if answered is None:
-        return True
-    return abs(ended.wall_ms - answered.wall_ms - ended.since_ms(answered)) <= CLOCK_SET_MS
 
 
 def _named(call_id: str) -> Leg | None:

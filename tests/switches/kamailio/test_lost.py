@@ -173,3 +173,9 @@ async def test_a_silent_link_is_found_out(kamailio: KamailioRig, relay: Relay) -
         assert "no answer in time" in desk.switch.state().detail
         relay.passes = lambda message: 1
         await until(lambda: desk.relinks >= 2)
+
+
+async def test_every_ping_tells_the_time_there(desk: Desk) -> None:
+    """A clock that is set during a talk is found out by them."""
+    desk.switch._time._ahead_ms = None
+    await until(lambda: desk.switch._time._ahead_ms is not None)
