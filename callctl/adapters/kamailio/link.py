@@ -62,7 +62,8 @@ class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
     """Whom the link tells. Plain functions that only enqueue.
 
     `on_up` comes before the first event; also when Kamailio says that it could not tell us everything. `on_down` comes
-    once per outage, with its reason. `on_pong` hears of each answer to a ping that came at once, and tells the time there.
+    once per outage, with its reason. `on_pong` hears of each answer to a ping that came at once: it tells what time it
+    is there.
     """
 
     on_event: Callable[[Message], None]
