@@ -5,6 +5,7 @@ channels are judged by the store: `propose` says what to take, `findings` reads 
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 import msgspec
 from msgspec.structs import replace
@@ -86,12 +87,8 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
         refused = None
     else:
         until_s = None if offered.can_extend else ceiling_s + _rings(facts, policy)
-        found = check_call(offered, facts, now, until_s)
-        refused = deciding(found)
-        if refused is None and not ceiling_s:
-            refused = TOO_DEAR_LATER
-            found.append(refused)
-        trace = [Check("emergency", PASS, number), *lines(found), *untold_licences(facts)]
+        trace, refused = _checked(check_call(offered, facts, now, until_s), ceiling_s)
+        trace = [Check("emergency", PASS, number), *trace, *untold_licences(facts)]
     session = _session(offered, facts, now, number, answer_by_s, ceiling_s, encode_trace(trace), policy)
     return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)
 
@@ -112,8 +109,19 @@ def _rings(facts: Facts, policy: Policy) -> int:
     return policy.setup_timeout_s if any(price.in_bands for price in prices) else 0
 
 
-def lines(found: Iterable[Said]) -> list[Check]:
-    return [each if isinstance(each, Check) else traced(each) for each in found]
+def _checked(found: list[Said], ceiling_s: int) -> tuple[list[Check], Finding | None]:
+    """The lines of the trace, and what of it refuses the call."""
+    if ceiling_s and _are_lines(found):
+        return found, None
+    refused = deciding([each for each in found if isinstance(each, Finding)])
+    if refused is None and not ceiling_s:
+        refused = TOO_DEAR_LATER
+        found.append(refused)
+    return [each if isinstance(each, Check) else traced(each) for each in found], refused
+
+
+def _are_lines(found: list[Said]) -> TypeGuard[list[Check]]:
+    return Finding not in map(type, found)
 
 
 def traced(finding: Finding) -> Check:
@@ -141,8 +149,9 @@ def _session(
         levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
     if facts.called is not None:
         levels += _called_levels(facts, facts.called, answer_by_s)
-    slice_s = slicing.first_slice(levels, policy.slice_first_s) if offered.can_extend else ceiling_s
-    granted_s = slicing.stretched(levels, min(slice_s, ceiling_s), min(ceiling_s, policy.longest_unattended_s))
+    slice_s = granted_s = ceiling_s
+    if offered.can_extend:
+        slice_s, granted_s = slicing.opening(levels, policy.slice_first_s, ceiling_s, policy.longest_unattended_s)
     if facts.emergency:
         granted_s = EMERGENCY_GRANT_S
     return Session(  # by place as far as all are stated: so many names take a microsecond
@@ -157,7 +166,7 @@ def _session(
         payer.id,
         levels,
         facts.trunk.id if facts.trunk is not None else offered.trunk,
-        trunk_slots(facts, offered, levels),
+        trunk_slots(facts, offered, levels) if facts.trunk is not None else (),
         offered.fingerprint,
         offered.can_extend,
         offered.attended,
@@ -257,7 +266,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     seconds = 0 if session.emergency else session.granted_s
     return Take(
         session,
-        tuple([_take_of(level, seconds, granted_ms, again) for level in session.levels]),
+        tuple([_take_of(level, seconds, granted_ms, again=again) for level in session.levels]),
         session.trunk_slots,
         rates,
         now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,

@@ -3,7 +3,8 @@
 All of it is asked, so that the answer lists every reason.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -16,8 +17,8 @@ from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
 from callctl.limits.licence import SwitchLicence
 from callctl.numbering import Number
-from callctl.rating.levels import LevelPrice, NoRate
-from callctl.rating.margin import Found, costs_within, margins_kept
+from callctl.rating.levels import PRICES_KEPT, LevelPrice, NoRate
+from callctl.rating.margin import Found, MarginRule, MaxCost, costs_within, margins_kept
 from callctl.rating.rules import Dialled
 from callctl.rating.tariff import Direction
 
@@ -112,7 +113,6 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 Said = Check | Finding
 """What passes is said as the line that will stand in the trace."""
 
-_BROKEN = {"margin": Refusal.MARGIN_TOO_LOW, "max_cost": Refusal.COST_TOO_HIGH}
 _INBOUND = Direction.INBOUND
 
 
@@ -121,8 +121,8 @@ def check_call(offered: Offered, facts: Facts, now: Instant, until_s: int | None
 
     They answer with tuples and lists: a generator costs as much as its check.
     """
-    found = [*_account(facts, now), *_number(facts), *_destination(offered, facts), *_rate(offered, facts)]
-    found += _worth(facts, until_s)
+    found = [*_account(facts, now), *_number(facts), *_destination(offered, facts)]
+    found += _priced(facts, until_s) if facts.unpriced is None else _unpriced(offered, facts, facts.unpriced)
     if facts.called is not None:
         found += _other_side(facts.called, now, until_s)
     return found
@@ -140,7 +140,7 @@ def _account(facts: Facts, now: Instant) -> Iterable[Said]:
             refusal = Refusal.PROVIDER_LIMIT if depth else Refusal.ACCOUNT_EXPIRED
             found.append(Finding("account", account.id, refusal, "expired", facts.above(account.id)))
         elif not depth:
-            found.append(Check("account", PASS, facts.caller, "", facts.above(facts.pbx)))
+            found.append(Check("account", PASS, facts.caller, "", facts.pbx and facts.above(facts.pbx)))
     return found
 
 
@@ -177,18 +177,43 @@ def _destination(offered: Offered, facts: Facts) -> Iterable[Said]:
     return found
 
 
-def _rate(offered: Offered, facts: Facts) -> Iterable[Said]:
-    if facts.unpriced is not None:
-        return _unpriced(offered, facts, facts.unpriced)
-    found: list[Said] = []
+def _priced(facts: Facts, until_s: int | None) -> Iterable[Said]:
+    """The rows of every level; then the margins of all, and the bounds on what they buy."""
+    rows: list[Said] = []
+    margins: list[Said] = []
+    bounds: list[Said] = []
     for depth, price in enumerate(facts.prices):
-        above = facts.chain[depth].id if depth else ""
-        found.append(Check("rate", PASS, f"{price.plan} {price.row}", "", above))
-        if price.parts:
-            found += [Check("rate", PASS, f"besides {part.plan} {part.row}", "", above) for part in price.parts]
-        if price.no_buy:
-            found.append(Check("exchange", PASS, price.no_buy, "", PROVIDER))
-    return found
+        account = facts.chain[depth]
+        level, seller = account.id if depth else "", facts.seller(depth)
+        of_level = _of_level(price, account.margin, account.max_cost, until_s, level, seller)
+        rows += of_level[0]
+        margins += of_level[1]
+        bounds += of_level[2]
+    return rows + margins + bounds
+
+
+@lru_cache(maxsize=PRICES_KEPT)
+def _of_level(
+    price: LevelPrice, margin: MarginRule | None, bound: MaxCost | None, until_s: int | None, level: str, seller: str
+) -> tuple[Sequence[Said], Sequence[Said], Sequence[Said]]:
+    """What there is to say of a price and rules on it: prices repeat with the rows, and rules with the accounts."""
+    rows = [Check("rate", PASS, f"{price.plan} {price.row}", "", level)]
+    rows += [Check("rate", PASS, f"besides {part.plan} {part.row}", "", level) for part in price.parts]
+    if price.no_buy:
+        rows.append(Check("exchange", PASS, price.no_buy, "", PROVIDER))
+    margins = margins_kept(margin, price, until_s) if margin is not None else ()
+    bounds = costs_within(bound, price, until_s) if bound is not None else ()
+    return (
+        rows,
+        [_ruled("margin", each, Refusal.MARGIN_TOO_LOW, seller) for each in margins],
+        [_ruled("max_cost", each, Refusal.COST_TOO_HIGH, seller) for each in bounds],
+    )
+
+
+def _ruled(check: str, found: Found, broken: Refusal, seller: str) -> Said:
+    if found.kept:
+        return Check(check, PASS, found.saw, found.limit, seller)
+    return Finding(check, found.saw, Refusal.NO_RATE if found.no_buy else broken, found.limit, seller)
 
 
 def _unpriced(offered: Offered, facts: Facts, unpriced: NoRate) -> Iterable[Said]:
@@ -201,29 +226,6 @@ def _unpriced(offered: Offered, facts: Facts, unpriced: NoRate) -> Iterable[Said
         yield Check("exchange", PASS, unpriced.no_buy, "", PROVIDER)
 
 
-def _worth(facts: Facts, until_s: int | None) -> Iterable[Said]:
-    """The margins of all levels, and then the bounds on what they buy."""
-    margins: list[Said] = []
-    costs: list[Said] = []
-    for depth, price in enumerate(facts.prices):
-        account = facts.chain[depth]
-        if account.margin is not None:
-            margins += _ruled("margin", margins_kept(account.margin, price, until_s), facts.seller(depth))
-        if account.max_cost is not None:
-            costs += _ruled("max_cost", costs_within(account.max_cost, price, until_s), facts.seller(depth))
-    return margins + costs if costs else margins
-
-
-def _ruled(check: str, judged: Iterable[Found], seller: str) -> list[Said]:
-    return [
-        Check(check, PASS, found.saw, "", seller) if found.kept else _broken(check, found, seller) for found in judged
-    ]
-
-
-def _broken(check: str, found: Found, seller: str) -> Finding:
-    return Finding(check, found.saw, Refusal.NO_RATE if found.no_buy else _BROKEN[check], found.limit, seller)
-
-
 def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[Finding]:
     """Whoever is called and pays for it: what limits that side is the provider's business to the caller."""
     for depth, (account, price) in enumerate(zip(called.chain, called.prices, strict=True)):
@@ -232,7 +234,7 @@ def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[F
         refusal = Refusal.PROVIDER_LIMIT if wrong else None
         yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
         seller = called.chain[depth + 1].id if depth + 1 < len(called.chain) else PROVIDER
-        judged = margins_kept(account.margin, price, until_s) if account.margin is not None else ()
-        judged += costs_within(account.max_cost, price, until_s) if account.max_cost is not None else ()
-        for found in judged:
-            yield Finding("called", found.saw, None if found.kept else Refusal.PROVIDER_LIMIT, found.limit, seller)
+        _, margins, bounds = _of_level(price, account.margin, account.max_cost, until_s, account.id, seller)
+        for each in (*margins, *bounds):
+            refusal = Refusal.PROVIDER_LIMIT if isinstance(each, Finding) else None
+            yield Finding("called", each.saw, refusal, each.limit, seller)

@@ -55,10 +55,6 @@ class NumberLists(msgspec.Struct, frozen=True):
     emergency: tuple[str, ...] = ()
 
 
-_MOBILE, _PREMIUM_RATE = NumberType.MOB, NumberType.PREMIUM
-_MOB, _NAT = TrafficClass.MOB, TrafficClass.NAT
-
-
 _AT_HOME = dict.fromkeys(NumberType, TrafficClass.NAT) | {
     NumberType.MOB: TrafficClass.MOB,
     NumberType.PREMIUM: TrafficClass.PREMIUM,

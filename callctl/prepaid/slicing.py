@@ -7,6 +7,7 @@ difference, so that fee and rounding happen once.
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from callctl.call.anchor import possible, possible_levels
 from callctl.call.bill import bill
 from callctl.call.session import Level
 from callctl.rating.bundles import covered, credit_in
-from callctl.rating.charge import affordable_seconds, charge, first_charged_second, longest, stretch
+from callctl.rating.charge import Price, affordable_seconds, charge, first_charged_second, longest, stretch
 from callctl.rating.tax import affordable_net
 
 HORIZON_S = 10**9  # thirty years: what no money ends before this, nothing ends
@@ -116,27 +117,37 @@ def _counting(level: Level) -> Level:
 def stretched(levels: Sequence[Level], seconds: int, at_most_s: int) -> int:
     """The last second that costs every payer the same as `seconds`."""
     last_s = at_most_s
-    for payer in levels:
-        level = _counting(payer) if payer.sources or payer.watch is not None else payer
-        if level.exempt or last_s <= seconds:
-            continue
-        if _is_plain(level):
+    for level in levels:
+        if last_s <= seconds:
+            return seconds
+        if _is_plain(level) and not level.exempt:
             last_s = stretch(level.sell, seconds, last_s)
         else:
-            last_s = affordable(level, cost(level, seconds), last_s)
+            counting = _counting(level)
+            last_s = affordable(counting, cost(counting, seconds), last_s)
     return max(seconds, last_s)
 
 
-def first_slice(levels: Sequence[Level], least_s: int) -> int:
-    """Length of the first slice: `least_s`, or the longest first increment of a payer."""
+def opening(levels: Sequence[Level], least_s: int, ceiling_s: int, longest_s: int) -> tuple[int, int]:
+    """Length of the first slice: `least_s`, or the longest first increment of a payer; and what is granted at first.
+
+    That is as much as costs nobody more, up to `longest_s`, and never beyond the ceiling.
+    """
+    if len(levels) == 1 and _is_plain(levels[0]) and not levels[0].exempt:
+        return _opening(levels[0].sell, least_s, ceiling_s, longest_s)
     for level in levels:
-        if not level.parts and level.answer_by_s is None:
-            least_s = max(least_s, level.sell.first_increment_s + level.sell.free_s)
-            continue
         prices = (level.sell, *[part.sell for part in level.parts])
         for price in prices if level.answer_by_s is None else chain(*possible(prices, level.answer_by_s)):
             least_s = max(least_s, price.first_increment_s + price.free_s)
-    return least_s
+    return least_s, stretched(levels, min(least_s, ceiling_s), min(ceiling_s, longest_s))
+
+
+@lru_cache(maxsize=8_192)
+def _opening(price: Price, least_s: int, ceiling_s: int, longest_s: int) -> tuple[int, int]:
+    """The same for most calls: one payer, of nothing but this price."""
+    slice_s = max(least_s, price.first_increment_s + price.free_s)
+    seconds = min(slice_s, ceiling_s)
+    return slice_s, max(seconds, stretch(price, seconds, min(ceiling_s, longest_s)))
 
 
 def within_hold(levels: Sequence[Level], seconds: int) -> int:
