@@ -8,8 +8,9 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+import msgspec
 import structlog
 
 from callctl.errors import SwitchUnavailable
@@ -27,23 +28,30 @@ class Refused(SwitchUnavailable):
     """The switch does not accept who we are. Not cured by trying harder."""
 
 
-class Pauses(Protocol):
-    """In ms; a pause is as long, or down to half of it."""
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a link waits, in ms. A pause before it is tried again is as long, or down to half of it."""
 
-    @property
-    def retry_first_ms(self) -> int: ...
-    @property
-    def retry_longest_ms(self) -> int: ...
-    @property
-    def refused_ms(self) -> int: ...
+    connect_ms: int = 3_000
+    retry_first_ms: int = 200
+    retry_longest_ms: int = 10_000
+    refused_ms: int = 60_000
+    """After a refused login: a wrong password is not cured by trying harder, and operators count on their log."""
 
 
-class Counts(Protocol):
-    """What every link counts."""
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a link holds at most; beyond it a command is refused or the connection dropped."""
 
-    overflows: int
-    timeouts: int
-    failed_callbacks: int
+    unsent_bytes: int = 1_048_576
+
+
+class Counts(msgspec.Struct):
+    """What has happened since the start."""
+
+    connections: int = 0
+    events: int = 0
+    timeouts: int = 0
+    overflows: int = 0
+    failed_callbacks: int = 0
 
 
 class Pending(Generic[Answer]):
@@ -78,10 +86,10 @@ class Line(ABC):
         switch: str,
         address: tuple[str, int],
         clock: Clock,
-        pauses: Pauses,
+        times: Times,
+        bounds: Bounds,
         counts: Counts,
         *,
-        unsent_bytes: int,
         tells_down: Callable[[str], None],
         tells_refusal: Callable[[str], None],
     ) -> None:
@@ -90,9 +98,9 @@ class Line(ABC):
         self._switch = switch
         self._address = address
         self._clock = clock
-        self._pauses = pauses
+        self._pauses = times
+        self._most_unsent_bytes = bounds.unsent_bytes
         self._counted = counts
-        self._unsent_bytes = unsent_bytes
         self._tells_down = tells_down
         self._tells_refusal = tells_refusal
         self._transport: asyncio.WriteTransport | None = None
@@ -174,7 +182,7 @@ class Line(ABC):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise SwitchUnavailable("the connection is lost")
-        if transport.get_write_buffer_size() > self._unsent_bytes:
+        if transport.get_write_buffer_size() > self._most_unsent_bytes:
             self._counted.overflows += 1
             self._drop(f"{self._switch} does not read")
             raise SwitchUnavailable(self.detail)

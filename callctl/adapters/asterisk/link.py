@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from callctl.adapters.asterisk.wire import Message, Reader, encode_action
-from callctl.adapters.line import AT_ONCE_MS, Line, Pending, Refused
+from callctl.adapters.line import AT_ONCE_MS, Bounds, Counts, Line, Pending, Refused, Times
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
@@ -27,36 +27,26 @@ READ_BYTES: Final = 64 * 1024
 Headers = Iterable[tuple[str, str | int]]
 
 
-class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the link waits, in ms."""
+class LinkTimes(Times, frozen=True, kw_only=True):
+    """`tick_ms`: how exactly time-outs are kept."""
 
     action_ms: int = 3_000
-    connect_ms: int = 3_000
     ping_every_ms: int = 5_000
     ping_answer_ms: int = 3_000
-    retry_first_ms: int = 200
-    retry_longest_ms: int = 10_000
-    refused_ms: int = 60_000  # Asterisk counts wrong passwords (authlimit) and operators count on its log
-    tick_ms: int = 50  # how exactly time-outs are kept
+    tick_ms: int = 50
 
 
-class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the link holds at most; beyond it an action is refused or the connection dropped."""
+class LinkBounds(Bounds, frozen=True, kw_only=True):
+    """`in_flight`: actions that are not answered yet."""
 
     in_flight: int = 8_192
     list_items: int = 50_000
-    unsent_bytes: int = 1_048_576
 
 
-class LinkCounts(msgspec.Struct):
-    """What has happened since the start."""
+class LinkCounts(Counts):
+    """With what only an Asterisk does."""
 
-    connections: int = 0
-    events: int = 0
-    timeouts: int = 0
     unasked_responses: int = 0
-    overflows: int = 0
-    failed_callbacks: int = 0
 
 
 class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +98,8 @@ class AmiLink(Line):
             (host, port),
             clock or SystemClock(),
             times,
+            bounds,
             self.counts,
-            unsent_bytes=bounds.unsent_bytes,
             tells_down=events.on_down,
             tells_refusal=events.on_refused,
         )

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from callctl.adapters.freeswitch.wire import Event, Frame, Reader, encode_command, parse_event
-from callctl.adapters.line import Line, Pending, Refused
+from callctl.adapters.line import Bounds, Counts, Line, Pending, Refused, Times
 from callctl.clock import Instant, SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
@@ -29,38 +29,27 @@ ANY_API: Final = "all"
 command in it: in `sched_api +60 group uuid_kill ...` the `+60`."""
 
 
-class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the link waits, in ms."""
+class LinkTimes(Times, frozen=True, kw_only=True):
+    """`tick_ms`: how exactly time-outs are kept."""
 
     command_ms: int = 3_000
-    connect_ms: int = 3_000
     ping_every_ms: int = 5_000
     ping_answer_ms: int = 3_000
-    retry_first_ms: int = 200
-    retry_longest_ms: int = 10_000
-    refused_ms: int = 60_000  # a wrong password is not cured by trying harder
-    tick_ms: int = 50  # how exactly time-outs are kept
+    tick_ms: int = 50
 
 
-class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the link holds at most; beyond it a command is refused or the connection dropped."""
+class LinkBounds(Bounds, frozen=True, kw_only=True):
+    """`in_flight`: commands that are not answered yet."""
 
     in_flight: int = 8_192
-    unsent_bytes: int = 1_048_576
 
 
-class LinkCounts(msgspec.Struct):
-    """What has happened since the start."""
+class LinkCounts(Counts):
+    """`unseen_answers`: calls that were answered and have ended while there was no link."""
 
-    connections: int = 0
-    events: int = 0
-    timeouts: int = 0
     unasked_replies: int = 0
     garbled_events: int = 0
-    overflows: int = 0
-    failed_callbacks: int = 0
     unseen_answers: int = 0
-    """Calls that were answered and have ended while there was no link."""
 
 
 class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +92,8 @@ class EslLink(Line):
             (host, port),
             clock or SystemClock(),
             times,
+            bounds,
             self.counts,
-            unsent_bytes=bounds.unsent_bytes,
             tells_down=lambda reason: events.on_down(reason, self._last_heard),
             tells_refusal=events.on_refused,
         )

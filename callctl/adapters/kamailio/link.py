@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from callctl.adapters.kamailio.wire import Message, Reader, decode, encode
-from callctl.adapters.line import AT_ONCE_MS, Line, Pending, Refused
+from callctl.adapters.line import AT_ONCE_MS, Bounds, Counts, Line, Pending, Refused, Times
 from callctl.clock import SystemClock
 from callctl.errors import SwitchUnavailable
 from callctl.ports import Clock
@@ -27,35 +27,27 @@ READ_BYTES: Final = 64 * 1024
 QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
-class LinkTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the link waits, in ms. `ping_every_ms` must stay well below SILENT_S of `kamailio.cfg`."""
+class LinkTimes(Times, frozen=True, kw_only=True):
+    """`ping_every_ms` must stay well below SILENT_S of `kamailio.cfg`."""
 
     command_ms: int = 2_000
-    connect_ms: int = 3_000
     ping_every_ms: int = 2_000
-    retry_first_ms: int = 200
     retry_longest_ms: int = 5_000
     refused_ms: int = 30_000
 
 
-class LinkBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the link holds at most; beyond it a command is refused. `ahead`: sent and not answered."""
+class LinkBounds(Bounds, frozen=True, kw_only=True):
+    """`ahead`: commands that are sent and not answered; the others are `waiting` here."""
 
     ahead: int = 48
     waiting: int = 8_192
-    unsent_bytes: int = 1_048_576
 
 
-class LinkCounts(msgspec.Struct):
-    """What has happened since the start."""
+class LinkCounts(Counts):
+    """With what only a Kamailio does."""
 
-    connections: int = 0
-    events: int = 0
-    timeouts: int = 0
     unasked_answers: int = 0
-    overflows: int = 0
     malformed: int = 0
-    failed_callbacks: int = 0
 
 
 class LinkEvents(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,8 +84,8 @@ class EvapiLink(Line):
             (host, port),
             clock or SystemClock(),
             times,
+            bounds,
             self.counts,
-            unsent_bytes=bounds.unsent_bytes,
             tells_down=events.on_down,
             tells_refusal=events.on_down,
         )
