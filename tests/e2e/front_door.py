@@ -164,23 +164,27 @@ class FrontDoor:
         self.services = MemoryServices()
         self.channels = BreakableChannels()
         self.takes = LimitedTakes(self.store, self.channels)
-        self.calls = CallControl(
-            clock=self.clock,
-            tariffs=self.tariffs,
-            takes=self.takes,
-            sessions=self.store,
-            switches={},
-            journal=journal,
-            observer=self.metrics,
-            policy=Policy(),
-            wake=lambda _root: None,
-        )
+        self.calls = self.process(journal)
         self.charging = WatchedCharging(self.store, self.store, self.calls.alarms.spent)
         self.misconfigured = ""  # what is wrong with the configuration
         self.site = self._site()
         self.app = self.site.app
         self.url: str | None = None  # of an `HttpServer`, where the fast path is to be taken, too
         self.client: TestClient[web.Request, web.Application] = TestClient(TestServer(self.app))
+
+    def process(self, journal: Journal, *, clock: SetClock | None = None, policy: Policy | None = None) -> CallControl:
+        """Call control of one process on this store."""
+        return CallControl(
+            clock=clock or self.clock,
+            tariffs=self.tariffs,
+            takes=self.takes,
+            sessions=self.store,
+            switches={},
+            journal=journal,
+            observer=self.metrics,
+            policy=policy or Policy(),
+            wake=lambda _root: None,
+        )
 
     def _site(self) -> Site:
         return make_site(

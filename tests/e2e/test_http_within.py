@@ -116,10 +116,10 @@ async def test_calls_within_calls_within_calls(service) -> None:
 
 def restarted(door) -> tuple[CallControl, Reconciler]:
     """Another process over the same store."""
-    old = door.calls
-    parts = {"clock": door.clock, "sessions": door.store, "takes": door.store, "switches": {}, "journal": old._journal}
-    parts |= {"observer": door.metrics, "policy": old.policy}
-    calls = CallControl(**parts, tariffs=door.tariffs, wake=lambda _: None)
+    journal = door.calls._journal
+    calls = door.process(journal)
+    parts = {"clock": door.clock, "sessions": door.store, "takes": door.takes, "switches": {}, "journal": journal}
+    parts |= {"observer": door.metrics, "policy": calls.policy}
     return calls, Reconciler(**parts, calls=calls, roots=door.tariffs.directory.roots)
 
 

@@ -22,17 +22,7 @@ CALL = CallKey("http", "c1")
 def there(door: FrontDoor, tmp_path: Path) -> Iterator[CallControl]:
     """Another process beside that of the door."""
     journal = Journal(tmp_path / "there")
-    yield CallControl(
-        clock=door.clock,
-        tariffs=door.tariffs,
-        takes=door.store,
-        sessions=door.store,
-        switches={},
-        journal=journal,
-        observer=door.metrics,
-        policy=Policy(),
-        wake=lambda _root: None,
-    )
+    yield door.process(journal)
     journal.close()
 
 
@@ -124,17 +114,7 @@ async def test_a_process_whose_wall_clock_was_set_meanwhile_charges_what_another
     now = door.clock.now()
     set_later.instant = Instant(now.wall_ms, now.monotonic_ms + apart_s * 1000)
     journal = Journal(tmp_path / "there")
-    there = CallControl(
-        clock=set_later,
-        tariffs=door.tariffs,
-        takes=door.store,
-        sessions=door.store,
-        switches={},
-        journal=journal,
-        observer=door.metrics,
-        policy=Policy(clock="there"),
-        wake=lambda _root: None,
-    )
+    there = door.process(journal, clock=set_later, policy=Policy(clock="there"))
     await admitted(door)
     await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
     for clock in (door.clock, set_later):
