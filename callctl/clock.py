@@ -6,16 +6,16 @@ one process has stored means the same to the next. All numbers are whole millise
 """
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from time import monotonic_ns, time_ns
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-_BEGAN_NS = time.time_ns() - time.monotonic_ns()
+_BEGAN_NS = time_ns() - monotonic_ns()
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
@@ -43,7 +43,7 @@ class SystemClock:
     """The machine's clocks. Tests own time through another implementation of `ports.Clock`."""
 
     def now(self) -> Instant:
-        return Instant(time.time_ns() // 1_000_000, (_BEGAN_NS + time.monotonic_ns()) // 1_000_000)
+        return Instant(time_ns() // 1_000_000, (_BEGAN_NS + monotonic_ns()) // 1_000_000)
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)

@@ -19,6 +19,7 @@ from callctl.call.admission import Policy, Proposal
 from callctl.call.effects import (
     Advance,
     JournalNow,
+    SetDeadline,
     SettleNow,
     TakeNow,
     Unexpected,
@@ -68,7 +69,7 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
     if proposal.refused is not None:
         session = admission.refuse(session, proposal.refused)
         take = replace(take, probe=True)
-    return session, (deadline_at(session, Deadline.SETUP, now.plus_ms(policy.budget_ms)), TakeNow(take))
+    return session, (SetDeadline(session.call, Deadline.SETUP, now.plus_ms(policy.budget_ms)), TakeNow(take))
 
 
 def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -> Advance:

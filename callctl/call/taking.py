@@ -5,7 +5,17 @@ from msgspec.structs import replace
 from callctl.call import admission, blind, drawing, ending, grant, judgement, running
 from callctl.call.admission import Policy
 from callctl.call.checks import Finding
-from callctl.call.effects import AdmitCall, Advance, JournalNow, RejectCall, SettleNow, TakeNow, deadline_at, forget
+from callctl.call.effects import (
+    AdmitCall,
+    Advance,
+    JournalNow,
+    RejectCall,
+    SetDeadline,
+    SettleNow,
+    TakeNow,
+    deadline_at,
+    forget,
+)
 from callctl.call.events import (
     Answered,
     Deadline,
@@ -41,10 +51,8 @@ def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advan
         since = Answered(session.call, session.answered, session.answer_stated)
         session, effects = running.answered(session, since, now, policy)
         return session, (go_ahead(session, policy), *effects)
-    return session, (
-        deadline_at(session, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000)),
-        go_ahead(session, policy),
-    )
+    setup = SetDeadline(session.call, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000))
+    return session, (setup, go_ahead(session, policy))
 
 
 def go_ahead(session: Session, policy: Policy) -> AdmitCall:

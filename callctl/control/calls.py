@@ -97,14 +97,14 @@ class CallControl:
     def receive(self, event: CallEvent) -> None:
         """One event of a call. A call that is not known is offered anew, or long over."""
         box = self._boxes.get(event.call)
-        if isinstance(event, Released) and (box is None or box.session.state is State.SETTLING):
+        if box is None and isinstance(event, Offered):
+            self._offer(event)
+        elif isinstance(event, Released) and (box is None or box.session.state is State.SETTLING):
             self.performer.start(self._late(event))
         elif box is not None and isinstance(event, DeadlineReached) and elsewhere.may_go_on(box.session, event):
             self.performer.start(elsewhere.unless_it_goes_on(box, event, self._sessions))
         elif box is not None:
             box.put(event)
-        elif isinstance(event, Offered):
-            self._offer(event)
 
     # ---- ports.Calls
 

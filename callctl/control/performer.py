@@ -4,6 +4,7 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 """
 
 import asyncio
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -117,7 +118,7 @@ class Performer:
         self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], settlement: Settlement | None = None
     ) -> None:
         """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
-        answer = asked if isinstance(asked, asyncio.Future) else asyncio.ensure_future(asked)
+        answer = asked if isinstance(asked, Future) else asyncio.ensure_future(asked)
         self._under_way.add(answer)
         answer.add_done_callback(partial(self._answered, box, settlement))
 

@@ -18,11 +18,6 @@ def is_up(session: Session) -> bool:
     return session.state in LIVE and not session.unwanted and not session.cut and session.released is None
 
 
-def outer_of(session: Session) -> CallKey | None:
-    """The call that it is within."""
-    return CallKey(session.call.switch, session.within) if session.within is not None else None
-
-
 class Ties:
     """Which calls have a payer in common, and which are within which."""
 
@@ -33,17 +28,15 @@ class Ties:
     def add(self, session: Session) -> None:
         for level in session.levels:
             self._paid[level.account][session.call] = None
-        outer = outer_of(session)
-        if outer is not None:
-            self._inner[outer][session.call] = None
+        if session.within is not None:
+            self._inner[CallKey(session.call.switch, session.within)][session.call] = None
 
     def remove(self, session: Session) -> tuple[CallKey, ...]:
         """It is over. Answers the calls that are within it, which are to end with it."""
         for level in session.levels:
             _take_out(self._paid, level.account, session.call)
-        outer = outer_of(session)
-        if outer is not None:
-            _take_out(self._inner, outer, session.call)
+        if session.within is not None:
+            _take_out(self._inner, CallKey(session.call.switch, session.within), session.call)
         return self.within(session.call)
 
     def paid_by(self, account: str) -> tuple[CallKey, ...]:

@@ -114,6 +114,12 @@ def session(root: str, trace_id: str) -> str:
     return f"{tag(root)}:s:{trace_id}"
 
 
+def admission(root: str, trace_id: str) -> list[str]:
+    """The record of a call, where the calls of its root are listed, and where it is found by its name."""
+    its = tag(root)
+    return [f"{its}:s:{trace_id}", f"{its}:live", f"call:{trace_id}"]
+
+
 def remembered(root: str, trace_id: str) -> tuple[str, str]:
     """The record of a call, and that of its running."""
     record = session(root, trace_id)

@@ -70,7 +70,7 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         """Keys and arguments of admit.lua."""
         session = take.session
         root, trace_id = session.root, session.trace_id
-        touched = [keys.session(root, trace_id), keys.live(root), keys.call(trace_id)]
+        touched = keys.admission(root, trace_id)
         asked: list[Argument] = []
         limits: list[Argument] = []
         if take.trunk_slots:
