@@ -162,9 +162,12 @@ class CallControl:
 
     async def _told(self, event: Alerting | Answered | Released | ExtendAsked | HangUpAsked) -> Mailbox | None:
         """The call's mailbox once it has dealt with the event; None for a call that was refused."""
-        box = await self._open(event.call)
+        box = self._boxes.get(event.call)
+        if box is None or box.session.state is State.SETTLING:
+            box = await self._open(event.call)
         if box is not None:
-            await box.until(_DECIDED)
+            if not box.decided:
+                await box.until(_DECIDED)
             if isinstance(event, ExtendAsked):
                 await elsewhere.catch_up(box, self._sessions)
             box.put(event)
