@@ -154,6 +154,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sliced_ms: int = 0  # wall time at which its last slice was asked for
     clock: str = ""  # the process by whose monotonic clock its moments are told
     ahead_ms: int = 0  # of that one the wall clock was, when the call was saved last
+    taken_up: tuple[str, Instant] | None = None  # by another process than admitted it: its `clock`, and `setup` by that
 
     @property
     def linked(self) -> bool:

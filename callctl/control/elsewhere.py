@@ -81,11 +81,13 @@ def in_our_time(session: Session, now: Instant, clock: str) -> Session:
     def ours(moment: Instant | None) -> Instant | None:
         return None if moment is None else Instant(moment.wall_ms, moment.monotonic_ms - earlier_ms)
 
+    setup = Instant(session.setup.wall_ms, session.setup.monotonic_ms - earlier_ms)
     return replace(
         session,
         clock=clock,
         ahead_ms=now.wall_ms - now.monotonic_ms,
-        setup=Instant(session.setup.wall_ms, session.setup.monotonic_ms - earlier_ms),
+        setup=setup,
+        taken_up=(clock, setup),
         alerting=ours(session.alerting),
         answered=ours(session.answered),
         released=ours(session.released),

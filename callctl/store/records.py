@@ -27,18 +27,22 @@ from callctl.store import keys
 from callctl.store.rejected import Rejected
 
 _session = packing.Decoder(Session)
-_json = msgspec.json.Encoder().encode
 encode_session = packing.encode
+encode_asked = msgspec.json.Encoder().encode
 _DECIDED: dict[bytes, type[Extended] | type[ExtendRefused]] = {b"E": Extended, b"N": ExtendRefused}
 
 _FIXED = {
     *("call", "trace_id", "direction", "a_number", "b_number", "root", "account", "levels"),
     *("trunk", "trunk_slots", "fingerprint", "can_extend", "attended", "emergency", "ceiling_s"),
     *("warnings", "warn_to", "first_granted_s", "first_affordable_s", "trace", "taken", "affiliates", "within"),
-    "limits",
+    *("limits", "setup", "clock"),
+    *("refusal", "refused_at", "detail", "released", "release_stated", "q850", "sip_code", "released_by"),  # at its end
+    *("estimated", "corrections", "posted", "voided"),
+    *("wanted_s", "tries", "busy"),  # of a request under way
     "version",  # stands in the record's first line
 }
-"""Fields of a session that stay as they were at its admission, but for what each level holds (`prelude.lua`)."""
+"""Fields of a session that stay as they were at its admission while it runs, or are nothing to who takes it up; what
+each level holds the scripts know (`prelude.lua`)."""
 
 _CHANGING = tuple(field for field in msgspec.structs.fields(Session) if field.name not in _FIXED)
 _CHANGING_NAMES = tuple(field.name for field in _CHANGING)
@@ -51,6 +55,9 @@ _running = packing.Decoder(
 def carried_on(admitted: Session, now: Session | msgspec.Struct) -> Session:
     """The session as it was admitted, with what has changed since."""
     session = replace(admitted, **dict(zip(_CHANGING_NAMES, _changes(now), strict=True)))
+    if session.taken_up is not None:
+        clock, setup = session.taken_up
+        session = replace(session, clock=clock, setup=setup)
     return replace(session, levels=answered_levels(session))
 
 
@@ -137,12 +144,12 @@ def _first_answer(session: Session, answer: bytes, taken: Sequence[Sequence[byte
 
 
 @lru_cache(maxsize=8_192)
-def _counters(slots: tuple[Slot, ...]) -> str:
-    """A line's counters, their number, and what each of them is asked, as the end of an array in JSON."""
+def _counters(slots: tuple[Slot, ...]) -> tuple[str | int | Literal[False], ...]:
+    """A line's counters, their number, and what each of them is asked."""
     names = [keys.word(slot.name) for slot in slots]
     limits = [(_or_false(slot.limit), _or_false(slot.hard_limit)) for slot in slots]
     asked = [word for name, of in zip(names, limits, strict=True) for word in (name, *of)]
-    return _json(("".join(f" {name}" for name in names), len(names), *asked)).decode()[1:]
+    return ("".join(f" {name}" for name in names), len(names), *asked)
 
 
 def _or_false(limit: int | None) -> int | Literal[False]:
@@ -221,15 +228,15 @@ def _any(left: Sequence[tuple[int, ...]]) -> Left:
     return tuple(left) if any(left) else ()
 
 
-def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> str:
+def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> tuple[Any, ...]:
     """What is asked of one hash, as admit.lua is told; of a trunk, which has no money, where there is no level."""
     if level is None:
-        return f'[false,0,"",false,{_counters(slots)}'
+        return (False, 0, "", False, *_counters(slots))
     if not level.draws and level.watch is None:
-        return f'[{level.hold},{level.hold_overflow},"",false,{_counters(slots)}'
+        return (level.hold, level.hold_overflow, "", False, *_counters(slots))
     drawn = " ".join([f"{keys.word(draw.source)} {draw.allowance} {draw.amount}" for draw in level.draws])
     watch = False if level.watch is None else _asked(level.watch)
-    return f"{_json((level.hold, level.hold_overflow, drawn, watch)).decode()[:-1]},{_counters(slots)}"
+    return (level.hold, level.hold_overflow, drawn, watch, *_counters(slots))
 
 
 def told(extension: Extension) -> tuple[str, tuple[Any, ...], bytes]:

@@ -9,6 +9,7 @@ from callctl.call.events import CallKey
 from callctl.call.judgement import whole_trace
 from callctl.call.session import State
 from callctl.call.trace import decode_trace
+from callctl.clock import Instant
 from callctl.control.elsewhere import everywhere
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
@@ -37,6 +38,7 @@ async def test_a_running_call_comes_back_with_what_has_changed(store):
     proposed = take(session(accounts=("shop", ROOT), granted_s=10))
     await store.admit(proposed)
     first = await store.find(proposed.session.call)
+    setup = Instant(first.setup.wall_ms, first.setup.monotonic_ms + 77)  # by the clock of who took it up
     now = replace(
         first,
         state=State.ANSWERED,
@@ -46,11 +48,12 @@ async def test_a_running_call_comes_back_with_what_has_changed(store):
         warned_s=30,
         granted_s=30,
         slice_s=20,
-        wanted_s=50,
         affordable_s=None,
         warn_due=True,
         cut=True,
-        tries=3,
+        taken_up=("another process", setup),
+        clock="another process",
+        setup=setup,
     )
     for version, more in ((1, (7, 9)), (2, (0, 5))):
         await extend(store, extension(replace(now, version=version), *more, force=True))

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, Taken
+from callctl.call.session import Purchase
 from callctl.errors import StoreUnavailable, UnknownCall
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
@@ -216,7 +217,7 @@ async def test_a_probe_leaves_nothing_behind(link, redis_store):
 
 async def test_an_extension_that_cannot_be_told_fails_alone(redis_store):
     calls = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(3)]
-    calls[1] = replace(calls[1], detail="\ud800")
+    calls[1] = replace(calls[1], purchase=Purchase("\ud800"))
     first, unsaid, last = await redis_store.extend([extension(call, 0) for call in calls])
     assert [first, last] == [Extended(calls[n].call, (0,)) for n in (0, 2)]
     assert isinstance(unsaid, UnicodeEncodeError)

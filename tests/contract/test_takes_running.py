@@ -36,11 +36,11 @@ CHAIN = ("shop", "city", ROOT)
 async def test_more_is_held_on_top(store):
     await store.top_up(top_up(100))
     call = await admitted(store, take(session(), 30))
-    answer = await extend(store, extension(replace(call, detail="longer"), 50))
+    answer = await extend(store, extension(replace(call, warned_s=30), 50))
     assert answer == Extended(call.call, (20,))
     assert await figures(store) == (100, 80, {"outbound": 1, "total": 1})
     remembered = await store.find(call.call)
-    assert (remembered.detail, remembered.version, remembered.levels[0].held) == ("longer", 2, 80)
+    assert (remembered.warned_s, remembered.version, remembered.levels[0].held) == (30, 2, 80)
 
 
 async def test_a_price_of_more_than_64_bits_is_kept_exactly(store):
@@ -59,11 +59,11 @@ async def test_what_one_level_lacks_no_level_holds(store):
     for account, amount in zip(CHAIN, (100, 99, 100), strict=True):
         await store.top_up(top_up(amount, account))
     call = await admitted(store, take(session(accounts=CHAIN), 50))
-    answer = await extend(store, extension(replace(call, detail="longer"), 50, 50, 50))
+    answer = await extend(store, extension(replace(call, warned_s=30), 50, 50, 50))
     assert answer == ExtendRefused(call.call, (50, 49, 50))
     assert [(await figures(store, account))[1] for account in CHAIN] == [50, 50, 50]
     remembered = await store.find(call.call)
-    assert (remembered.detail, remembered.version) == ("", 1)
+    assert (remembered.warned_s, remembered.version) == (None, 1)
     assert await extend(store, extension(call, 50, 49, 50)) == Extended(call.call, (0, 0, 0))
 
 
