@@ -159,6 +159,12 @@ class Account(msgspec.Struct, frozen=True):
         return tuple(tax for tax in levied if tax.name not in (self.untaxed or ()))
 
     @property
+    def ruled(self) -> bool:
+        """Whether it has one of the rules that hardly any has: calls of others are not asked about each of them."""
+        rare = (self.destinations, self.max_cost, self.licence, self.calls_per_second, self.thresholds)
+        return any(rule is not None for rule in rare)
+
+    @property
     def prepaid(self) -> bool:
         """Never charged beyond what was granted (`docs/rules.md`, Overrun)."""
         return self.kind is not _POSTPAID

@@ -4,8 +4,7 @@ All checks are evaluated, so that the answer lists every reason; the first in `R
 channels are judged by the store: `propose` says what to take, `findings` reads its verdict.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TypeGuard
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,14 +12,14 @@ from msgspec.structs import replace
 from callctl.accounts import Account, Chain, Kind
 from callctl.call import drawing
 from callctl.call.anchor import possible
-from callctl.call.channels import account_slots, rates, trunk_slots, untold_licences
-from callctl.call.checks import PROVIDER, Called, Facts, Finding, Said, check_call
+from callctl.call.channels import account_slots, rates, trunk_slots
+from callctl.call.checks import Called, Facts, Finding, check_call
 from callctl.call.events import Offered
 from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Draw, Take, TakeLevel
-from callctl.call.trace import PASS, Check, Verdict, encode_trace
+from callctl.call.trace import PASS, Check, encode_trace
 from callctl.call.watched import first_ask, watching
-from callctl.causes import PRECEDENCE, Refusal
+from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.limits.classes import NumberLists, class_of
 from callctl.limits.concurrency import Rate
@@ -37,14 +36,6 @@ EMERGENCY_GRANT_S = 86_400  # an emergency call is never cut; this is what its a
 
 _UNKNOWN = (Account(NOBODY, Kind.POSTPAID),)
 _TAKING, _OUTBOUND, _CUSTOMER, _RESELLER = State.TAKING, Direction.OUTBOUND, Role.CUSTOMER, Role.RESELLER
-
-TOO_DEAR_LATER = Finding(
-    "max_cost",
-    "a purchase that is dearer when the call is answered later",
-    Refusal.COST_TOO_HIGH,
-    "its first increment then is more than a call may cost",
-    PROVIDER,
-)
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -79,18 +70,18 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
     number = facts.b_number.e164 if facts.b_number is not None else facts.dialled
     answer_by_s = offered.at.wall_ms // 1000 + policy.setup_timeout_s  # the last second, if it is set up in time
     ceiling_s = slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s
-    ceiling_s = _bounded(facts.chain, facts.prices, ceiling_s, answer_by_s)
+    if facts.ruled:
+        ceiling_s = _bounded(facts.chain, facts.prices, ceiling_s, answer_by_s)
     if facts.called is not None:
         ceiling_s = _bounded(facts.called.chain, facts.called.prices, ceiling_s, answer_by_s)
     if facts.emergency:
-        trace = [Check("emergency", PASS, f"{number} is an emergency number")]
-        refused = None
+        lines, refused = [Check("emergency", PASS, f"{number} is an emergency number")], None
     else:
         until_s = None if offered.can_extend else ceiling_s + _rings(facts, policy)
-        trace, refused = _checked(check_call(offered, facts, now, until_s), ceiling_s)
-        trace = [Check("emergency", PASS, number), *trace, *untold_licences(facts)]
-    session = _session(offered, facts, now, number, answer_by_s, ceiling_s, encode_trace(trace), policy)
-    return Proposal(session, take_for(session, now, policy, rates(facts, now)), refused)
+        lines, refused = check_call(offered, facts, now, number, ceiling_s, until_s)
+    session = _session(offered, facts, now, number, answer_by_s, ceiling_s, encode_trace(lines), policy)
+    paced = rates(facts, now) if facts.ruled or facts.trunk is not None else ()
+    return Proposal(session, take_for(session, now, policy, paced), refused)
 
 
 def _bounded(chain: Chain, prices: Sequence[LevelPrice], longest_s: int, answer_by_s: int) -> int:
@@ -109,28 +100,6 @@ def _rings(facts: Facts, policy: Policy) -> int:
     return policy.setup_timeout_s if any(price.in_bands for price in prices) else 0
 
 
-def _checked(found: list[Said], ceiling_s: int) -> tuple[list[Check], Finding | None]:
-    """The lines of the trace, and what of it refuses the call."""
-    if ceiling_s and _are_lines(found):
-        return found, None
-    refused = deciding([each for each in found if isinstance(each, Finding)])
-    if refused is None and not ceiling_s:
-        refused = TOO_DEAR_LATER
-        found.append(refused)
-    return [each if isinstance(each, Check) else traced(each) for each in found], refused
-
-
-def _are_lines(found: list[Said]) -> TypeGuard[list[Check]]:
-    return Finding not in map(type, found)
-
-
-def traced(finding: Finding) -> Check:
-    verdict = Verdict.PASS
-    if finding.refusal is not None:
-        verdict = Verdict.REFUSE if finding.enforced else Verdict.WOULD_REFUSE
-    return Check(finding.check, verdict, finding.saw, finding.limit, finding.level, finding.asked, finding.since)
-
-
 def _session(
     offered: Offered,
     facts: Facts,
@@ -145,7 +114,8 @@ def _session(
     payer = chain[0]
     within = offered.within is not None
     levels = _levels(facts, facts.chain, facts.prices, facts.days, offered.direction, answer_by_s, within=within)
-    if offered.direction is _OUTBOUND and not facts.emergency:
+    watched = facts.ruled or policy.thresholds is not None
+    if watched and offered.direction is _OUTBOUND and not facts.emergency:
         levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
     if facts.called is not None:
         levels += _called_levels(facts, facts.called, answer_by_s)
@@ -285,16 +255,6 @@ def _take_of(level: Level, seconds: int, granted_ms: int, again: bool) -> TakeLe
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
     ask = first_ask(level, seconds, granted_ms, again=again)
     return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
-
-
-def deciding(said: Iterable[Said]) -> Finding | None:
-    """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
-    refusing = [each for each in said if isinstance(each, Finding) and each.refusal is not None and each.enforced]
-    return min(refusing, key=_rank) if refusing else None
-
-
-def _rank(finding: Finding) -> tuple[int, bool]:
-    return PRECEDENCE[finding.refusal or Refusal.OVERLOADED], bool(finding.level)
 
 
 def refuse(session: Session, finding: Finding) -> Session:

@@ -6,7 +6,6 @@ from callctl.accounts import Account, Trunk
 from callctl.call.checks import Facts
 from callctl.call.events import Offered
 from callctl.call.session import Level
-from callctl.call.trace import Check, Verdict
 from callctl.clock import Instant
 from callctl.limits.concurrency import Rate, Slot, group_slots, slots
 from callctl.rating.tariff import Direction
@@ -41,17 +40,6 @@ def trunk_slots(facts: Facts, offered: Offered, levels: Sequence[Level]) -> tupl
     within, day = offered.within is not None, facts.trunk_day
     seen = (levels[facts.trunk_level].type, levels[facts.trunk_level].traffic_class) if facts.prices else ("", "")
     return account_slots(facts, trunk, offered.direction, day, *seen, within=within)
-
-
-def untold_licences(facts: Facts) -> list[Check]:
-    """Who goes by the word of a switch that nobody has heard yet: its name may be mistyped."""
-    found = []
-    for account in facts.chain:
-        switch = account.licence.from_switch if account.licence is not None else None
-        if switch is not None and switch not in facts.licences:
-            saw = f"{switch} has not told its licence yet: what is written down holds"
-            found.append(Check("licence", Verdict.SKIP, saw, level=facts.above(account.id)))
-    return found
 
 
 def rates(facts: Facts, now: Instant) -> tuple[Rate, ...]:

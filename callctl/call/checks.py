@@ -5,13 +5,14 @@ All of it is asked, so that the answer lists every reason.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeGuard
 
 import msgspec
 
 from callctl.accounts import Chain, Trunk
 from callctl.call.events import Offered
-from callctl.call.trace import PASS, Check
-from callctl.causes import Refusal
+from callctl.call.trace import PASS, Check, Verdict
+from callctl.causes import PRECEDENCE, Refusal
 from callctl.clock import Instant
 from callctl.limits.classes import NumberLists
 from callctl.limits.concurrency import Slot
@@ -41,7 +42,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
     nobody does. `free`: nobody buys or sells this call itself (on-net; inbound or internal without a row). `home`: the
     country from which the call is seen. `trunk_day`: local to whose trunk it is. `licences`: what switches say of
-    theirs. `limits`: the provider's own counters that the call takes.
+    theirs. `limits`: the provider's own counters that the call takes. `ruled`: the chain may have rules that
+    hardly any has (`Account.ruled`).
     """
 
     chain: Chain
@@ -64,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     trunk_day: str = ""
     licences: Mapping[str, SwitchLicence] = {}
     limits: tuple[Slot, ...] = ()
+    ruled: bool = True
 
     @property
     def trunk_level(self) -> int:
@@ -113,19 +116,67 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 Said = Check | Finding
 """What passes is said as the line that will stand in the trace."""
 
+TOO_DEAR_LATER = Finding(
+    "max_cost",
+    "a purchase that is dearer when the call is answered later",
+    Refusal.COST_TOO_HIGH,
+    "its first increment then is more than a call may cost",
+    PROVIDER,
+)
+
 _INBOUND = Direction.INBOUND
 
 
-def check_call(offered: Offered, facts: Facts, now: Instant, until_s: int | None) -> list[Said]:
-    """Every check in order. `until_s`: how long the call can last by what is granted now; None: it can be extended.
+def check_call(
+    offered: Offered, facts: Facts, now: Instant, number: str, ceiling_s: int, until_s: int | None
+) -> tuple[list[Check], Finding | None]:
+    """Every check in order: the lines of the trace, and what of it refuses the call.
 
-    They answer with tuples and lists: a generator costs as much as its check.
+    `ceiling_s`: how much of the call the bounds on its purchase allow. `until_s`: how long it can last by what is
+    granted now; None: it can be extended. Checks answer with tuples and lists: a generator costs as much as its check.
     """
-    found = [*_account(facts, now), *_number(facts), *_destination(offered, facts)]
+    found = [Check("emergency", PASS, number), *_account(facts, now), *_number(facts)]
+    if facts.ruled or facts.trunk is not None:
+        found += _destination(offered, facts)
     found += _priced(facts, until_s) if facts.unpriced is None else _unpriced(offered, facts, facts.unpriced)
     if facts.called is not None:
         found += _other_side(facts.called, now, until_s)
-    return found
+    if ceiling_s and _are_lines(found):
+        lines, refused = found, None
+    else:
+        lines, refused = _with_findings(found, ceiling_s)
+    if facts.ruled:
+        lines += _licence(facts)
+    return lines, refused
+
+
+def _are_lines(found: list[Said]) -> TypeGuard[list[Check]]:
+    return Finding not in map(type, found)
+
+
+def _with_findings(found: list[Said], ceiling_s: int) -> tuple[list[Check], Finding | None]:
+    refused = deciding([each for each in found if isinstance(each, Finding)])
+    if refused is None and not ceiling_s:
+        refused = TOO_DEAR_LATER
+        found.append(refused)
+    return [each if isinstance(each, Check) else traced(each) for each in found], refused
+
+
+def deciding(findings: Iterable[Finding]) -> Finding | None:
+    """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
+    refusing = [finding for finding in findings if finding.refusal is not None and finding.enforced]
+    return min(refusing, key=_rank) if refusing else None
+
+
+def _rank(finding: Finding) -> tuple[int, bool]:
+    return PRECEDENCE[finding.refusal or Refusal.OVERLOADED], bool(finding.level)
+
+
+def traced(finding: Finding) -> Check:
+    verdict = PASS
+    if finding.refusal is not None:
+        verdict = Verdict.REFUSE if finding.enforced else Verdict.WOULD_REFUSE
+    return Check(finding.check, verdict, finding.saw, finding.limit, finding.level, finding.asked, finding.since)
 
 
 def _account(facts: Facts, now: Instant) -> Iterable[Said]:
@@ -238,3 +289,12 @@ def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[F
         for each in (*margins, *bounds):
             refusal = Refusal.PROVIDER_LIMIT if isinstance(each, Finding) else None
             yield Finding("called", each.saw, refusal, each.limit, seller)
+
+
+def _licence(facts: Facts) -> Iterator[Check]:
+    """Who goes by the word of a switch that nobody has heard yet: its name may be mistyped."""
+    for account in facts.chain:
+        switch = account.licence.from_switch if account.licence is not None else None
+        if switch is not None and switch not in facts.licences:
+            saw = f"{switch} has not told its licence yet: what is written down holds"
+            yield Check("licence", Verdict.SKIP, saw, level=facts.above(account.id))

@@ -11,8 +11,7 @@ from operator import attrgetter
 import msgspec
 from msgspec.structs import replace
 
-from callctl.call.admission import deciding, traced
-from callctl.call.checks import PROVIDER, Finding
+from callctl.call.checks import PROVIDER, Finding, deciding, traced
 from callctl.call.events import Left, LimitUse, SlotUse, Taken, TakeRefused
 from callctl.call.session import Level, Session
 from callctl.call.trace import encode_trace

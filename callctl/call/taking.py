@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from callctl.call import admission, blind, drawing, ending, grant, judgement, running
 from callctl.call.admission import Policy
-from callctl.call.checks import Finding
+from callctl.call.checks import Finding, deciding
 from callctl.call.effects import (
     AdmitCall,
     Advance,
@@ -63,7 +63,7 @@ def take_refused(session: Session, event: TakeRefused, now: Instant, policy: Pol
     over = holding(session, 0, event.overflow, event.left)
     session = replace(over, granted_s=session.granted_s, busy=False, tries=session.tries + 1)
     findings = judgement.judged(session, event)
-    refused = admission.deciding(findings)
+    refused = deciding(findings)
     if session.refusal is None and refused is None and session.tries <= running.MOST_TRIES:
         return _take_less(session, event, now, policy)
     if session.refusal is None:

@@ -31,12 +31,6 @@ def watching(
 
     There are no levels where there is no price.
     """
-    if default is None:
-        for account in chain:
-            if account.thresholds is not None:
-                break
-        else:
-            return levels
     found: list[Level] = []
     for account, level in zip(chain, levels, strict=False):
         watch = watch_on(account, None if found else default, level.traffic_class, number)

@@ -77,6 +77,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         trunk_day=_trunk_day(trunk, tariffs, minute) if trunk is not None else "",
         licences=tariffs.licences,
         limits=_limits(offered, trunk, number, tariffs.limits) if tariffs.limits.by_id else (),
+        ruled=terms.ruled,
     )
 
 

@@ -16,7 +16,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
 
     `levels`: as `price_levels` takes them; `unpriced`: the first whose plan has no rows. `carrier`: what the root buys
     by. `home`, `zones`: where the chain is (`home_of`, time zones). `bare`: no level has other plans besides its own,
-    bundles or blocks.
+    bundles or blocks. `ruled`: some level is (`Account.ruled`).
     """
 
     levels: tuple[tuple[str, Deck], ...]
@@ -25,6 +25,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     home: str
     zones: tuple[str, ...]
     bare: bool
+    ruled: bool
     dated: bool
 
 
@@ -50,5 +51,6 @@ def terms_of(
         home=home_of(chain),
         zones=tuple(account.timezone for account in chain),
         bare=not (dated or any(more)),
+        ruled=any(account.ruled for account in chain),
         dated=dated,
     )

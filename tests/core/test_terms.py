@@ -13,12 +13,16 @@ from callctl.call.events import Offered
 from callctl.clock import Instant
 from callctl.control.facts import gather
 from callctl.limits.classes import NumberLists
+from callctl.limits.destinations import Barring, DestinationRules
+from callctl.limits.ids import RECOMMENDED
+from callctl.limits.licence import Licence
 from callctl.limits.provider import ProviderLimit
 from callctl.numbering import DialRules
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.levels import NoRate
+from callctl.rating.margin import MaxCost
 from callctl.rating.tariff import Bundle, Direction, Plan, Row
 from callctl.rating.tax import Tax
 from callctl.store import registry as registry_module
@@ -129,7 +133,7 @@ def looked_up(known: Registry) -> list[tuple[object, ...]]:
 def seen(facts: Facts) -> tuple[object, ...]:
     called = facts.called
     other_side = (names(called.chain), called.prices, called.days) if called is not None else None
-    rest = facts.unpriced, facts.days, facts.home, facts.trunk_day, facts.limits
+    rest = facts.unpriced, facts.days, facts.home, facts.trunk_day, facts.limits, facts.ruled
     return names(facts.chain), facts.prices, other_side, *rest
 
 
@@ -198,6 +202,12 @@ CHANGES: dict[str, Callable[[Registry], None]] = {
     "a time zone above": changed("house", timezone="Pacific/Pago_Pago"),
     "a country": changed("acme", dial_rules=DialRules("NL")),
     "a country above": changed("house", dial_rules=DialRules("NL")),
+    "attempts in a second": changed("acme", calls_per_second=5),
+    "where it may call": changed("acme", destinations=DestinationRules(presets=(Barring.NO_PREMIUM,))),
+    "what a call may cost": changed("acme", max_cost=MaxCost(per_minute=50 * CENT)),
+    "a licence": changed("acme", licence=Licence(channels=5)),
+    "spend thresholds": changed("acme", thresholds=RECOMMENDED),
+    "spend thresholds above": changed("house", thresholds=RECOMMENDED),
     "numbers": changed("acme", numbers=()),
     "whose number it is": changed("agent", numbers=("+31881234567",)),
     "an account": added(Account("newcomer", Kind.PREPAID, "retail")),
