@@ -88,6 +88,20 @@ async def test_what_is_counted(door) -> None:
     assert await sample(door, 'callctl_outbox_depth{feed="billing"}') == 2
 
 
+async def test_how_long_decisions_took_is_counted_up_to_each_bound(door) -> None:
+    await door.json("POST", "/v1/calls", json=ASK)
+    (session,) = door.calls.live()
+    before_s = await sample(door, "callctl_decision_seconds_sum")
+    for took_s in (0.0005, 0.0006, 2.5, 60):
+        door.metrics.decided(session, took_s)
+    within = [await sample(door, f'callctl_decision_seconds_bucket{{le="{le}"}}') for le in ("0.0005", "0.001", "2.5")]
+    within.append(await sample(door, 'callctl_decision_seconds_bucket{le="+Inf"}'))
+    count = await sample(door, "callctl_decision_seconds_count")
+    assert within == [2, 3, 4, 5]  # the call's own took nothing, by a clock that stands
+    assert count == 5
+    assert await sample(door, "callctl_decision_seconds_sum") == pytest.approx(before_s + 62.5011)
+
+
 async def test_what_happens_to_connections_is_counted_once(door) -> None:
     lost = 'callctl_link_events_total{event="lost",kind="store",name="redis"}'
     for count, told in ((0, 0), (2, 2), (2, 2), (3, 3), (0, 3), (1, 4)):  # a reloaded switch counts from 0 again
