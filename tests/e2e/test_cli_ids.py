@@ -52,6 +52,14 @@ async def test_more_for_today_a_release_and_a_free_hour(run: Run) -> None:
     assert plain["log"][0]["detail"]["by"] == "ops"
 
 
+async def test_what_is_said_by_an_id_is_heard_once(run: Run) -> None:
+    for _ in range(2):
+        said = (await run("release", "acme", "--extra", "20.00", "--id", "ticket-1", "--json")).json
+        assert said["today"]["extra"] == "20.0000"
+    other = await run("release", "acme", "--extra", "21.00", "--id", "ticket-1")
+    assert (other.status, "ticket-1 was another word" in other.err) == (1, True)
+
+
 async def test_an_incident_is_left_out_and_taken_back(run: Run) -> None:
     assert (await run("incident", "acme", "2026-11-20", "--json")).json["today"]["average"] == "10.0000"
     days = (await run("show", "acme", "--json")).json["days"]
