@@ -41,6 +41,7 @@ class Call:
         self._local = self._remote = self._target = ""
         self._route: Headers = ()  # of a dialog through proxies (RFC 3261, 12.1)
         self._invite = Message("", ())
+        self._direction = "sendrecv"
         self._answers: dict[str, list[int]] = {}
 
     @property
@@ -114,6 +115,15 @@ class Call:
         changed = {"via": self.phone.via(), "cseq": f"{self._sequence + 100} INVITE"}
         headers = tuple((name, changed.get(name, value)) for name, value in self._invite.headers)
         self.phone.send(Message(self._invite.first, headers, self._invite.body))
+
+    def progress(self) -> None:
+        """The caller of an incoming call hears what we say before we answer."""
+        self._respond(self._invite, 183, sdp=True)
+
+    def hold(self, *, held: bool = True) -> None:
+        """Send a re-INVITE that lets the other side hear us and not be heard; or, once more, be heard."""
+        self._direction = "sendonly" if held else "sendrecv"
+        self.offer_again()
 
     def offer_again(self) -> None:
         """Send a re-INVITE."""
@@ -278,7 +288,7 @@ class Call:
     def _send(self, message: Message, *, sdp: bool) -> Message:
         if sdp:
             typed = (*message.headers, ("content-type", "application/sdp"))
-            message = Message(message.first, typed, audio_offer(self.phone.address, self.ear.port))
+            message = Message(message.first, typed, audio_offer(self.phone.address, self.ear.port, self._direction))
         self.phone.send(message)
         return message
 

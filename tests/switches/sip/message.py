@@ -65,8 +65,8 @@ class Message:
         return (address[1], int(port[1])) if address and port else None
 
 
-def audio_offer(address: str, port: int) -> str:
-    """SDP for G.711 A-law, both ways."""
+def audio_offer(address: str, port: int, direction: str = "sendrecv") -> str:
+    """SDP for G.711 A-law, both ways unless told otherwise."""
     lines = ["v=0", f"o=phone 1 1 IN IP4 {address}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
-    lines += [f"m=audio {port} RTP/AVP 8", "a=rtpmap:8 PCMA/8000", "a=ptime:20", "a=sendrecv", ""]
+    lines += [f"m=audio {port} RTP/AVP 8", "a=rtpmap:8 PCMA/8000", "a=ptime:20", f"a={direction}", ""]
     return "\r\n".join(lines)
