@@ -104,22 +104,21 @@ def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
     longest_s = min(ceiling_s, granted_s + policy.longest_unattended_s)
     planned_s = slicing.stretched(session.levels, min(granted_s + slice_s, ceiling_s), longest_s)
-    return ask(replace(session, slice_s=slice_s, wanted_s=planned_s, tries=0, busy=True), now, policy)
+    return ask(session, planned_s, now, policy, slice_s=slice_s)
 
 
-def ask(session: Session, now: Instant, policy: Policy) -> Advance:
-    """Ask the store to hold what the call costs until `wanted_s`, beyond what it holds already.
+def ask(session: Session, planned_s: int, now: Instant, policy: Policy, *, slice_s: int = 0, tries: int = 0) -> Advance:
+    """Ask the store to hold what the call costs until `planned_s`, beyond what it holds already.
 
-    What was granted before is held for in any case.
+    What was granted before is held for in any case. `slice_s`: of the slice that this is, where it is another one.
     """
-    planned_s, levels = session.wanted_s, session.levels
-    force = planned_s <= session.granted_s
+    levels, force = session.levels, planned_s <= session.granted_s
     draws: tuple[tuple[int, ...], ...] = ()
     watch: tuple[Ask | None, ...] = ()
     if not grant.money_alone(levels):
         if force:
-            levels = tuple(map(drawing.kept, levels))
-            session = replace(session, levels=levels)
+            session = replace(session, levels=tuple(map(drawing.kept, levels)))
+            levels = session.levels
         held = grant.held(session, planned_s)
         more = tuple([after.held - level.held for after, level in zip(held, levels, strict=True)])
         draws = drawing.more(levels, held)
@@ -127,18 +126,20 @@ def ask(session: Session, now: Instant, policy: Policy) -> Advance:
     else:
         paid_s = 0 if session.emergency else planned_s
         more = tuple([slicing.cost(level, paid_s) - level.held for level in levels])
-    longer = replace(
+    session = replace(
         session,
-        granted_s=planned_s,
-        sliced_ms=session.sliced_ms if force else now.wall_ms,
+        slice_s=slice_s or session.slice_s,
+        wanted_s=planned_s,
+        asked_ms=session.sliced_ms if force else now.wall_ms,
         ahead_ms=now.wall_ms - now.monotonic_ms,
-        busy=False,
+        tries=tries,
+        busy=True,
     )
     left_ms = policy.setup_timeout_s * 1000
     if session.answered is not None:
         left_ms = max(0, grant.left_ms(session, planned_s, now))
     lease_until_ms = now.wall_ms + left_ms + policy.lease_grace_s * 1000  # a grace after the grant, or the ringing
-    return session, (ExtendNow(Extension(longer, more, lease_until_ms, force, draws, watch)),)
+    return session, (ExtendNow(Extension(session, more, lease_until_ms, force, draws, watch)),)
 
 
 def save(session: Session, now: Instant, policy: Policy) -> Advance:
@@ -148,7 +149,7 @@ def save(session: Session, now: Instant, policy: Policy) -> Advance:
     """
     if session.busy:
         return session, ()
-    return ask(replace(session, wanted_s=session.granted_s, busy=True), now, policy)
+    return ask(session, session.granted_s, now, policy)
 
 
 def extended(session: Session, event: Extended, now: Instant, policy: Policy) -> Advance:
@@ -162,7 +163,7 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
         levels=levels,
         granted_s=granted_s,
         affordable_s=grant.affordable(session, levels, event.available),
-        sliced_ms=now.wall_ms if longer else session.sliced_ms,
+        sliced_ms=session.asked_ms if longer else session.sliced_ms,
     )
     warning: tuple[Effect, ...] = ()
     if session.warn_due:
@@ -174,8 +175,7 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
     paid_s = session.first_granted_s if session.affordable_s is None else session.affordable_s
     if paid_s <= granted_s:
         return session, told
-    wanted_s = min(paid_s, session.first_granted_s)
-    session, asking = ask(replace(session, wanted_s=wanted_s, tries=0, busy=True), now, policy)
+    session, asking = ask(session, min(paid_s, session.first_granted_s), now, policy)
     return session, (*told, *asking)
 
 
@@ -186,7 +186,7 @@ def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy:
         session = replace(session, affordable_s=session.granted_s)
     paid_s = session.wanted_s if session.affordable_s is None else min(session.affordable_s, session.wanted_s)
     if paid_s > session.granted_s and session.tries < MOST_TRIES:
-        return ask(replace(session, wanted_s=paid_s, busy=True), now, policy)
+        return ask(session, paid_s, now, policy, tries=session.tries)
     session, warning = _warn(session, now)
     return session, (*warning, *grant.watch(session, now))
 

@@ -56,7 +56,8 @@ class Take(msgspec.Struct, frozen=True, gc=False):
 class Extension(msgspec.Struct, frozen=True, gc=False):
     """More held for a running call, or (all zero) only its record saved and its lease renewed.
 
-    Of `session` the store keeps what changes while a call runs; what the levels hold it knows itself.
+    Of `session` the store keeps what changes while a call runs, granted what it wants; what the levels hold it knows
+    itself.
     `more[i]` micro-units for level i, judged together: all fit, or nothing is held. `force`: held without any limit.
     `draws[i]`: how much more of each source that level i draws upon; empty where no level does. `watch[i]`: what it
     asks of its spend thresholds; empty where no level asks anything.

@@ -38,7 +38,7 @@ _FIXED = {
     *("limits", "setup", "clock"),
     *("refusal", "refused_at", "detail", "released", "release_stated", "q850", "sip_code", "released_by"),  # at its end
     *("estimated", "corrections", "posted", "voided"),
-    *("wanted_s", "tries", "busy"),  # of a request under way
+    *("wanted_s", "asked_ms", "tries", "busy"),  # of a request under way
     "version",  # stands in the record's first line
 }
 """Fields of a session that stay as they were at its admission while it runs, or are nothing to who takes it up; what
@@ -46,15 +46,16 @@ each level holds the scripts know (`prelude.lua`)."""
 
 _CHANGING = tuple(field for field in msgspec.structs.fields(Session) if field.name not in _FIXED)
 _CHANGING_NAMES = tuple(field.name for field in _CHANGING)
-_changes = attrgetter(*_CHANGING_NAMES)
+_ONCE_EXTENDED = {"granted_s": "wanted_s", "sliced_ms": "asked_ms"}
+changes = attrgetter(*(_ONCE_EXTENDED.get(name, name) for name in _CHANGING_NAMES))
 _running = packing.Decoder(
     msgspec.defstruct("Running", [(field.name, field.type) for field in _CHANGING], array_like=True)
 )
 
 
-def carried_on(admitted: Session, now: Session | msgspec.Struct) -> Session:
-    """The session as it was admitted, with what has changed since."""
-    session = replace(admitted, **dict(zip(_CHANGING_NAMES, _changes(now), strict=True)))
+def carried_on(admitted: Session, changed: tuple[Any, ...]) -> Session:
+    """The session as it was admitted, with what has changed since: the `changes` of one that was extended."""
+    session = replace(admitted, **dict(zip(_CHANGING_NAMES, changed, strict=True)))
     if session.taken_up is not None:
         clock, setup = session.taken_up
         session = replace(session, clock=clock, setup=setup)
@@ -72,7 +73,7 @@ def decode_record(record: bytes, running: bytes | None = None) -> Session:
         session = admitted(session, _first_answer(session, answer, taken))
     if running is not None:
         first, _, taken, body = _parts(running)
-        session = carried_on(session, _running.decode(body))
+        session = carried_on(session, msgspec.structs.astuple(_running.decode(body)))
     levels = [
         replace(
             level,
@@ -247,7 +248,7 @@ def told(extension: Extension) -> tuple[str, tuple[Any, ...], bytes]:
         _beside_money(extension) if extension.draws or extension.watch else extension.more,
     )
     asked = keys.live(root), session.version, extension.force, extension.lease_until_ms, trace_id, more
-    return keys.session(root, trace_id), asked, packing.encode(_changes(session))
+    return keys.session(root, trace_id), asked, packing.encode(changes(session))
 
 
 def _beside_money(extension: Extension) -> list[tuple[int, Sequence[int], Sequence[str | int] | Literal[False]]]:

@@ -48,6 +48,7 @@ async def test_a_running_call_comes_back_with_what_has_changed(store):
         warned_s=30,
         granted_s=30,
         slice_s=20,
+        sliced_ms=NOW.wall_ms + 10_000,
         affordable_s=None,
         warn_due=True,
         cut=True,
@@ -55,8 +56,9 @@ async def test_a_running_call_comes_back_with_what_has_changed(store):
         clock="another process",
         setup=setup,
     )
+    asking = replace(now, granted_s=20, wanted_s=30, sliced_ms=0, asked_ms=now.sliced_ms, busy=True)
     for version, more in ((1, (7, 9)), (2, (0, 5))):
-        await extend(store, extension(replace(now, version=version), *more, force=True))
+        await extend(store, extension(replace(asking, version=version), *more, force=True))
     levels = (replace(first.levels[0], held=7), replace(first.levels[1], held=14))
     expected = replace(now, version=3, levels=levels)
     assert await store.find(first.call) == expected

@@ -251,7 +251,7 @@ def test_a_store_that_remembers_the_answer_remembers_its_price() -> None:
     purse = Purse(looked_up(EIGHT_S - 60, row(6_000), row(60_000)), EIGHT_S - 60, 10**7)
     admitted: Session = purse.session
     purse.put(Answered(CALL, purse.now.plus_ms(90_000), stated=True), after_s=90)
-    remembered = records.carried_on(admitted, purse.session)
+    remembered = records.carried_on(admitted, records.changes(purse.session))
     assert remembered.levels[0].sell == purse.session.levels[0].sell
     assert remembered.levels[0].answer_by_s is None
     resumed, _ = machine.resume(replace(remembered, levels=purse.session.levels), purse.now, POLICY)

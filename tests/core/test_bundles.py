@@ -334,7 +334,7 @@ def test_a_payer_without_limit_goes_on_when_a_bundle_is_used_up() -> None:
     asks_for_more(call)
     call.put(ExtendRefused(CALL, (None,), ((0,),)))
     asked = call.wanted(ExtendNow)
-    assert (asked.extension.session.granted_s, asked.extension.more, asked.extension.draws) == (30, (20_000,), ((0,),))
+    assert (asked.extension.session.wanted_s, asked.extension.more, asked.extension.draws) == (30, (20_000,), ((0,),))
 
 
 def test_what_comes_back_into_a_bundle_is_used_again() -> None:
@@ -350,7 +350,7 @@ def test_only_money_and_no_bundle_left_cuts_to_what_there_is() -> None:
     asks_for_more(call)
     call.put(ExtendRefused(CALL, (1_000,), ((2,),)))
     asked = call.wanted(ExtendNow)
-    assert (asked.extension.session.granted_s, asked.extension.draws) == (13, ((2,),))
+    assert (asked.extension.session.wanted_s, asked.extension.draws) == (13, ((2,),))
 
 
 def settled(call: Played, lasted_s: int) -> Any:

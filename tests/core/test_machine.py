@@ -277,11 +277,11 @@ def test_the_record_of_a_slice_says_when_it_was_asked_for() -> None:
     played = answered()
     assert played.session.sliced_ms == START.wall_ms
     played.put(DeadlineReached(CALL, Deadline.EXTEND), after_ms=5_000)
-    assert played.wanted(ExtendNow).extension.session.sliced_ms == played.now.wall_ms > START.wall_ms
+    assert played.wanted(ExtendNow).extension.session.asked_ms == played.now.wall_ms > START.wall_ms
     sliced_ms = played.now.wall_ms
     played.put(Extended(CALL, (RICH,)))
     played.put(DeadlineReached(CALL, Deadline.WARN), after_ms=1_000)  # looks, and asks for no slice
-    assert played.wanted(ExtendNow).extension.session.sliced_ms == sliced_ms
+    assert played.wanted(ExtendNow).extension.session.asked_ms == sliced_ms
 
 
 def test_slices_double_to_their_ceiling() -> None:

@@ -164,7 +164,7 @@ class Auditor:
                 for had, each in zip(held.draws, extension.draws, strict=True)
             ]
         held.forced |= extension.force and any(extension.more)
-        call.granted_until(extension.session.granted_s)
+        call.granted_until(extension.session.wanted_s)
 
     def _settled(self, call: TrueCall, settlement: Settlement) -> None:
         session = settlement.session

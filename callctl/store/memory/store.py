@@ -171,7 +171,7 @@ class MemoryStore(MemoryCharging):
             for level, each_more in zip(levels, draws, strict=True)
         ]
         known.session = _holding(
-            records.carried_on(known.session, session),
+            records.carried_on(known.session, records.changes(session)),
             held,
             [level.overflow for level in levels],
             drawn,
