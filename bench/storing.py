@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from bench.deciding import AnsweringLink
@@ -92,15 +93,12 @@ async def _as_typed(defined: MemoryDefinitions, server: Redis) -> list[str]:
     (take,) = takes(defined, 1)
     await RedisStore(cast(Link, recorder)).admit(take)
     await RedisStore(server.link).admit(take)  # the server knows the script
-    command = []
-    for argument in recorder.asked:
-        if isinstance(argument, bytes):
-            command.append("x" * len(argument))
-        else:
-            command.append(str(argument).replace(take.session.trace_id, "0000__rand_int__"))
-    nonce_at = 3 + int(recorder.asked[2])  # behind EVALSHA, its digest, the number of keys and the keys
-    command[nonce_at] = "bench__rand_int__"
-    return command
+    *command, asked, session = (
+        each.decode("latin-1") if isinstance(each, bytes) else str(each) for each in recorder.asked
+    )
+    nonce, *_ = msgspec.json.decode(asked)
+    command += [asked.replace(nonce, "bench__rand_int__"), "x" * len(session)]
+    return [argument.replace(take.session.trace_id, "0000__rand_int__") for argument in command]
 
 
 async def alone(defined: MemoryDefinitions, server: Redis) -> Figure:

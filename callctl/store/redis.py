@@ -71,32 +71,20 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         session = take.session
         root, trace_id = session.root, session.trace_id
         touched = keys.admission(root, trace_id)
-        asked: list[Argument] = []
-        limits: list[Argument] = []
+        hashes: list[tuple[Any, ...]] = []
         if take.trunk_slots:
             touched.append(keys.trunk(root, session.trunk or ""))
-            asked.append(records.taking(take.trunk_slots))
+            hashes.append(records.taking(take.trunk_slots))
         for level in take.levels:
             touched.append(keys.account(level.root or root, level.account))
-            asked.append(records.taking(level.slots, level))
+            hashes.append(records.taking(level.slots, level))
+        limits: list[int] = []
         for rate in take.rates:
             touched.append(keys.attempts(root, rate.owner, rate.second))
             limits.append(rate.per_second)
-        return touched, (
-            self._nonce(),
-            session.version + 1,
-            "dry" if take.dry else "probe" if take.probe else "take",
-            1 if take.force else 0,
-            take.lease_until_ms,
-            trace_id,
-            records.encode_session(session),
-            root,
-            keys.CALL_TTL_S,
-            len(asked),
-            *asked,
-            len(limits),
-            *limits,
-        )
+        mode, version = "dry" if take.dry else "probe" if take.probe else "take", session.version + 1
+        call = self._nonce(), version, mode, take.force, take.lease_until_ms, trace_id, root, keys.CALL_TTL_S
+        return touched, (records.encode_asked((*call, hashes, limits)), records.encode_session(session))
 
     def _admitted(self, take: Take, answer: Any) -> Taken | TakeRefused | Existing:
         if isinstance(answer, list):

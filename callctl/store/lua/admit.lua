@@ -1,11 +1,12 @@
 -- Take channels and money at every level, or nothing.
 --
 -- KEYS  record, live, where the call is found by its name, the hash of the trunk if there is one, of each level, one counter per rate
--- ARGV  nonce, version of the record to write, mode (take | probe | dry), force (0 | 1: no limits), lease (ms),
---       trace id, session, root, seconds to find it by its name, number of hashes, per hash in JSON what the names from HOLD on say (false where there is none):
---         hold (a trunk has none), hold with overflow, a line's sources, what `watch.lua` is asked, a line's counters,
---         their number, per counter: name, limit, hard limit;
---       number of rates, per rate: attempts per second
+-- ARGV  in JSON an array: nonce, version of the record to write, mode (take | probe | dry), force (no limits), lease (ms),
+--       trace id, root, seconds to find it by its name, per hash an array of what the names from HOLD on say (false
+--       where there is none): hold (a trunk has none), hold with overflow, a line's sources, what `watch.lua` is asked,
+--       a line's counters, their number, per counter: name, limit, hard limit;
+--       per rate: attempts per second
+--       session
 -- Answer  what is remembered of a call that is known already, else words:
 --         T (taken) or R (refused), the first rate that is used up (0: none),
 --         per hash: what is available (T: after, R: before; "-": unlimited), overflow (0 | 1),
@@ -24,7 +25,7 @@ local function record_of(root, trace_id)
   return '{' .. (word == '' and '%' or word) .. '}:s:' .. trace_id
 end
 
-local nonce, version, mode, force, lease, trace_id, session, root, name_ttl_s = unpack(ARGV, 1, 9)
+local nonce, version, mode, forced, lease, trace_id, root, name_ttl_s, hashes, rates = unpack(cjson.decode(ARGV[1]))
 local known = parse(redis.call('GET', KEYS[1]))
 if known and known.state ~= 'refused' then
   return known.nonce == nonce and known.answer or remembered(KEYS[1])
@@ -51,8 +52,8 @@ local W  -- what `watch.lua` can do, where it is asked
 local write_of, holds = {}, {}  -- by hash
 local home, abroad = tag(KEYS[1]), {}
 local fits, covered, poor, over = true, true, false, false
-for hash = 1, tonumber(ARGV[10]) do
-  local key, asked = KEYS[hash + 3], cjson.decode(ARGV[hash + 10])
+for hash, asked in ipairs(hashes) do
+  local key = KEYS[hash + 3]
   local hold, counters, watch = asked[HOLD], asked[COUNTERS], asked[WATCH]
   local ask, write = {'HMGET', key, 'bal', 'held', 'floor'}, {'HSET', key}
   for n = 1, counters do ask[n + 5] = asked[3 * n + 4] end
@@ -104,9 +105,8 @@ for hash = 1, tonumber(ARGV[10]) do
   taken[hash] = asked
 end
 
-local at = 11 + #taken
 local exceeded = 0
-for rate = 1, tonumber(ARGV[at]) do
+for rate, per_second in ipairs(rates) do
   local key, attempts = KEYS[#taken + 3 + rate], nil
   if mode == 'dry' then
     attempts = (tonumber(redis.call('GET', key)) or 0) + 1
@@ -114,10 +114,9 @@ for rate = 1, tonumber(ARGV[at]) do
     attempts = redis.call('INCR', key)
     if attempts == 1 then redis.call('EXPIRE', key, 2) end
   end
-  if attempts > tonumber(ARGV[at + rate]) and exceeded == 0 then exceeded = rate end
+  if attempts > per_second and exceeded == 0 then exceeded = rate end
 end
 
-local forced = force == '1'
 local within = true  -- of all thresholds
 for _, look in ipairs(looks) do
   if W.refuses(look, not forced and (poor or not covered)) then within = false end
@@ -143,7 +142,7 @@ if goes and mode == 'take' then
   end
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
   for _, draw in ipairs(draws) do draw_more(draw.hash, draw.source, draw.source.held) end
-  redis.call('SET', KEYS[1], record(version, nonce, 'live', answer, table.concat(taken), session))
+  redis.call('SET', KEYS[1], record(digits(version), nonce, 'live', answer, table.concat(taken), ARGV[2]))
   for _, guest in ipairs(abroad) do redis.call('SADD', guest, KEYS[1]) end
   redis.call('DEL', running(KEYS[1]))  -- of a call whose record was lost
   redis.call('ZADD', KEYS[2], lease, trace_id)
