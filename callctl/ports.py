@@ -122,8 +122,7 @@ class HttpSwitch(Protocol):
 class Observer(Protocol):
     """Who counts or tells what happens. Never raises, never waits. `took_s`: from question to answer.
 
-    `settled`: the store has carried it out. `low`: a level has `left` micro-units, less than the `threshold` that its
-    account states.
+    `settled`: the store has carried it out. `low`: a level has `left` micro-units, below its account's `threshold`.
     """
 
     def decided(self, session: Session, took_s: float) -> None: ...
@@ -327,9 +326,9 @@ class Feeds(Protocol):
     """The outboxes, moved on into one gap-free sequence per feed, kept there until accepted.
 
     `move` answers how many records it moved; `before` hears their payloads first, and where it raises nothing is moved.
-    `depth`: how many records nobody has accepted yet (of each outbox at
-    most 1,000 are counted), and the wall ms at which the oldest was written. `trim` drops what all `feeds` have.
-    `page` reads records of some accounts (None: of all) written since a moment; it may end early, with `more`.
+    `depth`: how many records nobody has accepted yet (of each outbox at most 1,000 are counted), and the wall ms at
+    which the oldest was written. `trim` drops what all `feeds` have. `page` reads records of some accounts (None: of
+    all) written since a moment; it may end early, with `more`.
     """
 
     async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int: ...
