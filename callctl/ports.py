@@ -165,9 +165,8 @@ ExtendAnswer = Extended | ExtendRefused | Existing | Exception
 class Takes(Protocol):
     """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version.
 
-    `Existing`: the record is not what the caller saw, and nothing was done. A top-up raises CallConflict, or ValueError
-    for a balance beyond 2^53. Extensions travel together and are answered one by one, in their order, each by the error
-    that is its own where there is one: UnknownCall when the store has lost the call (a failover).
+    `Existing`: the record is not what the caller saw, nothing was done. Extensions are answered each by itself, in order;
+    UnknownCall: the store has lost the call (a failover). A top-up raises CallConflict, or ValueError beyond 2^53.
     """
 
     def admit(self, take: Take) -> Awaitable[Taken | TakeRefused | Existing]: ...

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from callctl.accounts import Account
 from callctl.call import news
-from callctl.call.events import CallEvent, Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
+from callctl.call.events import Extended, ExtendRefused, HangUpAsked, Taken, TakeRefused
 from callctl.call.judgement import not_enforced
 from callctl.call.session import Level, Session
 from callctl.call.watched import watch_on
@@ -78,15 +78,14 @@ class Alarms:
                 number=session.b_number,
             )
 
-    def heard(self, session: Session, event: CallEvent) -> None:
+    def heard(self, session: Session, answer: Taken | TakeRefused | Extended | ExtendRefused) -> None:
         """What the store has answered for a call, which is now as `session` says."""
-        if isinstance(event, ANSWERS):
-            for seen in event.watched:
-                if seen.news:
-                    self._tell(session, seen)
-                if seen.refuses and (seen.rule is Rule.BLOCKED or Alert.TRIPPED in seen.alerts):
-                    self._block(session.levels[seen.level])
-            self._look_at_balances(session, event.available)
+        for seen in answer.watched:
+            if seen.news:
+                self._tell(session, seen)
+            if seen.refuses and (seen.rule is Rule.BLOCKED or Alert.TRIPPED in seen.alerts):
+                self._block(session.levels[seen.level])
+        self._look_at_balances(session, answer.available)
 
     def _block(self, level: Level) -> None:
         """Told again by every refusal of a blocked account: the word of the trip itself may be lost, or too early."""

@@ -33,7 +33,7 @@ from callctl.call.takes import Record
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.control import elsewhere
-from callctl.control.alarms import Alarms, watched_calls
+from callctl.control.alarms import ANSWERS, Alarms, watched_calls
 from callctl.control.deadlines import Deadlines
 from callctl.control.facts import gather, purchase
 from callctl.control.journal import Journal
@@ -323,15 +323,16 @@ class CallControl:
 
     def _step(self, session: Session, event: CallEvent) -> Advance:
         now = self._now = self._clock.now()
-        if isinstance(event, Recalled):
-            event = replace(event, session=elsewhere.in_our_time(event.session, now, self.policy.clock))
-        if isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
-            session = replace(session, purchase=purchase(session, event, self._tariffs))
         if type(event) in BY_PRESENT_RULES and session.state in LIVE:
             session = self.alarms.by_present_rules(session)
+        elif isinstance(event, Recalled):
+            event = replace(event, session=elsewhere.in_our_time(event.session, now, self.policy.clock))
+        elif isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
+            session = replace(session, purchase=purchase(session, event, self._tariffs))
         after, effects = machine.advance(session, event, now, self.policy)
-        self.alarms.heard(after, event)
-        if after.answered is not None and session.answered is None and session.state in LIVE:
+        if isinstance(event, ANSWERS):
+            self.alarms.heard(after, event)
+        elif session.answered is None and after.answered is not None and session.state in LIVE:
             self._observer.answered(after)
         return after, effects
 

@@ -57,6 +57,8 @@ def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
     if credit is None or level.exempt:
         return at_most_s
     credit = max(0, credit)
+    if _is_plain(level):
+        return affordable_seconds(level.sell, credit, at_most_s)
     if level.answer_by_s is not None:
         return min(affordable(each, credit, at_most_s) for each in possible_levels(level))
     sell, gross = level.sell, credit
