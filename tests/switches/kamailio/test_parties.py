@@ -36,11 +36,12 @@ async def test_the_carrier_gets_the_number_that_was_rated(desk: Desk, acme: Phon
     await call.hang_up()
 
 
+@pytest.mark.parametrize("ended_by", ["caller", "callctl"])
 @pytest.mark.parametrize("by", ["UPDATE", "the answer to a re-INVITE"])
 async def test_a_bye_follows_who_has_moved(
-    desk: Desk, acme: Phone, carrier: Phone, second_carrier: Phone, by: str
+    desk: Desk, acme: Phone, carrier: Phone, second_carrier: Phone, by: str, ended_by: str
 ) -> None:
-    call, outgoing, _ = await desk.talking(acme, carrier)
+    call, outgoing, key = await desk.talking(acme, carrier)
     outgoing.phone = second_carrier
     second_carrier.calls.append(outgoing)
     if by == "UPDATE":
@@ -50,8 +51,24 @@ async def test_a_bye_follows_who_has_moved(
         call.offer_again()
         await until(lambda: call.answers_to("INVITE") == [200, 200])
     carrier.calls.remove(outgoing)
-    await call.hang_up()
+    await (call.hang_up() if ended_by == "caller" else desk.switch.hang_up(key, 16))
+    await call.until_ended()
     await outgoing.until_ended()
+
+
+@pytest.mark.parametrize("contact", ['<sip:"@127.0.0.11>', "<sip:\\@127.0.0.11>"])
+async def test_a_place_that_would_be_another_command_is_none(
+    kamailio: KamailioRig, desk: Desk, carrier: Phone, contact: str
+) -> None:
+    async with Somewhere(ACME, kamailio.sip_address, port=kamailio.peer_port, tone_hz=None) as acme:
+        acme.contact = f"<sip:me@{ACME}:{kamailio.peer_port}>"
+        call, outgoing, key = await desk.talking(acme, carrier)
+        acme.contact = contact
+        call.forge("UPDATE")
+        await until(lambda: call.answers_to("UPDATE"))
+        await desk.switch.hang_up(key, 16)
+        await call.until_ended()
+        await outgoing.until_ended()
 
 
 class Somewhere(Phone):
