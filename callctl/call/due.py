@@ -96,7 +96,7 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     own, *parts = billed.charges
     listed = Due(seconds, own.billed_s, seconds - paid_s, billed.charge, 0, 0, cost)
     if level.exempt or session.emergency:
-        return listed
+        return msgspec.structs.replace(listed, parts=tuple([Charge(part.billed_s, 0) for part in parts]))
     due = msgspec.structs.replace(
         listed, charge=billed.charge, surcharge=billed.surcharge, taxes=billed.taxes, parts=tuple(parts)
     )

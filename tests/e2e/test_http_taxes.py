@@ -200,6 +200,15 @@ async def test_what_a_part_is_bought_for_is_in_the_cost(door: FrontDoor) -> None
     assert "cost" not in own["parts"][0]
 
 
+async def test_what_the_parts_of_an_exempt_account_are_bought_for_is_told(door: FrontDoor) -> None:
+    await _bought_airtime(door)
+    account = {"kind": "prepaid", "plan": "retail", "also": ["airtime"], "billing": "exempt"}
+    await door.json("PUT", "/v1/accounts/acme", json=account)
+    (cdr,) = (await door.call("c1", seconds=60))["cdrs"]
+    assert (cdr["charge"], cdr["list_charge"], cdr["cost"], cdr["margin"]) == ("0.0000", "0.1100", "0.0450", "-0.0450")
+    assert cdr["parts"] == [{"plan": "airtime", "row": "316", "billed_s": 60, "charge": "0.0000", "cost": "0.0250"}]
+
+
 @pytest.mark.parametrize(
     ("rules", "refusal", "saw"),
     [

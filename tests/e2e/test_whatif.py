@@ -78,6 +78,7 @@ async def furnish(door: FrontDoor) -> None:
         Account("busy", Kind.PREPAID, "retail", caps=overflow),
         Account("poor", Kind.PREPAID, "retail"),
         Account("acme", Kind.PREPAID, "retail", also=("airtime",)),
+        Account("gift", Kind.PREPAID, "retail", exempt=True, also=("airtime",)),
     ):
         await door.definitions.put_account(account)
         if account.id != "poor":
@@ -88,7 +89,7 @@ async def furnish(door: FrontDoor) -> None:
 async def make_calls(door: FrontDoor) -> None:
     rng = random.Random(7)
     for number in range(150):
-        account = rng.choice(("shop", "shop", "middle", "own", "busy", "acme", "poor"))
+        account = rng.choice(("shop", "shop", "middle", "own", "busy", "acme", "gift", "poor"))
         if account == "poor":
             await door.store.top_up(TopUp(account, account, f"more-{number}", 40_000, NOW.wall_ms))
         body = {"call_id": f"c{number}", "from": "+31201230000", "to": rng.choice(NUMBERS), "account": account}
