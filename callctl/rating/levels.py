@@ -125,9 +125,11 @@ def price_levels(
     is of that purchase row. A purchase in another currency is converted by the rate of the day; without one it counts
     as none. Prices in bands are those of a call that is answered at once; `anchored` makes them those of the answer.
     """
-    bought = _priced(carrier, number, at_ms, direction, None) if carrier is not None else ""
-    purchase = None if isinstance(bought, str) else bought
+    purchase: Priced | None = None
     no_buy = ""
+    if carrier is not None:
+        bought = _priced(carrier, number, at_ms, direction, None)
+        purchase = None if isinstance(bought, str) else bought
     prices: list[LevelPrice] = []
     for account, deck in reversed(levels):
         if purchase is not None and purchase.currency != deck.plan.currency:
@@ -136,10 +138,15 @@ def price_levels(
         sale = _priced(deck, number, at_ms, direction, purchase)
         if isinstance(sale, str):
             return NoRate(account, deck.plan_at(at_ms).id, sale, no_buy)
-        level = _answered(sale.level, at_ms // 1000) if sale.banded else sale.level
-        prices.append(msgspec.structs.replace(level, no_buy=no_buy) if no_buy else level)
-        purchase, no_buy = sale, ""
-    return tuple(reversed(prices))
+        level = sale.level
+        if sale.banded:
+            level = _answered(level, at_ms // 1000)
+        if no_buy:
+            level, no_buy = msgspec.structs.replace(level, no_buy=no_buy), ""
+        prices.append(level)
+        purchase = sale
+    prices.reverse()
+    return tuple(prices)
 
 
 def carrier_price(
@@ -178,9 +185,8 @@ def _priced(deck: Deck, number: Number, at_ms: int, direction: Direction, purcha
     match = deck.find(number, at_ms, direction)
     if match is None:
         return NO_ROW
-    plan = deck.plan_at(at_ms) if deck.dated else deck.plan
-    utc_day = at_ms // _DAY_MS if len(match.rows) > 1 else 0
-    return _price_rows(plan, match.rows, match.type, purchase, utc_day)
+    plan, rows = deck.plan_at(at_ms) if deck.dated else deck.plan, match.rows
+    return _price_rows(plan, rows, match.type, purchase, at_ms // _DAY_MS if len(rows) > 1 else 0)
 
 
 @lru_cache(maxsize=PRICES_KEPT)

@@ -5,6 +5,8 @@ whose prefix is no longer than the country's calling code says which types of nu
 names its numbers by itself, and the row's type is what they are called.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from callctl.numbering import Number, NumberType
@@ -30,6 +32,8 @@ Entry = Row | tuple[Row, ...]
 Table = dict[int, Entry]
 """By int("1" + prefix), so that dropping the last digit is a division."""
 
+Lookup = Callable[[int], Entry | None]
+
 
 class Match(msgspec.Struct, frozen=True, gc=False):
     """The rows that price a call (more than one: the tiers and bands of its price) and its number's type."""
@@ -52,16 +56,14 @@ class Deck:
         # Without itself: a cycle would leave the freeing of an old deck to the garbage collector, in one pause.
         self._above: tuple[Deck, ...] = (parent, *parent._above) if parent is not None else ()
         self.dated = any(deck.plan.effective_ms is not None for deck in self._family())
-        self._lookups = tuple(deck._table.get for deck in self._family())
+        self._lookups: tuple[Lookup, ...] = tuple(deck._table.get for deck in self._family())
 
     def find(self, number: Number, at_ms: int, direction: Direction) -> Match | None:
         """The row for a call that starts at `at_ms`; None where the deck has none.
 
         Inbound calls find inbound rows alone; an internal call is looked up as an outbound one.
         """
-        lookups = self._lookups
-        if self.dated:
-            lookups = tuple(deck._table.get for deck in self._family() if deck._effective(at_ms))
+        lookups = self._lookups if not self.dated else self._lookups_at(at_ms)
         longest_key = int("1" + number.digits[: self._longest])
         found: Match | None = None
         found_key = 0
@@ -105,6 +107,9 @@ class Deck:
 
     def _family(self) -> "tuple[Deck, ...]":
         return (self, *self._above)
+
+    def _lookups_at(self, at_ms: int) -> tuple[Lookup, ...]:
+        return tuple(deck._table.get for deck in self._family() if deck._effective(at_ms))
 
     def _effective(self, at_ms: int) -> bool:
         return self.plan.effective_ms is None or self.plan.effective_ms <= at_ms
