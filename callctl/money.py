@@ -100,7 +100,10 @@ def format_exchange_rate(rate: int) -> str:
 
 def format_amount(micros: int) -> str:
     """The decimal string of the front door: at least four decimals, no more than needed ("0.1450")."""
-    return _format(micros, 6)
+    digits = str(micros).zfill(7)
+    if micros < 0 or digits[-2:] != "00":
+        return _format(micros, 6)
+    return f"{digits[:-6]}.{digits[-6:-2]}"  # as most amounts are
 
 
 def format_rate(numerator: int, denominator: int) -> str:

@@ -43,6 +43,10 @@ _NOT_PLAIN = frozenset(
 """Fields that change how a request is read or answered."""
 
 
+Line = tuple[Decide, Scope, str, str | None]
+"""What a request line asks for, for whom, the call id in its path and the switch in its query."""
+
+
 class NotPlain(Exception):
     """Not a request for the short way."""
 
@@ -61,9 +65,15 @@ class FastPath:
     """Reads requests for those of `routes` that have a `decide`, and answers them as aiohttp would."""
 
     def __init__(self, routes: Iterable[Route], tokens: Tokens, clock: Clock) -> None:
-        self._routes = {route.path.encode(): route for route in routes if route.decide is not None}
-        self._lines = {
-            b"POST %b HTTP/1.1" % path: (route, "", None) for path, route in self._routes.items() if b"{" not in path
+        self._routes = {
+            route.path.encode(): (route.decide, route.scope, bool(route.query))
+            for route in routes
+            if route.decide is not None and route.scope is not None
+        }
+        self._lines: dict[bytes, Line] = {
+            b"POST %b HTTP/1.1" % path: (decide, scope, "", None)
+            for path, (decide, scope, _) in self._routes.items()
+            if b"{" not in path
         }
         self._tokens = tokens
         self._clock = clock
@@ -78,26 +88,26 @@ class FastPath:
                 raise NotPlain
             return None
         line, _, block = data[: head + len(_END_OF_LINE)].partition(_END_OF_LINE)
-        route, call_id, switch = self._lines.get(line) or self._line(line)
-        if route.decide is None or route.scope is None:
-            raise NotPlain
+        decide, scope, call_id, switch = self._lines.get(line) or self._line(line)
         authorization, length = _fields(block)
         begin = head + len(_END_OF_HEAD)
         end = begin + length
         if len(data) < end:
             return None
-        return Request(route.decide, route.scope, authorization, Asked(data[begin:end], call_id, switch), end)
+        return Request(decide, scope, authorization, Asked(data[begin:end], call_id, switch), end)
 
-    def _line(self, line: bytes) -> tuple[Route, str, str | None]:
-        """The route of a request line, the call id in its path and the switch in its query."""
+    def _line(self, line: bytes) -> Line:
         said = _LINE.fullmatch(line)
         if said is None:
             raise NotPlain
         path, call, verb, switch = said.groups()
         route = self._routes.get(path if call is None else b"%s/{call_id}/%s" % (path, verb))
-        if route is None or (switch and not route.query):
+        if route is None:
             raise NotPlain
-        return route, _unquoted(call) if call else "", switch.decode() if switch else None
+        decide, scope, may_name_switch = route
+        if switch and not may_name_switch:
+            raise NotPlain
+        return decide, scope, _unquoted(call) if call else "", switch.decode() if switch else None
 
     async def answer(self, request: Request, peer: str) -> bytes:
         """The whole response. Raises nothing."""
