@@ -108,10 +108,10 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         """What one script answers."""
         try:
             touched, asked, changes = zip(*map(records.told, extensions), strict=True)
+            arguments = self._nonce(), msgspec.msgpack.encode(asked), *changes
         except Exception as error:  # one of them cannot be told, and is to fail alone
             several = extensions if len(extensions) > 1 else ()
             return [answer for each in several for answer in await self._extend([each])] or [error]
-        arguments = self._nonce(), msgspec.msgpack.encode(asked), *changes
         try:
             answers = await self._run(scripts.EXTEND, touched, arguments)
         except StoreUnavailable as error:

@@ -223,6 +223,15 @@ async def test_an_extension_that_cannot_be_told_fails_alone(redis_store):
     assert isinstance(unsaid, UnicodeEncodeError)
 
 
+async def test_an_extension_of_more_than_can_be_told_fails_alone(redis_store):
+    calls = [await admitted(redis_store, take(session(f"c{n}"))) for n in range(3)]
+    first, unsaid, last = await redis_store.extend(
+        [extension(call, more) for call, more in zip(calls, (0, 2**64, 0), strict=True)]
+    )
+    assert [first, last] == [Extended(calls[n].call, (0,)) for n in (0, 2)]
+    assert isinstance(unsaid, OverflowError)
+
+
 async def test_what_cannot_be_told_fails_for_who_waits_alone(redis_store):
     unsaid, said = redis_store.admit(take(session("c1", b_number="\ud800"))), redis_store.admit(take(session("c2")))
     with pytest.raises(UnicodeEncodeError):
