@@ -165,7 +165,7 @@ ExtendAnswer = Extended | ExtendRefused | Existing | Exception
 class Takes(Protocol):
     """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version.
 
-    `Existing`: the record is not what the caller saw, nothing was done. Extensions are answered each by itself, in order;
+    `Existing`: not the record that the caller saw, nothing was done. Extensions are answered each by itself, in order;
     UnknownCall: the store has lost the call (a failover). A top-up raises CallConflict, or ValueError beyond 2^53.
     """
 
