@@ -53,9 +53,10 @@ def watch_on(account: Account, default: Thresholds | None, traffic_class: str, n
 
 
 def exposure(level: Level, seconds: int) -> int:
-    """What a call of `seconds` counts: its price, without tax, surcharge, bundles or exemption. Micro-units."""
-    if level.taxes or level.sources or level.overflow or level.exempt:
-        level = replace(level, taxes=(), sources=(), overflow=False, exempt=False)
+    """What a call of `seconds` counts: its charges, without tax, surcharge, bundles or exemption. Micro-units."""
+    if level.taxes or level.sources or level.overflow or level.exempt or level.parts:
+        untaxed = tuple([replace(part, taxes=()) for part in level.parts])
+        level = replace(level, taxes=(), sources=(), overflow=False, exempt=False, parts=untaxed)
     return slicing.cost(level, seconds)
 
 

@@ -97,6 +97,21 @@ async def test_an_allowed_call_shows_what_is_left(world) -> None:
     }
 
 
+async def test_what_another_plan_charges_besides_counts_before_taxes(world) -> None:
+    levy = [{"name": "levy", "percent": "50"}]
+    for plan in ("retail", "airtime"):
+        await world.json("PUT", f"/v1/plans/{plan}", json={"taxes": levy})
+    await world.definitions.put_rows("airtime", [Row("", "World", per_minute=300_000_000)])
+    await agree(world, also=["airtime"])
+    (line,) = lines(await offer(world, "c1", can_extend=True))
+    assert line["asked"] == "1.5000 EUR"  # 10 s at 0.10 and at 0.05
+    await world.json("POST", "/v1/calls/c1/answer")
+    world.clock.pass_s(4)
+    (cdr,) = (await world.json("POST", "/v1/calls/c1/end"))["cdrs"]
+    assert (cdr["charge"], cdr["gross"]) == ("0.6000", "0.9000")
+    assert (await ids(world))["today"]["spent"] == "0.6000"
+
+
 async def test_what_is_not_watched_is_not_counted(world) -> None:
     await agree(world)
     assert lines(await offer(world, "c1", NL_MOB)) == []
