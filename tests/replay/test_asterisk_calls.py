@@ -374,6 +374,36 @@ def test_who_hangs_up_is_known_when_a_local_channel_has_gone_from_between(swap: 
     assert released.released_by is by
 
 
+NEVER_BRIDGED = {
+    "gone first": ["old", "enters", "new", "caller"],
+    "gone last": ["enters", "old", "new", "caller"],
+    "the caller ends first": ["old", "enters", "caller", "new"],
+    "nobody came": ["old", "caller"],
+    "nobody came, the caller is gone": ["caller", "old"],
+}
+
+
+@pytest.mark.parametrize("story", NEVER_BRIDGED)
+def test_another_leg_in_the_place_of_one_that_did_not_talk_yet_is_the_call(story: str) -> None:
+    """An INVITE with Replaces within some ms of the answer: the leg that has answered is gone before it is bridged."""
+    another = CARRIER | {"Uniqueid": "1.3", "Channel": "PJSIP/carrier-a-3"}
+    lines = {
+        "old": CARRIER | ENDS | {"Cause": "0", "Timestamp": "1795292002.0"},
+        "enters": another | {"Event": "BridgeEnter", "BridgeUniqueid": "b1"},
+        "new": another | ENDS,
+        "caller": INGRESS | ENDS,
+    }
+    switch = Switch()
+    answer = {"Event": "DialEnd", "DialStatus": "ANSWER", "DestUniqueid": "1.2", "DestChannel": "PJSIP/carrier-a-2"}
+    switch.tell(said({"Event": "UserEvent", "UserEvent": "CCAuthorize", **INGRESS}))
+    switch.tell(said(INGRESS | answer | {"Timestamp": "1795292001.9"}))
+    told = [(line, event) for line in NEVER_BRIDGED[story] for event in switch.tell(said(lines[line]))]
+    ends = [(line, event.at.wall_ms) for line, event in told if isinstance(event, Released)]
+    came = "enters" in NEVER_BRIDGED[story]
+    assert ends == [("new", 1_795_292_004_500)] if came else [(NEVER_BRIDGED[story][-1], 1_795_292_002_000)]
+    assert not switch.translator.known()
+
+
 def test_a_channel_that_is_connected_anew_after_its_call_is_noticed() -> None:
     switch = Switch()
     answer = INGRESS | {"Event": "DialEnd", "DialStatus": "ANSWER", "DestUniqueid": "1.2", "DestChannel": "PJSIP/c-2"}

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from callctl.call.events import ReleasedBy
+from callctl.call.events import Released, ReleasedBy
 from callctl.clock import Instant
 
 
@@ -13,6 +13,8 @@ class Legs(msgspec.Struct, frozen=True):
     since `answered`. `offered`: when it was told of; a list may show its channel a moment before. `up`: by then the
     dialplan had answered it, and no SIP status can refuse it. `passed`: we were late, and the dialplan has connected
     it. `emergency`: it has done so without asking, and nobody may touch the call. `limit` is when our timer ends it.
+    `left`: the ingress channel is gone. `ended`: how the carrier leg has, before it could talk: where another one takes
+    its place, as with an INVITE with Replaces, that was not the end.
     """
 
     ingress: str
@@ -27,6 +29,8 @@ class Legs(msgspec.Struct, frozen=True):
     answered: Instant | None = None
     limit: Instant | None = None
     hung_up_by: ReleasedBy | None = None
+    left: bool = False
+    ended: Released | None = None
 
     def released_by(self, at: Instant) -> ReleasedBy:
         """Who ended the call, when nothing more is told of it. A timer of a channel makes no event of its own."""

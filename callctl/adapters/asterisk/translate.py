@@ -224,12 +224,15 @@ class Translator:
             return self._replaced(replaced, uniqueid, at)
         if not _is_carrier(message, call_id):
             return ()
+        carrier = self._calls.get(call_id, Legs(call_id)).carrier
+        if carrier not in (None, uniqueid) and carrier not in self._bridges:  # it was replaced before it could talk
+            return self._replaced(carrier, uniqueid, at)
         return self._won(call_id, uniqueid, message.get("Channel"), at, stated)
 
     def _replaced(self, carrier: str, by: str, at: Instant) -> Events:
         """The talk goes on with another leg (an INVITE with Replaces): its end is that of the call, and limits it."""
         legs = self._calls[self._by_carrier.pop(carrier)]
-        self._remember(replace(legs, carrier=by, hung_up_by=None))
+        self._remember(replace(legs, carrier=by, hung_up_by=None, ended=None))
         return (SeenAlive(self._key(legs.ingress), at, legs.answered),)
 
     def _won(self, call_id: str, carrier: str, channel: str, at: Instant, stated: bool) -> Events:
@@ -265,18 +268,29 @@ class Translator:
         One channel may be both: the carrier leg of a call, transferred into a call of its own.
         """
         uniqueid = message.get("Uniqueid")
+        replaced = self._complete and uniqueid not in self._bridges and message.get("Cause") == "0"  # nobody hung it up
         self._bridges.leave(uniqueid)
-        ended = [self._by_carrier.get(uniqueid, "")]
+        told: list[Released] = []
+        carried = self._calls.get(self._by_carrier.get(uniqueid, ""))
+        if carried is not None:
+            released = self._released(carried, message, at, stated)
+            if replaced and not carried.left:
+                self._remember(replace(carried, ended=released))
+            else:
+                told.append(released)
         legs = self._calls.get(uniqueid)
-        if legs is not None and legs.carrier is None:
-            ended.append(uniqueid)
-        return tuple(self._released(call_id, message, at, stated) for call_id in ended if call_id)
+        if legs is not None:
+            if legs.carrier is None or legs.ended is not None:
+                told.append(legs.ended or self._released(legs, message, at, stated))
+            else:
+                self._remember(replace(legs, left=True))
+        for released in told:
+            self._forget(released.call.call_id)
+        return tuple(told)
 
-    def _released(self, call_id: str, message: Message, at: Instant, stated: bool) -> Released:
-        legs = self._calls[call_id]
-        self._forget(call_id)
+    def _released(self, legs: Legs, message: Message, at: Instant, stated: bool) -> Released:
         return Released(
-            self._key(call_id),
+            self._key(legs.ingress),
             at,
             stated and agree(legs.answered, at),
             q850=_number(message.get("Cause")),
