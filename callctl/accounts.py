@@ -160,9 +160,9 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def ruled(self) -> bool:
-        """Whether it has one of the rules that hardly any has: calls of others are not asked about each of them."""
-        rare = (self.destinations, self.max_cost, self.licence, self.calls_per_second, self.thresholds)
-        return any(rule is not None for rule in rare)
+        """Whether it has an end, or a rule that hardly any account has: others are not asked about each of them."""
+        rare = (self.destinations, self.max_cost, self.licence, self.calls_per_second, self.thresholds, self.expires_ms)
+        return not self.active or any(rule is not None for rule in rare)
 
     @property
     def prepaid(self) -> bool:

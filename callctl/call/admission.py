@@ -253,7 +253,8 @@ def _take_of(level: Level, seconds: int, granted_ms: int, again: bool) -> TakeLe
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    ask = first_ask(level, seconds, granted_ms, again=again)
+    watch = level.watch
+    ask = first_ask(level, watch, seconds, granted_ms, again=again) if watch is not None else None
     return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
 
 

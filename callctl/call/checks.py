@@ -42,8 +42,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
     nobody does. `free`: nobody buys or sells this call itself (on-net; inbound or internal without a row). `home`: the
     country from which the call is seen. `trunk_day`: local to whose trunk it is. `licences`: what switches say of
-    theirs. `limits`: the provider's own counters that the call takes. `ruled`: the chain may have rules that
-    hardly any has (`Account.ruled`).
+    theirs. `limits`: the provider's own counters that the call takes. `ruled`: the chain may have what hardly
+    any has (`Account.ruled`).
     """
 
     chain: Chain
@@ -182,6 +182,9 @@ def traced(finding: Finding) -> Check:
 def _account(facts: Facts, now: Instant) -> Iterable[Said]:
     if not facts.chain:
         return (Finding("account", facts.caller, Refusal.UNKNOWN_ACCOUNT, facts.unknown),)
+    payer = Check("account", PASS, facts.caller, "", facts.pbx and facts.above(facts.pbx))
+    if not facts.ruled:
+        return (payer,)
     found: list[Said] = []
     for depth, account in enumerate(facts.chain):
         if not account.active:
@@ -191,7 +194,7 @@ def _account(facts: Facts, now: Instant) -> Iterable[Said]:
             refusal = Refusal.PROVIDER_LIMIT if depth else Refusal.ACCOUNT_EXPIRED
             found.append(Finding("account", account.id, refusal, "expired", facts.above(account.id)))
         elif not depth:
-            found.append(Check("account", PASS, facts.caller, "", facts.pbx and facts.above(facts.pbx)))
+            found.append(payer)
     return found
 
 

@@ -65,11 +65,9 @@ def exposed(level: Level, seconds: int) -> Level:
     return level if level.watch is None else replace(level, exposed=exposure(level, seconds))
 
 
-def first_ask(level: Level, seconds: int, at_ms: int, *, again: bool = False) -> Ask | None:
+def first_ask(level: Level, watch: Watch, seconds: int, at_ms: int, *, again: bool) -> Ask:
     """What a call that is to be admitted for `seconds` asks of its payer's day. `again`: it has asked before."""
-    if level.watch is None:
-        return None
-    ask = asked(level.watch, exposure(level, seconds), at_ms)
+    ask = asked(watch, exposure(level, seconds), at_ms)
     return replace(ask, again=True) if again else ask
 
 

@@ -202,6 +202,8 @@ CHANGES: dict[str, Callable[[Registry], None]] = {
     "a time zone above": changed("house", timezone="Pacific/Pago_Pago"),
     "a country": changed("acme", dial_rules=DialRules("NL")),
     "a country above": changed("house", dial_rules=DialRules("NL")),
+    "an account is suspended": changed("acme", active=False),
+    "an account is to expire": changed("acme", expires_ms=LATER.wall_ms),
     "attempts in a second": changed("acme", calls_per_second=5),
     "where it may call": changed("acme", destinations=DestinationRules(presets=(Barring.NO_PREMIUM,))),
     "what a call may cost": changed("acme", max_cost=MaxCost(per_minute=50 * CENT)),
