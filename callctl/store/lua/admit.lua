@@ -1,12 +1,12 @@
 -- Take channels and money at every level, or nothing.
 --
--- KEYS  record, live, where the call is found by its name, the hash of the trunk if there is one, of each level, one counter per rate
+-- KEYS  record, live, where the call is found by its name, the hash of the trunk if there is one, of each level,
+--       one counter per rate
 -- ARGV  in JSON an array: nonce, version of the record to write, mode (take | probe | dry), force (no limits), lease (ms),
 --       trace id, root, seconds to find it by its name, per hash an array of what the names from HOLD on say (false
 --       where there is none): hold (a trunk has none), hold with overflow, a line's sources, what `watch.lua` is asked,
---       a line's counters, their number, per counter: name, limit, hard limit;
---       per rate: attempts per second
---       session
+--       a line's counters, their number, per counter: name, limit, hard limit; per rate: attempts per second;
+--       then the session
 -- Answer  what is remembered of a call that is known already, else words:
 --         T (taken) or R (refused), the first rate that is used up (0: none),
 --         per hash: what is available (T: after, R: before; "-": unlimited), overflow (0 | 1),
