@@ -42,20 +42,22 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     helpline, number = understood(dialled, rules, lists.emergency) if outgoing else (None, normalise(dialled, rules))
     emergency = helpline is not None or (outgoing and offered.emergency)
     minute = now.wall_ms // 60_000
-    prices: tuple[LevelPrice, ...] | NoRate = ()
-    called = None
+    prices: tuple[LevelPrice, ...] = ()
+    unpriced = called = None
     if emergency:
         prices = _free(chain, tariffs, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
         owned = directory.by_number(number.e164) is not None
-        prices = _prices(offered, chain, terms, trunk, number, tariffs, owned=owned)
+        found = _prices(offered, chain, terms, trunk, number, tariffs, owned=owned)
+        if isinstance(found, NoRate):
+            unpriced = found
+        else:
+            prices = found
         other_side = find_called(offered, payer, number, directory) if owned else None
         if other_side is not None:
             called = _called(offered, directory.chain(other_side), number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
-    unpriced = prices if isinstance(prices, NoRate) else None
-    sold = () if isinstance(prices, NoRate) else prices
     return Facts(  # by place: so many names take a microsecond
         chain,
         trunk,
@@ -66,9 +68,9 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         offered.call.trace_id,
         payer.told_by[:LONGEST_TOLD],
         local_days(terms.zones, minute),
-        sold,
+        prices,
         unpriced,
-        bool(sold) and sold[0].sell is _FREE,
+        bool(prices) and prices[0].sell is _FREE,
         payer.pbx,
         payer.unknown,
         called,
