@@ -85,7 +85,7 @@ class Alone(Generic[Request, Result]):
             if isinstance(why, LinkLost):
                 reply = await scripts.run_again(link, script, touched, arguments, why.until)
             else:
-                reply = await scripts.run(link, script, touched, *arguments)
+                reply = await scripts.run_through(link, script, touched, arguments)
         except StoreUnavailable as error:
             if not result.done():
                 result.set_exception(error)

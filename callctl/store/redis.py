@@ -26,7 +26,7 @@ from callctl.store import books, keys, records, scripts
 from callctl.store.alone import Alone
 from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
-from callctl.store.link import Argument, Link, LinkLost, Reply
+from callctl.store.link import Argument, Link, Reply
 from callctl.store.scripts import Script
 from callctl.store.watching import RedisWatching
 
@@ -270,10 +270,7 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
 
     async def _run(self, script: Script, touched: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """The script's answer."""
-        try:
-            return await scripts.run(self._link, script, touched, *arguments)
-        except LinkLost as lost:
-            return await scripts.run_again(self._link, script, touched, arguments, lost.until)
+        return await scripts.run_through(self._link, script, touched, arguments)
 
     async def _all(self, commands: Iterable[tuple[Argument, ...]]) -> Any:
         """The answers to many reads, a few at a time: they are not to fill the window."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from callctl.store.link import Argument, Link, Reply
+from callctl.store.link import Argument, Link, LinkLost, Reply
 from callctl.store.rejected import ScriptMissing
 
 _LUA: Final = files("callctl.store") / "lua"
@@ -64,6 +64,14 @@ async def run(
         return await link.call("EVALSHA", script.sha, len(keys), *keys, *arguments, timeout_ms=timeout_ms)
     except ScriptMissing:
         return await link.call("EVAL", script.source, len(keys), *keys, *arguments, timeout_ms=timeout_ms)
+
+
+async def run_through(link: Link, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+    """Run a script, and once more where the connection goes meanwhile."""
+    try:
+        return await run(link, script, keys, *arguments)
+    except LinkLost as lost:
+        return await run_again(link, script, keys, arguments, lost.until)
 
 
 async def run_again(

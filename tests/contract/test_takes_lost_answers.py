@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from callctl.call.events import Extended, Taken
 from callctl.errors import StoreUnavailable
@@ -34,7 +35,7 @@ TIMES = LinkTimes(call_ms=30_000, retry_first_ms=1)
 class Thief:
     """Stands between a link and the server. `steal` answers never arrive: the connection is cut instead.
 
-    Greetings pass, so that the link comes back and what it repeats is robbed, too.
+    Greetings pass, so that the link comes back and what it repeats is robbed, too; and that a script is not known.
     """
 
     def __init__(self, port: int) -> None:
@@ -48,7 +49,7 @@ class Thief:
         requests = asyncio.create_task(_pass_on(reader, server_writer))
         try:
             while answer := await server_reader.read(65_536):
-                if self.steal and not answer.startswith(b"+PONG"):
+                if self.steal and not answer.startswith((b"+PONG", b"-NOSCRIPT")):
                     self.steal -= 1
                     return
                 writer.write(answer)
@@ -105,6 +106,22 @@ async def test_a_lost_answer_to_an_extension(redis_store, robbed, thief):
     assert thief.steal == 0
     assert (await figures(redis_store))[1] == 80
     assert (await redis_store.find(call.call)).version == 2
+
+
+async def test_a_lost_answer_of_a_server_that_forgot_the_scripts(link, redis_store, robbed, thief):
+    await redis_store.top_up(top_up(100))
+    thief.steal = 1
+    await link.call("SCRIPT", "FLUSH")
+    assert (await robbed.admit(take(session(), 30))).available == (70,)
+    call = await redis_store.find(session().call)
+    thief.steal = 1
+    await link.call("SCRIPT", "FLUSH")
+    assert await extend(robbed, extension(call, 50)) == Extended(call.call, (20,))
+    thief.steal = 1
+    await link.call("SCRIPT", "FLUSH")
+    assert await robbed.settle(settlement(replace(call, version=2), 60)) is None
+    assert thief.steal == 0
+    assert await figures(redis_store) == (40, 0, {})
 
 
 @pytest.mark.parametrize("how", ["ended", "refused"])
