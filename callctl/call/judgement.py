@@ -79,7 +79,7 @@ def not_enforced(session: Session) -> list[Finding]:
 
 def _is_short(level: Level, left: int | None) -> bool:
     """Whether the payer cannot pay a charged second with what it holds and what it has left (None: no limit)."""
-    if left is None or level.exempt or (level.held > 0 <= left and not level.sources):
+    if left is None or level.exempt or (level.held > 0 and left >= 0 and not level.sources):
         return False  # what is held is for a charged second, or more of them
     return (slicing.first_cost(level) or 0) > max(0, level.held + left)
 

@@ -8,8 +8,9 @@
 --
 -- `held` is micro-units, "-" for a trunk; `overflow` is 0 or 1. Where the call draws upon bundles or blocks the
 -- line goes on with "|" and <source> <allowance> <held> of each; where it counts against spend thresholds, with one
--- more "|" and what `watch.lua` says. What is given back is what these lines say, not what a caller remembers. Their hashes share the record's hash tag, but for those of a called party under another
--- root. An account that pays on both sides of a call has two lines.
+-- more "|" and what `watch.lua` says. What is given back is what these lines say, not what a caller remembers. Their
+-- hashes share the record's hash tag, but for those of a called party under another root. An account that pays on both
+-- sides of a call has two lines.
 -- The nonce is that of the request: seeing it again, a script repeats its answer and does nothing.
 --
 -- A call is extended again and again, and most of its session never changes. So extend leaves the record alone and
