@@ -228,6 +228,7 @@ class ThresholdsAudit:
         truth = used_of(slices, guessed + (used.amount or 0))
         for (day, part), (_, right) in zip(parts, truth, strict=True):
             account.over[day] += right - part
+            account.released[day] = min(account.released[day], account.spent(day) - account.held(day))
         account.guessed[call] = slices, truth
         return truth
 
