@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from callctl.rating.match import Deck, Table, same_price
+from callctl.rating.match import HEAD_DIGITS, Deck, Longer, Table, same_price
 from callctl.rating.schedule import flaw
 from callctl.rating.tariff import Band, Plan, Row
 
@@ -43,7 +43,7 @@ class DeckBuilder:
         self._plan = plan
         self._parent = parent
         self._table: Table = {}
-        self._longest = 0
+        self._longer: Longer = {}
         self._unchecked: list[Row] = []  # parts of a price of which the whole can be judged at the end alone
         self.flaws: list[RowConflictError] = []
 
@@ -52,7 +52,9 @@ class DeckBuilder:
         key = int("1" + row.prefix)
         entry = self._table.setdefault(key, row)
         if entry is row:
-            self._longest = max(self._longest, len(row.prefix))
+            if len(row.prefix) > HEAD_DIGITS:
+                head = int("1" + row.prefix[:HEAD_DIGITS])
+                self._longer[head] = max(self._longer.get(head, 0), len(row.prefix))
         else:
             there = entry if isinstance(entry, tuple) else (entry,)
             if len(there) >= MAX_ROWS_OF_PREFIX:
@@ -86,7 +88,7 @@ class DeckBuilder:
             pass
         if self.flaws:
             raise self.flaws[0]
-        return Deck(self._plan, self._table, self._longest, self._parent)
+        return Deck(self._plan, self._table, self._longer, self._parent)
 
 
 def _judge(rows: list[Row]) -> None:

@@ -32,7 +32,14 @@ Entry = Row | tuple[Row, ...]
 Table = dict[int, Entry]
 """By int("1" + prefix), so that dropping the last digit is a division."""
 
-Lookup = Callable[[int], Entry | None]
+HEAD_DIGITS = 6
+"""Under most of them no deck has a longer prefix, and none needs to be looked for."""
+
+Longer = dict[int, int]
+"""By the key of the first `HEAD_DIGITS` digits: how many the longest prefix under them has, where it has more."""
+
+Lookup = tuple[Callable[[int], Entry | None], Callable[[int], int | None]]
+"""In the table of one deck, and in its longer prefixes."""
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):
@@ -48,15 +55,15 @@ class Deck:
     `parent` is the deck of the plan that this one extends. `dated`: what it says depends on when it is asked.
     """
 
-    def __init__(self, plan: Plan, table: Table, longest: int, parent: "Deck | None") -> None:
+    def __init__(self, plan: Plan, table: Table, longer: Longer, parent: "Deck | None") -> None:
         self.plan = plan
         self.parent = parent
         self._table = table
-        self._longest: int = max(longest, parent._longest) if parent is not None else longest
+        self._longer = longer
         # Without itself: a cycle would leave the freeing of an old deck to the garbage collector, in one pause.
         self._above: tuple[Deck, ...] = (parent, *parent._above) if parent is not None else ()
         self.dated = any(deck.plan.effective_ms is not None for deck in self._family())
-        self._lookups: tuple[Lookup, ...] = tuple(deck._table.get for deck in self._family())
+        self._lookups = tuple(deck._lookup() for deck in self._family())
 
     def find(self, number: Number, at_ms: int, direction: Direction) -> Match | None:
         """The row for a call that starts at `at_ms`; None where the deck has none.
@@ -64,11 +71,13 @@ class Deck:
         Inbound calls find inbound rows alone; an internal call is looked up as an outbound one.
         """
         lookups = self._lookups if not self.dated else self._lookups_at(at_ms)
-        longest_key = int("1" + number.digits[: self._longest])
+        digits = number.digits
+        head_key = int("1" + digits[:HEAD_DIGITS])
         found: Match | None = None
         found_key = 0
-        for lookup in lookups:
-            key = longest_key
+        for lookup, longer in lookups:
+            longest = longer(head_key)
+            key = head_key if longest is None else int("1" + digits[:longest])
             while key > found_key:  # an inherited row must have a longer prefix than what was found
                 entry = lookup(key)
                 if entry is not None:
@@ -93,7 +102,7 @@ class Deck:
 
     def under(self, plan: Plan, parent: "Deck | None") -> "Deck":
         """The same rows when the plan's terms, or the plan that it extends, have changed."""
-        return Deck(plan, self._table, self._longest, parent)
+        return Deck(plan, self._table, self._longer, parent)
 
     def in_force(self, at_ms: int) -> bool:
         """Whether it or one that it extends is effective."""
@@ -108,8 +117,11 @@ class Deck:
     def _family(self) -> "tuple[Deck, ...]":
         return (self, *self._above)
 
+    def _lookup(self) -> Lookup:
+        return self._table.get, self._longer.get
+
     def _lookups_at(self, at_ms: int) -> tuple[Lookup, ...]:
-        return tuple(deck._table.get for deck in self._family() if deck._effective(at_ms))
+        return tuple(deck._lookup() for deck in self._family() if deck._effective(at_ms))
 
     def _effective(self, at_ms: int) -> bool:
         return self.plan.effective_ms is None or self.plan.effective_ms <= at_ms
