@@ -63,6 +63,7 @@ async def test_mosquitto_delivers_and_comes_back(mosquitto: Mosquitto) -> None:
 async def test_what_is_mortal_dies_with_whoever_started_it() -> None:
     if shutil.which("setpriv") is None:
         missing("a kernel that tells of a parent's death", "no setpriv")
+    # The child does nothing that would end with its parent by itself, as reading from it would.
     parent = (
         "import subprocess, sys; from tests.servers import mortal;"
         "print(subprocess.Popen(mortal([sys.executable, '-c', 'import time; time.sleep(600)'])).pid, flush=True);"

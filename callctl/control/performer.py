@@ -131,7 +131,7 @@ class Performer:
             answer = asked.result()
         except asyncio.CancelledError:  # with the whole process
             return
-        except Exception as error:
+        except Exception as error:  # whatever it was, the call is not to wait for ever
             box.put(_failure(call, error))
             return
         if answer is None:

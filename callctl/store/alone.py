@@ -46,7 +46,7 @@ class Alone(Generic[Request, Result]):
             touched, arguments = self._share(request)
             then = partial(self._heard, request, result, touched, arguments)
             self._link.ask(("EVALSHA", self._script.sha, len(touched), *touched, *arguments), then)
-        except Exception as error:
+        except Exception as error:  # whatever it was, it is this request's result
             result.set_exception(error)
         return result
 
@@ -69,7 +69,7 @@ class Alone(Generic[Request, Result]):
         else:
             try:
                 result.set_result(self._understand(request, reply))
-            except Exception as error:
+            except Exception as error:  # it must not reach the link, on which all the others wait
                 result.set_exception(error)
 
     async def _repeat(

@@ -1,7 +1,6 @@
 """Every Redis key there is.
 
-What one decision touches carries the hash tag of the root account, `{root}`, so that it shares a slot of a
-cluster and one script can take all of it.
+What belongs to a root account begins with its name in braces, `{root}`, but for the names of its calls.
 
     {root}:a:<account>     hash    bal, held, floor (micro-units), one field per channel counter, and "ids", a day's
                                    watched calls (`lua/watch.lua`, as the next three)
@@ -23,7 +22,7 @@ cluster and one script can take all of it.
     call:<trace id>        string  the root of a call
     changes                stream  what every process must hear of: what, id
 
-A feed has a slot of its own, and so have all definitions together.
+What belongs to a feed begins with its name, and what is defined with one word.
 
     {feed:<feed>}:q                  stream  its records: account, at_ms, payload; the id is <sequence>-0
     {feed:<feed>}:place              hash    sequence, at_ms, and root:<root> = the last id moved of its outbox

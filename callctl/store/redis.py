@@ -1,9 +1,8 @@
 """The ports Takes, Sessions and Books over Redis. `memory/` says the same in plain Python.
 
 Each take is one script and one round trip; extensions travel together, for most of what one costs alone, here and in
-Redis, is sending it. (On a cluster they would have to be parted by slot.) When the connection goes while a take is
-under way it is repeated once, within its deadline and with the same nonce: if the first was carried out after all, the
-repeat gets its answer.
+Redis, is sending it. When the connection goes while a take is under way it is repeated once, within its deadline and
+with the same nonce: if the first was carried out after all, the repeat gets its answer.
 """
 
 import asyncio

@@ -266,24 +266,22 @@ def test_a_call_of_several_days_goes_from_band_to_band() -> None:
     assert purse.settled[0]["charge"] == "123.1200"  # three days of 10 hours at 0.06 and 14 at 0.006 a minute
 
 
-def test_a_bound_on_the_purchase_looks_at_every_answer() -> None:
-    payer = account(max_cost=MaxCost(per_call=60_000))
-    carrier = deck_of(row(6_000), row(60_000)).build()
+def bounded(per_call: int, dear: int) -> Purse:
+    """A call a minute before its purchase becomes `dear` a minute, by an account with this bound on it."""
+    payer = account(max_cost=MaxCost(per_call=per_call))
+    carrier = deck_of(row(6_000), row(dear)).build()
     sale = deck_of(row(600_000), row(600_000)).build()
     prices = price_levels([(payer.id, sale)], carrier, NUMBER, (EIGHT_S - 60) * 1000, Direction.OUTBOUND)
     assert not isinstance(prices, NoRate)
-    purse = Purse(replace(facts((payer,)), prices=prices), EIGHT_S - 60, 10**9, attended=False)
-    assert purse.session.granted_s == 60
+    return Purse(replace(facts((payer,)), prices=prices), EIGHT_S - 60, 10**9, attended=False)
+
+
+def test_a_bound_on_the_purchase_looks_at_every_answer() -> None:
+    assert bounded(60_000, dear=60_000).session.granted_s == 60
 
 
 def test_a_bound_on_the_purchase_refuses_where_a_late_answer_cannot_have_a_second() -> None:
-    payer = account(max_cost=MaxCost(per_call=50_000))
-    carrier = deck_of(row(6_000), row(3_600_000)).build()
-    sale = deck_of(row(600_000), row(600_000)).build()
-    prices = price_levels([(payer.id, sale)], carrier, NUMBER, (EIGHT_S - 60) * 1000, Direction.OUTBOUND)
-    assert not isinstance(prices, NoRate)
-    purse = Purse(replace(facts((payer,)), prices=prices), EIGHT_S - 60, 10**9, attended=False)
-    assert purse.session.refusal == "cost_too_high"
+    assert bounded(50_000, dear=3_600_000).session.refusal == "cost_too_high"
 
 
 def test_a_margin_is_kept_in_the_band_that_the_ringing_reaches() -> None:

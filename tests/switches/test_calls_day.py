@@ -33,14 +33,20 @@ def speaks_before(phone: Phone, status: int) -> None:
     phone._policy = policy
 
 
-async def test_what_is_heard_before_the_answer_costs_nothing(
-    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
-) -> None:
-    speaks_before(carrier, 200)
+async def heard_early(asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone, status: int) -> Call:
+    """A call whose caller hears what the carrier says before it answers with `status`."""
+    speaks_before(carrier, status)
     await room.furnish()
     await linked(room, asterisk)
     call = await acme.call(NUMBER)
     await call.ear.until_heard(lambda heard: heard.tones == (600,))
+    return call
+
+
+async def test_what_is_heard_before_the_answer_costs_nothing(
+    asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
+) -> None:
+    call = await heard_early(asterisk, room, acme, carrier, 200)
     assert (await session(room)).alerting is not None
     await call.until_answered()
     await answered(room)
@@ -54,11 +60,7 @@ async def test_what_is_heard_before_the_answer_costs_nothing(
 async def test_an_announcement_of_the_carrier_is_heard_and_costs_nothing(
     asterisk: AsteriskRig, room: ControlRoom, acme: Phone, carrier: Phone
 ) -> None:
-    speaks_before(carrier, 404)
-    await room.furnish()
-    await linked(room, asterisk)
-    call = await acme.call(NUMBER)
-    await call.ear.until_heard(lambda heard: heard.tones == (600,))
+    call = await heard_early(asterisk, room, acme, carrier, 404)
     await call.until_ended()
     (cdr,) = await recorded(room)
     assert (cdr["charge"], cdr["answer_time"], cdr["q850"], call.status) == ("0.0000", None, 1, 404)
