@@ -1,11 +1,9 @@
 """Who pays: accounts, the chain of resellers above them, trunks, and the directory that finds them.
 
-Values only. A `Directory` is compiled once from all definitions and replaced as a whole when one changes; every
-look-up on the way of a call is a dictionary access.
+Values, and a `Directory` of them that follows every change; each look-up on the way of a call is a dictionary access.
 """
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 from enum import StrEnum
 from typing import TypeVar
 
@@ -192,6 +190,7 @@ class Trunk(msgspec.Struct, frozen=True):
         return self.switch is None or self.switch == switch
 
 
+_TOO_LONG = f"more than {MAX_CHAIN} levels, or a loop"
 NO_PLAN = "no plan of its own, of its group or of a parent"
 
 Chain = tuple[Account, ...]
@@ -210,7 +209,10 @@ def charged_by(chain: Iterable[Account], groups: Mapping[str, Group]) -> str | N
 
 
 class Directory:
-    """All accounts, their groups and trunks, indexed. Never changes; another takes its place.
+    """All accounts, their groups and trunks, indexed.
+
+    A change takes as long as what is below the account, whatever else there is: 100,000 others are neither compiled
+    again nor copied. It is made in place, so who loops over the directory does not wait in between.
 
     `plans`: what every account is charged by. Raises ValueError for a parent that is missing, a chain that is a loop,
     and an account without a plan.
@@ -219,56 +221,69 @@ class Directory:
     def __init__(
         self, accounts: Iterable[Account] = (), trunks: Iterable[Trunk] = (), groups: Iterable[Group] = ()
     ) -> None:
-        self.accounts = {account.id: account for account in accounts}
-        self.trunks = {trunk.id: trunk for trunk in trunks}
+        self.accounts: dict[str, Account] = {}
+        self.trunks: dict[str, Trunk] = {}
         self.groups = {group.id: group for group in groups}
-        self._chains = {account: self._climb(account) for account in self.accounts}
-        self.plans = {account: self.plan_of(chain) for account, chain in self._chains.items()}
-        children: dict[str, list[str]] = {}
-        for account in self.accounts.values():
-            children.setdefault(_parent(account), []).append(account.id)
-        self._children = {parent: tuple(ids) for parent, ids in children.items()}
-        self._by_number = {number: account.id for account in self.accounts.values() for number in account.numbers}
+        self.plans: dict[str, str] = {}
+        self._chains: dict[str, Chain] = {}
+        self._children: dict[str | None, dict[str, None]] = {}
+        self._by_number: dict[str, str] = {}
         self._by_ip: dict[str, tuple[str, str | None]] = {}
-        for account in self.accounts.values():
-            self._by_ip.update(dict.fromkeys(account.source_ips, (account.id, None)))
-        for trunk in self.trunks.values():
-            self._by_ip.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
+        given = {account.id: account for account in accounts}
+        for account in given.values():
+            self._put_below(account, given)
+        for trunk in trunks:
+            self.put_trunk(trunk)
 
-    def with_account(self, account: Account) -> "Directory":
-        """This directory with one account new or changed: compiling 100,000 others again would be a pause."""
-        after, before = copy(self), self.accounts.get(account.id, account)
-        after.accounts = self.accounts | {account.id: account}
-        after._chains = self._chains | {account.id: after._climb(account.id)}
-        siblings = {
-            _parent(each): tuple(child for child in self._children.get(_parent(each), ()) if child != account.id)
-            for each in (before, account)
-        }
-        siblings[_parent(account)] += (account.id,)
-        after._children = self._children | siblings
-        moved = {child: after._climb(child) for child in after.below(account.id)}
-        after._chains.update(moved)
-        after.plans = self.plans | {child: after.plan_of(chain) for child, chain in moved.items()}
-        after._by_number = _reassign(self._by_number, before.numbers, account.numbers, account.id)
-        after._by_ip = _reassign(self._by_ip, before.source_ips, account.source_ips, (account.id, None))
-        return after
+    def _put_below(self, account: Account, given: Mapping[str, Account]) -> None:
+        """An account behind those above it."""
+        line: list[Account] = []
+        above: Account | None = account
+        while above is not None and above.id not in self.accounts:
+            line.append(above)
+            if len(line) > MAX_CHAIN:
+                raise ValueError(f"account {account.id}: {_TOO_LONG}")
+            above = given.get(above.parent or "")
+        for each in reversed(line):
+            self.put_account(each)
 
-    def with_trunk(self, trunk: Trunk) -> "Directory":
-        """This directory with one trunk new or changed."""
-        after, before = copy(self), self.trunks.get(trunk.id, trunk)
-        after.trunks = self.trunks | {trunk.id: trunk}
-        after._by_ip = {ip: owner for ip, owner in self._by_ip.items() if owner != (before.account, trunk.id)}
-        after._by_ip.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
-        return after
+    def put_account(self, account: Account) -> None:
+        """One account, new or changed. With ValueError nothing has changed."""
+        above = self.chain(account.parent) if account.parent is not None else ()
+        if account.parent is not None and not above:
+            raise ValueError(f"account {account.id}: parent {account.parent} does not exist")
+        chains = {account.id: (account, *above)}
+        depth = len(self.chain(account.id))
+        for below in self.below(account.id):
+            chains[below] = self._chains[below][:-depth] + chains[account.id]
+        if any(level.id == account.id for level in above) or max(map(len, chains.values())) > MAX_CHAIN:
+            raise ValueError(f"account {account.id}: {_TOO_LONG}")
+        plans = {each: self.plan_of(chain) for each, chain in chains.items()}
+        before = self.accounts.get(account.id, account)
+        _release(self._by_number, before.numbers, account.id)
+        _release(self._by_ip, before.source_ips, (account.id, None))
+        if before.parent != account.parent:
+            del self._children[before.parent][account.id]
+        self._children.setdefault(account.parent, {})[account.id] = None
+        self.accounts[account.id] = account
+        self._chains.update(chains)
+        self.plans.update(plans)
+        self._by_number.update(dict.fromkeys(account.numbers, account.id))
+        self._by_ip.update(dict.fromkeys(account.source_ips, (account.id, None)))
 
-    def with_group(self, group: Group) -> "Directory":
-        """This directory with one group new or changed."""
-        after = copy(self)
-        after.groups = self.groups | {group.id: group}
+    def put_trunk(self, trunk: Trunk) -> None:
+        """One trunk, new or changed."""
+        before = self.trunks.get(trunk.id, trunk)
+        _release(self._by_ip, before.source_ips, (before.account, trunk.id))
+        self.trunks[trunk.id] = trunk
+        self._by_ip.update(dict.fromkeys(trunk.source_ips, (trunk.account, trunk.id)))
+
+    def put_group(self, group: Group) -> None:
+        """One group, new or changed."""
+        self.groups[group.id] = group
         members = [account.id for account in self.accounts.values() if account.group == group.id]
-        told = {below for member in members for below in self.below(member)}
-        after.plans = self.plans | {account: after.plan_of(self._chains[account]) for account in told}
-        return after
+        for account in {below for member in members for below in self.below(member)}:
+            self.plans[account] = self.plan_of(self._chains[account])
 
     def plan_of(self, chain: Chain) -> str:
         """What the first account of a chain is charged by. ValueError where nothing says it."""
@@ -288,18 +303,6 @@ class Directory:
                 return max(since_ms, self.groups[account.group].plan_since_ms or 0)
         return since_ms
 
-    def _climb(self, account_id: str) -> Chain:
-        chain: list[Account] = []
-        above: str | None = account_id
-        while above is not None:
-            if above not in self.accounts:
-                raise ValueError(f"account {account_id}: parent {above} does not exist")
-            if len(chain) >= MAX_CHAIN:
-                raise ValueError(f"account {account_id}: more than {MAX_CHAIN} levels, or a loop")
-            chain.append(self.accounts[above])
-            above = chain[-1].parent
-        return tuple(chain)
-
     def chain(self, account_id: str) -> Chain:
         """The account and all above it; empty when it is not known."""
         return self._chains.get(account_id, ())
@@ -310,7 +313,7 @@ class Directory:
 
     def roots(self) -> list[str]:
         """Every account directly below the provider."""
-        return [account.id for account in self.accounts.values() if account.parent is None]
+        return list(self._children.get(None, ()))
 
     def by_ip(self, source_ip: str) -> tuple[str, str | None] | None:
         """The account, and the trunk where it is a trunk's address."""
@@ -330,16 +333,7 @@ class Directory:
         return found
 
 
-def _parent(account: Account) -> str:
-    return account.parent or ""
-
-
-def _reassign(
-    owners: dict[str, Owner], given_up: Iterable[str], claimed: Iterable[str], owner: Owner
-) -> dict[str, Owner]:
-    after = dict(owners)
+def _release(owners: dict[str, Owner], given_up: Iterable[str], owner: Owner) -> None:
     for claim in given_up:
-        if after.get(claim) == owner:
-            del after[claim]
-    after.update(dict.fromkeys(claimed, owner))
-    return after
+        if owners.get(claim) == owner:
+            del owners[claim]

@@ -227,7 +227,7 @@ class Watching(Protocol):
 
 
 class Tariffs(Protocol):
-    """The definitions as compiled in this process: read without waiting, replaced as a whole when they change.
+    """The definitions as compiled in this process: read without waiting; nobody waits while looping over them.
 
     `known`: they have been read from the store. Before that there seems to be nobody.
     """

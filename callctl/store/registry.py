@@ -1,10 +1,10 @@
 """All definitions as one process knows them: compiled, consistent, and read without waiting.
 
-What contradicts the rest is refused with Contradiction and changes nothing. Readers get a `Directory` and `Deck`s that
-never change: each change puts others in their place.
+What contradicts the rest is refused with Contradiction and changes nothing. Readers get `Deck`s that never change: each
+change puts others in their place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from zoneinfo import ZoneInfo
 
 from callctl.accounts import MAX_CHAIN, NO_PLAN, Account, Chain, Directory, Group, Kind, Trunk, charged_by
@@ -20,8 +20,6 @@ from callctl.rating.tariff import Plan
 from callctl.rating.terms import Terms, terms_of
 
 TERMS_KEPT = 16_384  # of accounts; to drop them all is a pause of some 3 ms
-_MANY = 32
-"""With more changes than this a directory is compiled from the beginning."""
 
 
 class Registry:
@@ -30,9 +28,10 @@ class Registry:
 
     def __init__(self, *, known: bool = True) -> None:
         self.known = known
-        self.accounts: dict[str, Account] = {}
-        self.trunks: dict[str, Trunk] = {}
-        self.groups: dict[str, Group] = {}
+        self.directory = Directory()
+        self.accounts = self.directory.accounts
+        self.trunks = self.directory.trunks
+        self.groups = self.directory.groups
         self.plans: dict[str, Plan] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.blocks: dict[str, tuple[Block, ...]] = {}
@@ -40,33 +39,7 @@ class Registry:
         self.limits = ProviderLimits()
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
-        self._directory = Directory()
-        self._changes: list[Account | Trunk | Group] = []  # that the directory does not know yet
         self._terms: dict[str | None, Terms] = {}  # by payer, none from before a change
-
-    @property
-    def directory(self) -> Directory:
-        if self._changes:
-            self._follow()
-        return self._directory
-
-    def _change(self, change: Account | Trunk | Group) -> None:
-        self._changes.append(change)
-        self._terms.clear()
-
-    def _follow(self) -> None:
-        if len(self._changes) > _MANY:
-            self._directory = Directory(self.accounts.values(), self.trunks.values(), self.groups.values())
-            self._changes.clear()
-        for change in self._changes:
-            match change:
-                case Account():
-                    self._directory = self._directory.with_account(change)
-                case Trunk():
-                    self._directory = self._directory.with_trunk(change)
-                case Group():
-                    self._directory = self._directory.with_group(change)
-        self._changes.clear()
 
     def plan(self, plan: str) -> Plan | None:
         return self.plans.get(plan)
@@ -87,6 +60,11 @@ class Registry:
                     self._terms.clear()
                 self._terms[payer] = terms
         return terms
+
+    def _forget_terms(self, payers: Iterable[str]) -> None:
+        """Of these; to drop all with every change would have all calls beside an import of accounts do them again."""
+        for payer in payers:
+            self._terms.pop(payer, None)
 
     def own_deck(self, plan: str) -> Deck:
         """The deck of a plan, effective or not. ValueError where there is no such plan."""
@@ -152,9 +130,9 @@ class Registry:
         self._charged_by(account)
         before = self.accounts.get(account.id)
         given_up = (*before.numbers, *before.source_ips) if before is not None else ()
+        self.directory.put_account(account)
         self._claim(f"account {account.id}", given_up, (*account.numbers, *account.source_ips))
-        self.accounts[account.id] = account
-        self._change(account)
+        self._forget_terms(self.directory.below(account.id))
 
     def _charged_by(self, account: Account) -> str:
         if account.group is not None and account.group not in self.groups:
@@ -175,8 +153,8 @@ class Registry:
                 raise Contradiction("plan", f"group {group.id}: plan {plan.id} is in {plan.currency}, {whose}")
 
     def put_group(self, group: Group) -> None:
-        self.groups[group.id] = group
-        self._change(group)
+        self.directory.put_group(group)
+        self._terms.clear()
 
     def check_trunk(self, trunk: Trunk) -> None:
         """Everything that a new or changed trunk must keep."""
@@ -189,8 +167,7 @@ class Registry:
     def put_trunk(self, trunk: Trunk) -> None:
         before = self.trunks.get(trunk.id)
         self._claim(f"trunk {trunk.id}", before.source_ips if before is not None else (), trunk.source_ips)
-        self.trunks[trunk.id] = trunk
-        self._change(trunk)
+        self.directory.put_trunk(trunk)
 
     def _check_chain(self, account: Account) -> None:
         levels, above = 1, account.parent
@@ -222,7 +199,7 @@ class Registry:
 
     def put_blocks(self, bought: Blocks) -> None:
         self.blocks[bought.id] = bought.blocks
-        self._terms.clear()
+        self._forget_terms(self.directory.below(bought.id))
 
     def put_licence(self, licence: SwitchLicence) -> None:
         self.licences[licence.id] = licence

@@ -1,5 +1,9 @@
-"""The directory: chains, names, and that changing it is the same as compiling it anew."""
+"""The directory: chains, names, and that changing it is the same as compiling it anew, but for the work."""
 
+import gc
+import sys
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -23,6 +27,7 @@ def seen(directory: Directory) -> tuple[object, ...]:
         directory.trunks,
         directory.groups,
         directory.plans,
+        sorted(directory.roots()),
         {id: directory.chain(id) for id in NAMES},
         {id: directory.below(id) for id in NAMES},
         {id: directory.by_number(f"+{id}") for id in NAMES},
@@ -40,13 +45,13 @@ def test_changing_is_the_same_as_compiling_anew(data: st.DataObject) -> None:
         if data.draw(st.booleans()):
             group = Group(data.draw(st.sampled_from(NAMES)), data.draw(st.sampled_from(["gold", "silver"])))
             groups[group.id] = group
-            directory = directory.with_group(group)
+            directory.put_group(group)
         elif accounts and data.draw(st.booleans()):
             trunk = Trunk(data.draw(st.sampled_from(NAMES)), data.draw(st.sampled_from(list(accounts))))
             ips = (f"trunk {trunk.id}",) if data.draw(st.booleans()) else ()
             trunk = Trunk(trunk.id, trunk.account, ips)
             trunks[trunk.id] = trunk
-            directory = directory.with_trunk(trunk)
+            directory.put_trunk(trunk)
         else:
             id = data.draw(st.sampled_from(NAMES))
             parent = data.draw(st.sampled_from([None, *accounts]))
@@ -57,12 +62,13 @@ def test_changing_is_the_same_as_compiling_anew(data: st.DataObject) -> None:
             try:
                 Directory(candidate.values(), groups=groups.values())
             except ValueError:
+                saw = deepcopy(seen(directory))
                 with pytest.raises(ValueError, match=r"loop|no plan"):
-                    directory.with_account(one)
+                    directory.put_account(one)
+                assert seen(directory) == saw
                 continue
-            before, saw = directory, seen(directory)
-            accounts, directory = candidate, directory.with_account(one)
-            assert seen(before) == saw
+            accounts = candidate
+            directory.put_account(one)
         assert seen(directory) == seen(Directory(accounts.values(), trunks.values(), groups.values()))
 
 
@@ -86,9 +92,8 @@ def test_the_plan_is_the_accounts_own_or_its_groups_or_its_parents() -> None:
         groups=[Group("gold", "golden"), Group("lone", "unused")],
     )
     assert directory.plans == {"a": "house", "b": "own", "c": "golden", "d": "golden", "e": "house"}
-    later = directory.with_group(Group("gold", "platinum"))
-    assert later.plans == {"a": "house", "b": "own", "c": "platinum", "d": "platinum", "e": "house"}
-    assert directory.plans["d"] == "golden"
+    directory.put_group(Group("gold", "platinum"))
+    assert directory.plans == {"a": "house", "b": "own", "c": "platinum", "d": "platinum", "e": "house"}
     for group in (None, "nobodys"):
         with pytest.raises(ValueError, match="a: no plan of its own, of its group or of a parent"):
             Directory([account("a", plan=None, group=group)])
@@ -112,10 +117,57 @@ def test_a_missing_parent_or_a_loop_is_refused() -> None:
     with pytest.raises(ValueError, match="parent nobody does not exist"):
         Directory([account("a", "nobody")])
     with pytest.raises(ValueError, match="parent nobody does not exist"):
-        Directory().with_account(account("a", "nobody"))
+        Directory().put_account(account("a", "nobody"))
     with pytest.raises(ValueError, match="loop"):
         Directory([account("a", "b"), account("b", "a")])
     chain = [account(str(n), str(n - 1) if n else None) for n in range(MAX_CHAIN)]
     assert len(Directory(chain).chain(str(MAX_CHAIN - 1))) == MAX_CHAIN
     with pytest.raises(ValueError, match=f"more than {MAX_CHAIN} levels"):
-        Directory(chain).with_account(account("deeper", str(MAX_CHAIN - 1)))
+        Directory(chain).put_account(account("deeper", str(MAX_CHAIN - 1)))
+
+
+def test_what_has_a_subtree_does_not_go_deeper_than_a_chain_may_be() -> None:
+    chain = [account(str(n), str(n - 1) if n else None) for n in range(MAX_CHAIN - 1)]
+    directory = Directory([*chain, account("a"), account("b", "a")])
+    with pytest.raises(ValueError, match=f"more than {MAX_CHAIN} levels"):
+        directory.put_account(account("a", str(MAX_CHAIN - 2)))
+    assert (directory.roots(), directory.chain("b")) == (["0", "a"], (account("b", "a"), account("a")))
+    directory.put_account(account("b", str(MAX_CHAIN - 2)))
+    assert len(directory.chain("b")) == MAX_CHAIN
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions, Python's own too, are called in the course of it."""
+    count = 0
+
+    def hear(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    gc.disable()  # others listen to it
+    sys.setprofile(hear)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return count
+
+
+def test_a_change_is_as_much_work_among_many_accounts_as_among_few() -> None:
+    def work(others: int) -> int:
+        many = [account(f"other {n}", numbers=(f"+9{n}",), source_ips=(f"ip {n}",)) for n in range(others)]
+        directory = Directory([*many, account("a"), account("b", "a")], [Trunk("t", "a", ("ip t",))])
+
+        def change() -> None:
+            directory.put_account(account("a", numbers=("+1",), source_ips=("ip a",)))
+            directory.put_account(account("c", "b"))
+            directory.put_trunk(Trunk("t", "b", ("ip u",)))
+            directory.roots()
+
+        kept = {id(each) for each in (directory.accounts, directory.plans, directory.trunks)}
+        count = calls(change)
+        assert {id(each) for each in (directory.accounts, directory.plans, directory.trunks)} == kept
+        return count
+
+    assert work(others=500) == work(others=5)

@@ -273,6 +273,15 @@ def test_what_was_worked_out_is_used_again_and_ends() -> None:
     assert known.terms(known.directory.chain("acme"), START.wall_ms) is not terms
 
 
+def test_a_change_of_one_account_leaves_what_was_worked_out_for_others() -> None:
+    known = house()
+    terms = {id: known.terms(known.directory.chain(id), START.wall_ms) for id in ("house", "acme", "member")}
+    known.put_trunk(Trunk("another line", "acme"))
+    known.put_account(replace(known.accounts["acme"], timezone="Asia/Tokyo"))
+    again = {id: known.terms(known.directory.chain(id), START.wall_ms) for id in terms}
+    assert [id for id in terms if again[id] is terms[id]] == ["house", "member"]
+
+
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "TERMS_KEPT", 2)
     known = house()
