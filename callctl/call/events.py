@@ -5,6 +5,7 @@ subtracts wall times of that one clock), its monotonic half is placed on ours (d
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,15 @@ class CallKey(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash
     @property
     def trace_id(self) -> str:
         """16 hexadecimal digits that any process derives from the name alone."""
-        named = f"{len(self.switch)}:{self.switch}{self.call_id}"  # the length keeps ("a", "bc") and ("ab", "c") apart
-        return blake2b(named.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        named = _of_switch(self.switch).copy()
+        named.update(self.call_id.encode("utf-8", "surrogatepass"))
+        return named.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _of_switch(switch: str) -> blake2b:
+    """What the trace ids of its calls begin with: the length keeps ("a", "bc") and ("ab", "c") apart."""
+    return blake2b(f"{len(switch)}:{switch}".encode("utf-8", "surrogatepass"), digest_size=8)
 
 
 class ReleasedBy(StrEnum):

@@ -162,7 +162,7 @@ def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
     if answer.startswith(b"T") and not take.trunk_slots and len(take.levels) == 1:
         (level,) = take.levels
         if not level.draws and level.watch is None:
-            return _taken_plainly(take.session.call, level.slots, answer.split())
+            return _taken_plainly(take.session.call, level.slots, answer)
     call, words = take.session.call, iter(answer.split())
     taken, rate = next(words) == b"T", int(next(words))
     trunk_uses = _uses(len(take.levels), take.trunk_slots, words) if take.trunk_slots else []
@@ -187,11 +187,16 @@ def _seen(depth: int, words: Iterator[bytes], amount: int) -> Seen:
     return Seen(depth, *known, exposure, baseline, threshold, seen, limit, since_ms, amount)
 
 
-def _taken_plainly(call: CallKey, slots: Sequence[Slot], words: Sequence[bytes]) -> Taken:
+def _taken_plainly(call: CallKey, slots: tuple[Slot, ...], answer: bytes) -> Taken:
     """By one account, of its money alone: as most are."""
-    in_use = zip(slots, words[4:], strict=True)
-    uses = [SlotUse(0, slot.name, int(word), slot.limit, slot.hard_limit) for slot, word in in_use]
-    return Taken(call, (_micros(words[2]),), (words[3] == b"1",), tuple(uses))
+    _, _, available, overflow, *in_use = answer.split(None, 4)
+    return Taken(call, (_micros(available),), (overflow == b"1",), _seen_of(slots, *in_use))
+
+
+@lru_cache(maxsize=8_192)
+def _seen_of(slots: tuple[Slot, ...], in_use: bytes = b"") -> tuple[SlotUse, ...]:
+    """What was seen of one payer's counters: many have the same caps, and most of them few calls at a time."""
+    return tuple(_uses(0, slots, iter(in_use.split())))
 
 
 def _uses(depth: int, slots: Sequence[Slot], words: Iterator[bytes]) -> list[SlotUse]:
@@ -208,7 +213,7 @@ def decode_extension(extension: Extension, answer: bytes | list[bytes]) -> Exten
     if answered is None:
         return UnknownCall(str(call)) if verdict == b"U" else Rejected(answer[2:].decode("utf-8", "replace"))
     if not extension.draws and not extension.watch:
-        return answered(call, tuple([None if word == b"-" else int(word) for word in words]))
+        return answered(call, tuple(map(_micros, words)))
     rest, levels = iter(words), len(extension.more)
     available, left, watched = [], [], []
     for depth, draws, ask in zip(
@@ -242,11 +247,9 @@ def taking(slots: tuple[Slot, ...], level: TakeLevel | None = None) -> tuple[Any
 
 def told(extension: Extension) -> tuple[str, tuple[Any, ...], bytes]:
     """One call as extend.lua is told: its record, what is asked of it, and of its session what may have changed."""
-    session, root = extension.session, extension.session.root
-    trace_id, more = (
-        session.trace_id,
-        _beside_money(extension) if extension.draws or extension.watch else extension.more,
-    )
+    session = extension.session
+    root, trace_id = session.root, session.trace_id
+    more = _beside_money(extension) if extension.draws or extension.watch else extension.more
     asked = keys.live(root), session.version, extension.force, extension.lease_until_ms, trace_id, more
     return keys.session(root, trace_id), asked, packing.encode(changes(session))
 

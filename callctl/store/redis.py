@@ -81,9 +81,19 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         for rate in take.rates:
             touched.append(keys.attempts(root, rate.owner, rate.second))
             limits.append(rate.per_second)
-        mode, version = "dry" if take.dry else "probe" if take.probe else "take", session.version + 1
-        call = self._nonce(), version, mode, take.force, take.lease_until_ms, trace_id, root, keys.CALL_TTL_S
-        return touched, (records.encode_asked((*call, hashes, limits)), records.encode_session(session))
+        asked = (
+            self._nonce(),
+            session.version + 1,
+            "dry" if take.dry else "probe" if take.probe else "take",
+            take.force,
+            take.lease_until_ms,
+            trace_id,
+            root,
+            keys.CALL_TTL_S,
+            hashes,
+            limits,
+        )
+        return touched, (records.encode_asked(asked), records.encode_session(session))
 
     def _admitted(self, take: Take, answer: Any) -> Taken | TakeRefused | Existing:
         if isinstance(answer, list):
