@@ -87,9 +87,10 @@ def armed(session: Session, now: Instant) -> tuple[Effect, ...]:
 
 def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
     """The deadlines of an answered call: next slice, next warning, the end. One of an emergency is lost, never cut."""
-    if session.answered is None:
+    answered = session.answered
+    if answered is None:
         return ()
-    call, end = session.call, session.answered.plus_ms(session.granted_s * 1000)
+    call, end = session.call, answered.plus_ms(session.granted_s * 1000)
     if session.emergency:
         return (SetDeadline(call, Deadline.LOST, end),)
     cut = SetDeadline(call, Deadline.CUT, end)

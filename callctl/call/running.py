@@ -101,9 +101,9 @@ def _extend(session: Session, now: Instant, policy: Policy) -> Advance:
     granted_s, ceiling_s = session.granted_s, session.ceiling_s
     if session.busy or session.answered is None or session.emergency or session.unwanted or granted_s >= ceiling_s:
         return session, ()
-    slice_s = max(session.slice_s, min(session.slice_s * 2, policy.slice_max_s))
-    longest_s = min(ceiling_s, granted_s + policy.longest_unattended_s)
-    planned_s = slicing.stretched(session.levels, min(granted_s + slice_s, ceiling_s), longest_s)
+    slice_s, planned_s = slicing.following(
+        session.levels, granted_s, session.slice_s, policy.slice_max_s, ceiling_s, policy.longest_unattended_s
+    )
     return ask(session, planned_s, now, policy, slice_s=slice_s)
 
 
@@ -135,10 +135,9 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy, *, slice
         tries=tries,
         busy=True,
     )
-    left_ms = policy.setup_timeout_s * 1000
-    if session.answered is not None:
-        left_ms = max(0, grant.left_ms(session, planned_s, now))
-    lease_until_ms = now.wall_ms + left_ms + policy.lease_grace_s * 1000  # a grace after the grant, or the ringing
+    lasts_s = policy.setup_timeout_s if session.answered is None else planned_s
+    left_ms = grant.left_ms(session, lasts_s, now)
+    lease_until_ms = now.wall_ms + max(0, left_ms) + policy.lease_grace_s * 1000  # a grace after the ringing, or grant
     return session, (ExtendNow(Extension(session, more, lease_until_ms, force, draws, watch)),)
 
 
@@ -168,7 +167,8 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
     warning: tuple[Effect, ...] = ()
     if session.warn_due:
         session, warning = _warn(session, now)
-    told = (*(grant.armed(session, now) if longer else ()), *warning, *grant.watch(session, now))
+    arming = grant.armed(session, now) if longer and session.attended else ()
+    told = arming + warning + grant.watch(session, now)
     if granted_s >= session.first_granted_s or session.answered is None or session.unwanted:
         return session, told
     # Its answer in other bands than it was set up in has cut the grant to what was held: what is missing is asked for.

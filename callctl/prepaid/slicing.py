@@ -49,14 +49,14 @@ def _is_plain(level: Level) -> bool:
     return not (level.overflow or level.taxes or level.parts or level.answer_by_s or level.sources)
 
 
-def affordable(level: Level, credit: int | None, at_most_s: int) -> int:
-    """The longest call that costs this payer no more than `credit` (None: no limit), `at_most_s` at the most.
+def affordable(level: Level, credit: int, at_most_s: int) -> int:
+    """The longest call that costs this payer no more than `credit`, `at_most_s` at the most.
 
     Who is over its limit can still pay for what costs nothing.
     """
-    if credit is None or level.exempt:
+    if level.exempt:
         return at_most_s
-    credit = max(0, credit)
+    credit = credit if credit > 0 else 0
     if _is_plain(level):
         return affordable_seconds(level.sell, credit, at_most_s)
     if level.answer_by_s is not None:
@@ -75,7 +75,8 @@ def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) 
     """The longest call that every payer can pay from what it holds and has besides; None: nothing limits it."""
     seconds = HORIZON_S
     for level, left in zip(levels, available, strict=True):
-        seconds = affordable(level, None if left is None else level.held + left, seconds)
+        if left is not None:
+            seconds = affordable(level, level.held + left, seconds)
     if len(levels) > 2:
         seconds = _of_both_sides(levels, available, seconds)
     return None if seconds == HORIZON_S else seconds
@@ -135,8 +136,9 @@ def opening(levels: Sequence[Level], least_s: int, ceiling_s: int, longest_s: in
 
     That is as much as costs nobody more, up to `longest_s`, and never beyond the ceiling.
     """
-    if len(levels) == 1 and _is_plain(levels[0]) and not levels[0].exempt:
-        return _opening(levels[0].sell, least_s, ceiling_s, longest_s)
+    sell = _only_price(levels)
+    if sell is not None:
+        return _opening(sell, least_s, ceiling_s, longest_s)
     for level in levels:
         prices = (level.sell, *[part.sell for part in level.parts])
         for price in prices if level.answer_by_s is None else chain(*possible(prices, level.answer_by_s)):
@@ -150,6 +152,38 @@ def _opening(price: Price, least_s: int, ceiling_s: int, longest_s: int) -> tupl
     slice_s = max(least_s, price.first_increment_s + price.free_s)
     seconds = min(slice_s, ceiling_s)
     return slice_s, max(seconds, stretch(price, seconds, min(ceiling_s, longest_s)))
+
+
+def following(
+    levels: Sequence[Level], granted_s: int, slice_s: int, most_s: int, ceiling_s: int, longest_s: int
+) -> tuple[int, int]:
+    """Length of the slice after one of `slice_s`: twice that, or `most_s` at the most; and what is granted with it.
+
+    No slice is shorter than the one before. What is granted: as `opening` says, `longest_s` more at the most.
+    """
+    sell = _only_price(levels)
+    if sell is not None:
+        return _following(sell, granted_s, slice_s, most_s, ceiling_s, longest_s)
+    slice_s = max(slice_s, min(slice_s * 2, most_s))
+    return slice_s, stretched(levels, min(granted_s + slice_s, ceiling_s), min(granted_s + longest_s, ceiling_s))
+
+
+@lru_cache(maxsize=16_384)
+def _following(
+    price: Price, granted_s: int, slice_s: int, most_s: int, ceiling_s: int, longest_s: int
+) -> tuple[int, int]:
+    """The same for most calls, which all double alike."""
+    slice_s = max(slice_s, min(slice_s * 2, most_s))
+    seconds = min(granted_s + slice_s, ceiling_s)
+    return slice_s, max(seconds, stretch(price, seconds, min(granted_s + longest_s, ceiling_s)))
+
+
+def _only_price(levels: Sequence[Level]) -> Price | None:
+    """All that most calls are charged by: one payer, of nothing but this price. None for any other call."""
+    if len(levels) != 1:
+        return None
+    level = levels[0]
+    return level.sell if _is_plain(level) and not level.exempt else None
 
 
 def within_hold(levels: Sequence[Level], seconds: int) -> int:

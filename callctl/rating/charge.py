@@ -92,7 +92,10 @@ def affordable_seconds(price: Price, credit_micros: int, at_most_s: int) -> int:
     straight = _straight(price)
     if straight is not None:
         quantum, usage, spare, step_usage, step_s = straight
-        return min(max(0, (credit_micros // quantum * usage + spare) // step_usage * step_s), at_most_s)
+        bought_s = (credit_micros // quantum * usage + spare) // step_usage * step_s
+        if bought_s <= 0:
+            return 0
+        return bought_s if bought_s < at_most_s else at_most_s
     last_s = _last_second(price, credit_micros)
     return at_most_s if last_s is None else min(last_s, at_most_s)
 
