@@ -1,6 +1,7 @@
 """Decks in steps: compiling, storing and letting go of 200,000 rows without one long pause."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -9,6 +10,8 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan, Row
 
+Each = TypeVar("Each")
+
 STEP_ROWS = 1_000  # of one chunk in the store: to read it takes a ms
 _AT_ONCE = 250  # a decision gives way several times, and each time waits for so many
 
@@ -16,10 +19,10 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Row])
 
 
-async def in_steps(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
-    """The rows, with a pause for everybody else after each step."""
-    for start in range(0, len(rows), STEP_ROWS):
-        yield rows[start : start + STEP_ROWS]
+async def in_steps(many: Sequence[Each]) -> AsyncIterator[Sequence[Each]]:
+    """Rows, or what takes no longer, with a pause for everybody else after each step."""
+    for start in range(0, len(many), STEP_ROWS):
+        yield many[start : start + STEP_ROWS]
         await give_way()
 
 

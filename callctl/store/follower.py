@@ -22,7 +22,7 @@ from callctl.rating.bundles import Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
 from callctl.store import keys
-from callctl.store.decks import compile_deck, decode_rows, let_go
+from callctl.store.decks import compile_deck, decode_rows, in_steps, let_go
 from callctl.store.link import Argument, Link
 from callctl.store.registry import Registry
 
@@ -123,56 +123,61 @@ class Follower:
         since = 0 if everything else self.revision
         written = [name.decode() for name in await self._call("ZRANGEBYSCORE", keys.WRITTEN, since + 1, revision)]
         if everything:
-            self._compare(written, revision, lost=lost)
+            await self._compare(written, revision, lost=lost)
         self.missing.difference_update(written)
         self.revision = since  # until all is read
         ids: dict[str, list[str]] = {kind: [] for kind in self.known()}
-        for name in written:
-            kind, _, id = name.partition(":")
-            ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
-        for plan in await self._read("plan", ids["plan"], Plan):
-            if plan != self.tariffs.plan(plan.id):
-                _keep("plan", plan.id, self.tariffs.put_plan, plan)
-        for exchange in await self._read("exchange", ids["exchange"], Exchange):
+        async for step in in_steps(written):
+            for kind, _, id in (name.partition(":") for name in step):
+                ids.setdefault(kind, []).append(id)  # also of kinds that only a newer callctl knows
+        async for plan in self._read("plan", ids["plan"], Plan):
+            _keep("plan", plan.id, self.tariffs.put_plan, plan)
+        async for exchange in self._read("exchange", ids["exchange"], Exchange):
             self.tariffs.put_exchange(exchange)
-        async for id, stored in self._values("deck", ids["deck"]):
-            await self._read_deck(id, stored)
-        for group in await self._read("group", ids["group"], Group):
+        async for group in self._read("group", ids["group"], Group):
             self.tariffs.put_group(group)
-        self._put_accounts(await self._read("account", ids["account"], Account))
-        for trunk in await self._read("trunk", ids["trunk"], Trunk):
+        await self._read_accounts(ids["account"])
+        async for trunk in self._read("trunk", ids["trunk"], Trunk):
             self.tariffs.put_trunk(trunk)
-        for bought in await self._read("blocks", ids["blocks"], Blocks):
+        async for bought in self._read("blocks", ids["blocks"], Blocks):
             self.tariffs.put_blocks(bought)
-        for licence in await self._read("licence", ids["licence"], SwitchLicence):
+        async for licence in self._read("licence", ids["licence"], SwitchLicence):
             self.tariffs.put_licence(licence)
-        for limit in await self._read("limit", ids["limit"], ProviderLimit):
+        async for limit in self._read("limit", ids["limit"], ProviderLimit):
             self.tariffs.put_limit(limit)
+        async for id, stored in self._values("deck", ids["deck"]):  # last: a large one takes seconds
+            await self._read_deck(id, stored)
         self.revision = revision
         self.tariffs.known = True
 
-    def _compare(self, written: Sequence[str], revision: int, *, lost: bool) -> None:
+    async def _compare(self, written: Sequence[str], revision: int, *, lost: bool) -> None:
         """What we know with all that Redis has."""
-        self.missing = {f"{kind}:{id}" for kind, ids in self.known().items() for id in ids}.difference(written)
+        found, self.missing = set(written), set()
+        for kind, ids in self.known().items():
+            async for step in in_steps(list(ids)):
+                self.missing.update({f"{kind}:{id}" for id in step} - found)
         if lost or self.missing:
             log.error("definitions_lost_by_store", kept=self.revision, found=revision, missing=len(self.missing))
             self._link.counts.losses += 1
             self.lost.set()
             self._lost_some()
 
-    def _put_accounts(self, accounts: Sequence[Account]) -> None:
+    async def _read_accounts(self, ids: Sequence[str]) -> None:
         """Parents first: a chain may have been written in any order."""
-        waiting = [account for account in accounts if account != self.tariffs.accounts.get(account.id)]
+        waiting = [account async for account in self._read("account", ids, Account) if not self._put(account)]
         before = len(waiting) + 1
         while len(waiting) < before:
-            before, tried, waiting = len(waiting), waiting, []
-            for account in tried:
-                try:
-                    self.tariffs.put_account(account)
-                except ValueError:
-                    waiting.append(account)
+            before, waiting = len(waiting), [account for account in waiting if not self._put(account)]
         for account in waiting:
             _keep("account", account.id, self.tariffs.put_account, account)
+
+    def _put(self, account: Account) -> bool:
+        """Whether what it needs was there."""
+        try:
+            self.tariffs.put_account(account)
+        except ValueError:
+            return False
+        return True
 
     async def _read_deck(self, plan: str, value: bytes) -> None:
         try:
@@ -193,17 +198,19 @@ class Follower:
                 raise ValueError(f"chunk {chunk} is missing")
             yield decode_rows(packed)
 
-    async def _read(self, kind: str, ids: Sequence[str], type: type[Definition]) -> list[Definition]:
-        found = []
+    async def _read(self, kind: str, ids: Sequence[str], type: type[Definition]) -> AsyncIterator[Definition]:
+        """Those that are not as we know them."""
+        known = self.known()[kind]
         async for id, value in self._values(kind, ids):
             try:
                 definition = msgspec.json.decode(value, type=type)
                 if definition.id != id:
                     raise ValueError(f"it calls itself {definition.id}")
-                found.append(definition)
             except ValueError as error:
                 _broken(kind, id, error)
-        return found
+                continue
+            if definition != known.get(id):
+                yield definition
 
     async def _values(self, kind: str, ids: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
         for start in range(0, len(ids), _AT_ONCE):

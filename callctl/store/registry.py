@@ -231,7 +231,7 @@ class Registry:
                 )
         charged = self.directory.plans
         for account in self.accounts.values():
-            if plan.id in (charged[account.id], *account.also) and account.currency != plan.currency:
+            if account.currency != plan.currency and plan.id in (charged[account.id], *account.also):
                 whose = f"account {account.id} is in {account.currency}"
                 raise Contradiction("currency", f"plan {plan.id} in {plan.currency}: {whose}")
 

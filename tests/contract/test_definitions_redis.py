@@ -27,6 +27,7 @@ from callctl.store.follower import Follower
 from callctl.store.history import COPIED_AT_ONCE
 from callctl.store.link import Link
 from callctl.store.redis import RedisStore
+from callctl.store.registry import Registry
 from tests.contract import calls
 from tests.contract.links import PATIENT
 from tests.servers import RedisServer
@@ -431,14 +432,15 @@ async def test_what_takes_over_may_have_counted_otherwise(server: RedisServer) -
         await link.close()
 
 
-async def test_nothing_is_compiled_again_that_is_known(one: Process) -> None:
+async def test_nothing_is_compiled_again_that_is_known(one: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
+    await one.definitions.put_group(Group("gold", "standard"))
     await one.definitions.put_account(account("acme"))
-    known = one.follower.tariffs
-    deck, directory = known.deck("standard", NOW), known.directory
+    await one.definitions.put_trunk(Trunk("line", "acme"))
+    for put in ("put_plan", "put_deck", "put_group", "put_account", "put_trunk"):
+        monkeypatch.setattr(Registry, put, None)
     await one.follower.refresh(anew=True)
-    assert known.deck("standard", NOW) is deck
-    assert known.directory is directory
+    assert one.follower.missing == set()
 
 
 class DyingStore(RedisStore):
@@ -553,3 +555,45 @@ async def test_a_large_deck_is_compiled_and_let_go_in_steps(one: Process, monkey
         added[-1] = 0
     assert sum(turns) == 10_000
     assert max(turns) <= decks.STEP_ROWS
+
+
+async def test_many_definitions_are_read_in_steps(
+    link: Link, one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call waits for more than some hundreds: also not when 50,000 are read again after a lost connection."""
+    made = [account(f"a{n}") for n in range(2_000)]
+    await link.call("HSET", keys.definitions("account"), *(x for it in made for x in (it.id, msgspec.json.encode(it))))
+    revisions = (x for n, it in enumerate(made, start=2) for x in (n, f"account:{it.id}"))
+    await link.call("ZADD", keys.WRITTEN, *revisions)
+    await link.call("SET", keys.REVISION, 1 + len(made))
+    put, turns = Registry.put_account, [0]
+
+    def counted(self: Registry, account: Account) -> None:
+        turns[-1] += 1
+        put(self, account)
+
+    monkeypatch.setattr(Registry, "put_account", counted)
+    reading = asyncio.create_task(other.follower.refresh())
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns.append(0)
+    assert sum(turns) == len(other.accounts) == len(made)
+    assert max(turns) <= 500
+
+
+async def test_a_suspended_account_does_not_wait_for_a_deck_to_be_compiled(
+    one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await other.follower.refresh()
+    await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
+    await one.definitions.put_account(account("acme", active=False))
+    seen: list[bool] = []
+    add = decks.DeckBuilder.add
+
+    def looked(self: decks.DeckBuilder, row: Row) -> None:
+        seen.append("acme" in other.accounts)
+        add(self, row)
+
+    monkeypatch.setattr(decks.DeckBuilder, "add", looked)
+    await other.follower.refresh()
+    assert seen == [True]
