@@ -214,8 +214,8 @@ class Directory:
     A change takes as long as what is below the account, whatever else there is: 100,000 others are neither compiled
     again nor copied. It is made in place, so who loops over the directory does not wait in between.
 
-    `plans`: what every account is charged by. Raises ValueError for a parent that is missing, a chain that is a loop,
-    and an account without a plan.
+    `plans`: what every account is charged by. `with_thresholds`, `with_low_balance`: the few that state any. Raises
+    ValueError for a parent that is missing, a chain that is a loop, and an account without a plan.
     """
 
     def __init__(
@@ -225,6 +225,8 @@ class Directory:
         self.trunks: dict[str, Trunk] = {}
         self.groups = {group.id: group for group in groups}
         self.plans: dict[str, str] = {}
+        self.with_thresholds: set[str] = set()
+        self.with_low_balance: set[str] = set()
         self._chains: dict[str, Chain] = {}
         self._children: dict[str | None, dict[str, None]] = {}
         self._by_number: dict[str, str] = {}
@@ -266,6 +268,8 @@ class Directory:
             del self._children[before.parent][account.id]
         self._children.setdefault(account.parent, {})[account.id] = None
         self.accounts[account.id] = account
+        _note(self.with_thresholds, account.id, account.thresholds)
+        _note(self.with_low_balance, account.id, account.low_balance)
         self._chains.update(chains)
         self.plans.update(plans)
         self._by_number.update(dict.fromkeys(account.numbers, account.id))
@@ -331,6 +335,11 @@ class Directory:
             level = [child for each in level for child in self._children.get(each, ())]
             found.update(level)
         return found
+
+
+def _note(stating: set[str], account_id: str, stated: object) -> None:
+    """Whether an account is one of those that state something."""
+    (stating.discard if stated is None else stating.add)(account_id)
 
 
 def _release(owners: dict[str, Owner], given_up: Iterable[str], owner: Owner) -> None:
