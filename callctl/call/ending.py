@@ -11,6 +11,7 @@ from callctl.call.due import dues
 from callctl.call.effects import Advance, Forget, JournalNow, SettleNow, quiet
 from callctl.call.events import Extended, ExtendRefused, Released, ReleasedBy, Settled, StoreFailed
 from callctl.call.session import Session, State
+from callctl.call.takes import Settlement
 from callctl.clock import Instant
 
 
@@ -121,14 +122,20 @@ def _is_news(session: Session, event: Released) -> bool:
 
 
 def reopened(stored: Session, ours: Session) -> Advance:
-    """The store has closed the call. Where it guessed and we know, or had not heard of the answer, correct it."""
-    answer_is_news = _knew_the_answer(ours, stored)
-    if answer_is_news:
-        ours = carry_over(stored, ours)
-    if stored.busy or not (answer_is_news or knows_better(ours, stored)):
+    """The store has closed the call."""
+    correction = None if stored.busy else corrected(stored, ours)
+    if correction is None:
         return stored, (Forget(stored.call),)
-    correction = settlement.correct(stored, carry_over(ours, stored))
     return replace(correction.session, busy=True), (SettleNow(correction),)
+
+
+def corrected(stored: Session, ours: Session) -> Settlement | None:
+    """Of a call that the store has closed: where it guessed and we know, or had not heard of the answer."""
+    if _knew_the_answer(ours, stored):
+        ours = carry_over(stored, ours)
+    elif not knows_better(ours, stored):
+        return None
+    return settlement.correct(stored, carry_over(ours, stored))
 
 
 def knows_better(ours: Session, stored: Session) -> bool:

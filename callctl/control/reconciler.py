@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from callctl.call import settlement
 from callctl.call.admission import Policy, take_for
 from callctl.call.drawing import seen
-from callctl.call.ending import carry_over, knows_better, unseen
+from callctl.call.ending import carry_over, corrected, unseen
 from callctl.call.events import Deadline, DeadlineReached, SeenAlive, Taken, TakeRefused
 from callctl.call.grant import holding
 from callctl.call.session import Session, State
@@ -148,14 +148,15 @@ class Reconciler:
                 log.exception("journal_line_not_replayed", call_id=str(session.call))
 
     async def _replay_one(self, session: Session) -> None:
-        if session.state is State.BLIND and session.released is None and self._is_ours(session):
-            await self._take_up(session)
-        elif await self._replayed(session):
+        goes_on = session.state is State.BLIND and session.released is None and self._is_ours(session)
+        if goes_on and await self._took_up(session):
+            return
+        if await self._replayed(session):
             self._journal.done(session)
             log.info("journal_replayed", call_id=str(session.call), state=session.state)
 
-    async def _take_up(self, ours: Session) -> None:
-        """It may be up still: it goes on from what the store knows of it, if that knows it, and from what we saw."""
+    async def _took_up(self, ours: Session) -> bool:
+        """It goes on from what the store knows of it, if that knows it, and from what we saw; unless it has ended."""
         stored = await self._sessions.find(ours.call)
         if stored is not None and stored.state in LIVE:
             if stored.answered is None and ours.answered is not None:
@@ -163,8 +164,9 @@ class Reconciler:
                 stored = replace(stored, state=State.ANSWERED, **answer)
             ours = stored
         elif stored is not None and stored.state is State.ENDED:
-            return self._journal.done(ours)
+            return False
         self._calls.adopt(ours)
+        return True
 
     def _is_ours(self, session: Session) -> bool:
         return session.call.switch in self._switches or not session.attended
@@ -207,7 +209,7 @@ def _closing(ours: Session, stored: Session | None) -> Settlement | None:
     if stored is None:
         return settlement.settle(replace(ours, version=0))
     if stored.state is State.ENDED:
-        return settlement.correct(stored, carry_over(ours, stored)) if knows_better(ours, stored) else None
+        return corrected(stored, ours)
     if ours.released is None:  # admitted blind, and then we died: nobody knows more than its grant
         end = ours.answered or ours.setup
         ours = replace(ours, released=end.plus_ms(ours.granted_s * 1000 if ours.answered else 0), estimated=True)

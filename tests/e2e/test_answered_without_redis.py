@@ -43,7 +43,8 @@ async def test_a_call_that_was_answered_before_we_were_killed(server: RedisServe
         assert Decimal("0.05") <= Decimal(ended["cdrs"][0]["charge"]) <= Decimal("0.30")
 
 
-async def test_a_call_that_another_process_ended_meanwhile(server: RedisServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("meanwhile", ["hung", "killed"])
+async def test_a_call_that_another_process_ended_meanwhile(server: RedisServer, tmp_path: Path, meanwhile: str) -> None:
     async with two_providers(tmp_path, server.url) as (one, two):
         await one.furnish(kind="postpaid", credit_limit=None)
 
@@ -55,11 +56,17 @@ async def test_a_call_that_another_process_ended_meanwhile(server: RedisServer, 
         server.kill()
         await one.good("POST", "/v1/calls/c1/answer", ago(5))
         assert one.process is not None
-        hang(one.process.pid)
+        if meanwhile == "hung":
+            hang(one.process.pid)
+        else:
+            await one.kill()
         server.start()
         ended = await two.good("POST", "/v1/calls/c1/end", ago(0))
         assert [cdr["charge"] for cdr in ended["cdrs"]] == ["0.0000"]
-        one.process.send_signal(SIGCONT)
+        if meanwhile == "hung":
+            one.process.send_signal(SIGCONT)
+        else:
+            await one.start()
 
         async def corrected() -> bool:
             return len(await two.cdrs()) == 2
