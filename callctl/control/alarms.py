@@ -4,7 +4,7 @@ Where a threshold blocks an account its watched calls are hung up.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import is_
+from operator import attrgetter, is_
 
 import structlog
 from msgspec.structs import replace
@@ -24,6 +24,8 @@ from callctl.rating.tariff import Direction
 log = structlog.get_logger(__name__)
 
 ANSWERS = (Taken, TakeRefused, Extended, ExtendRefused)
+
+_account = attrgetter("account")
 
 
 class Alarms:
@@ -56,10 +58,9 @@ class Alarms:
 
     def _may_watch(self, levels: Sequence[Level]) -> bool:
         """Whether any of them has thresholds now, or had them: most have none."""
-        accounts = self._tariffs.directory.accounts
+        with_thresholds = self._tariffs.directory.with_thresholds
         for level in levels:
-            account = accounts.get(level.account)
-            if level.watch is not None or (account is not None and account.thresholds is not None):
+            if level.watch is not None or level.account in with_thresholds:
                 return True
         return self._default is not None and bool(levels)
 
@@ -103,13 +104,14 @@ class Alarms:
 
     def _look_at_balances(self, session: Session, available: Sequence[int | None]) -> None:
         """What they would be if this call ended now; what other calls hold is taken for spent."""
-        accounts = self._tariffs.directory.accounts
-        for level, free in zip(session.levels, available, strict=True):
-            account = accounts.get(level.account)
-            if account is not None and account.low_balance is not None and free is not None:
+        directory, levels = self._tariffs.directory, session.levels
+        if directory.with_low_balance.isdisjoint(map(_account, levels)):
+            return
+        for level, free in zip(levels, available, strict=True):
+            if level.account in directory.with_low_balance and free is not None:
                 begun = session.answered
                 used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
-                self._look_at(account, free + slicing.unused(level, used_s), session)
+                self._look_at(directory.accounts[level.account], free + slicing.unused(level, used_s), session)
 
     def spent(self, account_id: str, left: int | None) -> None:
         """Money has left an account beside calls; None: nothing limits what it may spend."""
