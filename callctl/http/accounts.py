@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from heapq import nsmallest
 from typing import Any
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from callctl.accounts import Account, Directory, Group, Trunk
 from callctl.call.answer import decision
 from callctl.call.events import CallKey, Offered
 from callctl.call.takes import Balance, LedgerEntry, TopUp
-from callctl.clock import format_time
+from callctl.clock import format_time, give_way
 from callctl.errors import CallConflict
 from callctl.http import body, purchases, schemas, seeing
 from callctl.http.answers import Entry, LedgerPage, Quote
@@ -25,6 +26,7 @@ from callctl.ports import Books, Calls, Clock, Definitions, Tariffs
 
 LISTED_AT_MOST = 500
 ENTRIES_AT_MOST = 1000
+_SHOWN_AT_ONCE = 25  # some 2 ms
 _COUNTERS = ("inbound", "outbound", "total")
 _SELLERS_OWN = ("parent", "group", "margin", "max_cost")
 _QUOTED = ("verdict", "refusal", "detail", "b_number", "max_seconds", "rate")
@@ -74,7 +76,7 @@ class Accounts:
         asked = body.parse(schemas.AccountBody, await body.read(request, body.JSON_LIMIT))
         account = self._dated(self._since(asked.becomes(Account, id=new_id(request.match_info["id"]))))
         _refuse_foreign_ground(self._tariffs.directory, holder.account, account)
-        _refuse_foreign_prices(self._tariffs, holder.account, account)
+        refuse_foreign_prices(self._tariffs, holder.account, account)
         account = _with_hidden(self._tariffs.directory, holder.account, account)
         try:
             await self._definitions.put_account(account, dry_run=flag(request, "dry_run"))
@@ -120,10 +122,14 @@ class Accounts:
         after, limit = request.query.get("after", ""), whole_number(request, "limit", LISTED_AT_MOST, LISTED_AT_MOST)
         directory = self._tariffs.directory
         visible = directory.accounts.keys() if holder.account is None else directory.below(holder.account)
-        ids = sorted(account for account in visible if account > after)
+        ids = nsmallest(limit + 1, (account for account in visible if account > after))
         page = [directory.accounts[account] for account in ids[:limit]]
         balances = await self._balances(directory, page)
-        shown = [_with_balance(directory, account, balances[account.id], holder.account) for account in page]
+        shown = []
+        for n, account in enumerate(page, start=1):
+            shown.append(_with_balance(directory, account, balances[account.id], holder.account))
+            if n % _SHOWN_AT_ONCE == 0:
+                await give_way()
         return json_response({"accounts": shown, "next": page[-1].id if len(ids) > len(page) and page else None})
 
     async def top_up(self, request: web.Request, holder: Holder) -> web.Response:
@@ -240,7 +246,7 @@ def _refuse_foreign_ground(directory: Directory, viewer: str | None, account: Ac
             raise HttpError(403, "forbidden", f"an affiliate must be an account below {viewer}", "affiliates")
 
 
-def _refuse_foreign_prices(tariffs: Tariffs, viewer: str | None, account: Account) -> None:
+def refuse_foreign_prices(tariffs: Tariffs, viewer: str | None, account: Account) -> None:
     """Who puts an account on a plan can ask for its prices: what the viewer's sellers pay is not for it to know.
 
     Nor what other resellers pay, nor what is sold by a plan that an account has for its own customers.
@@ -248,26 +254,36 @@ def _refuse_foreign_prices(tariffs: Tariffs, viewer: str | None, account: Accoun
     if viewer is None:
         return
     directory = tariffs.directory
-    charging = {plan: tariffs.plan(plan) for plan in set(directory.plans.values())}
-    sellers = {each.parent for each in directory.accounts.values() if each.parent is not None}
-    secret = {plan for seller in sellers for plan in (directory.plans[seller], *directory.accounts[seller].also)}
-    secret |= {plan.buy_plan for plan in charging.values() if plan is not None and plan.buy_plan is not None}
-    secret |= {trunk.buy_plan for trunk in directory.trunks.values() if trunk.buy_plan is not None}
-    for each in directory.below(viewer):
-        secret -= {directory.plans[each], *directory.accounts[each].also}
+    own = {plan for each in directory.below(viewer) for plan in _charging(directory, each)}
     group = directory.groups.get(account.group or "")
-    before = directory.accounts.get(account.id)
-    kept = () if before is None else (directory.plans[account.id], *before.also)
+    kept = _charging(directory, account.id) if account.id in directory.accounts else ()
     stated = (
         ("plan", account.plan),
         ("group", group.plan if group else None),
         *(("also", plan) for plan in account.also),
     )
     for field, plan_id in stated:
-        plan = tariffs.plan(plan_id) if plan_id is not None and plan_id not in kept else None
+        if plan_id is None or plan_id in kept:
+            continue
+        plan = tariffs.plan(plan_id)
         foreign = plan is not None and plan.owner is not None and not seeing.may_see(directory, viewer, plan.owner)
-        if plan_id in secret or foreign:
+        if foreign or (plan_id not in own and plan_id in _secret(tariffs)):
             raise HttpError(403, "forbidden", f"this {field} is not for the customers of {viewer}", field)
+
+
+def _secret(tariffs: Tariffs) -> set[str]:
+    """Plans that accounts with customers are charged by, and those that are bought by."""
+    directory = tariffs.directory
+    sellers = {each.parent for each in directory.accounts.values() if each.parent is not None}
+    secret = {plan for seller in sellers for plan in _charging(directory, seller)}
+    charging = [tariffs.plan(plan) for plan in set(directory.plans.values())]
+    secret |= {plan.buy_plan for plan in charging if plan is not None and plan.buy_plan is not None}
+    return secret | {trunk.buy_plan for trunk in directory.trunks.values() if trunk.buy_plan is not None}
+
+
+def _charging(directory: Directory, account_id: str) -> tuple[str, ...]:
+    """The plans that charge an account."""
+    return (directory.plans[account_id], *directory.accounts[account_id].also)
 
 
 def _with_hidden(directory: Directory, viewer: str | None, account: Account) -> Account:

@@ -30,7 +30,8 @@ def refuse_foreign(tariffs: Tariffs, viewer: str | None, plan: Plan) -> None:
         raise HttpError(403, "forbidden", f"{viewer} has no such plan", "extends")
     heirs = {plan.id, *(each for each in plans if plan.id in family(plans, each))}
     below = {each for each in directory.below(viewer) if each != viewer}
-    charged = {id for id, it in directory.accounts.items() if heirs & {directory.plans[id], *it.also}}
+    accounts = directory.accounts.items()
+    charged = {id for id, it in accounts if directory.plans[id] in heirs or not heirs.isdisjoint(it.also)}
     buying = {each.buy_plan for each in plans.values()} | {each.buy_plan for each in directory.trunks.values()}
     if charged - below or heirs & buying or any(not visible(directory, viewer, plans.get(id, plan)) for id in heirs):
         raise HttpError(403, "forbidden", f"others than the customers of {viewer} pay by this plan", "id")

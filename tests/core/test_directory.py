@@ -1,8 +1,5 @@
 """The directory: chains, names, and that changing it is the same as compiling it anew, but for the work."""
 
-import gc
-import sys
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -11,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callctl.accounts import MAX_CHAIN, Account, Directory, Group, Kind, Trunk
+from callctl.limits.ids import Thresholds
+from tests.effort import calls
 
 NAMES = ["a", "b", "c", "d", "e"]
 CLAIMS = {"numbers": "+", "source_ips": ""}
@@ -27,6 +26,8 @@ def seen(directory: Directory) -> tuple[object, ...]:
         directory.trunks,
         directory.groups,
         directory.plans,
+        directory.with_thresholds,
+        directory.with_low_balance,
         sorted(directory.roots()),
         {id: directory.chain(id) for id in NAMES},
         {id: directory.below(id) for id in NAMES},
@@ -57,7 +58,8 @@ def test_changing_is_the_same_as_compiling_anew(data: st.DataObject) -> None:
             parent = data.draw(st.sampled_from([None, *accounts]))
             claims = {key: (f"{sign}{id}",) for key, sign in CLAIMS.items() if data.draw(st.booleans())}
             plan, group_id = data.draw(st.sampled_from([None, id])), data.draw(st.sampled_from([None, *groups]))
-            one = account(id, parent, plan=plan, group=group_id, **claims)
+            agreed, low = data.draw(st.sampled_from([None, Thresholds(0)])), data.draw(st.sampled_from([None, 0]))
+            one = account(id, parent, plan=plan, group=group_id, thresholds=agreed, low_balance=low, **claims)
             candidate = accounts | {id: one}
             try:
                 Directory(candidate.values(), groups=groups.values())
@@ -134,24 +136,6 @@ def test_what_has_a_subtree_does_not_go_deeper_than_a_chain_may_be() -> None:
     assert (directory.roots(), directory.chain("b")) == (["0", "a"], (account("b", "a"), account("a")))
     directory.put_account(account("b", str(MAX_CHAIN - 2)))
     assert len(directory.chain("b")) == MAX_CHAIN
-
-
-def calls(work: Callable[[], object]) -> int:
-    """How many functions, Python's own too, are called in the course of it."""
-    count = 0
-
-    def hear(_frame: object, event: str, _arg: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    gc.disable()  # others listen to it
-    sys.setprofile(hear)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return count
 
 
 def test_a_change_is_as_much_work_among_many_accounts_as_among_few() -> None:

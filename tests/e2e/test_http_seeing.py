@@ -1,11 +1,15 @@
 """What a token that is bound to an account sees (`docs/rules.md`, Seeing): reseller > middle > shop, and acme apart."""
 
+import asyncio
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from callctl.accounts import Trunk
 from callctl.call.events import CallKey, Released
 from callctl.clock import format_time
+from callctl.http import accounts, seeing
 from callctl.limits.concurrency import Caps
 from callctl.rating.tariff import Plan
 from tests.e2e.front_door import NL_MOB
@@ -307,3 +311,27 @@ async def test_an_account_stays_on_the_plan_that_the_provider_has_put_it_on(door
     await door.refused(403, "PUT", "/v1/accounts/kid", "middle", json=kid)
     await door.json("PUT", "/v1/accounts/kid", json=kid)
     await door.json("PUT", "/v1/accounts/kid", "middle", json=kid | {"status": "suspended"})
+
+
+async def test_a_long_page_is_made_in_steps(door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call waits until 500 accounts or 1,000 records are written down."""
+    for n in range(150):
+        door.definitions.tariffs.put_account(replace(door.definitions.tariffs.accounts["acme"], id=f"a{n}", numbers=()))
+    for n in range(250):
+        await door.call(f"c{n}", seconds=0)
+    await door.deliver()
+    for room, step in ((accounts, "_with_balance"), (seeing, "record_seen")):
+        make, turns = getattr(room, step), [0]
+
+        def counted(*told: Any, make: Any = make, turns: list[int] = turns) -> Any:
+            turns[-1] += 1
+            return make(*told)
+
+        monkeypatch.setattr(room, step, counted)
+        path = "/v1/accounts" if room is accounts else "/v1/cdrs"
+        asking = asyncio.create_task(door.json("GET", path))
+        while not asking.done():
+            await asyncio.sleep(0)
+            turns.append(0)
+        assert sum(turns) >= 150
+        assert max(turns) <= 100
