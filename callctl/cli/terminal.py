@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from callctl.printable import printable
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDE = 1000  # columns of what is not a terminal: nothing is cut off
+_READ_AT_MOST = 1_000  # rows of a table for people; rich takes a ms for each
 
 
 def print_json(value: object) -> None:
@@ -46,7 +47,32 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    console().print(table(columns, rows, right=right))
+    """For people on a terminal as it fits there; whatever else reads it gets the same without end."""
+    cells, out = [tuple(map(cell_text, row)) for row in rows], console()
+    if out.is_terminal and len(cells) <= _READ_AT_MOST:
+        out.print(table(columns, cells, right=right))
+    else:
+        sys.stdout.writelines(_lines(columns, cells, right))
+        sys.stdout.flush()
+
+
+def _lines(columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[str]) -> Iterator[str]:
+    """As rich draws `table` where there is room for it."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    shapes = [(width, column in right) for column, width in zip(columns, widths, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        placed = []
+        for text, (width, to_the_right) in zip(row, shapes, strict=True):
+            blank = " " * (width - cell_len(text))
+            placed.append(blank + text if to_the_right else text + blank)
+        return "   ".join(placed) + "\n"
+
+    yield line(columns)
+    yield "─" * (sum(widths) + 3 * (len(widths) - 1)) + "\n"
+    yield from map(line, cells)
 
 
 def cell_text(value: Any) -> str:
