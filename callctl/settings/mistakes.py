@@ -41,16 +41,22 @@ def dotted(place: Place) -> str:
 
 
 def translated(errors: Sequence[Any]) -> list[Mistake]:
-    """One mistake per key. Of a table whose kind is wrong only that is told: its other keys depend on it."""
+    """One mistake per key. Of a table whose kind is wrong only that is told: its other keys depend on it.
+
+    Of a list whose items are wrong only those are told: it lacks them because they are wrong.
+    """
     found = [_translate(error) for error in errors]
     kindless = {mistake.place[:-1] for mistake in found if mistake.place[-1] == "kind"}
-    return [m for m in found if m.place[-1] == "kind" or m.place[:-1] not in kindless]
+    within = {mistake.place[:depth] for mistake in found for depth in range(len(mistake.place))}
+    told = [m for m in found if m.place not in within]
+    return [m for m in told if m.place[-1] == "kind" or m.place[:-1] not in kindless]
 
 
 def _translate(error: Any) -> Mistake:
     place: Place = error["loc"]
+    own = None
     if len(place) > 2 and place[2] in _kinds(place[0]):
-        place = (*place[:2], *place[3:])  # without the kind that chose the union's member
+        own, place = place[2], (*place[:2], *place[3:])  # without the kind that chose the union's member
     found, kind = error["input"], error["type"]
     if kind.startswith("union_tag"):
         found = found.get("kind") if isinstance(found, dict) else None
@@ -61,7 +67,7 @@ def _translate(error: Any) -> Mistake:
         also = f" or {place[-1]}_file" if place[-1] in SECRETS else ""
         return Mistake(place, f"missing; expected {place[-1]}{also}")
     if kind == "extra_forbidden":
-        return Mistake(place, f"unknown key{_nearest(place)}")
+        return Mistake(place, f"unknown key{_nearest(place, own)}")
     if kind == "tuple_type":
         return Mistake(place, f"expected [[{dotted(place)}]] tables" if place[-1] in _REPEATED else "expected a list")
     if kind == "model_type":
@@ -69,7 +75,7 @@ def _translate(error: Any) -> Mistake:
     expected = error["msg"].partition(", unable")[0]
     for prose in _PROSE:
         expected = expected.removeprefix(prose)
-    shown = "" if place[-1] in SECRETS else f"found {found!r:.80}, "
+    shown = "" if place[-1] in SECRETS or isinstance(found, (dict, list)) else f"found {found!r:.80}, "
     return Mistake(place, f"{shown}expected {expected}")
 
 
@@ -91,12 +97,13 @@ def _unknown_kind(found: Any, table: str | int) -> str:
     return f"found {found!r:.80}, expected {known}"
 
 
-def _nearest(place: Place) -> str:
+def _nearest(place: Place, own: str | int | None) -> str:
+    """What may have been meant in a table, of the kind `own` where it has one."""
     table = ".".join(part for part in place[:-1] if isinstance(part, str))
     sections = _TABLES.get(table, ())
     others = [str(_kind(section)) for section in sections if place[-1] in section.model_fields]
     if others:
         return f"; it is one of kind {' and '.join(others)}"
-    keys = [key for section in sections for key in section.model_fields]
+    keys = [key for section in sections if _kind(section) in (own, None) for key in section.model_fields]
     near = get_close_matches(str(place[-1]), keys, n=1)
     return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(keys)}"

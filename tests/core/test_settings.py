@@ -173,6 +173,18 @@ def test_a_mistake_is_named_with_its_place(complaint, text: str, place: str, exp
     assert "\n" not in message, "one mistake, one line"
 
 
+def test_an_unknown_key_of_a_switch_is_told_the_keys_of_its_kind(complaint) -> None:
+    message = complaint(FREESWITCH + "quux = 1")
+    assert "listen_port" in message
+    assert "disconnect_port" not in message
+    assert message.count("secret_file") == 1
+
+
+def test_what_is_wrong_in_a_table_is_told_once(complaint) -> None:
+    message = complaint('[[switch]]\nname = "g"\nkind = "radius"\n[[switch.client]]\nsecret = "not to be guessed"')
+    assert message.endswith("switch.0.client.0.address: missing; expected address")
+
+
 def test_all_mistakes_at_once(complaint) -> None:
     message = complaint('[http]\nport = -1\n[log]\nlevel = 1\n[[sink]]\nname = "a"\nkind = "stream"\n')
     assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == [
@@ -265,6 +277,8 @@ def test_an_unreadable_secret_file_is_named(complaint) -> None:
         'redis = "redis://:s3cret-of-pbx1@host"',
         'http.token = "s3cret-of-pbx1"',
         SWITCH.replace("[[switch]]", "[switch]"),
+        '[[switch]]\nname = "g"\nkind = "radius"\n[[switch.client]]\nsecret = "s3cret-of-pbx1"',
+        '[[switch]]\nname = "g"\nkind = "radius"\nclient = {secret = "s3cret-of-pbx1"}',
     ],
 )
 def test_no_message_shows_a_secret(complaint, text: str) -> None:
