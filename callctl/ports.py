@@ -324,12 +324,13 @@ Hear = Callable[[Sequence[bytes]], Awaitable[None]]
 class Feeds(Protocol):
     """The outboxes, moved on into one gap-free sequence per feed, kept there until accepted.
 
-    `move` answers how many records it moved; `before` hears their payloads first, and where it raises nothing is moved.
-    `depth`: how many records nobody has accepted yet (of each outbox at most 1,000 are counted), and the wall ms at
-    which the oldest was written. `trim` drops what all `feeds` have. `page` reads records of some accounts (None: of
-    all) written since a moment; it may end early, with `more`.
+    `filled`: which outboxes are not empty. `move` answers how many records it moved; `before` hears their payloads
+    first, and where it raises nothing is moved. `depth`: how many records nobody has accepted yet (1,000 at most of an
+    outbox that was read in part), and the wall ms at which the oldest was written. `trim` drops what all `feeds` have.
+    `page` reads records of some accounts (None: of all) written since a moment; it may end early, with `more`.
     """
 
+    async def filled(self, roots: Sequence[str]) -> list[str]: ...
     async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int: ...
     async def pending(self, feed: str, after: int, limit: int) -> list[FeedRecord]: ...
     async def accepted(self, feed: str, sequence: int) -> None: ...

@@ -5,7 +5,8 @@ acceptance could not be noted comes again. One process at a time runs an `Outbox
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
 import structlog
@@ -54,8 +55,7 @@ class Outbox:
     def wake(self, root: str) -> None:
         """The outbox of `root` has grown: look at it at once."""
         for line in self._lines:
-            line.grown[root] = None
-            line.woken.set()
+            line.wake((root,))
 
     def states(self) -> list[LinkState]:
         """Of every sink."""
@@ -67,18 +67,14 @@ class Outbox:
             async with asyncio.TaskGroup() as group:
                 for line in self._lines:
                     group.create_task(self._serve(line))
-                group.create_task(self._trim())
+                group.create_task(self._every(SCAN_MS, self._wake))
+                group.create_task(self._every(TRIM_MS, self._trim))
         finally:
             await asyncio.gather(*(line.close() for line in self._lines))
 
     async def _serve(self, line: "_Line") -> None:
-        scanned: Instant | None = None
         back_off_ms = BACK_OFF_MS
         while True:
-            now = self._clock.now()
-            if scanned is None or now.since_ms(scanned) >= SCAN_MS:
-                line.grown.update(dict.fromkeys(self._roots()))
-                scanned = now
             try:
                 more = await self._turn(line)
             except StoreUnavailable:
@@ -128,13 +124,19 @@ class Outbox:
                 return True
         return False
 
-    async def _trim(self) -> None:
+    async def _every(self, ms: int, see_to: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+        """For ever, see to the outboxes that are not empty: of tens of thousands few have something at a time."""
         while True:
-            await self._clock.sleep_ms(TRIM_MS)
-            try:
-                await self._feeds.trim(self._roots(), [line.name for line in self._lines])
-            except StoreUnavailable:
-                continue
+            with contextlib.suppress(StoreUnavailable):  # told where the store is watched
+                await see_to(await self._feeds.filled(self._roots()))
+            await self._clock.sleep_ms(ms)
+
+    async def _wake(self, roots: Sequence[str]) -> None:
+        for line in self._lines:
+            line.wake(roots)
+
+    async def _trim(self, roots: Sequence[str]) -> None:
+        await self._feeds.trim(roots, [line.name for line in self._lines])
 
 
 class _Line:
@@ -149,6 +151,12 @@ class _Line:
         self.delivering: Instant | None = None
         self._clock = clock
         self._state = LinkState(name, up=False, since_ms=clock.now().wall_ms, detail="not tried yet")
+
+    def wake(self, roots: Sequence[str]) -> None:
+        """These outboxes have something, for us or for another feed."""
+        if roots:
+            self.grown.update(dict.fromkeys(roots))
+            self.woken.set()
 
     def state(self) -> LinkState:
         if self._state.up and self.delivering is not None:

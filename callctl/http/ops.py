@@ -102,10 +102,10 @@ class Ops:
 
     async def _depths(self) -> dict[str, tuple[int, int | None]]:
         """What waits in each outbox; nothing is said of an outbox that cannot be read."""
-        roots = [NOBODY, *self._tariffs.directory.roots()]
         now_ms = self._clock.now().wall_ms
         depths: dict[str, tuple[int, int | None]] = {}
         try:
+            roots = await self._feeds.filled([NOBODY, *self._tariffs.directory.roots()])
             for feed in self._feed_names:
                 depth, oldest_ms = await self._feeds.depth(feed, roots)
                 depths[feed] = depth, None if oldest_ms is None else max(0, now_ms - oldest_ms)

@@ -5,7 +5,7 @@ deliverer may die between any two steps, or two may work at once: no record is l
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,12 +13,13 @@ import msgspec
 from callctl.ports import ARCHIVE, FeedPage, FeedRecord, Hear
 from callctl.store import keys
 from callctl.store.link import Argument, Link
-from callctl.store.scripts import MOVE_ON, run
+from callctl.store.scripts import DEPTH, MOVE_ON, run
 
 ARCHIVES: Final = {ARCHIVE: 1_000_000}
 """Feeds that nobody accepts from and everybody may read: they keep about this many records."""
 
 _TIMEOUT_MS = 5_000
+_ROOTS_AT_ONCE = 500  # asked by one command: some 0.3 ms of the server's time where nothing waits
 _OUTBOXES_AT_ONCE = 64
 _COUNTED = 1_000
 _SCANNED = 1_000
@@ -44,10 +45,16 @@ class RedisFeeds:
         self._link = link
         self._archives = archives
 
+    async def filled(self, roots: Sequence[str]) -> list[str]:
+        found: list[str] = []
+        for some in _split(roots, _ROOTS_AT_ONCE):
+            found += await self._behind(dict.fromkeys(some, b""), 1)
+        return found
+
     async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
         moved = 0
-        for start in range(0, len(roots), _OUTBOXES_AT_ONCE):
-            batches = await self.read(feed, roots[start : start + _OUTBOXES_AT_ONCE], limit - moved)
+        for some in _split(roots, _OUTBOXES_AT_ONCE):
+            batches = await self.read(feed, some, limit - moved)
             if before is not None:
                 await before([payload for batch in batches for _, _, payload in batch.records])
             moved += await self.commit(feed, batches)
@@ -58,17 +65,15 @@ class RedisFeeds:
     async def read(self, feed: str, roots: Sequence[str], limit: int) -> list[Batch]:
         """The first half of `move`: the next records of these outboxes, about `limit` in all."""
         places = await self._places(feed, roots)
-        share = max(1, limit // len(roots))
-        outboxes = await self._ranges([(root, place, share) for root, place in places.items()])
+        unread = await self._behind(places, max(1, limit // len(roots)))
         return [
             Batch(
                 root,
-                after=places[root],
+                after=places[root].decode(),
                 to=entries[-1][0].decode(),
                 records=tuple((account, _ms(id), payload) for id, (_, account, _, payload) in entries),
             )
-            for root, entries in zip(roots, outboxes, strict=True)
-            if entries
+            for root, entries in unread.items()
         ]
 
     async def commit(self, feed: str, batches: Sequence[Batch]) -> int:
@@ -89,27 +94,29 @@ class RedisFeeds:
         await self._call("XTRIM", keys.feed(feed), "MINID", f"{sequence + 1}-0")
 
     async def depth(self, feed: str, roots: Sequence[str]) -> tuple[int, int | None]:
-        places = await self._places(feed, roots)
-        waiting = await self._ranges([(root, place, _COUNTED) for root, place in places.items()])
-        count = sum(map(len, waiting))
-        written_ms = [_ms(entries[0][0]) for entries in waiting if entries]
+        count, written_ms = 0, []
+        for some in _split(roots, _OUTBOXES_AT_ONCE):
+            touched = [keys.feed_place(feed), *map(keys.outbox, some)]
+            told: Any = await run(self._link, DEPTH, touched, _COUNTED, *some, timeout_ms=_TIMEOUT_MS)
+            waiting, *oldest_ms = told
+            count += waiting
+            written_ms += oldest_ms
         if feed not in self._archives:
             count += await self._call("XLEN", keys.feed(feed))
             written_ms += [at_ms for _, at_ms in await self._records(feed, after=0, limit=1)]
         return count, min(written_ms, default=None)
 
     async def trim(self, roots: Sequence[str], feeds: Sequence[str]) -> None:
-        if not feeds:
-            return
-        places = await asyncio.gather(*(self._places(feed, roots) for feed in feeds))
-        reached = {root: min(_id(place[root]) for place in places) for root in roots}
-        await asyncio.gather(
-            *(
-                self._call("XTRIM", keys.outbox(root), "MINID", f"{ms}-{n + 1}")
-                for root, (ms, n) in reached.items()
-                if (ms, n) > (0, 0)
+        for some in _split(roots, _OUTBOXES_AT_ONCE) if feeds else ():
+            places = await asyncio.gather(*(self._places(feed, some) for feed in feeds))
+            reached = [min(_id(place[root]) for place in places) for root in some]
+            await asyncio.gather(
+                *(
+                    self._call("XTRIM", keys.outbox(root), "MINID", f"{ms}-{n + 1}")
+                    for root, (ms, n) in zip(some, reached, strict=True)
+                    if (ms, n) > (0, 0)
+                )
             )
-        )
 
     async def page(
         self, feed: str, accounts: Collection[str] | None, after: int, since_ms: int | None, limit: int
@@ -152,29 +159,28 @@ class RedisFeeds:
             for id, (_, account, _, at_ms, _, payload) in entries
         ]
 
-    async def _places(self, feed: str, roots: Sequence[str]) -> dict[str, str]:
-        """The last id moved of each outbox; "" where none was."""
-        if not roots:
-            return {}
+    async def _places(self, feed: str, roots: Sequence[str]) -> dict[str, bytes]:
+        """The last id moved of each outbox; empty where none was."""
         found = await self._call("HMGET", keys.feed_place(feed), *(f"root:{root}" for root in roots))
-        return {root: (id or b"").decode() for root, id in zip(roots, found, strict=True)}
+        return {root: id or b"" for root, id in zip(roots, found, strict=True)}
 
-    async def _ranges(self, outboxes: Sequence[tuple[str, str, int]]) -> list[Entries]:
-        """Of each (root, after id, count)."""
-        found: list[Entries] = await asyncio.gather(
-            *(
-                self._call("XRANGE", keys.outbox(root), f"({after}" if after else "-", "+", "COUNT", count)
-                for root, after, count in outboxes
-            )
-        )
-        return found
+    async def _behind(self, places: Mapping[str, bytes], count: int) -> dict[str, Entries]:
+        """The first entries behind a place in each outbox; without those that have none, which cost next to nothing."""
+        outboxes = {keys.outbox(root): root for root in places}
+        after = (place or b"0" for place in places.values())
+        found = await self._call("XREAD", "COUNT", count, "STREAMS", *outboxes, *after)
+        return {outboxes[outbox.decode()]: entries for outbox, entries in found or ()}
 
     def _call(self, *command: Argument) -> "asyncio.Future[Any]":
         return self._link.call(*command, timeout_ms=_TIMEOUT_MS)
 
 
-def _id(text: str) -> tuple[int, int]:
-    ms, _, n = (text or "0-0").partition("-")
+def _split(roots: Sequence[str], count: int) -> Iterator[Sequence[str]]:
+    return (roots[start : start + count] for start in range(0, len(roots), count))
+
+
+def _id(place: bytes) -> tuple[int, int]:
+    ms, _, n = (place or b"0-0").partition(b"-")
     return int(ms), int(n)
 
 

@@ -9,14 +9,12 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
-import structlog
 
-from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
-from callctl.call.session import Session, State
+from callctl.call.events import Extended, ExtendRefused, Taken, TakeRefused
+from callctl.call.session import State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallConflict, StoreUnavailable
 from callctl.limits.ids import Alert, Ask, Mode, Seen
@@ -27,17 +25,11 @@ from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
 from callctl.store.link import Argument, Link, Reply
 from callctl.store.scripts import Script
+from callctl.store.sessions import RedisSessions
 from callctl.store.watching import RedisWatching
-
-log = structlog.get_logger(__name__)
 
 CALLS_AT_ONCE: Final = 100  # of extensions in one script: some 1 ms of the server's time
 READS_AT_ONCE: Final = 32  # commands in one go
-RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
-
-
-Remembered = tuple[bytes | None, bytes | None]
-"""The record of a call, and that of its running; None where there is none."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -49,7 +41,7 @@ class Difference(msgspec.Struct, frozen=True):
     counted: int
 
 
-class RedisStore(RedisCharging, RedisWatching, RedisHistory):
+class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
     """Money, channels, calls and ledgers in one Redis. Every method may raise StoreUnavailable."""
 
     def __init__(self, link: Link) -> None:
@@ -219,52 +211,6 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
             for number, field, was, counted in found
         ]
 
-    # ---- Sessions
-
-    async def find(self, call: CallKey) -> Session | None:
-        session = await self.by_trace(call.trace_id)
-        return session if session is not None and session.call == call else None
-
-    async def by_trace(self, trace_id: str) -> Session | None:
-        root: Any = await self._link.call("GET", keys.call(trace_id))
-        if root is None:
-            return None
-        record, running = await self._remembered(root.decode(), trace_id)
-        return None if record is None else records.decode_record(record, running)
-
-    async def live(self, roots: Sequence[str]) -> list[Session]:
-        """Every call that holds something, by the end of its lease, root by root."""
-        return await self.read(await self.listed(roots))
-
-    async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
-        """(root, trace id) of the same."""
-        found = await self._all(("ZRANGE", keys.live(root), 0, -1) for root in roots)
-        return [(root, id.decode()) for root, ids in zip(roots, found, strict=True) for id in ids]
-
-    async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:
-        """Calls whose lease ended at `now_ms` or before, at most `limit` in all."""
-        query = ("-inf", now_ms, "LIMIT", 0, limit)
-        listed = await self._all(("ZRANGEBYSCORE", keys.live(root), *query) for root in roots)
-        lapsed = ((root, id.decode()) for root, ids in zip(roots, listed, strict=True) for id in ids)
-        return await self.read(tuple(itertools.islice(lapsed, limit)))
-
-    async def read(self, calls: Sequence[tuple[str, str]]) -> list[Session]:
-        """The records of (root, trace id)s, best root by root: a command does not reach beyond one."""
-        sessions: list[Session] = []
-        waiting = iter(calls)
-        while some := tuple(itertools.islice(waiting, RECORDS_AT_ONCE)):
-            found = await self._all(
-                ("MGET", *(key for _, id in of_root for key in keys.remembered(root, id)))
-                for root, of_root in itertools.groupby(some, itemgetter(0))
-            )
-            texts = itertools.chain.from_iterable(found)
-            sessions += filter(None, map(_understood, zip(texts, texts, strict=True)))
-        return sessions
-
-    async def _remembered(self, root: str, trace_id: str) -> Remembered:
-        texts: Any = await self._link.call("MGET", *keys.remembered(root, trace_id))
-        return tuple(texts)
-
     # ---- Books
 
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
@@ -288,18 +234,6 @@ class RedisStore(RedisCharging, RedisWatching, RedisHistory):
         while some := tuple(itertools.islice(waiting, READS_AT_ONCE)):
             answers += await asyncio.gather(*(self._link.call(*command) for command in some))
         return answers
-
-
-def _understood(remembered: Remembered) -> Session | None:
-    """One call that cannot be read (written by a later version, say) must not keep all others from being taken up."""
-    record, running = remembered
-    if record is None:
-        return None
-    try:
-        return records.decode_record(record, running)
-    except (msgspec.MsgspecError, ValueError) as error:
-        log.error("call_record_unreadable", error=str(error), head=record[:80].decode("ascii", "replace"))
-        return None
 
 
 def _settled(_: Settlement, answer: Any) -> Existing | None:

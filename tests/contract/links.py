@@ -7,12 +7,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from callctl.store.address import parse_address
-from callctl.store.link import Link, LinkTimes
+from callctl.store.link import Argument, Link, LinkTimes, Reply
 
 PATIENT = LinkTimes(call_ms=30_000, connect_ms=30_000)
 QUICK = LinkTimes(call_ms=1_000, connect_ms=1_000, ping_every_ms=50, tick_ms=10, retry_longest_ms=50)
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class CountingLink(Link):
+    """It knows how many commands were sent."""
+
+    sent = 0
+
+    def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
+        self.sent += 1
+        return super().call(*command, timeout_ms=timeout_ms)
 
 
 @contextlib.asynccontextmanager

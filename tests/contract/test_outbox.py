@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,48 @@ async def test_what_no_one_told_of_is_found_by_the_scan(running: House) -> None:
     running.write("", wake=False)  # an attempt of nobody that we know
     running.clock.pass_ms(deliverer.SCAN_MS)
     await until(lambda: running.good.taken == [1, 2])
+
+
+async def test_only_outboxes_that_have_something_are_gone_through(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be tens of thousands."""
+    house.roots = [f"root-{i}" for i in range(5_000)]
+    gone_through: list[str] = []
+    move, trim = house.feeds.move, house.feeds.trim
+
+    async def moved(feed: str, roots: Sequence[str], *rest: Any) -> int:
+        gone_through.extend(roots)
+        return await move(feed, roots, *rest)
+
+    async def trimmed(roots: Sequence[str], feeds: Sequence[str]) -> None:
+        gone_through.extend(roots)
+        await trim(roots, feeds)
+
+    monkeypatch.setattr(house.feeds, "move", moved)
+    monkeypatch.setattr(house.feeds, "trim", trimmed)
+    await house.start()
+    house.write("root-4321", wake=False)
+    house.clock.pass_ms(deliverer.SCAN_MS)
+    await until(lambda: house.good.taken == house.bad.taken == [1])
+    house.clock.pass_ms(deliverer.TRIM_MS)
+    await until(lambda: house.written["root-4321"].entries == [])
+    assert set(gone_through) == {"root-4321"}
+
+
+async def test_a_scan_that_fails_is_made_again(running: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(_roots: object) -> list[str]:
+        failed.set()
+        raise StoreUnavailable("away")
+
+    failed = asyncio.Event()
+    running.write("globex", wake=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(running.feeds, "filled", away)
+        running.clock.pass_ms(deliverer.SCAN_MS)
+        await failed.wait()
+    running.clock.pass_ms(deliverer.SCAN_MS)
+    await until(lambda: running.good.taken == [1])
 
 
 async def test_an_account_made_later_is_scanned(running: House) -> None:

@@ -13,9 +13,12 @@ from callctl.clock import Instant
 from callctl.control.elsewhere import everywhere
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
-from callctl.store import redis
-from callctl.store.redis import RECORDS_AT_ONCE
+from callctl.store import sessions
+from callctl.store.address import parse_address
+from callctl.store.redis import RedisStore
+from callctl.store.sessions import RECORDS_AT_ONCE
 from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extend, extension, session, settlement, take, top_up
+from tests.contract.links import PATIENT, CountingLink
 
 
 async def test_a_session_comes_back_as_it_went(store):
@@ -136,6 +139,50 @@ async def test_lapsed_calls_oldest_first(store):
     assert await lapsed(1_000, limit=2) == ["c2", "c1"]
 
 
+async def test_live_and_lapsed_calls_among_many_roots(store):
+    roots = [f"r{number}" for number in range(1_200)]
+    for root, lease_ms in (("r3", 1_000), ("r499", 2_000), ("r500", 1_000), ("r1199", 1_000)):
+        for number in range(2):
+            await admitted(store, take(session(f"{root}-{number}", (root,)), lease_until_ms=lease_ms + number))
+    found = [f"{root}-{number}" for root in ("r3", "r499", "r500", "r1199") for number in range(2)]
+    assert [call.call.call_id for call in await store.live(roots)] == found
+    assert [root for root, _ in await store.listed(roots)] == [name.partition("-")[0] for name in found]
+
+    async def lapsed(now_ms: int, limit: int) -> list[str]:
+        return [call.call.call_id for call in await store.lapsed(roots, now_ms, limit)]
+
+    assert await lapsed(999, 10) == []
+    assert await lapsed(1_000, 10) == ["r3-0", "r500-0", "r1199-0"]
+    assert await lapsed(1_001, 3) == ["r3-0", "r3-1", "r500-0"]
+    assert await lapsed(2_001, 8) == await lapsed(2_001, 100) == found
+
+
+async def test_many_roots_are_asked_with_few_commands(redis_server, link):
+    """To ask each with a command of its own took longer than all else that an idle daemon does."""
+    counting = CountingLink(parse_address(redis_server.url), times=PATIENT)
+    await counting.open()
+    store, roots = RedisStore(counting), [f"r{number}" for number in range(5_000)]
+    await admitted(RedisStore(link), take(session("c1", ("r4999",))))
+    await store.lapsed(["r0"], LEASE_MS, 1)  # the server knows the script then
+    counting.sent = 0
+    assert len(await store.live(roots)) == 1
+    assert counting.sent == 10 + 1
+    assert len(await store.lapsed(roots, LEASE_MS, 10)) == 1
+    assert counting.sent == 2 * (10 + 1)
+    await counting.close()
+
+
+async def test_a_list_of_very_many_calls_comes_in_parts(redis_store, monkeypatch):
+    """One script for all calls of 500 roots could keep the server from everything else."""
+    monkeypatch.setattr(sessions, "LISTED_AT_ONCE", 3)
+    roots = [f"r{number}" for number in range(9)]
+    for number, root in enumerate(roots):
+        for n in range(number % 4):
+            await admitted(redis_store, take(session(f"{root}-{n}", (root,)), lease_until_ms=1_000 + n))
+    expected = [f"{root}-{n}" for number, root in enumerate(roots) for n in range(number % 4)]
+    assert [call.call.call_id for call in await redis_store.live(roots)] == expected
+
+
 async def test_an_extension_renews_the_lease(store):
     call = await admitted(store, take(session(), lease_until_ms=1_000))
     await extend(store, extension(call, 0, lease_until_ms=2_000))
@@ -146,7 +193,7 @@ async def test_an_extension_renews_the_lease(store):
 async def test_many_calls_of_many_roots_are_listed_in_steps_between_which_others_have_their_turn(
     redis_store, monkeypatch
 ):
-    monkeypatch.setattr(redis, "RECORDS_AT_ONCE", 5)
+    monkeypatch.setattr(sessions, "RECORDS_AT_ONCE", 5)
     roots = [f"root{n}" for n in range(50)]
     for root in roots:
         await admitted(redis_store, take(session(f"of-{root}", (root,)), force=True))

@@ -196,6 +196,9 @@ class FaultyFeeds:
             raise StoreUnavailable("done, but nobody heard")
         return answer
 
+    async def filled(self, roots: Sequence[str]) -> list[str]:
+        return await self._perhaps(self._feeds.filled(roots))
+
     async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
         return await self._perhaps(self._feeds.move(feed, roots, limit, before))
 

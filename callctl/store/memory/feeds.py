@@ -41,6 +41,9 @@ class MemoryFeeds:
         self._archives = archives
         self._feeds: dict[str, _Feed] = {}
 
+    async def filled(self, roots: Sequence[str]) -> list[str]:
+        return [root for root in roots if root in self._outboxes and self._outboxes[root].entries]
+
     async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
         to = self._feed(feed)
         moved = 0
