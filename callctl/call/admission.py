@@ -4,12 +4,10 @@ All checks are evaluated, so that the answer lists every reason; the first in `R
 channels are judged by the store: `propose` says what to take, `findings` reads its verdict.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 from msgspec.structs import replace
 
-from callctl.accounts import Account, Chain, Kind
+from callctl.accounts import Account, Kind
 from callctl.call import drawing
 from callctl.call.anchor import possible
 from callctl.call.channels import account_slots, rates, trunk_slots
@@ -26,7 +24,6 @@ from callctl.limits.concurrency import Rate
 from callctl.limits.ids import Thresholds
 from callctl.prepaid import slicing
 from callctl.rating.charge import affordable_together
-from callctl.rating.levels import LevelPrice
 from callctl.rating.margin import purchases
 from callctl.rating.tariff import Direction
 
@@ -71,9 +68,9 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
     answer_by_s = offered.at.wall_ms // 1000 + policy.setup_timeout_s  # the last second, if it is set up in time
     ceiling_s = slicing.HORIZON_S if offered.can_extend else policy.longest_unattended_s
     if facts.ruled:
-        ceiling_s = _bounded(facts.chain, facts.prices, ceiling_s, answer_by_s)
+        ceiling_s = _bounded(facts, ceiling_s, answer_by_s)
     if facts.called is not None:
-        ceiling_s = _bounded(facts.called.chain, facts.called.prices, ceiling_s, answer_by_s)
+        ceiling_s = _bounded(facts.called, ceiling_s, answer_by_s)
     if facts.emergency:
         lines, refused = [Check("emergency", PASS, f"{number} is an emergency number")], None
     else:
@@ -84,10 +81,10 @@ def propose(offered: Offered, facts: Facts, now: Instant, policy: Policy) -> Pro
     return Proposal(session, take_for(session, now, policy, paced), refused)
 
 
-def _bounded(chain: Chain, prices: Sequence[LevelPrice], longest_s: int, answer_by_s: int) -> int:
+def _bounded(side: Facts | Called, longest_s: int, answer_by_s: int) -> int:
     """The longest grant that every level's bound on the purchase price of a call allows."""
-    for depth, price in enumerate(prices):
-        bound = chain[depth].max_cost
+    for standing, price in zip(side.standings, side.prices, strict=False):
+        bound = standing.account.max_cost
         if bound is not None and bound.per_call is not None:
             for bought in possible(purchases(price), answer_by_s):
                 longest_s = affordable_together(bought, bound.per_call, longest_s)
@@ -113,7 +110,7 @@ def _session(
     chain = facts.chain or _UNKNOWN
     payer = chain[0]
     within = offered.within is not None
-    levels = _levels(facts, facts.chain, facts.prices, facts.days, offered.direction, answer_by_s, within=within)
+    levels = _levels(facts, facts, offered.direction, answer_by_s, within=within)
     watched = facts.ruled or policy.thresholds is not None
     if watched and offered.direction is _OUTBOUND and not facts.emergency:
         levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
@@ -160,9 +157,9 @@ def _session(
 
 def _called_levels(facts: Facts, called: Called, answer_by_s: int) -> tuple[Level, ...]:
     """Of the called side: its channels are inbound ones, its money may be under another root."""
-    root = called.chain[-1].id
+    root = called.standings[-1].account.id
     elsewhere = "" if root == facts.chain[-1].id else root
-    levels = _levels(facts, called.chain, called.prices, called.days, Direction.INBOUND, answer_by_s, within=False)
+    levels = _levels(facts, called, Direction.INBOUND, answer_by_s, within=False)
     return tuple(
         [
             replace(level, role=Role.RESELLER if depth else Role.CALLED, root=elsewhere)
@@ -172,30 +169,22 @@ def _called_levels(facts: Facts, called: Called, answer_by_s: int) -> tuple[Leve
 
 
 def _levels(
-    facts: Facts,
-    chain: Chain,
-    prices: Sequence[LevelPrice],
-    days: Sequence[str],
-    direction: Direction,
-    answer_by_s: int,
-    *,
-    within: bool,
+    facts: Facts, side: Facts | Called, direction: Direction, answer_by_s: int, *, within: bool
 ) -> tuple[Level, ...]:
-    """One for each price; there are none where nobody sells the call."""
+    """One for each price of a side; there are none where nobody sells the call."""
     number, trunk, levels = facts.b_number, facts.trunk, []
-    for depth, price in enumerate(prices):
-        account = chain[depth]
-        overflow = account.caps.overflow if account.caps is not None else None
+    for standing, price, day in zip(side.standings, side.prices, side.days, strict=False):
+        account, overflow, traffic_class = standing.account, standing.overflow, price.traffic_class
         if overflow is None and trunk is not None and trunk.caps is not None and not facts.above(account.id):
             overflow = trunk.caps.overflow  # where the payer has no price of its own for it
-        home = account.dial_rules.country or facts.home
-        traffic_class = price.traffic_class or (class_of(number, home, facts.lists) if number is not None else "")
+        if not traffic_class and number is not None:
+            traffic_class = class_of(number, account.dial_rules.country or facts.home, facts.lists)
         parts = price.parts
         if parts:
             parts = tuple([replace(part, taxes=account.bears(part.taxes)) for part in parts])
         level = Level(  # by place, as they are stored: so many names take a microsecond
             account.id,
-            account.prepaid,
+            standing.prepaid,
             account.exempt,
             account.currency,
             price.plan,
@@ -207,7 +196,7 @@ def _levels(
             price.buy_plan,
             price.buy_row,
             price.buy,
-            account_slots(facts, account, direction, days[depth], price.type, traffic_class, within=within),
+            account_slots(facts, account, direction, day, price.type, traffic_class, within=within),
             overflow.per_call if overflow is not None else 0,
             overflow.per_minute if overflow is not None else 0,
             False,  # the store tells what is beyond a cap
@@ -217,8 +206,8 @@ def _levels(
             parts,
             answer_by_s if price.in_bands else None,
             price.sources,
-            _RESELLER if depth else _CUSTOMER,
-            chain[depth + 1].id if depth + 1 < len(chain) else None,
+            _RESELLER if standing.level else _CUSTOMER,
+            standing.above,
         )
         levels.append(level)
     return tuple(levels)

@@ -26,8 +26,10 @@ def account_slots(
     if licence is not None and licence.from_switch is not None:
         licence = licence.as_told(facts.licences.get(licence.from_switch))
     taken = slots(caps, licence, direction, day, within=within)
+    if caps is None or not caps.groups:
+        return taken
     number = facts.b_number
-    if caps is None or not caps.groups or not taken or number is None or direction is Direction.INTERNAL:
+    if not taken or number is None or direction is Direction.INTERNAL:
         return taken
     return taken + group_slots(caps, direction, number.digits, number_type or number.type, traffic_class)
 

@@ -22,6 +22,7 @@ from callctl.rating.levels import PRICES_KEPT, LevelPrice, NoRate
 from callctl.rating.margin import Found, MarginRule, MaxCost, costs_within, margins_kept
 from callctl.rating.rules import Dialled
 from callctl.rating.tariff import Direction
+from callctl.rating.terms import Standing
 
 PROVIDER = "(provider)"
 """The level of what is the provider's own business; no account can have this id."""
@@ -30,23 +31,23 @@ PROVIDER = "(provider)"
 class Called(msgspec.Struct, frozen=True, gc=False):
     """The account that is called and pays for it, and all above it; as the payer's in `Facts`."""
 
-    chain: Chain
+    standings: tuple[Standing, ...]
     prices: tuple[LevelPrice, ...]
     days: tuple[str, ...]
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What was looked up for one offered call. `prices` and `days` (local, ISO): payer first, as the chain.
+    """What was looked up for one offered call. `chain`, `standings`, `prices` and `days` (local, ISO): payer first.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
-    nobody does. `free`: nobody buys or sells this call itself (on-net; inbound or internal without a row). `home`: the
-    country from which the call is seen. `trunk_day`: local to whose trunk it is. `licences`: what switches say of
-    theirs. `limits`: the provider's own counters that the call takes. `ruled`: the chain may have what hardly
-    any has (`Account.ruled`).
+    nobody does. `home`: the country from which the call is seen. `trunk_day`: local to whose trunk it is. `licences`:
+    what switches say of theirs. `limits`: the provider's own counters that the call takes. `ruled`: the chain may have
+    what hardly any has (`Account.ruled`).
     """
 
     chain: Chain
+    standings: tuple[Standing, ...]
     trunk: Trunk | None
     dialled: str
     a_number: str
@@ -57,7 +58,6 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     days: tuple[str, ...] = ()
     prices: tuple[LevelPrice, ...] = ()
     unpriced: NoRate | None = None
-    free: bool = False
     pbx: str = ""
     unknown: str = "no such account"
     called: Called | None = None
@@ -67,6 +67,11 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     licences: Mapping[str, SwitchLicence] = {}
     limits: tuple[Slot, ...] = ()
     ruled: bool = True
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody buys or sells this call itself: on-net, emergency; inbound or internal without a row."""
+        return bool(self.prices) and self.prices[0].unsold
 
     @property
     def trunk_level(self) -> int:
@@ -80,10 +85,6 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     def above(self, account: str) -> str:
         """The account's name where it is not the caller's own: such lines of a trace are not for everybody."""
         return account if account != self.chain[0].id else ""
-
-    def seller(self, depth: int) -> str:
-        """Who sells to the account at `depth`: its margin and what it pays are not for the account to see."""
-        return self.chain[depth + 1].id if depth + 1 < len(self.chain) else PROVIDER
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -236,13 +237,12 @@ def _priced(facts: Facts, until_s: int | None) -> Iterable[Said]:
     rows: list[Said] = []
     margins: list[Said] = []
     bounds: list[Said] = []
-    for depth, price in enumerate(facts.prices):
-        account = facts.chain[depth]
-        level, seller = account.id if depth else "", facts.seller(depth)
-        of_level = _of_level(price, account.margin, account.max_cost, until_s, level, seller)
-        rows += of_level[0]
-        margins += of_level[1]
-        bounds += of_level[2]
+    for standing, price in zip(facts.standings, facts.prices, strict=False):
+        account, seller = standing.account, standing.above or PROVIDER
+        row, margin, bound = _of_level(price, account.margin, account.max_cost, until_s, standing.level, seller)
+        rows += row
+        margins += margin
+        bounds += bound
     return rows + margins + bounds
 
 
@@ -250,7 +250,10 @@ def _priced(facts: Facts, until_s: int | None) -> Iterable[Said]:
 def _of_level(
     price: LevelPrice, margin: MarginRule | None, bound: MaxCost | None, until_s: int | None, level: str, seller: str
 ) -> tuple[Sequence[Said], Sequence[Said], Sequence[Said]]:
-    """What there is to say of a price and rules on it: prices repeat with the rows, and rules with the accounts."""
+    """What there is to say of a price and rules on it: prices repeat with the rows, and rules with the accounts.
+
+    `seller`: its margin and what it pays are not for the account to see.
+    """
     rows = [Check("rate", PASS, f"{price.plan} {price.row}", "", level)]
     rows += [Check("rate", PASS, f"besides {part.plan} {part.row}", "", level) for part in price.parts]
     if price.no_buy:
@@ -282,12 +285,12 @@ def _unpriced(offered: Offered, facts: Facts, unpriced: NoRate) -> Iterable[Said
 
 def _other_side(called: Called, now: Instant, until_s: int | None) -> Iterator[Finding]:
     """Whoever is called and pays for it: what limits that side is the provider's business to the caller."""
-    for depth, (account, price) in enumerate(zip(called.chain, called.prices, strict=True)):
+    for standing, price in zip(called.standings, called.prices, strict=True):
+        account, seller = standing.account, standing.above or PROVIDER
         expired = account.expires_ms is not None and account.expires_ms <= now.wall_ms
         wrong = "" if account.active and not expired else "expired" if account.active else "suspended"
         refusal = Refusal.PROVIDER_LIMIT if wrong else None
         yield Finding("called", f"{account.id}: {price.plan} {price.row}", refusal, wrong, account.id)
-        seller = called.chain[depth + 1].id if depth + 1 < len(called.chain) else PROVIDER
         _, margins, bounds = _of_level(price, account.margin, account.max_cost, until_s, account.id, seller)
         for each in (*margins, *bounds):
             refusal = Refusal.PROVIDER_LIMIT if isinstance(each, Finding) else None

@@ -60,6 +60,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
     return Facts(  # by place: so many names take a microsecond
         chain,
+        terms.standings,
         trunk,
         helpline or dialled[:LONGEST_DIALLED],
         caller(offered.a_number, rules),
@@ -70,7 +71,6 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         local_days(terms.zones, minute),
         prices,
         unpriced,
-        bool(prices) and prices[0].sell is _FREE,
         payer.pbx,
         payer.unknown,
         called,
@@ -122,10 +122,10 @@ def _sold(
 ) -> tuple[LevelPrice, ...] | NoRate:
     if terms.unpriced is not None:
         return terms.unpriced
-    carrier = terms.carrier
     if trunk is not None and trunk.buy_plan is not None:
         carrier = tariffs.deck(trunk.buy_plan, at_ms)
-    return price_levels(terms.levels, carrier, number, at_ms, direction, tariffs.exchanges)
+        return price_levels(terms.levels, carrier, number, at_ms, direction, tariffs.exchanges)
+    return terms.ladder.prices(terms.levels, number, at_ms, direction, tariffs.exchanges)
 
 
 def _in_full(
@@ -151,7 +151,9 @@ def _called(offered: Offered, chain: Chain, number: Number, tariffs: Tariffs, mi
     prices = _sold(terms, None, number, Direction.INBOUND, tariffs, at_ms)
     if not terms.bare:
         prices = _in_full(prices, chain, number, Direction.INBOUND, tariffs, at_ms)
-    return Called(chain, prices, local_days(terms.zones, minute)) if not isinstance(prices, NoRate) else None
+    if isinstance(prices, NoRate):
+        return None
+    return Called(terms.standings, prices, local_days(terms.zones, minute))
 
 
 def purchase(session: Session, event: Answered, tariffs: Tariffs) -> Purchase | None:

@@ -25,7 +25,7 @@ class NumberType(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class Number(Struct, frozen=True):
+class Number(Struct, frozen=True, gc=False):
     """A number in its E.164 form."""
 
     e164: str

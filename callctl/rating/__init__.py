@@ -2,7 +2,7 @@
 
 tariff                      a plan and the rows of its deck, as a provider writes them (`presets`: as other systems do)
 builder                     a deck of rows, without contradictions
-match                       the row of a number at every level of a reseller chain, as a price
+match levels ladder         the row of a number at every level of a reseller chain, as a price
 pricing schedule exchange   what goes into a price: percentages of the purchase, bands, other currencies
 price charge                a price, and both faces of it; `bundles` before it, `tax` after it
 margin rules                is it sold at all

@@ -35,6 +35,8 @@ Table = dict[int, Entry]
 HEAD_DIGITS = 6
 """Under most of them no deck has a longer prefix, and none needs to be looked for."""
 
+_ONE_OR_TWO = (*(f"{digit}" for digit in range(10)), *(f"{digits:02}" for digits in range(100)))
+
 Longer = dict[int, int]
 """By the key of the first `HEAD_DIGITS` digits: how many the longest prefix under them has, where it has more."""
 
@@ -96,6 +98,24 @@ class Deck:
                 key //= 10
         return found
 
+    def longer(self, head: str) -> set[str]:
+        """The prefixes that begin with these `HEAD_DIGITS` and have one or two more."""
+        key = int("1" + head)
+        most = max([longer(key) or 0 for _, longer in self._lookups]) - HEAD_DIGITS
+        further = [more for more in _ONE_OR_TWO if len(more) <= most]
+        return {head + more for more in further if any(lookup(int(f"1{head}{more}")) for lookup, _ in self._lookups)}
+
+    def settles(self, beginning: str) -> bool:
+        """Whether outbound calls to all numbers that begin so find the same row, if any, whenever they are made.
+
+        `beginning`: the longest of the `longer` prefixes that they begin with, or `HEAD_DIGITS`.
+        """
+        key, head_key = int("1" + beginning), int("1" + beginning[:HEAD_DIGITS])
+        return not self.dated and all(
+            (longer(head_key) or 0) <= HEAD_DIGITS + 2 and _takes_all(_first(lookup, key))
+            for lookup, longer in self._lookups
+        )
+
     def entries(self) -> list[Entry]:
         """The rows of this plan itself, those of one prefix together."""
         return list(self._table.values())
@@ -125,6 +145,26 @@ class Deck:
 
     def _effective(self, at_ms: int) -> bool:
         return self.plan.effective_ms is None or self.plan.effective_ms <= at_ms
+
+
+def _first(lookup: Callable[[int], Entry | None], key: int) -> Entry | None:
+    """What a table has for the longest beginning of a key."""
+    entry = None
+    while key and entry is None:
+        entry = lookup(key)
+        key //= 10
+    return entry
+
+
+def _takes_all(entry: Entry | None) -> bool:
+    """Whether every outbound call finds it, or there is nothing to be found."""
+    return entry is None or (
+        not isinstance(entry, tuple)
+        and entry.type is None
+        and entry.direction is Direction.OUTBOUND
+        and entry.valid_from_ms is None
+        and entry.valid_until_ms is None
+    )
 
 
 def _choose(entry: Entry, key: int, number: Number, at_ms: int, direction: Direction) -> Match | None:

@@ -15,9 +15,10 @@ from callctl.money import MICROS
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
+from callctl.rating.ladder import Ladder
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
-from callctl.rating.terms import Terms, terms_of
+from callctl.rating.terms import Decks, Terms, terms_of
 
 TERMS_KEPT = 16_384  # of accounts; to drop them all is a pause of some 3 ms
 
@@ -40,6 +41,7 @@ class Registry:
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._terms: dict[str | None, Terms] = {}  # by payer, none from before a change
+        self._ladders: dict[Decks, Ladder] = {}
 
     def plan(self, plan: str) -> Plan | None:
         return self.plans.get(plan)
@@ -54,7 +56,7 @@ class Registry:
         payer = chain[0].id if chain else None
         terms = self._terms.get(payer)
         if terms is None:
-            terms = terms_of(chain, self.directory.plans, self._decks, self.blocks, at_ms)
+            terms = terms_of(chain, self.directory.plans, self._decks, self.blocks, self._ladders, at_ms)
             if not terms.dated:
                 if len(self._terms) >= TERMS_KEPT:
                     self._terms.clear()
@@ -253,6 +255,7 @@ class Registry:
         parent = self._decks.get(plan.extends) if plan.extends is not None else None
         self._decks[plan.id] = deck.under(plan, parent)
         self._terms.clear()
+        self._ladders.clear()
         for other in self.plans.values():
             if other.extends == plan.id and other.id in self._decks:
                 self._seat(self._decks[other.id])

@@ -13,6 +13,7 @@ from callctl.clock import Instant
 from callctl.numbering import DialRules, Number, NumberType
 from callctl.rating.charge import Price, Tier
 from callctl.rating.levels import LevelPrice, NoRate
+from callctl.rating.terms import standings
 
 CALL = CallKey("sw", "c1")
 E = TypeVar("E")
@@ -56,6 +57,7 @@ def facts(
     priced = number is not None and unpriced is None
     return Facts(
         chain=chain,
+        standings=standings(chain),
         trunk=trunk,
         dialled="0612345678",
         a_number="+31201234567",

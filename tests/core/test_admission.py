@@ -12,6 +12,7 @@ from callctl.numbering import DialRules
 from callctl.rating.levels import NO_ROW, NoRate
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.price import Price, Tier
+from callctl.rating.terms import standings
 from tests.core.calls import POLICY, START, account, facts, offered, price
 
 LATER_S = POLICY.longest_unattended_s
@@ -79,7 +80,7 @@ def test_what_no_row_names_is_the_country_and_its_class_seen_from_there_or_from_
 
 def test_a_call_that_no_row_prices_is_refused_on_a_trunk_too_when_whoever_is_called_has_a_price() -> None:
     chain = (account(), account("reseller"))
-    called = Called((account("shop"),), facts().prices, ("2027-01-15",))
+    called = Called(standings((account("shop"),)), facts().prices, ("2027-01-15",))
     trunk = Trunk("line", "reseller", caps=Caps(outbound=1))
     told = replace(facts(chain, trunk=trunk, unpriced=NoRate("acme", "standard", NO_ROW)), called=called)
     proposal = propose(offered(), told, START, POLICY)

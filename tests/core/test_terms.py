@@ -1,5 +1,6 @@
 """What is worked out once for all calls of an account: the next call sees every change of a definition."""
 
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -7,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from callctl.accounts import Account, Chain, Group, Kind, Trunk
+from callctl.accounts import Account, Group, Kind, Trunk
 from callctl.call.checks import Facts
 from callctl.call.events import Offered
 from callctl.clock import Instant
 from callctl.control.facts import gather
 from callctl.limits.classes import NumberLists
+from callctl.limits.concurrency import Caps, Overflow
 from callctl.limits.destinations import Barring, DestinationRules
 from callctl.limits.ids import RECOMMENDED
 from callctl.limits.licence import Licence
@@ -22,7 +24,7 @@ from callctl.rating.builder import DeckBuilder
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.levels import NoRate
-from callctl.rating.margin import MaxCost
+from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.tariff import Bundle, Direction, Plan, Row
 from callctl.rating.tax import Tax
 from callctl.store import registry as registry_module
@@ -126,19 +128,15 @@ def calls() -> Iterator[Offered]:
 
 
 def looked_up(known: Registry) -> list[tuple[object, ...]]:
-    """What every call meets; the accounts and trunks themselves are other ones after every change of them."""
+    """What every call meets."""
     return [seen(gather(call, known, call.at, NumberLists())) for call in calls()]
 
 
 def seen(facts: Facts) -> tuple[object, ...]:
     called = facts.called
-    other_side = (names(called.chain), called.prices, called.days) if called is not None else None
+    other_side = (called.standings, called.prices, called.days) if called is not None else None
     rest = facts.unpriced, facts.days, facts.home, facts.trunk_day, facts.limits, facts.ruled
-    return names(facts.chain), facts.prices, other_side, *rest
-
-
-def names(chain: Chain) -> list[str]:
-    return [account.id for account in chain]
+    return facts.standings, facts.prices, other_side, *rest
 
 
 def of(known: Registry, account: str, at: Instant = START) -> Facts:
@@ -207,6 +205,10 @@ CHANGES: dict[str, Callable[[Registry], None]] = {
     "attempts in a second": changed("acme", calls_per_second=5),
     "where it may call": changed("acme", destinations=DestinationRules(presets=(Barring.NO_PREMIUM,))),
     "what a call may cost": changed("acme", max_cost=MaxCost(per_minute=50 * CENT)),
+    "how it pays": changed("acme", kind=Kind.POSTPAID),
+    "caps": changed("acme", caps=Caps(total=5, overflow=Overflow(5, per_call=CENT))),
+    "caps above": changed("house", caps=Caps(total=5, overflow=Overflow(5, per_call=CENT))),
+    "a margin": changed("acme", margin=MarginRule(min_per_minute=CENT)),
     "a licence": changed("acme", licence=Licence(channels=5)),
     "spend thresholds": changed("acme", thresholds=RECOMMENDED),
     "spend thresholds above": changed("house", thresholds=RECOMMENDED),
@@ -282,6 +284,14 @@ def test_a_change_of_one_account_leaves_what_was_worked_out_for_others() -> None
     assert [id for id in terms if again[id] is terms[id]] == ["house", "member"]
 
 
+def test_what_a_deck_said_goes_with_it() -> None:
+    known = house()
+    before = weakref.ref(known.own_deck("retail"))
+    looked_up(known)
+    rows("retail", 50)(known)
+    assert before() is None
+
+
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "TERMS_KEPT", 2)
     known = house()
@@ -295,4 +305,4 @@ def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch)
 def test_nobody_has_no_terms() -> None:
     known = house()
     terms = known.terms((), START.wall_ms)
-    assert (terms.levels, terms.unpriced, terms.carrier, terms.home, terms.zones) == ((), None, None, "", ())
+    assert (terms.levels, terms.unpriced, terms.standings, terms.home, terms.zones) == ((), None, (), "", ())
