@@ -25,10 +25,12 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._unread = b""
         self._since_s = self._loop.time()  # that nothing is heard, or that a request is not complete
-        self._waiting: asyncio.Future[None] | None = None
+        self._waiting = self._loop.create_future()  # for news; done while there is something to do
+        self._waiting.set_result(None)
         self._ending = False
         self._all_said = False  # the client has closed its half
         self._full = False  # the client does not take what was written
+        self._held_back = False  # it has said more than one request can be
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -44,6 +46,7 @@ class Connection(asyncio.Protocol):
             self._since_s = self._loop.time()
         self._unread = data
         if len(data) > LARGEST:
+            self._held_back = True
             self._transport.pause_reading()
         self._wake()
 
@@ -70,7 +73,7 @@ class Connection(asyncio.Protocol):
 
     def look(self, silence_s: float) -> None:
         """To be called about once a second: close it when it has said nothing, or taken nothing, for so long."""
-        if self._waiting is None:
+        if self._waiting.done():
             return
         if self._unread and not self._full:
             self._wake()  # patience may be at its end
@@ -78,25 +81,25 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        if not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _news(self) -> asyncio.Future[None]:
         """Until `_wake`."""
-        self._waiting = waiting = self._loop.create_future()
-        return waiting
+        self._waiting = self._loop.create_future()
+        return self._waiting
 
     async def _serve(self) -> None:
+        fast, transport = self._fast, self._transport
         try:
             while not self._ending:
-                request = self._fast.read(self._unread) if self._unread else None
+                request = fast.read(self._unread) if self._unread else None
                 if request is not None:
                     self._take_off(request.size)
-                    answer = await self._fast.answer(request, self._peer)
+                    answer = await fast.answer(request, self._peer)
                     self._since_s = self._loop.time()
-                    if not self._transport.is_closing():  # the client may be gone: the decision stands all the same
-                        self._transport.write(answer)
+                    if not transport.is_closing():  # the client may be gone: the decision stands all the same
+                        transport.write(answer)
                     while self._full and not self._ending:
                         await self._news()
                     if self._unread:
@@ -110,17 +113,18 @@ class Connection(asyncio.Protocol):
         except NotPlain:
             self._hand_over()
         except BaseException:
-            self._transport.abort()
+            transport.abort()
             raise
         else:
-            self._transport.close()
+            transport.close()
         finally:
             self._ours.discard(self)
 
     def _take_off(self, size: int) -> None:
         """So many bytes are a request that is being answered."""
-        unread, self._unread = self._unread, self._unread[size:]
-        if len(unread) > LARGEST >= len(self._unread):
+        self._unread = self._unread[size:]
+        if self._held_back and len(self._unread) <= LARGEST:
+            self._held_back = False
             self._transport.resume_reading()
 
     def _hand_over(self) -> None:

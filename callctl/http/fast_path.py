@@ -30,6 +30,7 @@ _MOST_DIGITS = len(str(DECISION_LIMIT))
 _BEGIN = b"POST /v1/"
 _END_OF_LINE = b"\r\n"
 _END_OF_HEAD = _END_OF_LINE * 2
+_LINE_ENDS, _HEAD_ENDS = len(_END_OF_LINE), len(_END_OF_HEAD)
 _LINE = re.compile(
     rb"POST (?P<path>/v1/[a-z]+)(?:/(?P<call>[\w.~!$&'()*+,;=:@%-]+)/(?P<verb>[a-z]+))?"
     rb"(?:\?switch=(?P<switch>[\w.-]+))? HTTP/1\.1"
@@ -51,7 +52,7 @@ class NotPlain(Exception):
     """Not a request for the short way."""
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One plain request. `size`: how many bytes it was."""
 
     decide: Decide
@@ -87,10 +88,10 @@ class FastPath:
             if not data.startswith(_BEGIN[: len(data)]) or len(data) >= LONGEST_HEAD:
                 raise NotPlain
             return None
-        line, _, block = data[: head + len(_END_OF_LINE)].partition(_END_OF_LINE)
+        line, _, block = data[: head + _LINE_ENDS].partition(_END_OF_LINE)
         decide, scope, call_id, switch = self._lines.get(line) or self._line(line)
         authorization, length = _fields(block)
-        begin = head + len(_END_OF_HEAD)
+        begin = head + _HEAD_ENDS
         end = begin + length
         if len(data) < end:
             return None

@@ -19,7 +19,7 @@ _EARLY = ("/v1/calls", "/metrics")
 _encode = msgspec.json.Encoder().encode
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What a request of the decision path says, whoever read it. `call_id` is the path's, `switch` the query's."""
 
     body: bytes
