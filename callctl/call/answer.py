@@ -18,6 +18,9 @@ from callctl.prepaid import slicing
 from callctl.rating.charge import Price
 from callctl.rating.tariff import Direction
 
+_CALLER = WarnTo.CALLER
+_hold = lru_cache(maxsize=8_192)(format_amount)  # the same for many calls by one row
+
 
 def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
     """What was decided. Before the answer it says what the first answer said, however often it is asked."""
@@ -25,10 +28,15 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
     if session.refusal is not None:
         return _refused(session, session.refusal, trace, viewer)
     granted_s, affordable_s = session.first_granted_s, session.first_affordable_s
-    until = None
+    until = rate = None
     if session.answered is not None:
         granted_s, affordable_s = session.granted_s, session.affordable_s
         until = format_time(session.answered.wall_ms + granted_s * 1000)
+    hold = 0
+    if session.levels and not session.emergency:
+        level = session.customer
+        hold = slicing.cost(drawing.kept(level), granted_s)
+        rate = _rate(level.plan, level.destination, level.type, level.sell)
     told: dict[str, Any] = {
         "call_id": session.call.call_id,
         "verdict": "allowed",
@@ -38,19 +46,15 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
         "warn_at_seconds": warn_at(session, affordable_s),
         "account": session.account or None,
         "b_number": session.b_number,
-        "rate": None,
-        "hold": "0.0000",
+        "rate": rate,
+        "hold": _hold(hold),
         "trace_id": session.trace_id,
         "trace": trace,
     }
     if session.unwanted:
         told["hang_up"] = "commanded" if session.attended else "requested"
-    if session.levels and not session.emergency:
-        level = session.customer
-        told["hold"] = format_amount(slicing.cost(drawing.kept(level), granted_s))
-        told["rate"] = _rate(level.plan, level.destination, level.type, level.sell)
-        if session.warnings and session.warn_to is not WarnTo.CALLER:
-            told["warn_to"] = session.warn_to.value
+    if rate is not None and session.warnings and session.warn_to is not _CALLER:
+        told["warn_to"] = session.warn_to.value
     return told
 
 

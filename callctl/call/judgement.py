@@ -3,7 +3,7 @@
 A call that goes ahead keeps the store's figures; they become text when somebody reads its trace.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -21,17 +21,23 @@ from callctl.clock import format_time
 from callctl.limits.concurrency import LICENCE, Bound, Rate, Slot
 from callctl.money import format_amount
 from callctl.prepaid import slicing
+from callctl.rating.tax import Tax
 
 _ONE = "1 more"
 _slots = attrgetter("slots")
+_account = attrgetter("account")
 _soft = attrgetter("soft")
+
+_Counters = tuple[tuple[tuple[Slot, ...], ...], tuple[str, ...], bool]
+"""Of every level, and behind them of the trunk: the counters, and the account where that is not the caller's own; and
+whether nothing limits the call.
+"""
 
 
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
     found = _attempts(answer.rate_exceeded) if isinstance(answer, TakeRefused) else []
-    for counted in _counted(session, answer.uses):
-        found += _limits(*counted)
+    found += _channels(answer.uses, *_counters(session))
     return found + _beside_channels(session, answer)
 
 
@@ -48,15 +54,16 @@ def _beside_channels(session: Session, answer: Taken | TakeRefused) -> list[Find
 
 def whole_trace(session: Session) -> bytes:
     """The lines of the trace, those of the store's answer to an admitted call among them."""
-    if session.taken is None:
+    taken = session.taken
+    if taken is None:
         return session.trace
-    channels = [_lines(*counted) for counted in _counted(session, session.taken.uses)]
-    return longer(b"".join((session.trace, *channels)), _beside_channels(session, session.taken))
+    channels = _channel_lines(taken.uses, *_counters(session))
+    return longer(session.trace + channels, _beside_channels(session, taken))
 
 
 def longer(trace: bytes, findings: Iterable[Finding]) -> bytes:
     """The lines of the trace with these behind them."""
-    return trace + encode_trace([traced(finding) for finding in findings])
+    return trace + encode_trace(list(map(traced, findings)))
 
 
 def shortfall(session: Session, answer: Taken) -> Finding | None:
@@ -93,17 +100,27 @@ def _attempts(rate: Rate | None) -> list[Finding]:
     return [Finding("call_rate", f"{rate.owner}: {rate.per_second} attempts", refusal, limit, rate.level, _ONE, since)]
 
 
-def _counted(session: Session, uses: Iterable[SlotUse]) -> list[tuple[str, Slot, int, str, bool]]:
-    """What `_limits` is asked of each channel counter."""
-    counted = []
-    levels, is_free = session.levels, session.emergency
+def _counters(session: Session) -> _Counters:
+    levels = session.levels
+    above = map(_account, levels[1:])
+    return (*map(_slots, levels), session.trunk_slots), ("", *above, ""), session.emergency
+
+
+def _channels(
+    uses: Iterable[SlotUse], slots: Sequence[tuple[Slot, ...]], above: Sequence[str], is_free: bool
+) -> list[Finding]:
+    found = []
     for use in uses:
-        if use.level == len(levels):
-            slots, above = session.trunk_slots, ""
-        else:
-            slots, above = levels[use.level].slots, levels[use.level].account if use.level else ""
-        counted.append(("channels", _named(use.slot, slots), use.in_use, above, is_free))
-    return counted
+        found += _limits("channels", _named(use.slot, slots[use.level]), use.in_use, above[use.level], is_free)
+    return found
+
+
+@lru_cache(maxsize=8_192)
+def _channel_lines(
+    uses: tuple[SlotUse, ...], slots: tuple[tuple[Slot, ...], ...], above: tuple[str, ...], is_free: bool
+) -> bytes:
+    """The same in the trace. Many accounts have the same caps, and most of them few calls at a time."""
+    return longer(b"", _channels(uses, slots, above, is_free))
 
 
 def _named(name: str, slots: Iterable[Slot]) -> Slot:
@@ -128,12 +145,6 @@ def _limits(check: str, slot: Slot, in_use: int, level: str, is_free: bool) -> l
         saw = f"{limit.counter}: {in_use} in use"
         found.append(Finding(check, saw, refusal, limit.text, level, _ONE, limit.since, limit.enforced))
     return found
-
-
-@lru_cache(maxsize=8_192)
-def _lines(check: str, slot: Slot, in_use: int, level: str, is_free: bool) -> bytes:
-    """The same in the trace. Many accounts have the same caps, and most of them few calls at a time."""
-    return longer(b"", _limits(check, slot, in_use, level, is_free))
 
 
 class _Limit(msgspec.Struct, frozen=True, gc=False):
@@ -173,24 +184,24 @@ def _bundles(session: Session, left: Left) -> Iterator[Finding]:
 
 
 def _credit(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
-    found = []
-    for depth, (level, left) in enumerate(zip(session.levels, answer.available, strict=True)):
-        above = level.account if depth else ""
+    found: list[Finding] = []
+    granted_s = session.first_granted_s if isinstance(answer, Taken) else 0
+    for level, left in zip(session.levels, answer.available, strict=True):
+        above = level.account if found else ""
         if left is None or level.exempt or session.emergency:
             found.append(Finding("credit", "not limited", level=above))
             continue
-        held = slicing.cost(level, session.first_granted_s) if isinstance(answer, Taken) else 0
+        available = left + slicing.cost(level, granted_s) if granted_s else left
         least = slicing.first_cost(level) or 0
-        limit = _least(least, level.currency, bool(level.taxes))
         refusal = None
-        if least > max(0, held + left):
+        if least and least > available:
             refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
-        saw = f"{format_amount(held + left)} {level.currency} available"
-        found.append(Finding("credit", saw, refusal, limit, above))
+        saw = f"{format_amount(available)} {level.currency} available"
+        found.append(Finding("credit", saw, refusal, _least(least, level.currency, level.taxes), above))
     return found
 
 
 @lru_cache(maxsize=8_192)
-def _least(micros: int, currency: str, taxed: bool) -> str:
+def _least(micros: int, currency: str, taxes: tuple[Tax, ...]) -> str:
     """What every call by a row has in common."""
-    return f"the first increment costs {format_amount(micros)} {currency}" + (" with taxes" if taxed else "")
+    return f"the first increment costs {format_amount(micros)} {currency}" + (" with taxes" if taxes else "")

@@ -1,6 +1,6 @@
 """The trace: every check of an admission in order, with what it saw, its threshold and its verdict."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -53,14 +53,12 @@ def _without_levels_above(trace: Iterable[Check], account: str) -> list[Check]:
     ]
 
 
-def encode_trace(checks: Sequence[Check]) -> bytes:
-    """The checks as a session keeps them: a line of JSON each, so that more can be put behind them."""
-    return _encoder.encode_lines(checks)
+encode_trace: Callable[[Sequence[Check]], bytes] = msgspec.json.Encoder().encode_lines
+"""The checks as a session keeps them: a line of JSON each, so that more can be put behind them."""
 
 
 def decode_trace(lines: bytes) -> tuple[Check, ...]:
     return tuple(_decoder.decode_lines(lines))
 
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Check)
