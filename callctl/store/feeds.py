@@ -48,7 +48,7 @@ class RedisFeeds:
     async def filled(self, roots: Sequence[str]) -> list[str]:
         found: list[str] = []
         for some in _split(roots, _ROOTS_AT_ONCE):
-            found += await self._behind(dict.fromkeys(some, b""), 1)
+            found += await self._behind(some, [b"0"] * len(some), 1)
         return found
 
     async def move(self, feed: str, roots: Sequence[str], limit: int, before: Hear | None = None) -> int:
@@ -65,7 +65,7 @@ class RedisFeeds:
     async def read(self, feed: str, roots: Sequence[str], limit: int) -> list[Batch]:
         """The first half of `move`: the next records of these outboxes, about `limit` in all."""
         places = await self._places(feed, roots)
-        unread = await self._behind(places, max(1, limit // len(roots)))
+        unread = await self._behind(roots, [place or b"0" for place in places.values()], max(1, limit // len(roots)))
         return [
             Batch(
                 root,
@@ -164,12 +164,12 @@ class RedisFeeds:
         found = await self._call("HMGET", keys.feed_place(feed), *(f"root:{root}" for root in roots))
         return {root: id or b"" for root, id in zip(roots, found, strict=True)}
 
-    async def _behind(self, places: Mapping[str, bytes], count: int) -> dict[str, Entries]:
+    async def _behind(self, roots: Sequence[str], places: Sequence[bytes], count: int) -> dict[str, Entries]:
         """The first entries behind a place in each outbox; without those that have none, which cost next to nothing."""
-        outboxes = {keys.outbox(root): root for root in places}
-        after = (place or b"0" for place in places.values())
-        found = await self._call("XREAD", "COUNT", count, "STREAMS", *outboxes, *after)
-        return {outboxes[outbox.decode()]: entries for outbox, entries in found or ()}
+        outboxes = list(map(keys.outbox, roots))
+        found = await self._call("XREAD", "COUNT", count, "STREAMS", *outboxes, *places)
+        entries = {outbox.decode(): of_root for outbox, of_root in found or ()}
+        return {root: entries[outbox] for root, outbox in zip(roots, outboxes, strict=True) if outbox in entries}
 
     def _call(self, *command: Argument) -> "asyncio.Future[Any]":
         return self._link.call(*command, timeout_ms=_TIMEOUT_MS)

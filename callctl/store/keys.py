@@ -62,8 +62,12 @@ TOP_UP_TTL_S: Final = 7 * _DAY_S
 SAID_TTL_S: Final = 7 * _DAY_S
 CALL_TTL_S: Final = 37 * _DAY_S
 
+_NAMES: Final = 262_144
+"""Whose words and keys are kept. All roots are asked about in turn: were there more of them than that, each would be
+forgotten before its turn comes again, and with them what calls need."""
 
-@lru_cache(maxsize=65_536)
+
+@lru_cache(maxsize=_NAMES)
 def word(name: str) -> str:
     """A name as one word of a key or a record: without blanks, braces and line ends."""
     return quote(name, safe=":@+/=,;!*#&", errors="surrogatepass")
@@ -74,13 +78,13 @@ def name(word: str) -> str:
     return unquote(word, errors="surrogatepass")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_NAMES)
 def tag(root: str) -> str:
     """The hash tag. An attempt of nobody we know has no root; "%" is the word of no name."""
     return "{" + (word(root) or "%") + "}"
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_NAMES)
 def account(root: str, account: str) -> str:
     return f"{tag(root)}:a:{word(account)}"
 
@@ -125,7 +129,7 @@ def remembered(root: str, trace_id: str) -> tuple[str, str]:
     return record, f"{record}:run"
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_NAMES)
 def live(root: str) -> str:
     return f"{tag(root)}:live"
 
@@ -134,6 +138,7 @@ def guests(root: str) -> str:
     return f"{tag(root)}:guests"
 
 
+@lru_cache(maxsize=_NAMES)
 def outbox(root: str) -> str:
     return f"{tag(root)}:outbox"
 
