@@ -14,8 +14,10 @@ from callctl.clock import Instant
 from callctl.prepaid import slicing
 
 EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`docs/rules.md`, Slice)
-_overflow = attrgetter("overflow")
 LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is not looked at again
+
+_CUT, _EXTEND, _WARN, _LOST = Deadline.CUT, Deadline.EXTEND, Deadline.WARN, Deadline.LOST
+_overflow = attrgetter("overflow")
 
 
 def holding(session: Session, granted_s: int, overflow: Sequence[bool] = (), left: Left = ()) -> Session:
@@ -92,14 +94,14 @@ def watch(session: Session, now: Instant) -> tuple[SetDeadline, ...]:
         return ()
     call, end = session.call, answered.plus_ms(session.granted_s * 1000)
     if session.emergency:
-        return (SetDeadline(call, Deadline.LOST, end),)
-    cut = SetDeadline(call, Deadline.CUT, end)
+        return (SetDeadline(call, _LOST, end),)
+    cut = SetDeadline(call, _CUT, end)
     if not session.attended:
         return (cut,)
     return (
         cut,
-        SetDeadline(call, Deadline.EXTEND, next_look(session, now)),
-        SetDeadline(call, Deadline.WARN, _next_warning(session, now)),
+        SetDeadline(call, _EXTEND, next_look(session, now)),
+        SetDeadline(call, _WARN, _next_warning(session, now)),
     )
 
 

@@ -31,6 +31,8 @@ from callctl.prepaid import slicing
 RETRY_AFTER_MS = 1_000
 MOST_TRIES = 5
 
+_EXTEND = Deadline.EXTEND
+
 
 def alerting(session: Session, event: Alerting, now: Instant, policy: Policy) -> Advance:
     return (session if session.alerting else replace(session, alerting=event.at)), ()
@@ -71,9 +73,9 @@ def released(session: Session, event: Released, now: Instant, policy: Policy) ->
 
 
 def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
+    if event.deadline is _EXTEND:
+        return _extend(session, now, policy)
     match event.deadline:
-        case Deadline.EXTEND:
-            return _extend(session, now, policy)
         case Deadline.WARN:
             return save(replace(session, warn_due=True), now, policy)
         case Deadline.CUT:
@@ -135,9 +137,10 @@ def ask(session: Session, planned_s: int, now: Instant, policy: Policy, *, slice
         tries=tries,
         busy=True,
     )
-    lasts_s = policy.setup_timeout_s if session.answered is None else planned_s
-    left_ms = grant.left_ms(session, lasts_s, now)
-    lease_until_ms = now.wall_ms + max(0, left_ms) + policy.lease_grace_s * 1000  # a grace after the ringing, or grant
+    left_ms = grant.left_ms(session, policy.setup_timeout_s if session.answered is None else planned_s, now)
+    lease_until_ms = now.wall_ms + policy.lease_grace_s * 1000  # a grace after the ringing, or the grant
+    if left_ms > 0:
+        lease_until_ms += left_ms
     return session, (ExtendNow(Extension(session, more, lease_until_ms, force, draws, watch)),)
 
 

@@ -23,8 +23,9 @@ from callctl.rating.tariff import Direction
 
 log = structlog.get_logger(__name__)
 
-ANSWERS = (Taken, TakeRefused, Extended, ExtendRefused)
+ANSWERS = frozenset({Taken, TakeRefused, Extended, ExtendRefused})
 
+_OUTBOUND = Direction.OUTBOUND
 _account = attrgetter("account")
 
 
@@ -48,7 +49,7 @@ class Alarms:
 
     def by_present_rules(self, session: Session) -> Session:
         """The call with the thresholds as they are now; where there are none any more it is only counted."""
-        if session.direction is not Direction.OUTBOUND or not self._may_watch(session.levels):
+        if session.direction is not _OUTBOUND or not self._may_watch(session.levels):
             return session
         accounts, called_from = self._tariffs.directory.accounts, session.called_from
         callers, called = session.levels[:called_from], session.levels[called_from:]

@@ -74,7 +74,8 @@ def affordable(level: Level, credit: int, at_most_s: int) -> int:
 def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
     """The longest call that every payer can pay from what it holds and has besides; None: nothing limits it."""
     seconds = HORIZON_S
-    for level, left in zip(levels, available, strict=True):
+    alone = len(levels) == 1  # as most payers are, and to pair them would take as long as all the rest
+    for level, left in ((levels[0], available[0]),) if alone else zip(levels, available, strict=True):
         if left is not None:
             seconds = affordable(level, level.held + left, seconds)
     if len(levels) > 2:

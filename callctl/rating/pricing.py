@@ -1,6 +1,7 @@
 """What a row sells for: its amounts, or exact percentages of the purchase, band by band and tier by tier."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import gcd, lcm
 
 import msgspec
@@ -122,4 +123,10 @@ def _band_price(plan: Plan, rows: Sequence[Row], denominator: int, minutes: Step
         rounding=plan.rounding,
         duration_rounding=plan.duration_rounding,
     )
-    return BandPrice(price, steps, initial_s, plan.increment_basis, band_name(head.band))
+    return BandPrice(_shared(price), steps, initial_s, plan.increment_basis, band_name(head.band))
+
+
+@lru_cache(maxsize=16_384)
+def _shared(price: Price) -> Price:
+    """One object for all prices that are equal: what is kept by price is found without comparing their fields."""
+    return price
