@@ -28,9 +28,11 @@ _encode = msgspec.json.Encoder().encode
 def record_id(session: Session, account: str, correction: int = 0, *, called: bool = False) -> str:
     """The idempotency key of a record: the same for every delivery of it, different for every other one.
 
-    `called`: of the called side, for an account may be on both.
+    `called`: of the called side, for an account may be on both. An attempt that was refused and, asked again, taken and
+    given back has two records.
     """
-    attempt = f"-{session.setup.wall_ms}" if session.state is State.REFUSED else ""
+    given_back = f".{session.version}" if session.version else ""
+    attempt = f"-{session.setup.wall_ms}{given_back}" if session.state is State.REFUSED else ""
     number = f":c{correction}" if correction else ""
     call_id = session.call.call_id.replace("%", "%25").replace(":", "%3A")  # a call's name must not imitate the rest
     side = ":called" if called else ""

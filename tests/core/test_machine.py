@@ -777,3 +777,11 @@ def test_the_name_of_a_call_does_not_imitate_another_record() -> None:
     named = msgspec.structs.replace(session, call=CallKey("sw", "c1:acme"))
     assert record_id(named, "c1") != record_id(session, "acme", 1)
     assert record_id(named, "x") == "sw/c1%3Aacme:x"
+
+
+def test_an_attempt_that_is_given_back_is_not_the_one_that_was_refused_before() -> None:
+    from callctl.call.cdr import record_id
+
+    refused = msgspec.structs.replace(admitted().session, state=State.REFUSED, version=0)
+    given_back = msgspec.structs.replace(refused, version=1)  # asked for again with the same `at`, and taken too late
+    assert record_id(given_back, "acme") != record_id(refused, "acme")
