@@ -78,7 +78,7 @@ class FastPath:
         }
         self._tokens = tokens
         self._clock = clock
-        self._date = b""
+        self._end = b""
         self._dated_s = 0
 
     def read(self, data: bytes) -> Request | None:
@@ -117,23 +117,24 @@ class FastPath:
             body = await request.decide(request.asked, holder)
         except Exception as exc:  # whatever it was, the client is answered; ours is logged there
             return self._failed(errors.answer(exc))
-        return _OK % (len(body), self._today(), body)
+        return b"".join((_OK, b"%d" % len(body), self._dated(), body))
 
     def _failed(self, said: errors.Answer) -> bytes:
         fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers.items()])
-        head = f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\n{fields}"
-        return head.encode() + _REST % (len(said.body), self._today(), said.body)
+        head = f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\n{fields}Content-Length: {len(said.body)}"
+        return b"".join((head.encode(), self._dated(), said.body))
 
-    def _today(self) -> bytes:
-        """As a response says it."""
+    def _dated(self) -> bytes:
+        """The end of a head, behind the length."""
         now_s = self._clock.now().wall_ms // 1000
         if now_s != self._dated_s:
-            self._dated_s, self._date = now_s, formatdate(now_s, usegmt=True).encode()
-        return self._date
+            date = formatdate(now_s, usegmt=True)
+            self._dated_s = now_s
+            self._end = f"\r\nDate: {date}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n".encode()
+        return self._end
 
 
-_REST = b"Content-Length: %%d\r\nDate: %%b\r\nServer: %b\r\n\r\n%%b" % SERVER_SOFTWARE.encode()
-_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + _REST
+_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
 
 
 @lru_cache(maxsize=1_024)
