@@ -225,7 +225,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     seconds = 0 if session.emergency else session.granted_s
     return Take(
         session,
-        tuple([_take_of(level, seconds, granted_ms, again=again) for level in session.levels]),
+        tuple([_take_of(level, seconds, granted_ms, again) for level in session.levels]),
         session.trunk_slots,
         rates,
         now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
@@ -236,14 +236,15 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
 
 def _take_of(level: Level, seconds: int, granted_ms: int, again: bool) -> TakeLevel:
     draws: tuple[Draw, ...] = ()
+    ask = None
     if level.sources:
         level = drawing.kept(drawing.proposed(level, seconds))
         draws = tuple([Draw(source.id, source.allowance, source.held) for source in level.sources])
     hold = hold_overflow = slicing.cost(level, seconds)
     if level.surcharge_call or level.surcharge_minute:
         hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    watch = level.watch
-    ask = first_ask(level, watch, seconds, granted_ms, again=again) if watch is not None else None
+    if level.watch is not None:
+        ask = first_ask(level, level.watch, seconds, granted_ms, again=again)
     return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
 
 

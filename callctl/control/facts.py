@@ -26,6 +26,7 @@ from callctl.rating.terms import Terms
 EXTENSION = re.compile(r"[A-Za-z0-9._*#-]{1,32}")
 LONGEST_TOLD = 256
 """Characters of what told the payer. A switch may hand on whatever a caller has made up; more is not recorded."""
+_OUTBOUND, _INBOUND = Direction.OUTBOUND, Direction.INBOUND
 _FREE = Price(0, 1, (Tier(0, 0, 1),), rounding=Rounding.HALF_UP)
 
 
@@ -34,11 +35,10 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
 
     `outer`: the call that it is within; None where that is not up.
     """
-    directory = tariffs.directory
+    directory, outgoing = tariffs.directory, offered.direction is not _INBOUND
     payer = find_payer(offered, outer, directory, lists)
     chain, trunk, rules, dialled = payer.chain, payer.trunk, payer.rules, payer.dialled
     terms = tariffs.terms(chain, offered.at.wall_ms)
-    outgoing = offered.direction is not Direction.INBOUND
     helpline, number = understood(dialled, rules, lists.emergency) if outgoing else (None, normalise(dialled, rules))
     emergency = helpline is not None or (outgoing and offered.emergency)
     minute = now.wall_ms // 60_000
@@ -48,13 +48,12 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
         prices = _free(chain, tariffs, "emergency", TrafficClass.EMERGENCY)
     elif number is not None and chain:
         owned = directory.by_number(number.e164) is not None
-        found = _prices(offered, chain, terms, trunk, number, tariffs, owned=owned)
+        found = _prices(offered, chain, terms, trunk, number, tariffs, owned)
         if isinstance(found, NoRate):
             unpriced = found
         else:
             prices = found
-        other_side = find_called(offered, payer, number, directory) if owned else None
-        if other_side is not None:
+        if owned and (other_side := find_called(offered, payer, number, directory)) is not None:
             called = _called(offered, directory.chain(other_side), number, tariffs, minute)
     elif offered.direction is Direction.INTERNAL and EXTENSION.fullmatch(dialled):
         prices = _free(chain, tariffs, offered.direction.value, TrafficClass.INTERNAL)
@@ -97,15 +96,15 @@ def _limits(offered: Offered, trunk: Trunk | None, number: Number | None, limits
 
 
 def _prices(
-    offered: Offered, chain: Chain, terms: Terms, trunk: Trunk | None, number: Number, tariffs: Tariffs, *, owned: bool
+    offered: Offered, chain: Chain, terms: Terms, trunk: Trunk | None, number: Number, tariffs: Tariffs, owned: bool
 ) -> tuple[LevelPrice, ...] | NoRate:
     """`owned`: an account has the number."""
     at_ms, direction = offered.at.wall_ms, offered.direction
-    if owned and direction is Direction.OUTBOUND and not _bills_on_net(chain[0], tariffs, at_ms):
+    if owned and direction is _OUTBOUND and not _bills_on_net(chain[0], tariffs, at_ms):
         found: tuple[LevelPrice, ...] | NoRate = _free(chain, tariffs, "on-net", TrafficClass.ONNET)
     else:
         found = _sold(terms, trunk, number, direction, tariffs, at_ms)
-        if isinstance(found, NoRate) and found.reason == NO_ROW and direction is not Direction.OUTBOUND:
+        if direction is not _OUTBOUND and isinstance(found, NoRate) and found.reason == NO_ROW:
             # what no row prices costs nothing
             found = _free(chain, tariffs, direction.value, TrafficClass.INTERNAL)
     return found if terms.bare else _in_full(found, chain, number, direction, tariffs, at_ms)

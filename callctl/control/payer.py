@@ -37,9 +37,11 @@ def find_payer(offered: Offered, outer: Session | None, directory: Directory, li
         return _within(offered, outer, directory)
     account, trunk, told_by = _told(offered, directory)
     chain = directory.chain(account) if account is not None else ()
-    if chain and chain[0].departments:
+    if not chain:
+        return Payer((), trunk, told_by, NO_RULES, offered.b_number)
+    if chain[0].departments:
         return _department(offered, chain, trunk, told_by, directory, lists)
-    return Payer(chain, trunk, told_by, chain[0].dial_rules if chain else NO_RULES, offered.b_number)
+    return Payer(chain, trunk, told_by, chain[0].dial_rules, offered.b_number)
 
 
 def find_called(offered: Offered, payer: Payer, number: Number, directory: Directory) -> str | None:
@@ -95,9 +97,11 @@ def _beside(trunk: Trunk | None, account: str, directory: Directory) -> Trunk | 
 
 def _told(offered: Offered, directory: Directory) -> tuple[str | None, Trunk | None, str]:
     """The account that the call is told by, its trunk, and in words what told them."""
-    if offered.account is not None:
-        trunk = directory.trunks.get(offered.trunk) if offered.trunk is not None else None
-        return offered.account, _beside(trunk, offered.account, directory), f"account {offered.account}"
+    account, trunk = offered.account, None
+    if account is not None:
+        if offered.trunk is not None:
+            trunk = _beside(directory.trunks.get(offered.trunk), account, directory)
+        return account, trunk, f"account {account}"
     if offered.linked and offered.direction is Direction.INBOUND:  # a carrier's line has calls for many accounts
         owner, told_by = _owner(offered, directory)
         if owner is not None:

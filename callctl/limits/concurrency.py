@@ -151,6 +151,7 @@ _COUNTED = {
 _NO_CAPS = Caps()
 
 
+@lru_cache(maxsize=8_192)
 def slots(
     caps: Caps | None, licence: Licence | None, direction: Direction, day: str, *, within: bool = False
 ) -> tuple[Slot, ...]:
@@ -159,7 +160,11 @@ def slots(
         return _COUNTED[direction]
     if within and caps is not None and not caps.count_within:
         return ()
-    return _slots(caps or _NO_CAPS, licence, direction, day)
+    caps = caps or _NO_CAPS
+    if direction is Direction.INTERNAL:
+        own = slot_of("internal", _if_capped(caps, caps.internal))
+        return (own, _total(caps, licence, day)) if caps.count_internal else (own,)
+    return (slot_of(direction.value, _external(caps, _own(caps, direction), day)), _total(caps, licence, day))
 
 
 def group_slots(
@@ -189,14 +194,6 @@ def slot_of(name: str, bounds: Iterable[tuple[Bound, bool]]) -> Slot:
 
 def _hard(bound: Bound) -> int:
     return bound.hard
-
-
-@lru_cache(maxsize=8_192)
-def _slots(caps: Caps, licence: Licence | None, direction: Direction, day: str) -> tuple[Slot, ...]:
-    if direction is Direction.INTERNAL:
-        own = slot_of("internal", _if_capped(caps, caps.internal))
-        return (own, _total(caps, licence, day)) if caps.count_internal else (own,)
-    return (slot_of(direction.value, _external(caps, _own(caps, direction), day)), _total(caps, licence, day))
 
 
 def _total(caps: Caps, licence: Licence | None, day: str) -> Slot:

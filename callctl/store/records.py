@@ -159,7 +159,7 @@ def _or_false(limit: int | None) -> int | Literal[False]:
 
 
 def decode_admission(take: Take, answer: bytes) -> Taken | TakeRefused:
-    if answer.startswith(b"T") and not take.trunk_slots and len(take.levels) == 1:
+    if len(take.levels) == 1 and not take.trunk_slots and answer.startswith(b"T"):
         (level,) = take.levels
         if not level.draws and level.watch is None:
             return _taken_plainly(take.session.call, level.slots, answer)
