@@ -51,6 +51,7 @@ from callctl.call.settlement import anchored, refuse
 from callctl.clock import Instant
 
 Handler = Callable[[Session, Any, Instant, Policy], Advance]
+_SETUP = Deadline.SETUP
 
 
 def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) -> Advance:
@@ -69,7 +70,7 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
     if proposal.refused is not None:
         session = admission.refuse(session, proposal.refused)
         take = replace(take, probe=True)
-    return session, (SetDeadline(session.call, Deadline.SETUP, now.plus_ms(policy.budget_ms)), TakeNow(take))
+    return session, (SetDeadline(session.call, _SETUP, now.plus_ms(policy.budget_ms)), TakeNow(take))
 
 
 def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -> Advance:

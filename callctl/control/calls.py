@@ -13,7 +13,7 @@ from callctl.call.admission import Policy, Proposal, propose
 from callctl.call.cdr import records
 from callctl.call.checks import Finding
 from callctl.call.due import dues
-from callctl.call.effects import AdmitCall, Advance, RejectCall, TakeNow
+from callctl.call.effects import AdmitCall, RejectCall, TakeNow
 from callctl.call.events import (
     Alerting,
     Answered,
@@ -24,7 +24,6 @@ from callctl.call.events import (
     ExtendAsked,
     HangUpAsked,
     Offered,
-    Recalled,
     Released,
 )
 from callctl.call.running import RETRY_AFTER_MS
@@ -33,12 +32,13 @@ from callctl.call.takes import Record
 from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.control import elsewhere
-from callctl.control.alarms import ANSWERS, Alarms, watched_calls
+from callctl.control.alarms import Alarms, watched_calls
 from callctl.control.deadlines import Deadlines
-from callctl.control.facts import gather, purchase
+from callctl.control.facts import gather
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox
 from callctl.control.performer import Performer
+from callctl.control.steps import Steps
 from callctl.control.within import LIVE, Ties, is_up
 from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Tariffs
@@ -47,7 +47,6 @@ log = structlog.get_logger(__name__)
 
 _DECIDED = attrgetter("decided")
 DECIDING = frozenset({AdmitCall, RejectCall})
-BY_PRESENT_RULES = frozenset({ExtendAsked, DeadlineReached, Released})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
 LATE_TRIES = 8  # each after twice the time: four minutes in all
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
@@ -70,14 +69,14 @@ class CallControl:
         wake: Callable[[str], None],
     ) -> None:
         self._clock = clock
-        self._now = clock.now()  # at the last step
         self._tariffs = tariffs
         self._takes = takes
         self._sessions = sessions
         self._journal = journal
         self._observer = observer
         self.policy = policy
-        self.deadlines = Deadlines(clock, self.receive)
+        self._boxes: dict[CallKey, Mailbox] = {}
+        self.deadlines = Deadlines(clock, self._boxes, self.receive)
         self.performer = Performer(
             takes,
             switches,
@@ -88,22 +87,25 @@ class CallControl:
             forget=self._forget,
             settled=wake,
         )
-        self._boxes: dict[CallKey, Mailbox] = {}
         self._ties = Ties()
         self.alarms = Alarms(observer, tariffs, clock, policy.thresholds, self._trip)
+        self._steps = Steps(clock, tariffs, observer, policy, self.alarms)
 
     # ---- from the adapters and the clock: never blocks, never raises
 
     def receive(self, event: CallEvent) -> None:
         """One event of a call. A call that is not known is offered anew, or long over."""
         box = self._boxes.get(event.call)
-        if box is None and isinstance(event, Offered):
-            self._offer(event)
-        elif isinstance(event, Released) and (box is None or box.session.state is State.SETTLING):
-            self.performer.start(self._late(event))
-        elif box is not None and isinstance(event, DeadlineReached) and elsewhere.may_go_on(box.session, event):
+        if box is None:
+            if isinstance(event, Offered):
+                self._offer(event)
+            elif isinstance(event, Released):
+                self.performer.start(self._late(event))
+        elif type(event) is DeadlineReached and elsewhere.may_go_on(box.session, event):
             self.performer.start(elsewhere.unless_it_goes_on(box, event, self._sessions))
-        elif box is not None:
+        elif type(event) is Released and box.session.state is State.SETTLING:
+            self.performer.start(self._late(event))
+        else:
             box.put(event)
 
     # ---- ports.Calls
@@ -317,27 +319,12 @@ class CallControl:
         return session
 
     def _register(self, session: Session) -> Mailbox:
-        box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.ways)
+        box = self._boxes[session.call] = Mailbox(session, self._steps.step, self.performer.ways)
         self._ties.add(session)
         return box
 
-    def _step(self, session: Session, event: CallEvent) -> Advance:
-        now = self._now = self._clock.now()
-        if type(event) in BY_PRESENT_RULES and session.state in LIVE:
-            session = self.alarms.by_present_rules(session)
-        elif isinstance(event, Recalled):
-            event = replace(event, session=elsewhere.in_our_time(event.session, now, self.policy.clock))
-        elif isinstance(event, Answered) and session.answered is None and session.state in (State.TAKING, *LIVE):
-            session = replace(session, purchase=purchase(session, event, self._tariffs))
-        after, effects = machine.advance(session, event, now, self.policy)
-        if isinstance(event, ANSWERS):
-            self.alarms.heard(after, event)
-        elif session.answered is None and after.answered is not None and session.state in LIVE:
-            self._observer.answered(after)
-        return after, effects
-
     def _decided(self, session: Session) -> None:
-        self._observer.decided(session, self._now.since_ms(session.setup) / 1000)
+        self._observer.decided(session, self._steps.now.since_ms(session.setup) / 1000)
         self.alarms.decided(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
             asyncio.get_running_loop().call_soon(self._end, (session.call,))  # its outer call ended while we asked

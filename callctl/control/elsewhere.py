@@ -14,7 +14,7 @@ from callctl.control.within import LIVE
 from callctl.errors import PortError
 from callctl.ports import Sessions
 
-_ENDS = (Deadline.SETUP, Deadline.CUT, Deadline.LOST)
+_ENDS = frozenset({Deadline.SETUP, Deadline.CUT, Deadline.LOST})
 
 
 def may_go_on(session: Session, event: DeadlineReached) -> bool:

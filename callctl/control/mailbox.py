@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from callctl.call.effects import Advance, Effect
-from callctl.call.events import CallEvent
+from callctl.call.events import CallEvent, Deadline
 from callctl.call.session import Session
 from callctl.call.takes import Settlement
 
@@ -20,7 +20,7 @@ class Mailbox(msgspec.Struct, eq=False):
 
     Nothing here awaits, so the order of events is the order of `put`; what takes time comes back as an event.
     `decided` once the switch is told yes or no, `closed` once nothing more is done for the call; `settled`: the
-    settlement that the store has carried out last, if it was asked for here.
+    settlement that the store has carried out last, if it was asked for here. `ticks`: when which deadline is reached.
     """
 
     session: Session
@@ -30,6 +30,7 @@ class Mailbox(msgspec.Struct, eq=False):
     closed: bool = False
     settled: Settlement | None = None
     waiting: list[Future[None]] | None = None  # nobody waits for most events
+    ticks: dict[Deadline, int] = {}  # each has its own
 
     def put(self, event: CallEvent) -> None:
         """One event, and all that follows from it at once."""

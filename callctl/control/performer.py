@@ -4,7 +4,6 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 """
 
 import asyncio
-from asyncio import Future
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -33,9 +32,11 @@ from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox, Ways
 from callctl.errors import PortError, UnknownCall
 from callctl.ports import Existing, ExtendAnswer, Observer, Switch, Takes
+from callctl.promise import Promise
 
 log = structlog.get_logger(__name__)
 
+Heard = CallEvent | Existing | Exception | None
 Command = AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
 
 
@@ -63,7 +64,9 @@ class Performer:
         self._decided = decided
         self._forget = forget
         self._settled = settled
-        self._under_way: set[asyncio.Future[Any]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._promised = 0  # answers of the store
+        self._all_kept = asyncio.Event()
         self._extensions: list[tuple[Mailbox, Extension]] = []  # of this turn of the loop
 
         self.ways: Ways = {
@@ -81,8 +84,12 @@ class Performer:
 
     async def drain(self) -> None:
         """Wait until everything that is under way has come back."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+        while self._under_way or self._promised:
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+            else:
+                self._all_kept.clear()
+                await self._all_kept.wait()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside everything else; `drain` waits for it."""
@@ -118,22 +125,29 @@ class Performer:
         self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], settlement: Settlement | None = None
     ) -> None:
         """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
-        answer = asked if isinstance(asked, Future) else asyncio.ensure_future(asked)
-        self._under_way.add(answer)
-        answer.add_done_callback(partial(self._answered, box, settlement))
+        if isinstance(asked, Promise):
+            self._promised += 1
+            asked.hear(partial(self._kept, box, settlement))
+        else:
+            self.start(self._wait(box, settlement, asked))
 
-    def _answered(
-        self, box: Mailbox, settlement: Settlement | None, asked: "asyncio.Future[CallEvent | Existing | None]"
+    def _kept(self, box: Mailbox, settlement: Settlement | None, answer: Heard) -> None:
+        self._promised -= 1
+        if not self._promised:
+            self._all_kept.set()
+        self._answered(box, settlement, answer)
+
+    async def _wait(
+        self, box: Mailbox, settlement: Settlement | None, asked: Awaitable[CallEvent | Existing | None]
     ) -> None:
-        self._under_way.discard(asked)
-        call = box.session.call
         try:
-            answer = asked.result()
-        except asyncio.CancelledError:  # with the whole process
-            return
+            answer: Heard = await asked
         except Exception as error:  # whatever it was, the call is not to wait for ever
-            box.put(_failure(call, error))
-            return
+            answer = error
+        self._answered(box, settlement, answer)
+
+    def _answered(self, box: Mailbox, settlement: Settlement | None, answer: Heard) -> None:
+        call = box.session.call
         if answer is None:
             box.settled = settlement
             if settlement is not None:
@@ -169,11 +183,12 @@ class Performer:
             box.put(SwitchFailed(box.session.call))
 
 
-def _heard(call: CallKey, answer: CallEvent | Existing | Exception) -> CallEvent:
-    """What the store's answer means for the call."""
-    if isinstance(answer, Existing):
+def _heard(call: CallKey, answer: Any) -> CallEvent:
+    """What the store's answer (an event, Existing or an exception) means for the call."""
+    if type(answer) is Existing:
         return Recalled(call, answer.session)
-    return _failure(call, answer) if isinstance(answer, Exception) else answer
+    event: CallEvent = _failure(call, answer) if isinstance(answer, Exception) else answer
+    return event
 
 
 def _failure(call: CallKey, error: BaseException) -> CallEvent:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from callctl.errors import StoreUnavailable
+from callctl.promise import Promise
 from callctl.store import scripts
 from callctl.store.link import Argument, Link, LinkLost, Reply
 from callctl.store.rejected import ScriptMissing
@@ -39,43 +40,45 @@ class Alone(Generic[Request, Result]):
         self._understand = understand
         self._repeats: set[asyncio.Task[None]] = set()
 
-    def ask(self, request: Request) -> "asyncio.Future[Result]":
+    def ask(self, request: Request) -> Promise[Result]:
         """The result of one request. Never raises by itself."""
-        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        asked: Promise[Result] = Promise()
         try:
             touched, arguments = self._share(request)
-            then = partial(self._heard, request, result, touched, arguments)
+            then = partial(self._heard, asked, request, touched, arguments)
             self._link.ask(("EVALSHA", self._script.sha, len(touched), *touched, *arguments), then)
         except Exception as error:  # whatever it was, it is this request's result
-            result.set_exception(error)
-        return result
+            asked.keep(error)
+        return asked
 
     def _heard(
         self,
+        asked: Promise[Result],
         request: Request,
-        result: "asyncio.Future[Result]",
         touched: Sequence[str],
         arguments: Sequence[Argument],
         reply: Reply | StoreUnavailable,
     ) -> None:
-        if result.done():  # who asked has given up
+        if asked.given_up:
             return
-        if isinstance(reply, _TO_REPEAT):
-            repeat = asyncio.get_running_loop().create_task(self._repeat(request, result, touched, arguments, reply))
+        if not isinstance(reply, StoreUnavailable):
+            try:
+                result = self._understand(request, reply)
+            except Exception as error:  # it must not reach the link, on which all the others wait
+                asked.keep(error)
+            else:
+                asked.keep(result)
+        elif isinstance(reply, _TO_REPEAT):
+            repeat = asyncio.get_running_loop().create_task(self._repeat(asked, request, touched, arguments, reply))
             self._repeats.add(repeat)
             repeat.add_done_callback(self._repeats.discard)
-        elif isinstance(reply, StoreUnavailable):
-            result.set_exception(reply)
         else:
-            try:
-                result.set_result(self._understand(request, reply))
-            except Exception as error:  # it must not reach the link, on which all the others wait
-                result.set_exception(error)
+            asked.keep(reply)
 
     async def _repeat(
         self,
+        asked: Promise[Result],
         request: Request,
-        result: "asyncio.Future[Result]",
         touched: Sequence[str],
         arguments: Sequence[Argument],
         why: LinkLost | ScriptMissing,
@@ -87,7 +90,6 @@ class Alone(Generic[Request, Result]):
             else:
                 reply = await scripts.run_through(link, script, touched, arguments)
         except StoreUnavailable as error:
-            if not result.done():
-                result.set_exception(error)
+            asked.keep(error)
         else:
-            self._heard(request, result, touched, arguments, reply)
+            self._heard(asked, request, touched, arguments, reply)

@@ -63,15 +63,15 @@ class LinkCounts(msgspec.Struct):
 
 
 Then = Callable[[Reply | StoreUnavailable], None]
-"""Who hears, in the turn in which it comes, the answer to a command or what went wrong. Never raises."""
+"""Who hears, in the turn in which it comes, the answer to a command or what went wrong. Never raises, may ask again."""
 
 
 class _Call(msgspec.Struct, gc=False):
-    """A command under way. `then` None: nobody waits for it (any more). Times in seconds of the loop's clock."""
+    """A command under way. `then` None: nobody waits for it (any more). `sent`: in seconds of the loop's clock."""
 
     then: Then | None
     sent: float
-    deadline: float
+    timeout_s: float
 
 
 _TAKES_WRITES: Final = pack(("LPUSHX", "nothing", "0"))  # a write that changes nothing: there is no such key
@@ -110,14 +110,13 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._tick()
 
-    def ask(self, command: bytes, timeout_ms: int) -> "asyncio.Future[Reply]":
+    def ask(self, command: bytes, timeout_s: float) -> "asyncio.Future[Reply]":
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        self.send(command, partial(_tell, answer), timeout_ms)
+        self.send(command, partial(_tell, answer), timeout_s)
         return answer
 
-    def send(self, command: bytes, then: Then | None, timeout_ms: int) -> None:
-        now = self._loop.time()
-        self.calls.append(_Call(then, now, now + timeout_ms / 1000))
+    def send(self, command: bytes, then: Then | None, timeout_s: float) -> None:
+        self.calls.append(_Call(then, self._loop.time(), timeout_s))
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(command)
@@ -130,23 +129,24 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
         self._reader.feed(data)
+        gets, calls = self._reader.gets, self.calls
         try:
-            while (reply := self._reader.gets()) is not False:
-                if not self.calls:
+            while (reply := gets()) is not False:
+                if not calls:
                     self.drop("an answer that nobody asked for")
                     return
-                self._resolve(self.calls.popleft().then, reply)
+                if isinstance(reply, Rejected):
+                    self._rejected(reply)
+                if (then := calls.popleft().then) is not None:
+                    then(reply)
         except hiredis.ProtocolError as error:
             self.drop(f"not the Redis protocol: {error}")
 
-    def _resolve(self, then: Then | None, reply: Reply | Rejected) -> None:
-        if isinstance(reply, Rejected):
-            self._counts.errors += 1
-            if isinstance(reply, WritesRefused):
-                self._refused = True
-                self._on_refused(self, str(reply))
-        if then is not None:
-            then(reply)
+    def _rejected(self, reply: Rejected) -> None:
+        self._counts.errors += 1
+        if isinstance(reply, WritesRefused):
+            self._refused = True
+            self._on_refused(self, str(reply))
 
     def _tick(self) -> None:
         """Fail what is overdue, ask for a sign of life when all is quiet, drop a server that gives none.
@@ -158,17 +158,17 @@ class _Connection(asyncio.Protocol):
         quiet_since = self._asked if self._refused else self._heard
         if (self._refused or not self.calls) and now - quiet_since >= self._times.ping_every_ms / 1000:
             self._asked = now
-            self.send(_TAKES_WRITES, self._answered, self._times.call_ms)
+            self.send(_TAKES_WRITES, self._answered, self._times.call_ms / 1000)
         if not self.calls:
             return
-        for call in self.calls:
-            if call.deadline <= now and call.then is not None:
+        for call in [call for call in self.calls if call.sent + call.timeout_s <= now]:  # who hears it may ask again
+            if call.then is not None:
                 self._counts.overdue += 1
                 then, call.then = call.then, None
-                then(StoreUnavailable(f"no answer within {round((call.deadline - call.sent) * 1000)} ms"))
+                then(StoreUnavailable(f"no answer within {round(call.timeout_s * 1000)} ms"))
         oldest = self.calls[0]
         silent = now - max(self._heard, oldest.sent)
-        if silent >= oldest.deadline - oldest.sent:
+        if silent >= oldest.timeout_s:
             self.drop(f"silent for {round(silent * 1000)} ms")
 
     def _answered(self, sign_of_life: Reply | StoreUnavailable) -> None:
@@ -189,7 +189,7 @@ class _Connection(asyncio.Protocol):
         while self.calls:
             call = self.calls.popleft()
             if call.then is not None:
-                call.then(LinkLost(self.reason, call.deadline))
+                call.then(LinkLost(self.reason, call.sent + call.timeout_s))
 
     def _end(self, reason: str) -> None:
         if not self.lost.is_set():
@@ -220,6 +220,7 @@ class Link:
         self.address = address
         self.times: Final = times or LinkTimes()
         self.counts: Final = LinkCounts()
+        self._call_s = self.times.call_ms / 1000
         self._window = window
         self._clock: Clock = clock or SystemClock()
         self._connection: _Connection | None = None
@@ -253,23 +254,24 @@ class Link:
 
     def call(self, *command: Argument, timeout_ms: int | None = None) -> "asyncio.Future[Reply]":
         """The answer to a command. StoreUnavailable, LinkLost, Rejected."""
-        return self._usable().ask(pack(command), timeout_ms or self.times.call_ms)
+        return self._usable().ask(pack(command), timeout_ms / 1000 if timeout_ms else self._call_s)
 
     def ask(self, command: tuple[Argument, ...], then: Then) -> None:
         """Have `then` hear the answer to a command, or what went wrong with it. StoreUnavailable: it was not sent."""
-        self._usable().send(pack(command), then, self.times.call_ms)
+        self._usable().send(pack(command), then, self._call_s)
 
     def post(self, *command: Argument) -> None:
         """Send a command whose answer does not matter, in front of or behind one whose answer does."""
-        self._usable().send(pack(command), None, self.times.call_ms)
+        self._usable().send(pack(command), None, self._call_s)
 
     def _usable(self) -> _Connection:
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise StoreUnavailable(f"{self.address}: {self._state.detail}")
-        if len(self._connection.calls) >= self._window:
+        if len(connection.calls) >= self._window:
             self.counts.overflows += 1
             raise StoreUnavailable(f"{self._window} calls are under way already")
-        return self._connection
+        return connection
 
     async def _keep(self) -> None:
         """Connect, wait until it is lost, connect again."""
@@ -294,10 +296,7 @@ class Link:
 
     async def _connect(self) -> _Connection:
         loop, address = asyncio.get_running_loop(), self.address
-
-        def protocol() -> _Connection:
-            return _Connection(self.times, self.counts, self._lost, self._refused)
-
+        protocol = partial(_Connection, self.times, self.counts, self._lost, self._refused)
         if address.path is not None:
             return (await loop.create_unix_connection(protocol, address.path))[1]
         return (await loop.create_connection(protocol, address.host, address.port, ssl=address.tls))[1]
@@ -311,7 +310,7 @@ class Link:
         if address.password is not None:
             greetings.insert(0, ("AUTH", *([address.username] if address.username else []), address.password))
         for command in greetings:
-            await connection.ask(pack(command), self.times.connect_ms)
+            await connection.ask(pack(command), self.times.connect_ms / 1000)
         if connection.lost.is_set():
             raise StoreUnavailable(connection.reason)
 

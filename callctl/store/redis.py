@@ -19,6 +19,7 @@ from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take
 from callctl.errors import CallConflict, StoreUnavailable
 from callctl.limits.ids import Alert, Ask, Mode, Seen
 from callctl.ports import Existing, ExtendAnswer
+from callctl.promise import Promise
 from callctl.store import books, keys, records, scripts
 from callctl.store.alone import Alone
 from callctl.store.charging import RedisCharging
@@ -53,7 +54,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
 
     # ---- Takes
 
-    def admit(self, take: Take) -> "asyncio.Future[Taken | TakeRefused | Existing]":
+    def admit(self, take: Take) -> Promise[Taken | TakeRefused | Existing]:
         """Take all of it or nothing. Existing: the call is known, whatever its root and its state but refused."""
         return self._admissions.ask(take)
 
@@ -129,7 +130,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
             self._tell_trips(decided.watched, extension.watch, accounts)
         return decided
 
-    def settle(self, settlement: Settlement) -> "asyncio.Future[Existing | None]":
+    def settle(self, settlement: Settlement) -> Promise[Existing | None]:
         """Post, record, give back. Existing: the record is not what the caller saw, and nothing was done."""
         return self._settlements.ask(settlement)
 

@@ -240,7 +240,8 @@ async def test_what_cannot_be_told_fails_for_who_waits_alone(redis_store):
 
 
 async def test_who_gives_up_on_an_admission_leaves_it_to_the_server(redis_store):
-    given_up = redis_store.admit(take(session("c1")))
+    given_up = asyncio.ensure_future(redis_store.admit(take(session("c1"))))
+    await asyncio.sleep(0)
     given_up.cancel()
     assert isinstance(await redis_store.admit(take(session("c2"))), Taken)
     assert isinstance(await redis_store.admit(take(session("c1"))), Existing)
