@@ -418,6 +418,13 @@ def test_a_channel_that_is_connected_anew_after_its_call_is_noticed() -> None:
     assert not switch.translator.goes_on(said(answer))
 
 
+def test_a_warning_is_no_channel_that_is_connected_anew() -> None:
+    """An Originate tells of a dial that no channel has made."""
+    originated = [told for told in received("43") if told.event == "DialEnd" and "Channel" not in told]
+    assert [told["DialStatus"] for told in originated] == ["ANSWER"]
+    assert not Switch().translator.goes_on(originated[0])
+
+
 # -------------------------------------------------------------------- two clocks
 
 

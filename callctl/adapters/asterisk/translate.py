@@ -103,7 +103,7 @@ class Translator:
         if message.get("DialStatus") != "ANSWER" or not self._complete:
             return False
         call_id = _call_of(message)
-        return call_id == message.get("Uniqueid") and call_id not in self._calls
+        return call_id != "" and call_id == message.get("Uniqueid") and call_id not in self._calls
 
     def known(self) -> frozenset[str]:
         """The ids of the calls in the book."""
