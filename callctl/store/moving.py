@@ -17,7 +17,7 @@ from callctl.errors import CallConflict
 from callctl.money import MAX_MICROS
 from callctl.store.registry import Registry
 
-CLOSED = -MAX_MICROS  # a limit that no credit reaches; no subscription is charged meanwhile
+CLOSED = -MAX_MICROS  # a limit that no credit reaches; no subscription is charged and nothing paid in meanwhile
 
 
 class Money(Protocol):
@@ -73,6 +73,8 @@ async def prepare(money: Money, registry: Registry, account: Account, at_ms: int
     if busy:
         await reopen(money, registry, account)
         raise CallConflict(f"account {account.id} cannot leave {from_root}: {', '.join(busy)} has calls or holds")
+    for each in accounts:  # what is paid in there before the balance has come would stand amid its history
+        await money.set_limit(to_root, each.id, CLOSED)
     return Move(
         id=f"move-{secrets.token_hex(8)}",
         from_root=from_root,

@@ -25,6 +25,7 @@ from callctl.store.alone import Alone
 from callctl.store.charging import RedisCharging
 from callctl.store.history import RedisHistory
 from callctl.store.link import Argument, Link, Reply
+from callctl.store.moving import CLOSED
 from callctl.store.scripts import Script
 from callctl.store.sessions import RedisSessions
 from callctl.store.watching import RedisWatching
@@ -168,13 +169,18 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
         return touched, arguments
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
-        """Move money once per id. CallConflict: the id stands for another movement. ValueError: beyond counting."""
+        """Move money once per id. CallConflict: the id stands for another movement. ValueError: beyond counting.
+
+        StoreUnavailable also where the account is on its way to another root, or gone there unheard of.
+        """
         root, account = top_up.root, top_up.account
         answer = await self._run(
             scripts.TOP_UP,
             (keys.top_up(root, account, top_up.id), keys.account(root, account), keys.ledger(root, account)),
-            (top_up.amount, top_up.id, top_up.cause, top_up.at_ms, top_up.note, keys.TOP_UP_TTL_S),
+            (top_up.amount, top_up.id, top_up.cause, top_up.at_ms, top_up.note, keys.TOP_UP_TTL_S, CLOSED),
         )
+        if answer is None:
+            raise StoreUnavailable(f"account {account} is moving")
         if not answer:
             raise ValueError(f"the balance of {account} would be more than can be counted")
         entry = books.decode_top_up(top_up, answer)

@@ -3,6 +3,8 @@
 import pytest
 
 from callctl.call.takes import Balance
+from callctl.errors import StoreUnavailable
+from callctl.store.moving import CLOSED
 from tests.contract.calls import ROOT, admitted, session, settlement, take, top_up
 
 
@@ -28,6 +30,17 @@ async def test_a_limit_can_be_taken_away_and_set_again(store):
     for limit, available in ((None, None), (7, 7), (0, 0)):
         await store.set_limit(ROOT, ROOT, limit)
         assert (await store.balances(ROOT, [ROOT]))[0].available == available
+
+
+async def test_into_an_account_on_its_way_to_another_root_no_money_is_paid(store):
+    await store.top_up(top_up(5, id="before"))
+    await store.set_limit(ROOT, ROOT, CLOSED)
+    with pytest.raises(StoreUnavailable, match="moving"):
+        await store.top_up(top_up(7))
+    assert (await store.top_up(top_up(5, id="before"))).balance == 5  # it is told again, not done again
+    assert (await store.top_up(top_up(-5, id="move-out", cause="correction"))).balance == 0
+    await store.set_limit(ROOT, ROOT, 0)
+    assert (await store.top_up(top_up(7))).balance == 7
 
 
 async def test_the_ledger_adds_up_to_the_balance(store):

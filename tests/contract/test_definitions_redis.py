@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from callctl.accounts import Account, Group, Kind, Trunk
 from callctl.call.takes import LedgerEntry, TopUp
 from callctl.clock import SystemClock
-from callctl.errors import Contradiction, StoreUnavailable
+from callctl.errors import CallConflict, Contradiction, StoreUnavailable
 from callctl.limits.licence import LicenceStatus, SwitchLicence
 from callctl.limits.provider import ProviderLimit
 from callctl.rating.bundles import Block
@@ -463,7 +463,7 @@ class DyingStore(RedisStore):
         return await do()
 
 
-@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("steps", range(14))
 async def test_a_move_that_dies_anywhere_is_finished_by_the_next(link: Link, one: Process, steps: int) -> None:
     for each in (account("acme"), account("shop", "acme", credit_limit=5), account("till", "shop"), account("globex")):
         await one.definitions.put_account(each)
@@ -480,7 +480,7 @@ async def test_a_move_that_dies_anywhere_is_finished_by_the_next(link: Link, one
     assert await link.call("HLEN", keys.MOVES) == 0
 
 
-@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("steps", range(9))
 async def test_a_move_that_dies_anywhere_is_put_right_at_the_next_start(link: Link, one: Process, steps: int) -> None:
     for each in (account("acme"), account("shop", "acme", credit_limit=5), account("globex")):
         await one.definitions.put_account(each)
@@ -496,23 +496,44 @@ async def test_a_move_that_dies_anywhere_is_put_right_at_the_next_start(link: Li
 
 
 class HastyStore(RedisStore):
-    """Somebody pays as soon as an account is at its new root."""
+    """Somebody pays while an account moves: by a process that knows of it, and by one that does not yet."""
+
+    refused = 0
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
-        if top_up.id.endswith("-out"):
-            await super().top_up(calls.top_up(7, "shop", root="globex", id="meanwhile"))
+        for root in ("acme", "globex"):
+            with pytest.raises(StoreUnavailable, match="moving"):
+                await super().top_up(calls.top_up(7, "shop", root=root, id="meanwhile"))
+            self.refused += 1
         return await super().top_up(top_up)
 
 
-async def test_who_pays_while_an_account_moves_stands_behind_what_was_before(link: Link, one: Process) -> None:
+async def test_who_pays_while_an_account_moves_is_to_try_again(link: Link, one: Process) -> None:
+    """It would be left behind at the old root, or stand amid the history that is still coming to the new one."""
     for each in (account("acme"), account("shop", "acme"), account("globex")):
         await one.definitions.put_account(each)
     for paid in ("first", "second"):
         await one.store.top_up(calls.top_up(1, "shop", id=paid))
-    await Process(link, HastyStore(link)).definitions.put_account(account("shop", "globex"))
+    moving = HastyStore(link)
+    await Process(link, moving).definitions.put_account(account("shop", "globex"))
+    assert moving.refused == 4
+    with pytest.raises(StoreUnavailable, match="moving"):
+        await one.store.top_up(calls.top_up(7, "shop", root="acme", id="later"))
+    await one.store.top_up(calls.top_up(7, "shop", root="globex", id="later"))
     entries = await one.store.ledger("globex", "shop", "", 100)
-    assert [entry.amount for entry in entries[:3]] == [1, 1, 7]
-    assert (entries[-1].amount, entries[-1].balance) == (2, 9)
+    assert [(entry.amount, entry.balance) for entry in entries] == [(1, 1), (1, 2), (-2, 0), (2, 2), (7, 9)]
+
+
+async def test_who_does_not_move_after_all_is_paid_as_before(link: Link, one: Process) -> None:
+    for each in (account("acme"), account("shop", "acme"), account("globex")):
+        await one.definitions.put_account(each)
+    await one.store.top_up(calls.top_up(10_000_000, "shop", id="first"))
+    call = calls.session(accounts=("shop", "acme"))
+    await one.store.top_up(calls.top_up(10_000_000, "acme"))
+    await calls.admitted(one.store, calls.take(call, 1_000_000))
+    with pytest.raises(CallConflict):
+        await one.definitions.put_account(account("shop", "globex"))
+    assert (await one.store.top_up(calls.top_up(1, "shop", id="second"))).balance == 10_000_001
 
 
 async def test_several_may_finish_one_move_at_once(link: Link, one: Process) -> None:
@@ -522,7 +543,7 @@ async def test_several_may_finish_one_move_at_once(link: Link, one: Process) -> 
         await one.store.top_up(calls.top_up(1, "shop", id=f"paid {paid}"))
     before = await one.store.ledger("acme", "shop", "", 1000)
     with suppress(StoreUnavailable):
-        await Process(link, DyingStore(link, 1)).definitions.put_account(account("shop", "globex", credit_limit=5))
+        await Process(link, DyingStore(link, 2)).definitions.put_account(account("shop", "globex", credit_limit=5))
     assert await link.call("HLEN", keys.MOVES) == 1
     others = (Process(link).definitions.recover() for _ in range(5))
     await asyncio.gather(*others)

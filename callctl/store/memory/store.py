@@ -15,7 +15,7 @@ from callctl.call.grant import admitted
 from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.call.watched import WATCHED_CALLS
-from callctl.errors import CallConflict, UnknownCall
+from callctl.errors import CallConflict, StoreUnavailable, UnknownCall
 from callctl.limits.concurrency import Rate, Slot
 from callctl.limits.exposure import Exposure
 from callctl.money import MAX_MICROS
@@ -25,6 +25,7 @@ from callctl.store.memory.accounts import MemoryAccount, all_afford, covers, mov
 from callctl.store.memory.charging import MemoryCharging
 from callctl.store.memory.watch import allowed, looks
 from callctl.store.memory.watch import seen as seen_by
+from callctl.store.moving import CLOSED
 
 
 class _Call(msgspec.Struct):
@@ -229,6 +230,8 @@ class MemoryStore(MemoryCharging):
         first = self._top_ups.get((top_up.root, top_up.account, top_up.id))
         if first is None:
             account = self._accounts[top_up.root, top_up.account]
+            if account.floor == CLOSED and top_up.cause != "correction":
+                raise StoreUnavailable(f"account {top_up.account} is moving")
             if abs(account.balance + top_up.amount) > MAX_MICROS:
                 raise ValueError(f"the balance of {top_up.account} would be more than can be counted")
             first = move(account, top_up.id, top_up.cause, top_up.amount, top_up.at_ms, note=top_up.note)
