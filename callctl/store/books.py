@@ -32,6 +32,11 @@ def decode_top_up(top_up: TopUp, answer: bytes) -> LedgerEntry:
     )
 
 
+def encode_top_up(entry: LedgerEntry) -> str:
+    """As `top_up.lua` answers it."""
+    return f"{entry.cursor} {entry.amount} {entry.balance} {entry.at_ms} {entry.kind} {entry.note}"
+
+
 def decode_entry(cursor: bytes, flat: Sequence[bytes]) -> LedgerEntry:
     fields = _fields(flat)
     return LedgerEntry(

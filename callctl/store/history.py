@@ -1,7 +1,7 @@
 """What has happened to an account, over Redis: its ledger, and what was noted of its spend thresholds."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from callctl.call.takes import LedgerEntry
@@ -24,20 +24,33 @@ class RedisHistory:
         return [books.decode_entry(cursor, flat) for cursor, flat in entries]
 
     async def bring_history(self, from_root: str, to_root: str, account: str) -> None:
-        """Before a move's first entry at the new root. May be repeated. What stood at the old root stays there."""
-        for stream in (keys.ledger, keys.notes):
-            await self._copy(stream(from_root, account), stream(to_root, account))
+        """Before a move's first entry at the new root. May be repeated. What stood at the old root stays there.
 
-    async def _copy(self, source: str, target: str) -> None:
-        """The entries behind the target's last one, as they are: their ids are the cursors that readers have."""
+        A payment that was made there is not made again here: its id is remembered for as long as there.
+        """
+        ledger, notes = keys.ledger(to_root, account), keys.notes(to_root, account)
+        async for entries in self._behind(keys.ledger(from_root, account), ledger):
+            await asyncio.gather(*(self._remember(to_root, account, books.decode_entry(*entry)) for entry in entries))
+            await asyncio.gather(*(self._add(ledger, *entry) for entry in entries))
+        async for entries in self._behind(keys.notes(from_root, account), notes):
+            await asyncio.gather(*(self._add(notes, *entry) for entry in entries))
+
+    async def _behind(self, source: str, target: str) -> AsyncIterator[list[tuple[bytes, list[bytes]]]]:
+        """Entries behind the target's last one, as they are: their ids are the cursors that readers have."""
         last: Any = await self._link.call("XREVRANGE", target, "+", "-", "COUNT", 1)
         after = last[0][0].decode() if last else "0-0"
         while True:
             entries: Any = await self._link.call("XRANGE", source, f"({after}", "+", "COUNT", COPIED_AT_ONCE)
             if not entries:
                 return
-            await asyncio.gather(*(self._add(target, id, flat) for id, flat in entries))
+            yield entries
             after = entries[-1][0].decode()
+
+    async def _remember(self, root: str, account: str, entry: LedgerEntry) -> None:
+        """The answer to a top-up; a time that is over is none for Redis."""
+        if not entry.call:
+            key, until_ms = keys.top_up(root, account, entry.id), entry.at_ms + keys.TOP_UP_TTL_S * 1000
+            await self._link.call("SET", key, books.encode_top_up(entry), "NX", "PXAT", until_ms)
 
     async def _add(self, stream: str, id: bytes, flat: Sequence[bytes]) -> None:
         try:

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.accounts import MAX_CHAIN, Account, Group, Kind, Trunk
+from callctl.call.takes import TopUp
 from callctl.clock import SystemClock
 from callctl.errors import CallConflict, Contradiction
 from callctl.limits.concurrency import Caps
@@ -224,6 +225,27 @@ async def test_to_another_root_it_takes_its_money_and_all_below_it(house: House)
     )
     after_first = await house.store.ledger("acme", "shop", entries[0].cursor, 10)
     assert after_first == entries[1:]
+
+
+async def test_a_payment_that_is_told_again_after_a_move_is_made_once(house: House) -> None:
+    def paid(amount: int, root: str, *, now_ms: int = SystemClock().now().wall_ms) -> TopUp:
+        return TopUp("shop", root, "payment", amount, now_ms, note="by card")
+
+    await house.put(account("acme"), account("shop", "acme"), account("globex"))
+    first = await house.store.top_up(paid(5, "acme"))
+    await house.put(account("shop", "globex"))
+    assert await house.store.top_up(paid(5, "globex")) == first
+    assert await available(house, "shop", "globex") == 5
+    with pytest.raises(CallConflict):
+        await house.store.top_up(paid(6, "globex"))
+
+
+async def test_a_payment_whose_id_is_not_remembered_any_more_moves_along(house: House) -> None:
+    await house.put(account("acme"), account("shop", "acme"), account("globex"))
+    await house.store.top_up(TopUp("shop", "acme", "payment", 5, 1))
+    await house.put(account("shop", "globex"))
+    ledger = await house.store.ledger("globex", "shop", "", 10)
+    assert [entry.amount for entry in ledger] == [5, -5, 5]
 
 
 async def test_an_account_without_money_takes_its_ledger_along(house: House) -> None:

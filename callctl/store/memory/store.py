@@ -279,7 +279,9 @@ class MemoryStore(MemoryCharging):
     async def bring_history(self, from_root: str, to_root: str, account: str) -> None:
         entries = self._accounts[to_root, account].ledger
         last = entries[-1].cursor if entries else ""
-        entries += await self.ledger(from_root, account, last, len(self._accounts[from_root, account].ledger))
+        come = await self.ledger(from_root, account, last, len(self._accounts[from_root, account].ledger))
+        self._top_ups |= {(to_root, account, entry.id): entry for entry in come if not entry.call}
+        entries += come
 
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
         start = books.parse_cursor(after)
