@@ -152,7 +152,7 @@ def knows_better(ours: Session, stored: Session) -> bool:
 def _knew_the_answer(ours: Session, stored: Session) -> bool:
     """Whether another process was told the end of a call of whose answer only we had heard."""
     answered, end = ours.answered, stored.released
-    if answered is None or end is None or ours.released is not None or stored.state is not State.ENDED:
+    if answered is None or end is None or ours.state is State.ENDED or stored.state is not State.ENDED:
         return False
     unheard = stored.answered is None and not stored.voided and not stored.corrections
     return unheard and answered.monotonic_ms < end.monotonic_ms

@@ -18,7 +18,9 @@ from callctl.call.grant import holding
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.causes import NORMAL_CLEARING
+from callctl.clock import Instant
 from callctl.control.calls import CallControl
+from callctl.control.elsewhere import in_our_time
 from callctl.control.journal import Journal
 from callctl.control.within import LIVE
 from callctl.errors import PortError
@@ -171,9 +173,14 @@ class Reconciler:
     def _is_ours(self, session: Session) -> bool:
         return session.call.switch in self._switches or not session.attended
 
+    def _in_our_time(self, session: Session, now: Instant) -> Session:
+        """What two processes tell of a call is compared, and charged, on one clock."""
+        return in_our_time(session, now, self._policy.clock)
+
     async def _replayed(self, ours: Session) -> bool:
         now = self._clock.now()
         stored = await self._sessions.find(ours.call)
+        ours, stored = self._in_our_time(ours, now), stored and self._in_our_time(stored, now)
         if ours.state is State.BLIND and (stored is None or stored.state is State.REFUSED):
             take = replace(take_for(ours, now, self._policy), force=True)
             answer = await self._takes.admit(take)

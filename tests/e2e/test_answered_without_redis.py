@@ -77,3 +77,39 @@ async def test_a_call_that_another_process_ended_meanwhile(server: RedisServer, 
         charge = Decimal(records[1]["charge"])
         assert Decimal("0.05") <= charge <= Decimal("0.30")
         assert Decimal((await two.account())["balance"]) == 10 - charge
+
+
+async def test_a_call_whose_end_was_told_to_both(server: RedisServer, tmp_path: Path) -> None:
+    """The first to tell Redis of it had not heard of the answer."""
+    async with two_providers(tmp_path, server.url) as (one, two):
+        await one.furnish(kind="postpaid", credit_limit=None)
+
+        async def followed() -> bool:
+            return (await two.ask("GET", "/v1/accounts/acme"))[0] == 200
+
+        await two.until(followed)
+        assert (await one.call("c1"))["verdict"] == "allowed"
+        assert (await two.call("c1"))["verdict"] == "allowed"
+        server.kill()
+        await one.good("POST", "/v1/calls/c1/answer", ago(5))
+        end = ago(0)
+        assert [cdr["charge"] for cdr in (await two.good("POST", "/v1/calls/c1/end", end))["cdrs"]] == ["0.0000"]
+        assert Decimal((await one.good("POST", "/v1/calls/c1/end", end))["cdrs"][0]["charge"]) > 0
+        await one.kill()
+        server.start()
+
+        async def recorded() -> bool:
+            return len(await two.cdrs()) == 1
+
+        await two.until(recorded)
+        await one.start()
+
+        async def corrected() -> bool:
+            return len(await two.cdrs()) == 2
+
+        await two.until(corrected)
+        records = await two.cdrs()
+        assert [(cdr["corrects"], cdr["duration_s"] > 0) for cdr in records] == [(None, False), ("http/c1:acme", True)]
+        charge = Decimal(records[1]["charge"])
+        assert Decimal("0.05") <= charge <= Decimal("0.30")
+        assert Decimal((await two.account())["balance"]) == 10 - charge
