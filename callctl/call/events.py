@@ -153,7 +153,7 @@ class DeadlineReached(msgspec.Struct, frozen=True, gc=False):
     deadline: Deadline
 
 
-class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SlotUse(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """One counter of one level as the store saw it, this call not counted."""
 
     level: int

@@ -25,7 +25,6 @@ from callctl.rating.tax import Tax
 
 _ONE = "1 more"
 _slots = attrgetter("slots")
-_account = attrgetter("account")
 _soft = attrgetter("soft")
 
 _Counters = tuple[tuple[tuple[Slot, ...], ...], tuple[str, ...], bool]
@@ -101,9 +100,12 @@ def _attempts(rate: Rate | None) -> list[Finding]:
 
 
 def _counters(session: Session) -> _Counters:
-    levels = session.levels
-    above = map(_account, levels[1:])
-    return (*map(_slots, levels), session.trunk_slots), ("", *above, ""), session.emergency
+    slots: list[tuple[Slot, ...]] = []
+    above: list[str] = []
+    for level in session.levels:
+        slots.append(level.slots)
+        above.append(level.account if above else "")
+    return (*slots, session.trunk_slots), (*above, ""), session.emergency
 
 
 def _channels(
