@@ -25,7 +25,7 @@ from callctl.call.events import (
 )
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
-from callctl.clock import Instant, format_time, parse_time
+from callctl.clock import Instant, format_time, give_way, parse_time
 from callctl.http import body, seeing
 from callctl.http.answers import CallShown, Decision, Ended, LiveCalls
 from callctl.http.asked import (
@@ -56,6 +56,7 @@ OLDEST_REPORT_MS = 24 * 3600 * 1000
 FASTEST_CLOCK_MS = 5_000
 CLOCKS_APART_MS = 60_000  # how far a caller's clock may be behind ours within one call
 LISTED_AT_MOST = 1000
+_SHOWN_AT_ONCE = 100  # some 2 ms
 
 Report = TypeVar("Report", bound=Struct)
 
@@ -162,7 +163,11 @@ class Decisions:
             and (account is None or session.account == account)
             and seeing.sees_call(directory, holder.account, session)
         ]
-        shown = [_without_trace(describe(session, holder.account)) for session in live[:limit]]
+        shown = []
+        for n, session in enumerate(live[:limit], start=1):
+            shown.append(_without_trace(describe(session, holder.account)))
+            if n % _SHOWN_AT_ONCE == 0:
+                await give_way()
         return json_response({"calls": shown, "total": len(live)})
 
     def _offered(self, asked: Authorize, holder: Holder) -> Offered:

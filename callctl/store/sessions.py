@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 ROOTS_AT_ONCE: Final = 500  # asked by one script: some 0.3 ms of the server's time where they have no calls
 LISTED_AT_ONCE: Final = 1_000  # a root more or less
-RECORDS_AT_ONCE: Final = 500  # decoding them takes some 5 ms
+RECORDS_AT_ONCE: Final = 100  # decoding them takes some 3 ms
 
 Remembered = tuple[bytes | None, bytes | None]
 """The record of a call, and that of its running; None where there is none."""

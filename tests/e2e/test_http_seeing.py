@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from callctl.accounts import Trunk
 from callctl.call.events import CallKey, Released
 from callctl.clock import format_time
-from callctl.http import accounts, seeing
+from callctl.http import accounts, decision, seeing
 from callctl.limits.concurrency import Caps
 from callctl.rating.tariff import Plan
 from tests.e2e.front_door import NL_MOB
@@ -314,13 +314,17 @@ async def test_an_account_stays_on_the_plan_that_the_provider_has_put_it_on(door
 
 
 async def test_a_long_page_is_made_in_steps(door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No call waits until 500 accounts or 1,000 records are written down."""
+    """No call waits until 500 accounts or 1,000 records or calls are written down."""
     for n in range(150):
         door.definitions.tariffs.put_account(replace(door.definitions.tariffs.accounts["acme"], id=f"a{n}", numbers=()))
     for n in range(250):
         await door.call(f"c{n}", seconds=0)
     await door.deliver()
-    for room, step in ((accounts, "_with_balance"), (seeing, "record_seen")):
+    for n in range(150):
+        asked = {"call_id": f"up{n}", "account": "acme", "from": "+31201234567", "to": NL_MOB, "can_extend": True}
+        await door.json("POST", "/v1/calls", json=asked)
+    pages = (accounts, "_with_balance", "accounts"), (seeing, "record_seen", "cdrs"), (decision, "describe", "calls")
+    for room, step, path in pages:
         make, turns = getattr(room, step), [0]
 
         def counted(*told: Any, make: Any = make, turns: list[int] = turns) -> Any:
@@ -328,8 +332,7 @@ async def test_a_long_page_is_made_in_steps(door, monkeypatch: pytest.MonkeyPatc
             return make(*told)
 
         monkeypatch.setattr(room, step, counted)
-        path = "/v1/accounts" if room is accounts else "/v1/cdrs"
-        asking = asyncio.create_task(door.json("GET", path))
+        asking = asyncio.create_task(door.json("GET", f"/v1/{path}"))
         while not asking.done():
             await asyncio.sleep(0)
             turns.append(0)
