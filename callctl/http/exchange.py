@@ -79,7 +79,7 @@ class ExchangeRoutes:
             raise unacceptable(str(wrong), "rates") from None
         await self._definitions.put_exchange(exchange)
         now_ms = self._clock.now().wall_ms
-        lost = await purchases.lost_by_exchange(self._definitions, self._tariffs, pair, now_ms)
+        lost = purchases.lost_by_exchange(self._tariffs, pair, now_ms)
         return json_response(_shown(exchange) | purchases.told(lost))
 
     async def show(self, request: web.Request, _: Holder) -> web.Response:

@@ -55,21 +55,25 @@ async def refuse_without(definitions: Definitions, tariffs: Tariffs, plan: Plan,
         return
     if plan.buy_plan is None and not _sold_by_provider(tariffs.directory, plan.id):
         return  # who is below another account buys from that one
-    rows = await _unbought(definitions, {**tariffs.plans, plan.id: plan}, plan, at_ms)
+    rows = await _unbought(definitions, tariffs, {**tariffs.plans, plan.id: plan}, plan, at_ms)
     if rows:
         details = tuple(f"row {row.name}: {no_purchase(plan.buy_plan)}" for row in islice(rows, _TOLD_AT_MOST))
         raise HttpError(422, "percentages_of_nothing", no_purchase(plan.buy_plan, rows), "buy_plan", details=details)
 
 
-async def _unbought(definitions: Definitions, plans: Plans, plan: Plan, at_ms: int) -> list[Row]:
+async def _unbought(definitions: Definitions, tariffs: Tariffs, plans: Plans, plan: Plan, at_ms: int) -> list[Row]:
     """A plan's percentages for which nothing is bought."""
-    sold = await _percentages(definitions, plans, plan)
-    bought = [row async for row in _rows(definitions, family(plans, plan.buy_plan))] if sold else []
+    sold = _percentages(tariffs, plans, plan, at_ms)
+    if not sold:
+        return []
+    bought = [row async for row in _rows(definitions, family(plans, plan.buy_plan))]
     return [sold[index] for index in await asyncio.to_thread(lambda: [*Purchases(bought, at_ms).missing(sold)])]
 
 
-async def _percentages(definitions: Definitions, plans: Plans, plan: Plan) -> list[Row]:
-    return [row async for row in _rows(definitions, family(plans, plan.id)) if row.percent is not None]
+def _percentages(tariffs: Tariffs, plans: Plans, plan: Plan, at_ms: int) -> list[Row]:
+    """A plan's, whether it is effective yet or not."""
+    decks = (tariffs.deck(each, tariffs.plans[each].effective_ms or at_ms) for each in family(plans, plan.id))
+    return [row for deck in decks if deck is not None for row in deck.percentages]
 
 
 async def lost_by_trunk(definitions: Definitions, tariffs: Tariffs, trunk: Trunk, at_ms: int) -> tuple[str, ...]:
@@ -78,13 +82,13 @@ async def lost_by_trunk(definitions: Definitions, tariffs: Tariffs, trunk: Trunk
     if plan is None or (trunk.buy_plan is None and plan.buy_plan is not None):
         return ()
     plan = replace(plan, buy_plan=trunk.buy_plan)
-    rows = await _unbought(definitions, tariffs.plans, plan, at_ms)
+    rows = await _unbought(definitions, tariffs, tariffs.plans, plan, at_ms)
     if rows:
         return (f"plan {plan.id}: {no_purchase(plan.buy_plan, rows)}",)
-    return await _unconverted(definitions, tariffs, plan, at_ms)
+    return _unconverted(tariffs, plan, at_ms)
 
 
-async def lost_by_exchange(definitions: Definitions, tariffs: Tariffs, pair: str, at_ms: int) -> tuple[str, ...]:
+def lost_by_exchange(tariffs: Tariffs, pair: str, at_ms: int) -> tuple[str, ...]:
     """In words, which plans' percentages have no purchase price for want of a rate between these currencies."""
     plans, directory = tariffs.plans, tariffs.directory
     sales = {(plan.id, plan.buy_plan or "") for plan in plans.values()}
@@ -92,13 +96,13 @@ async def lost_by_exchange(definitions: Definitions, tariffs: Tariffs, pair: str
     lost: list[str] = []
     for plan_id, buy_plan in sorted((plan, buy) for plan, buy in sales if plan in plans and buy in plans):
         if pair == f"{plans[buy_plan].currency}-{plans[plan_id].currency}":
-            lost += await _unconverted(definitions, tariffs, replace(plans[plan_id], buy_plan=buy_plan), at_ms)
+            lost += _unconverted(tariffs, replace(plans[plan_id], buy_plan=buy_plan), at_ms)
     return tuple(lost)
 
 
-async def _unconverted(definitions: Definitions, tariffs: Tariffs, plan: Plan, at_ms: int) -> tuple[str, ...]:
+def _unconverted(tariffs: Tariffs, plan: Plan, at_ms: int) -> tuple[str, ...]:
     reason = exchange(tariffs.plans, tariffs.exchanges, plan, at_ms)
-    if isinstance(reason, str) and await _percentages(definitions, tariffs.plans, plan):
+    if isinstance(reason, str) and _percentages(tariffs, tariffs.plans, plan, at_ms):
         return (f"plan {plan.id}: percentages of {plan.buy_plan}, and {reason}",)
     return ()
 

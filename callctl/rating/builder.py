@@ -44,6 +44,7 @@ class DeckBuilder:
         self._parent = parent
         self._table: Table = {}
         self._longer: Longer = {}
+        self._percentages: list[Row] = []
         self._unchecked: list[Row] = []  # parts of a price of which the whole can be judged at the end alone
         self.flaws: list[RowConflictError] = []
 
@@ -63,6 +64,8 @@ class DeckBuilder:
                 if reason := _clash(row, other):
                     raise RowConflictError(reason, other)
             self._table[key] = tuple(sorted((*there, row), key=lambda each: each.tier_from_s))
+        if row.percent is not None:
+            self._percentages.append(row)
         if row.tier_from_s or row.band is not None:
             self._unchecked.append(row)
 
@@ -88,7 +91,7 @@ class DeckBuilder:
             pass
         if self.flaws:
             raise self.flaws[0]
-        return Deck(self._plan, self._table, self._longer, self._parent)
+        return Deck(self._plan, self._table, self._longer, self._parent, tuple(self._percentages))
 
 
 def _judge(rows: list[Row]) -> None:

@@ -55,11 +55,15 @@ class Deck:
     """A plan with its rows, ready to be looked up in. Never changes; a reload builds another.
 
     `parent` is the deck of the plan that this one extends. `dated`: what it says depends on when it is asked.
+    `percentages`: those of its own rows that are priced by the purchase.
     """
 
-    def __init__(self, plan: Plan, table: Table, longer: Longer, parent: "Deck | None") -> None:
+    def __init__(
+        self, plan: Plan, table: Table, longer: Longer, parent: "Deck | None", percentages: tuple[Row, ...]
+    ) -> None:
         self.plan = plan
         self.parent = parent
+        self.percentages = percentages
         self._table = table
         self._longer = longer
         # Without itself: a cycle would leave the freeing of an old deck to the garbage collector, in one pause.
@@ -122,7 +126,7 @@ class Deck:
 
     def under(self, plan: Plan, parent: "Deck | None") -> "Deck":
         """The same rows when the plan's terms, or the plan that it extends, have changed."""
-        return Deck(plan, self._table, self._longer, parent)
+        return Deck(plan, self._table, self._longer, parent, self.percentages)
 
     def in_force(self, at_ms: int) -> bool:
         """Whether it or one that it extends is effective."""

@@ -383,6 +383,22 @@ async def test_a_trunk_tells_which_percentages_it_leaves_without_a_purchase(door
     assert answer.get("warnings", []) == told
 
 
+async def test_where_nothing_is_a_percentage_no_deck_is_read_for_a_trunk(door, monkeypatch) -> None:
+    """Or 20,000 trunks of a provider take half an hour."""
+    await _percentages(door)
+    await door.json("PUT", "/v1/accounts/own", json={"kind": "prepaid", "plan": "other"})
+    monkeypatch.setattr(door.definitions, "rows", None)
+    await door.json("PUT", "/v1/trunks/line", json={"account": "own", "buy_plan": "wholesale"})
+    await door.json("PUT", "/v1/trunks/line", json={"account": "own"})
+
+
+async def test_percentages_of_a_plan_to_come_are_missed_already(door) -> None:
+    await _percentages(door)
+    await door.json("PUT", "/v1/plans/base", json={"effective": "2100-01-01T00:00:00Z"})
+    error = await door.refused(422, "PUT", "/v1/plans/shop", json={"buy_plan": "other", "extends": "base"})
+    assert error["message"] == "the buy plan other has no price for 1 percentage (44)"
+
+
 async def test_a_trunk_that_buys_no_more_tells_what_its_calls_lose(door) -> None:
     await _percentages(door)
     await door.json("PUT", "/v1/accounts/own", json={"kind": "prepaid", "plan": "shop"})
