@@ -208,10 +208,10 @@ def decode_extension(extension: Extension, answer: bytes | list[bytes]) -> Exten
     call = extension.session.call
     if isinstance(answer, list):
         return Existing(decode_record(*answer))
-    verdict, *words = answer.split()
-    answered = _DECIDED.get(verdict)
+    answered = _DECIDED.get(answer[:1])
     if answered is None:
-        return UnknownCall(str(call)) if verdict == b"U" else Rejected(answer[2:].decode("utf-8", "replace"))
+        return UnknownCall(str(call)) if answer == b"U" else Rejected(answer[2:].decode("utf-8", "replace"))
+    words = answer[2:].split()
     if not extension.draws and not extension.watch:
         return answered(call, tuple(map(_micros, words)))
     rest, levels = iter(words), len(extension.more)
