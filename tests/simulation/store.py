@@ -11,6 +11,7 @@ from callctl.call.takes import Extension, LedgerEntry, Settlement, Take, TopUp
 from callctl.errors import CallctlError, SinkUnavailable, StoreUnavailable
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing, ExtendAnswer, FeedPage, FeedRecord, Hear
+from callctl.promise import Promise
 from callctl.store.memory.feeds import MemoryFeeds
 from callctl.store.memory.store import MemoryStore
 from callctl.store.provider import MemoryProviderChannels
@@ -30,6 +31,21 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
         answer: T = done.value
         return answer
     raise AssertionError("it waits")
+
+
+def _promised(work: Coroutine[Any, Any, T]) -> Promise[T]:
+    """Kept by a task of who asks, and with its life it ends."""
+    promise: Promise[T] = Promise()
+
+    async def keep() -> None:
+        try:
+            kept: T | Exception = await work
+        except CallctlError as error:
+            kept = error
+        promise.keep(kept)
+
+    asyncio.get_running_loop().create_task(keep())
+    return promise
 
 
 class Witness(Protocol):
@@ -57,8 +73,8 @@ class FaultyStore:
 
     # ---- Takes
 
-    async def admit(self, take: Take) -> Taken | TakeRefused | Existing:
-        return await self._write("admit", take, self.inner.admit)
+    def admit(self, take: Take) -> Promise[Taken | TakeRefused | Existing]:
+        return _promised(self._write("admit", take, self.inner.admit))
 
     async def extend(self, extensions: Sequence[Extension]) -> list[ExtendAnswer]:
         one_by_one = (self._write("extend", extension, self._extend) for extension in extensions)
@@ -70,8 +86,8 @@ class FaultyStore:
             raise answer
         return answer
 
-    async def settle(self, settlement: Settlement) -> Existing | None:
-        return await self._write("settle", settlement, self.inner.settle)
+    def settle(self, settlement: Settlement) -> Promise[Existing | None]:
+        return _promised(self._write("settle", settlement, self.inner.settle))
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         return await self.inner.top_up(top_up)
