@@ -302,6 +302,14 @@ def test_a_row_without_a_destination_has_that_of_its_purchase() -> None:
     assert [level.destination for level in prices(nameless)] == [""]
 
 
+def test_rows_that_cost_the_same_have_one_price() -> None:
+    """What is kept by price is found without comparing what they are made of."""
+    where = deck(row("31", 7), row("32", 7), row("33", 8))
+    sold = [prices(where, to=number(digits))[0].sell for digits in ("3161", "3261", "3361")]
+    assert sold[0] is sold[1]
+    assert sold[0] != sold[2]
+
+
 def test_the_class_is_the_rows_or_empty() -> None:
     [level] = prices(deck(row("31", traffic_class=TrafficClass.PREMIUM)))
     assert level.traffic_class == "PREMIUM"

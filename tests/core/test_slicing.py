@@ -42,6 +42,30 @@ def test_a_stretched_slice_costs_every_payer_the_same(payers: list[Level], secon
         assert any(slicing.cost(each, last_s + 1) > slicing.cost(each, seconds) for each in payers)
 
 
+@given(
+    levels(), st.integers(0, 400), st.integers(1, 200), st.integers(1, 200), st.integers(1, 900), st.integers(1, 300)
+)
+def test_the_following_slice_is_twice_as_long_and_stretched(
+    payer: Level, granted_s: int, slice_s: int, most_s: int, left_s: int, longest_s: int
+) -> None:
+    """For one payer, of which it is kept, as for two that pay the same."""
+    terms = granted_s, slice_s, most_s, granted_s + left_s, longest_s
+    next_s, planned_s = slicing.following((payer,), *terms)
+    assert (next_s, planned_s) == slicing.following((payer, payer), *terms)
+    assert next_s == min(2 * slice_s, most_s) or (next_s == slice_s >= most_s)
+    seconds = min(granted_s + next_s, granted_s + left_s)
+    assert planned_s == slicing.stretched((payer,), seconds, min(granted_s + longest_s, granted_s + left_s))
+
+
+def test_a_slice_is_no_shorter_than_the_one_before() -> None:
+    """A first increment of 600 s was granted at once, where no slice is to be longer than 300."""
+    second = Level("acme", True, False, "EUR", "standard", "31", "", "MOB", "MOB", Price(0, 1, (Tier(0, 60_000, 1),)))
+    assert slicing.following((second,), 600, 600, 300, 10_000, 3_600) == (600, 1_200)
+    assert slicing.following((second,), 10, 10, 300, 10_000, 3_600) == (20, 30)
+    assert slicing.following((second,), 310, 200, 300, 10_000, 3_600) == (300, 610)
+    assert slicing.following((second,), 310, 200, 300, 400, 3_600) == (300, 400)
+
+
 @given(levels(), st.integers(1, 400), st.sampled_from((0, 30)), st.sampled_from((None, 500)))
 def test_what_any_second_costs_is_enough_for_the_first_charged_one(
     level: Level, seconds: int, grace_s: int, max_charge: int | None
