@@ -135,6 +135,25 @@ async def test_a_hung_server_is_noticed_by_a_call(server):
         await answering(link)
 
 
+async def test_who_hears_that_no_answer_came_may_ask_again_at_once(server):
+    async with linked(server.url, times=QUICK) as link:
+        server.freeze()
+        heard = []
+
+        def again(reply):
+            heard.append(reply)
+            with contextlib.suppress(StoreUnavailable):
+                link.ask(("PING",), heard.append)
+
+        for _ in range(3):
+            link.ask(("PING",), again)
+        await until(lambda: len(heard) >= 6)
+        server.resume()
+        assert link.counts.overdue >= 3
+        assert all(isinstance(reply, StoreUnavailable) for reply in heard)
+        await answering(link)
+
+
 async def test_a_hung_server_is_noticed_when_nobody_calls(server):
     async with linked(server.url, times=QUICK) as link:
         server.freeze()

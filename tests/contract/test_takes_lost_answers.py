@@ -10,7 +10,7 @@ from callctl.call.events import Extended, Taken
 from callctl.errors import StoreUnavailable
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
-from callctl.store.link import LinkTimes
+from callctl.store.link import LinkLost, LinkTimes
 from callctl.store.redis import RedisStore
 from tests.contract.calls import (
     ROOT,
@@ -172,6 +172,17 @@ async def test_a_lost_answer_to_a_top_up(redis_store, robbed, thief):
     assert (entry.amount, entry.balance) == (100, 100)
     assert await figures(redis_store) == (100, 0, {})
     assert [found.cursor for found in await redis_store.ledger(ROOT, ROOT, "", 10)] == [entry.cursor]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_repeated(robbed, monkeypatch):
+    sent = []
+    monkeypatch.setattr(robbed._link, "ask", lambda command, then: sent.append(then))
+    given_up = asyncio.ensure_future(robbed.admit(take(session(), 30)))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    (then,) = sent
+    then(LinkLost("cut", asyncio.get_running_loop().time() + 30))
+    assert not robbed._admissions._repeats
 
 
 async def test_many_lost_at_once(redis_store, robbed, thief):
