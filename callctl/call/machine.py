@@ -56,8 +56,9 @@ _SETUP = Deadline.SETUP
 
 def advance(session: Session, event: CallEvent, now: Instant, policy: Policy) -> Advance:
     """The next session, and what is to be done. Never raises for any order, repetition or lack of events."""
-    handler = TABLE.get((session.state, type(event)))
-    if handler is None:
+    try:
+        handler = TABLE[session.state, type(event)]
+    except KeyError:
         unexpected = Unexpected(session.call, session.state, type(event).__name__)
         over = session.state in (State.SETTLING, State.ENDED) and not session.busy
         return session, (unexpected, *(forget(session) if over else ()))

@@ -33,18 +33,19 @@ class Deadlines:
         if at is None:
             ticks.pop(deadline, None)
             return
-        tick = max(-(-at.monotonic_ms // TICK_MS), self._next)
+        tick = -(-at.monotonic_ms // TICK_MS)
+        tick = max(tick, self._next)
         if ticks.get(deadline) != tick:
             ticks[deadline] = tick
             self._slots[tick].append(DeadlineReached(wanted.call, deadline))
 
     def turn(self) -> None:
         """Report everything that is due now."""
-        now = self._clock.now().monotonic_ms // TICK_MS
+        boxes, now = self._boxes, self._clock.now().monotonic_ms // TICK_MS
         while self._next <= now:
             tick, self._next = self._next, self._next + 1
             for event in self._slots.pop(tick, ()):
-                box = self._boxes.get(event.call)
+                box = boxes.get(event.call)
                 if box is not None and box.ticks.get(event.deadline) == tick:
                     del box.ticks[event.deadline]
                     self._reached(event)

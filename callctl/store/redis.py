@@ -103,6 +103,8 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
 
         UnknownCall: the store has lost the call (a failover, a restore): it has to be admitted anew. Never raises.
         """
+        if len(extensions) <= CALLS_AT_ONCE:
+            return await self._extend(extensions)
         starts = range(0, len(extensions), CALLS_AT_ONCE)
         answered = await asyncio.gather(*(self._extend(extensions[at : at + CALLS_AT_ONCE]) for at in starts))
         return list(itertools.chain.from_iterable(answered))
