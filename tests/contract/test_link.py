@@ -138,7 +138,8 @@ async def test_a_hung_server_is_noticed_by_a_call(server):
 async def test_who_hears_that_no_answer_came_may_ask_again_at_once(server):
     async with linked(server.url, times=QUICK) as link:
         server.freeze()
-        heard = []
+        heard, faults = [], []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
 
         def again(reply):
             heard.append(reply)
@@ -149,6 +150,7 @@ async def test_who_hears_that_no_answer_came_may_ask_again_at_once(server):
             link.ask(("PING",), again)
         await until(lambda: len(heard) >= 6)
         server.resume()
+        assert not faults
         assert link.counts.overdue >= 3
         assert all(isinstance(reply, StoreUnavailable) for reply in heard)
         await answering(link)
