@@ -10,7 +10,7 @@ import re
 from msgspec import Struct
 
 from callctl.numbering.home import KEYS, Home
-from callctl.numbering.plans import NO_KINDS, NOTHING, Kinds, emergency_numbers, plan_of, regions_of
+from callctl.numbering.plans import NOTHING, Kinds, emergency_numbers, plan_of, regions_of
 from callctl.numbering.values import Number
 
 
@@ -28,13 +28,13 @@ class Plain(Struct, frozen=True, eq=False, gc=False):
         match = self.prefix.match(dialled)
         if match is None:
             return None
-        start = match.end()
-        kinds = self.by_length.get(len(dialled) - start, NO_KINDS)
-        match = kinds.pattern.fullmatch(dialled, start)
-        if match is None:
+        significant = dialled[match.end() :]
+        kinds = self.by_length.get(len(significant))
+        kind = kinds.kind(significant) if kinds is not None else None
+        if kind is None:
             return None
-        digits = self.calling_code + dialled[start:]
-        return Number("+" + digits, digits, self.country, self.calling_code, kinds.by_group[match.lastindex])
+        digits = self.calling_code + significant
+        return Number("+" + digits, digits, self.country, self.calling_code, kind)
 
 
 def plain_of(home: Home, abroad: str, national_prefix: str | None) -> Plain:

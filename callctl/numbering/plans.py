@@ -8,10 +8,12 @@ import re
 from functools import cache
 from typing import NamedTuple
 
+from msgspec import Struct
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY
 from phonenumbers.phonemetadata import PhoneMetadata, PhoneNumberDesc
 
 from callctl.errors import InvariantViolation
+from callctl.numbering.settled import settled_by
 from callctl.numbering.values import Number, NumberType
 
 REGIONS_BY_CODE: dict[str, tuple[str, ...]] = {
@@ -37,11 +39,39 @@ class EmergencyNumbers(NamedTuple):
     longest: int
 
 
-class Kinds(NamedTuple):
-    """All numbers of one length. The pattern has a group per kind, the one to be asked first in front."""
+class Kinds(Struct, frozen=True, eq=False, gc=False):
+    """All numbers of one length. The pattern has a group per kind, the one to be asked first in front.
+
+    `settled_by`: how many first digits of a number settle its kind. `known`: the kinds by them, None for no number.
+    """
 
     pattern: re.Pattern[str]
     by_group: dict[int | None, NumberType]
+    settled_by: int
+    known: dict[str, NumberType | None]
+
+    def kind(self, significant: str) -> NumberType | None:
+        """Of a national significant number of this length; None where the plan has no such number."""
+        if not significant.isdecimal():
+            return None
+        beginning = significant[: self.settled_by]
+        try:
+            return self.known[beginning]
+        except KeyError:
+            pass
+        match = self.pattern.fullmatch(significant)
+        kind = self.by_group[match.lastindex] if match is not None else None
+        if len(self.known) >= BEGINNINGS_KEPT:
+            self.known.clear()
+        self.known[beginning] = kind
+        return kind
+
+
+def kinds_of(every: str, kinds: dict[NumberType, str]) -> Kinds:
+    """From the pattern of `every` number of this length, and one of each kind."""
+    groups = "|".join(f"({pattern})" for pattern in kinds.values())
+    pattern = rf"(?=(?:{every})\Z)(?:{groups})"
+    return Kinds(re.compile(pattern), dict(enumerate(kinds, 1)), settled_by(pattern), {})
 
 
 class Plan(NamedTuple):
@@ -53,7 +83,7 @@ class Plan(NamedTuple):
 
 
 NOTHING = "(?!)"  # which no text matches
-NO_KINDS = Kinds(re.compile(NOTHING), {})
+BEGINNINGS_KEPT = 4_096  # of each plan's numbers of one length
 
 
 def international(digits: str) -> Number | None:
@@ -75,11 +105,11 @@ def significant_number(calling_code: str, significant: str) -> Number | None:
     for region, leading in regions_of(calling_code):
         if leading is not None and not leading.match(significant):
             continue
-        kinds = plan_of(calling_code, region).by_length.get(len(significant), NO_KINDS)
-        match = kinds.pattern.fullmatch(significant)
-        if match is not None:
+        kinds = plan_of(calling_code, region).by_length.get(len(significant))
+        kind = kinds.kind(significant) if kinds is not None else None
+        if kind is not None:
             digits = calling_code + significant
-            return Number("+" + digits, digits, region, calling_code, kinds.by_group[match.lastindex])
+            return Number("+" + digits, digits, region, calling_code, kind)
         if leading is not None:
             return None
     return None
@@ -126,8 +156,7 @@ def plan_of(calling_code: str, region: str) -> Plan:
     by_length: dict[int, Kinds] = {}
     for length in lengths:
         here = {kind: text for kind, (possible, text) in kinds.items() if length in possible}
-        groups = "|".join(f"({text})" for text in here.values())
-        by_length[length] = Kinds(re.compile(rf"(?=(?:{pattern})\Z)(?:{groups})"), dict(enumerate(here, 1)))
+        by_length[length] = kinds_of(pattern, here)
     return Plan(re.compile(pattern), by_length)
 
 

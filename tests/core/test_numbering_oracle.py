@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from random import Random
 
 import phonenumbers
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType, is_emergency_number
 from phonenumbers.phonemetadata import PhoneMetadata
 
-from callctl.numbering import DialRules, Number, NumberType, emergency_number, normalise, understood
+from callctl.numbering import DialRules, Number, NumberType, emergency_number, normalise, plans, understood
+from callctl.numbering.plans import REGIONS_BY_CODE, Kinds, kinds_of, plan_of
+from callctl.numbering.settled import TOKENS, settled_by
 
 KINDS = {
     PhoneNumberType.FIXED_LINE: NumberType.FIX,
@@ -252,3 +255,56 @@ def test_no_number_is_an_emergency(near: tuple[str, str, str], country: str, acc
     rules = DialRules(country=country, access_prefix=access_prefix)
     assert emergency_number(f"+{calling_code}{significant}", rules) is None
     assert emergency_number(f"00{calling_code}{significant}", rules) is None
+
+
+PLANS = [plan_of(code, region) for code, regions in REGIONS_BY_CODE.items() for region in regions]
+ALL_KINDS = [(length, kinds) for plan in PLANS for length, kinds in plan.by_length.items()]
+
+
+def test_all_patterns_are_of_signs_that_are_understood() -> None:
+    for _, kinds in ALL_KINDS:
+        assert "".join(TOKENS.findall(kinds.pattern.pattern)) == kinds.pattern.pattern
+
+
+@given(st.sampled_from(ALL_KINDS), st.randoms(use_true_random=False))
+def test_numbers_that_begin_alike_are_of_one_kind(plan: tuple[int, Kinds], rng: Random) -> None:
+    length, kinds = plan
+    for _ in range(20):
+        beginning = "".join(rng.choices("0123456789", k=min(length, kinds.settled_by)))
+        alike = [beginning + "".join(rng.choices("0123456789", k=length - len(beginning))) for _ in range(5)]
+        told = [kinds.pattern.fullmatch(number) for number in alike]
+        assert len({match and match.lastindex for match in told}) == 1
+        assert {kinds.kind(number) for number in alike} == {told[0] and kinds.by_group[told[0].lastindex]}
+
+
+def test_what_is_no_digit_makes_no_number_of_a_known_beginning() -> None:
+    assert normalise("0612345678", DialRules("NL")) is not None
+    assert normalise("061234*678", DialRules("NL")) is None
+    assert normalise("06123456#8", DialRules("NL")) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "digits"),
+    [
+        (r"\d{9}", 0),
+        (r"6[1-58]\d{7}", 2),
+        (r"(?:6[1-58]|970\d)\d{7}", 3),
+        (r"1(?:[035]\d|1[13-578])\d{6}|2\d{8}", 3),
+        (r"(?:85|91)?\d{7}", 2),
+        (r"\d{3}[2-9]\d", 4),
+        (r"\d{2,4}[2-9]\d", 5),
+        (r"(?:\d[1-3]){2}\d", 4),
+        (r"(?=(?:\d{4}5\d)\Z)(?:1\d{5})", 5),
+        (r"1|\d(?:23|\d{4}(?:5|\d))", 6),
+    ],
+)
+def test_a_pattern_looks_at_as_many_digits(pattern: str, digits: int) -> None:
+    assert settled_by(pattern) == digits
+
+
+def test_no_more_kinds_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "BEGINNINGS_KEPT", 2)
+    kinds = kinds_of(r"[1-9]\d{3}", {NumberType.FIX: r"[1-5]\d{3}", NumberType.MOB: r"[6-8]\d{3}"})
+    told = [kinds.kind(f"{digit}000") for digit in range(10)]
+    assert told == [None, *[NumberType.FIX] * 5, *[NumberType.MOB] * 3, None]
+    assert len(kinds.known) <= 2
