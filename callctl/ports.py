@@ -326,8 +326,8 @@ class Feeds(Protocol):
 
     `filled`: which outboxes are not empty. `move` answers how many records it moved; `before` hears their payloads
     first, and where it raises nothing is moved. `depth`: how many records nobody has accepted yet (1,000 at most of an
-    outbox that was read in part), and the wall ms at which the oldest was written. `trim` drops what all `feeds` have.
-    `page` reads records of some accounts (None: of all) written since a moment; it may end early, with `more`.
+    outbox read in part), and the wall ms at which the oldest was written. `trim` drops what all `feeds` have, and those
+    of other processes. `page` reads records of some accounts (None: of all) since a moment; it may end early (`more`).
     """
 
     async def filled(self, roots: Sequence[str]) -> list[str]: ...

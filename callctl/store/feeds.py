@@ -107,8 +107,9 @@ class RedisFeeds:
         return count, min(written_ms, default=None)
 
     async def trim(self, roots: Sequence[str], feeds: Sequence[str]) -> None:
-        for some in _split(roots, _OUTBOXES_AT_ONCE) if feeds else ():
-            places = await asyncio.gather(*(self._places(feed, some) for feed in feeds))
+        served = await self._served(feeds) if feeds else ()
+        for some in _split(roots, _OUTBOXES_AT_ONCE) if served else ():
+            places = await asyncio.gather(*(self._places(feed, some) for feed in served))
             reached = [min(_id(place[root]) for place in places) for root in some]
             await asyncio.gather(
                 *(
@@ -117,6 +118,13 @@ class RedisFeeds:
                     if (ms, n) > (0, 0)
                 )
             )
+
+    async def _served(self, feeds: Sequence[str]) -> list[str]:
+        """These, and those of other processes, also of one that is down: a week after its last sign it is forgotten."""
+        now_s = int((await self._call("TIME"))[0])
+        await self._call("ZADD", keys.FEEDS, *(word for feed in feeds for word in (now_s, feed)))
+        await self._call("ZREMRANGEBYSCORE", keys.FEEDS, "-inf", now_s - keys.UNSERVED_FEED_S)
+        return [name.decode() for name in await self._call("ZRANGE", keys.FEEDS, 0, -1)]
 
     async def page(
         self, feed: str, accounts: Collection[str] | None, after: int, since_ms: int | None, limit: int

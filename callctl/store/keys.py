@@ -21,6 +21,7 @@ What belongs to a root account begins with its name in braces, `{root}`, but for
     {root}:cps:<name>:<s>  string  call attempts in that second
     call:<trace id>        string  the root of a call
     changes                stream  what every process must hear of: what, id
+    feeds                  zset    names of feeds by when (Unix s) a process has last served them
 
 What belongs to a feed begins with its name, and what is defined with one word.
 
@@ -51,6 +52,7 @@ from urllib.parse import quote, unquote
 
 CHANGES: Final = "changes"
 CHANGES_KEPT: Final = 10_000
+FEEDS: Final = "feeds"
 
 UNLIMITED: Final = "unlimited"
 """The floor of an account that may owe any amount. An account that was never put has none: it may owe nothing."""
@@ -58,6 +60,7 @@ UNLIMITED: Final = "unlimited"
 _DAY_S: Final = 86_400
 ENDED_TTL_S: Final = 30 * _DAY_S
 REFUSED_TTL_S: Final = 7 * _DAY_S
+UNSERVED_FEED_S: Final = 7 * _DAY_S
 TOP_UP_TTL_S: Final = 7 * _DAY_S
 SAID_TTL_S: Final = 7 * _DAY_S
 CALL_TTL_S: Final = 37 * _DAY_S

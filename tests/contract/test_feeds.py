@@ -200,8 +200,6 @@ async def test_an_outbox_is_trimmed_up_to_the_slowest_feed(bench: Bench) -> None
         await bench.write("acme", "acme", n, at_ms=1000)
     await bench.feeds.move("billing", ("acme",), 3)
     await bench.feeds.move("api", ("acme",), 2)
-    await bench.feeds.trim(ROOTS, ("billing", "api", "new"))
-    assert await bench.left("acme") == 3
     await bench.feeds.trim(ROOTS, ())
     assert await bench.left("acme") == 3
     await bench.feeds.trim(ROOTS, ("billing", "api"))
@@ -212,6 +210,28 @@ async def test_an_outbox_is_trimmed_up_to_the_slowest_feed(bench: Bench) -> None
     await bench.write("acme", "acme", 4, at_ms=1001)
     await bench.feeds.move("api", ("acme",), 9)
     assert [n for _, _, n in await records(bench, "api")] == [1, 2, 3, 4]
+
+
+async def test_what_the_feed_of_another_process_has_not_got_is_kept(bench: Bench) -> None:
+    await bench.feeds.trim((), ("mqtt",))  # it was there, and is down
+    for n in (1, 2, 3):
+        await bench.write("acme", "acme", n, at_ms=1000)
+    await bench.feeds.move("billing", ("acme",), 3)
+    await bench.feeds.trim(ROOTS, ("billing",))
+    assert await bench.left("acme") == 3
+    await bench.feeds.move("mqtt", ("acme",), 3)
+    await bench.feeds.trim(ROOTS, ("billing",))
+    assert await bench.left("acme") == 0
+
+
+async def test_a_feed_that_nobody_has_served_for_a_week_is_forgotten(link: Link) -> None:
+    bench = RedisBench(link)
+    await bench.feeds.trim((), ("mqtt",))
+    await link.call("ZINCRBY", keys.FEEDS, -keys.UNSERVED_FEED_S, "mqtt")
+    await bench.write("acme", "acme", 1, at_ms=1000)
+    await bench.feeds.move("billing", ("acme",), 3)
+    await bench.feeds.trim(ROOTS, ("billing",))
+    assert await bench.left("acme") == 0
 
 
 async def test_pages_go_by_account_and_time(bench: Bench) -> None:

@@ -40,6 +40,7 @@ class MemoryFeeds:
         self._outboxes = outboxes
         self._archives = archives
         self._feeds: dict[str, _Feed] = {}
+        self._served: set[str] = set()
 
     async def filled(self, roots: Sequence[str]) -> list[str]:
         return [root for root in roots if root in self._outboxes and self._outboxes[root].entries]
@@ -78,9 +79,10 @@ class MemoryFeeds:
         return len(times_ms), min(times_ms, default=None)
 
     async def trim(self, roots: Sequence[str], feeds: Sequence[str]) -> None:
+        self._served.update(feeds)
         for root in roots:
             if root in self._outboxes and feeds:
-                reached = min(self._feed(feed).places.get(root, 0) for feed in feeds)
+                reached = min(self._feed(feed).places.get(root, 0) for feed in self._served)
                 self._outboxes[root].entries = self._outboxes[root].after(reached)
 
     async def page(
