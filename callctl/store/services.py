@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from callctl.rating.services import Catalogue
 from callctl.rating.subscriptions import ServiceBook, Subscriptions, check_book
 from callctl.store import keys
+from callctl.store.decks import in_steps
 from callctl.store.link import Argument, Link
 from callctl.store.scripts import DEFINE, run
 
@@ -24,7 +25,6 @@ log = structlog.get_logger(__name__)
 _CATALOGUE: Final = "catalogue"
 _SUBSCRIPTIONS: Final = "subscriptions"
 _TIMEOUT_MS: Final = 5_000
-_AT_ONCE: Final = 500
 
 
 class RedisServices:
@@ -79,15 +79,15 @@ class RedisServices:
         if revision == self._revision:
             return
         written = await self._call("ZRANGEBYSCORE", keys.SERVICES_WRITTEN, self._revision + 1, revision)
-        changed = [entry.decode().partition(":") for entry in written]
-        if any(kind == _CATALOGUE for kind, _, _ in changed):
-            kept = await self._call("HGET", keys.services(_CATALOGUE), _CATALOGUE)
-            self._book = replace(self._book, catalogue=_read(kept, Catalogue, _CATALOGUE, self._book.catalogue))
-        accounts = [id for kind, _, id in changed if kind == _SUBSCRIPTIONS]
-        for start in range(0, len(accounts), _AT_ONCE):
-            some = accounts[start : start + _AT_ONCE]
-            for id, kept in zip(some, await self._call("HMGET", keys.services(_SUBSCRIPTIONS), *some), strict=True):
-                self._book.subscriptions[id] = _read(kept, Subscriptions, id, self._book.of(id))
+        async for step in in_steps(written):
+            changed = [entry.decode().partition(":") for entry in step]
+            if any(kind == _CATALOGUE for kind, _, _ in changed):
+                kept = await self._call("HGET", keys.services(_CATALOGUE), _CATALOGUE)
+                self._book = replace(self._book, catalogue=_read(kept, Catalogue, _CATALOGUE, self._book.catalogue))
+            if accounts := [id for kind, _, id in changed if kind == _SUBSCRIPTIONS]:
+                found = await self._call("HMGET", keys.services(_SUBSCRIPTIONS), *accounts)
+                for id, kept in zip(accounts, found, strict=True):
+                    self._book.subscriptions[id] = _read(kept, Subscriptions, id, self._book.of(id))
         self._revision = revision
 
     async def _define(self, kind: str, id: str, value: Catalogue | Subscriptions) -> bool:
