@@ -8,6 +8,7 @@ text is parsed; `float` never. Redis' Lua counts in doubles, so an amount stays 
 import re
 from decimal import Context, Decimal
 from enum import StrEnum
+from functools import lru_cache
 
 MICROS = 1_000_000
 MAX_MICROS = 2**53 - 1
@@ -104,6 +105,10 @@ def format_amount(micros: int) -> str:
     if micros < 0 or digits[-2:] != "00":
         return _format(micros, 6)
     return f"{digits[:-6]}.{digits[-6:-2]}"  # as most amounts are
+
+
+repeated_amount = lru_cache(maxsize=8_192)(format_amount)
+"""The same of what many calls have in common: fees, holds, what they come to, and nothing at all."""
 
 
 def format_rate(numerator: int, denominator: int) -> str:

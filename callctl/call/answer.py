@@ -13,13 +13,12 @@ from callctl.call.session import Session
 from callctl.call.trace import visible
 from callctl.causes import Refusal, cause_of
 from callctl.clock import format_time
-from callctl.money import format_amount
+from callctl.money import format_amount, repeated_amount
 from callctl.prepaid import slicing
 from callctl.rating.charge import Price
 from callctl.rating.tariff import Direction
 
 _CALLER = WarnTo.CALLER
-_hold = lru_cache(maxsize=8_192)(format_amount)  # the same for many calls by one row
 
 
 def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def decision(session: Session, viewer: str | None = None) -> dict[str, Any]:
         "account": session.account or None,
         "b_number": session.b_number,
         "rate": rate,
-        "hold": _hold(hold),
+        "hold": repeated_amount(hold),
         "trace_id": session.trace_id,
         "trace": trace,
     }

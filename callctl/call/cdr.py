@@ -17,7 +17,7 @@ from callctl.call.session import Level, Role, Session, State
 from callctl.call.takes import Record
 from callctl.call.trace import visible
 from callctl.clock import Instant, format_time
-from callctl.money import format_amount, format_exchange_rate
+from callctl.money import format_exchange_rate, repeated_amount
 from callctl.rating.charge import Charge
 from callctl.rating.exchange import Conversion
 from callctl.rating.tariff import Direction, TrafficClass
@@ -128,7 +128,7 @@ def _record(
         "estimated": session.estimated,
         "trace_id": session.trace_id,
         "chain": [
-            [payer.account, format_amount(share.net)]
+            [payer.account, repeated_amount(share.net)]
             for payer, share in zip(session.levels[own_side], owed[own_side], strict=False)
         ],
     }
@@ -157,7 +157,7 @@ def _rating(session: Session, depth: int) -> dict[str, Any]:
         "row": level.row,
         "buy_plan": bought[0],
         "buy_row": bought[1],
-        "connection_fee": format_amount(level.sell.connection_fee),
+        "connection_fee": repeated_amount(level.sell.connection_fee),
         "per_minute": level.sell.per_minute,
         "currency": level.currency,
         "exchange": None if conversion is None else _exchange(conversion),
@@ -200,8 +200,8 @@ def _parts(level: Level, due: Due) -> list[dict[str, Any]]:
             "plan": part.plan,
             "row": part.row,
             "billed_s": share.billed_s,
-            "charge": format_amount(share.micros),
-            **({} if cost is None else {"cost": format_amount(cost)}),
+            "charge": repeated_amount(share.micros),
+            **({} if cost is None else {"cost": repeated_amount(cost)}),
         }
         for part, share, cost in zip(level.parts, due.parts, due.part_costs, strict=False)
     ]
@@ -217,15 +217,16 @@ def _bundles(level: Level, due: Due) -> list[dict[str, Any]]:
 
 
 def _money(due: Due, *, exempt: bool) -> dict[str, Any]:
+    margin = due.margin
     return {
-        "charge": format_amount(due.charge),
-        "list_charge": format_amount(due.list_charge) if exempt else None,
-        "gross": format_amount(due.gross),
-        "taxes": [{"name": name, "amount": format_amount(amount)} for name, amount in due.taxes],
-        "surcharge": format_amount(due.surcharge),
+        "charge": repeated_amount(due.charge),
+        "list_charge": repeated_amount(due.list_charge) if exempt else None,
+        "gross": repeated_amount(due.gross),
+        "taxes": [{"name": name, "amount": repeated_amount(amount)} for name, amount in due.taxes],
+        "surcharge": repeated_amount(due.surcharge),
         "bundle_s": due.bundle_s,
-        "from_blocks": format_amount(due.from_blocks),
-        "cost": None if due.cost is None else format_amount(due.cost),
-        "margin": None if due.margin is None else format_amount(due.margin),
+        "from_blocks": repeated_amount(due.from_blocks),
+        "cost": None if due.cost is None else repeated_amount(due.cost),
+        "margin": None if margin is None else repeated_amount(margin),
         "exempt": exempt,
     }

@@ -94,12 +94,11 @@ def _due(session: Session, level: Level, measured_ms: int, cost: int | None) -> 
     level = drawing.kept(level)
     billed = bill(level, paid_s, parts_s)
     own, *parts = billed.charges
-    listed = Due(seconds, own.billed_s, seconds - paid_s, billed.charge, 0, 0, cost)
+    listed, unbilled_s = billed.charge, seconds - paid_s
     if level.exempt or session.emergency:
-        return msgspec.structs.replace(listed, parts=tuple([Charge(part.billed_s, 0) for part in parts]))
-    due = msgspec.structs.replace(
-        listed, charge=billed.charge, surcharge=billed.surcharge, taxes=billed.taxes, parts=tuple(parts)
-    )
+        free = tuple([Charge(part.billed_s, 0) for part in parts])
+        return Due(seconds, own.billed_s, unbilled_s, listed, 0, 0, cost, parts=free)
+    due = Due(seconds, own.billed_s, unbilled_s, listed, listed, billed.surcharge, cost, billed.taxes, tuple(parts))
     if not level.sources:
         return due
     used = drawing.drawing(level, paid_s, parts_s).sources
