@@ -119,10 +119,13 @@ class CallControl:
             await self._take_up_outer(CallKey(offered.call.switch, offered.within))
             box = self._boxes.get(offered.call)
         begun = box or self._begun(offered)
-        session = await begun.until(_DECIDED) if isinstance(begun, Mailbox) else begun
-        if session.fingerprint != offered.fingerprint:
+        if isinstance(begun, Mailbox):
+            while not begun.decided and not begun.closed:
+                await begun.next()
+            begun = begun.session
+        if begun.fingerprint != offered.fingerprint:
             raise CallConflict(f"call {offered.call} was asked for before, with another body")
-        return session
+        return begun
 
     def _begun(self, offered: Offered) -> Mailbox | Session:
         """A new call, where the journal knows of none: what it keeps is not to be overwritten."""

@@ -50,9 +50,14 @@ class Mailbox(msgspec.Struct, eq=False):
     async def until(self, reached: Callable[["Mailbox"], bool]) -> Session:
         """The session once `reached` holds; it is looked at after every event."""
         while not reached(self) and not self.closed:
-            future: Future[None] = get_running_loop().create_future()
-            if self.waiting is None:
-                self.waiting = []
-            self.waiting.append(future)
-            await future
+            await self.next()
         return self.session
+
+    def next(self) -> Future[None]:
+        """Done after the next event."""
+        future: Future[None] = get_running_loop().create_future()
+        if self.waiting is None:
+            self.waiting = [future]
+        else:
+            self.waiting.append(future)
+        return future

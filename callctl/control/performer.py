@@ -36,7 +36,6 @@ from callctl.promise import Promise
 
 log = structlog.get_logger(__name__)
 
-Heard = CallEvent | Existing | Exception | None
 Command = AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
 
 
@@ -127,26 +126,26 @@ class Performer:
         """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
         if isinstance(asked, Promise):
             self._promised += 1
-            asked.hear(partial(self._kept, box, settlement))
+            asked.hear(partial(self._answered, box, settlement))
         else:
-            self.start(self._wait(box, settlement, asked))
+            self.start(self._wait(box, asked, settlement))
 
-    def _kept(self, box: Mailbox, settlement: Settlement | None, answer: Heard) -> None:
+    async def _wait(
+        self, box: Mailbox, asked: Awaitable[CallEvent | Existing | None], settlement: Settlement | None
+    ) -> None:
+        answer: Promise[CallEvent | Existing | None] = Promise()
+        try:
+            answer.keep(await asked)
+        except Exception as error:  # whatever it was, the call is not to wait for ever
+            answer.keep(error)
+        self._ask(box, answer, settlement)
+
+    def _answered(
+        self, box: Mailbox, settlement: Settlement | None, answer: CallEvent | Existing | Exception | None
+    ) -> None:
         self._promised -= 1
         if not self._promised:
             self._all_kept.set()
-        self._answered(box, settlement, answer)
-
-    async def _wait(
-        self, box: Mailbox, settlement: Settlement | None, asked: Awaitable[CallEvent | Existing | None]
-    ) -> None:
-        try:
-            answer: Heard = await asked
-        except Exception as error:  # whatever it was, the call is not to wait for ever
-            answer = error
-        self._answered(box, settlement, answer)
-
-    def _answered(self, box: Mailbox, settlement: Settlement | None, answer: Heard) -> None:
         call = box.session.call
         if answer is None:
             box.settled = settlement

@@ -59,8 +59,6 @@ class Alone(Generic[Request, Result]):
         arguments: Sequence[Argument],
         reply: Reply | StoreUnavailable,
     ) -> None:
-        if asked.given_up:
-            return
         if not isinstance(reply, StoreUnavailable):
             try:
                 result = self._understand(request, reply)
@@ -68,7 +66,7 @@ class Alone(Generic[Request, Result]):
                 asked.keep(error)
             else:
                 asked.keep(result)
-        elif isinstance(reply, _TO_REPEAT):
+        elif isinstance(reply, _TO_REPEAT) and not asked.given_up:
             repeat = asyncio.get_running_loop().create_task(self._repeat(asked, request, touched, arguments, reply))
             self._repeats.add(repeat)
             repeat.add_done_callback(self._repeats.discard)
