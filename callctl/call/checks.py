@@ -22,7 +22,7 @@ from callctl.rating.levels import PRICES_KEPT, LevelPrice, NoRate
 from callctl.rating.margin import Found, MarginRule, MaxCost, costs_within, margins_kept
 from callctl.rating.rules import Dialled
 from callctl.rating.tariff import Direction
-from callctl.rating.terms import Standing
+from callctl.rating.terms import PriceRules, Standing
 
 PROVIDER = "(provider)"
 """The level of what is the provider's own business; no account can have this id."""
@@ -37,7 +37,7 @@ class Called(msgspec.Struct, frozen=True, gc=False):
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What was looked up for one offered call. `chain`, `standings`, `prices` and `days` (local, ISO): payer first.
+    """What was looked up for one offered call. `chain`, `standings`, `rules`, `prices` and `days` (ISO): payer first.
 
     `b_number` is None where the dialled number is invalid; `unpriced`: the level without a price.
     `caller` says what told the payer; `pbx`: whom it told, where a department of that account pays; `unknown`: why
@@ -48,6 +48,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
     chain: Chain
     standings: tuple[Standing, ...]
+    rules: tuple[PriceRules, ...]
     trunk: Trunk | None
     dialled: str
     a_number: str
@@ -139,7 +140,10 @@ def check_call(
     found = [Check("emergency", PASS, number), *_account(facts, now), *_number(facts)]
     if facts.ruled or facts.trunk is not None:
         found += _destination(offered, facts)
-    found += _priced(facts, until_s) if facts.unpriced is None else _unpriced(offered, facts, facts.unpriced)
+    if facts.unpriced is None:
+        found += _priced(facts.prices, facts.rules, until_s)
+    else:
+        found += _unpriced(offered, facts, facts.unpriced)
     if facts.called is not None:
         found += _other_side(facts.called, now, until_s)
     if ceiling_s and _are_lines(found):
@@ -232,28 +236,27 @@ def _destination(offered: Offered, facts: Facts) -> Iterable[Said]:
     return found
 
 
-def _priced(facts: Facts, until_s: int | None) -> Iterable[Said]:
-    """The rows of every level; then the margins of all, and the bounds on what they buy."""
+@lru_cache(maxsize=PRICES_KEPT)
+def _priced(prices: tuple[LevelPrice, ...], rules: tuple[PriceRules, ...], until_s: int | None) -> Sequence[Said]:
+    """The rows of every level; then the margins of all, and the bounds on what they buy.
+
+    Prices repeat with the rows, and rules with the accounts.
+    """
     rows: list[Said] = []
     margins: list[Said] = []
     bounds: list[Said] = []
-    for standing, price in zip(facts.standings, facts.prices, strict=False):
-        account, seller = standing.account, standing.above or PROVIDER
-        row, margin, bound = _of_level(price, account.margin, account.max_cost, until_s, standing.level, seller)
+    for price, held in zip(prices, rules, strict=False):
+        row, margin, bound = _of_level(price, held.margin, held.max_cost, until_s, held.level, held.above or PROVIDER)
         rows += row
         margins += margin
         bounds += bound
-    return rows + margins + bounds
+    return (*rows, *margins, *bounds)
 
 
-@lru_cache(maxsize=PRICES_KEPT)
 def _of_level(
     price: LevelPrice, margin: MarginRule | None, bound: MaxCost | None, until_s: int | None, level: str, seller: str
 ) -> tuple[Sequence[Said], Sequence[Said], Sequence[Said]]:
-    """What there is to say of a price and rules on it: prices repeat with the rows, and rules with the accounts.
-
-    `seller`: its margin and what it pays are not for the account to see.
-    """
+    """What there is to say of a price and rules on it. `seller`: what it earns and pays the account may not see."""
     rows = [Check("rate", PASS, f"{price.plan} {price.row}", "", level)]
     rows += [Check("rate", PASS, f"besides {part.plan} {part.row}", "", level) for part in price.parts]
     if price.no_buy:

@@ -60,6 +60,7 @@ def gather(offered: Offered, tariffs: Tariffs, now: Instant, lists: NumberLists,
     return Facts(  # by place: so many names take a microsecond
         chain,
         terms.standings,
+        terms.rules,
         trunk,
         helpline or dialled[:LONGEST_DIALLED],
         caller(offered.a_number, rules),

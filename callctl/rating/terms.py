@@ -1,6 +1,7 @@
 """By what the calls of an account are priced: worked out once, and true until a definition changes."""
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -9,6 +10,7 @@ from callctl.limits.concurrency import Overflow
 from callctl.rating.bundles import Block
 from callctl.rating.ladder import Ladder
 from callctl.rating.levels import NoRate
+from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.match import Deck
 from callctl.rating.rules import home_of
 
@@ -29,12 +31,21 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     overflow: Overflow | None
 
 
+class PriceRules(msgspec.Struct, frozen=True, cache_hash=True):
+    """What the price of a level is held against; `level` and `above`: as in `Standing`."""
+
+    margin: MarginRule | None
+    max_cost: MaxCost | None
+    level: str
+    above: str | None
+
+
 class Terms(msgspec.Struct, frozen=True, gc=False):
     """Of one account at a moment, or where `dated` is False at any.
 
     `levels`: as `price_levels` takes them; `unpriced`: the first whose plan has no rows. `ladder`: of their decks.
     `home`, `zones`: where the chain is (`home_of`, time zones). `bare`: no level has other plans besides its own,
-    bundles or blocks. `ruled`: some level is (`Account.ruled`). `standings`: of the whole chain.
+    bundles or blocks. `ruled`: some level is (`Account.ruled`). `standings`, `rules`: of the whole chain.
     """
 
     levels: tuple[tuple[str, Deck], ...]
@@ -46,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     ruled: bool
     dated: bool
     standings: tuple[Standing, ...]
+    rules: tuple[PriceRules, ...]
 
 
 def terms_of(
@@ -76,6 +88,7 @@ def terms_of(
         ruled=any(account.ruled for account in chain),
         dated=dated,
         standings=standings(chain),
+        rules=price_rules(chain),
     )
 
 
@@ -91,3 +104,15 @@ def standings(chain: Chain) -> tuple[Standing, ...]:
         )
         for depth, account in enumerate(chain)
     )
+
+
+def price_rules(chain: Chain) -> tuple[PriceRules, ...]:
+    """Of every level of a chain."""
+    stand = standings(chain)
+    return _shared(tuple(PriceRules(at.account.margin, at.account.max_cost, at.level, at.above) for at in stand))
+
+
+@lru_cache(maxsize=16_384)
+def _shared(rules: tuple[PriceRules, ...]) -> tuple[PriceRules, ...]:
+    """One object for all chains that have the same: what is kept by it is found without comparing rule by rule."""
+    return rules

@@ -13,7 +13,7 @@ from callctl.clock import Instant
 from callctl.numbering import DialRules, Number, NumberType
 from callctl.rating.charge import Price, Tier
 from callctl.rating.levels import LevelPrice, NoRate
-from callctl.rating.terms import standings
+from callctl.rating.terms import price_rules, standings
 
 CALL = CallKey("sw", "c1")
 E = TypeVar("E")
@@ -58,6 +58,7 @@ def facts(
     return Facts(
         chain=chain,
         standings=standings(chain),
+        rules=price_rules(chain),
         trunk=trunk,
         dialled="0612345678",
         a_number="+31201234567",

@@ -136,7 +136,7 @@ def seen(facts: Facts) -> tuple[object, ...]:
     called = facts.called
     other_side = (called.standings, called.prices, called.days) if called is not None else None
     rest = facts.unpriced, facts.days, facts.home, facts.trunk_day, facts.limits, facts.ruled
-    return facts.standings, facts.prices, other_side, *rest
+    return facts.standings, facts.rules, facts.prices, other_side, *rest
 
 
 def of(known: Registry, account: str, at: Instant = START) -> Facts:
