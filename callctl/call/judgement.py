@@ -62,7 +62,7 @@ def whole_trace(session: Session) -> bytes:
 
 def longer(trace: bytes, findings: Iterable[Finding]) -> bytes:
     """The lines of the trace with these behind them."""
-    return trace + encode_trace(list(map(traced, findings)))
+    return encode_trace(list(map(traced, findings)), trace)
 
 
 def shortfall(session: Session, answer: Taken) -> Finding | None:

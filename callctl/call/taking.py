@@ -125,7 +125,7 @@ def _without_store(session: Session, refusal: Refusal, now: Instant, policy: Pol
     if session.emergency or (session.refusal is None and postpaid and policy.blind_s):
         granted_s = session.granted_s if session.emergency else min(policy.blind_s, session.ceiling_s)
         line = Check("store", Verdict.SKIP, f"{refusal}: admitted without it, for {granted_s} s")
-        trace = session.trace + encode_trace([line])
+        trace = encode_trace([line], session.trace)
         session = replace(session, granted_s=granted_s, first_granted_s=granted_s, trace=trace)
         session, effects = blind.admitted(session, now, policy)
         return session, (*effects, go_ahead(session, policy))

@@ -1,6 +1,6 @@
 """The trace: every check of an admission in order, with what it saw, its threshold and its verdict."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -53,12 +53,17 @@ def _without_levels_above(trace: Iterable[Check], account: str) -> list[Check]:
     ]
 
 
-encode_trace: Callable[[Sequence[Check]], bytes] = msgspec.json.Encoder().encode_lines
-"""The checks as a session keeps them: a line of JSON each, so that more can be put behind them."""
+def encode_trace(checks: Iterable[Check], before: bytes = b"") -> bytes:
+    """The checks as a session keeps them: a line of JSON each, behind those of `before`.
+
+    Joined, they are as long as they say: the encoder's own buffer would keep a kilobyte for every call.
+    """
+    return b"".join((before, _encode_lines(checks)))
 
 
 def decode_trace(lines: bytes) -> tuple[Check, ...]:
     return tuple(_decoder.decode_lines(lines))
 
 
+_encode_lines = msgspec.json.Encoder().encode_lines
 _decoder = msgspec.json.Decoder(Check)
