@@ -35,8 +35,6 @@ Table = dict[int, Entry]
 HEAD_DIGITS = 6
 """Under most of them no deck has a longer prefix, and none needs to be looked for."""
 
-_ONE_OR_TWO = (*(f"{digit}" for digit in range(10)), *(f"{digits:02}" for digits in range(100)))
-
 Longer = dict[int, int]
 """By the key of the first `HEAD_DIGITS` digits: how many the longest prefix under them has, where it has more."""
 
@@ -104,10 +102,13 @@ class Deck:
 
     def longer(self, head: str) -> set[str]:
         """The prefixes that begin with these `HEAD_DIGITS` and have one or two more."""
-        key = int("1" + head)
-        most = max([longer(key) or 0 for _, longer in self._lookups]) - HEAD_DIGITS
-        further = [more for more in _ONE_OR_TWO if len(more) <= most]
-        return {head + more for more in further if any(lookup(int(f"1{head}{more}")) for lookup, _ in self._lookups)}
+        key, found = int("1" + head), set[str]()
+        for lookup, longer in self._lookups:
+            longest = longer(key)
+            if longest is not None:
+                two = range(key * 100, key * 100 + 100) if longest > HEAD_DIGITS + 1 else ()
+                found.update([str(each)[1:] for each in (*range(key * 10, key * 10 + 10), *two) if lookup(each)])
+        return found
 
     def settles(self, beginning: str) -> bool:
         """Whether outbound calls to all numbers that begin so find the same row, if any, whenever they are made.
