@@ -57,6 +57,7 @@ async def measure(wanted: set[str], scratch: Path, not_measured: list[str]) -> A
                 yield await storing.throughput(defined, server)
                 yield [await storing.alone(defined, server)]
                 yield await storing.rechecks(defined, server, scratch)
+                yield await storing.at_rest(server)
                 yield await limiting.limits(scratch)
             if "memory" in wanted:
                 yield await storing.memory(defined, server, scratch)

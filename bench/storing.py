@@ -1,4 +1,4 @@
-"""The store: admissions beside what Redis itself does with the same script, memory and re-checks of live calls."""
+"""The store: admissions beside what Redis itself does with the same script, memory, re-checks, customers at rest."""
 
 import asyncio
 import gc
@@ -22,6 +22,10 @@ from callctl.call.takes import Extension, Take, TopUp
 from callctl.clock import SystemClock
 from callctl.control.calls import CallControl
 from callctl.control.facts import gather
+from callctl.control.outbox import SCAN_MS, TRIM_MS
+from callctl.control.reconciler import SWEEP_MS
+from callctl.store import keys
+from callctl.store.feeds import RedisFeeds
 from callctl.store.link import Argument, Link, Then
 from callctl.store.memory.definitions import MemoryDefinitions
 from callctl.store.redis import RedisStore
@@ -32,6 +36,9 @@ ROUNDS = 4
 LIVE = 20_000
 RECHECKED = 4_000
 RECHECKS_PER_S = 100_000 / 60
+CUSTOMERS = 50_000
+SCANS_PER_S = 1000 / SCAN_MS + 1000 / TRIM_MS
+SWEEPS_PER_S = 1000 / SWEEP_MS
 
 
 class Recorder(AnsweringLink):
@@ -191,4 +198,28 @@ async def rechecks(defined: MemoryDefinitions, server: Redis, scratch: Path) -> 
     return [
         Figure(f"{name}: Redis", best(theirs) * share, "% CPU", (at_most(3),)),
         Figure(f"{name}: callctl", best(ours) * share, "% CPU", (at_most(3),)),
+    ]
+
+
+async def at_rest(server: Redis) -> list[Figure]:
+    """Customers without a reseller who do nothing: what it costs to ask whether they have something."""
+    roots = [f"at-rest-{number:05}" for number in range(CUSTOMERS)]
+    for start in range(0, CUSTOMERS, IN_FLIGHT):  # each has called once
+        some = roots[start : start + IN_FLIGHT]
+        await asyncio.gather(*(server.link.call("XADD", keys.outbox(root), "MAXLEN", 0, "*", "", "") for root in some))
+    feeds, store = RedisFeeds(server.link), RedisStore(server.link)
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        here = there = 0.0
+        for ask, per_s in ((feeds.filled(roots), SCANS_PER_S), (store.lapsed(roots, 0, 1), SWEEPS_PER_S)):
+            redis_before, before = await server.cpu_s(), time.process_time()
+            assert not await ask
+            here += (time.process_time() - before) * per_s
+            there += (await server.cpu_s() - redis_before) * per_s
+        ours.append(here)
+        theirs.append(there)
+    name = f"{CUSTOMERS:,} direct customers at rest"
+    return [
+        Figure(f"{name}: Redis", best(theirs) * 100, "% CPU", (at_most(2),)),
+        Figure(f"{name}: callctl", best(ours) * 100, "% CPU", (at_most(2),)),
     ]
