@@ -100,12 +100,11 @@ def _attempts(rate: Rate | None) -> list[Finding]:
 
 
 def _counters(session: Session) -> _Counters:
-    slots: list[tuple[Slot, ...]] = []
-    above: list[str] = []
-    for level in session.levels:
-        slots.append(level.slots)
-        above.append(level.account if above else "")
-    return (*slots, session.trunk_slots), (*above, ""), session.emergency
+    levels = session.levels
+    if len(levels) == 1:  # as most calls
+        return (levels[0].slots, session.trunk_slots), ("", ""), session.emergency
+    above = [level.account for level in levels[1:]]
+    return (*map(_slots, levels), session.trunk_slots), ("", *above, ""), session.emergency
 
 
 def _channels(

@@ -180,7 +180,7 @@ class Decisions:
         offered = Offered(
             CallKey(asked.switch, asked.call_id),
             self._instant(asked.at, "at"),
-            self._caller(asked),
+            asked.a_number if asked.a_number is not None else self._unnamed_caller(asked),
             asked.b_number,
             asked.direction,
             asked.account,
@@ -194,10 +194,8 @@ class Decisions:
         switch = self._switches.get(asked.switch)
         return switch.offered(offered) if switch is not None and isinstance(switch, HttpSwitch) else offered
 
-    def _caller(self, asked: Authorize) -> str:
-        """Who dials an emergency number is not asked for his own."""
-        if asked.a_number is not None:
-            return asked.a_number
+    def _unnamed_caller(self, asked: Authorize) -> str:
+        """Who dials an emergency number is not asked for his own; HttpError 400 for anybody else."""
         directory = self._tariffs.directory
         trunk, by_ip = directory.trunks.get(asked.trunk or ""), directory.by_ip(asked.source_ip or "")
         told = asked.account or (trunk.account if trunk is not None else by_ip[0] if by_ip is not None else "")
