@@ -4,6 +4,7 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from callctl.call.effects import (
 from callctl.call.events import CallEvent, CallKey, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
 from callctl.call.session import Session
 from callctl.call.takes import Extension, Settlement
+from callctl.clock import give_way
 from callctl.control.deadlines import Deadlines
 from callctl.control.journal import Journal
 from callctl.control.mailbox import Mailbox, Ways
@@ -35,6 +37,8 @@ from callctl.ports import Existing, ExtendAnswer, Observer, Switch, Takes
 from callctl.promise import Promise
 
 log = structlog.get_logger(__name__)
+
+SETTLED_AT_ONCE = 500  # in flight: they take the store some 0.1 s
 
 Command = AdmitCall | RejectCall | ArmCall | WarnCall | HangUpCall
 
@@ -65,13 +69,14 @@ class Performer:
         self._settled = settled
         self._under_way: set[asyncio.Task[None]] = set()
         self._promised = 0  # answers of the store
-        self._all_kept = asyncio.Event()
+        self._kept = asyncio.Event()  # the last of them, or one for which an end waits
+        self._ends: deque[tuple[Mailbox, Settlement]] = deque()
         self._extensions: list[tuple[Mailbox, Extension]] = []  # of this turn of the loop
 
         self.ways: Ways = {
             TakeNow: lambda box, effect: self._ask(box, takes.admit(effect.take)),
             ExtendNow: self._extend,
-            SettleNow: lambda box, effect: self._ask(box, takes.settle(effect.settlement), effect.settlement),
+            SettleNow: self._settle,
             SetDeadline: deadlines.set,
             JournalNow: lambda _, effect: journal.append(effect.session),
             Forget: self._close,
@@ -87,8 +92,8 @@ class Performer:
             if self._under_way:
                 await asyncio.wait(self._under_way)
             else:
-                self._all_kept.clear()
-                await self._all_kept.wait()
+                self._kept.clear()
+                await self._kept.wait()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside everything else; `drain` waits for it."""
@@ -144,8 +149,8 @@ class Performer:
         self, box: Mailbox, settlement: Settlement | None, answer: CallEvent | Existing | Exception | None
     ) -> None:
         self._promised -= 1
-        if not self._promised:
-            self._all_kept.set()
+        if not self._promised or self._ends:
+            self._kept.set()
         call = box.session.call
         if answer is None:
             box.settled = settlement
@@ -154,6 +159,27 @@ class Performer:
             self._settled(box.session.root)
             answer = Settled(call)
         box.put(_heard(call, answer))
+
+    def _settle(self, box: Mailbox, effect: SettleNow) -> None:
+        """Now, or behind others where thousands of calls end at once: more than the store's window takes would fail,
+        and each be written to the disk instead."""
+        settlement = effect.settlement
+        if self._promised < SETTLED_AT_ONCE and not self._ends:
+            self._ask(box, self._takes.settle(settlement), settlement)
+            return
+        if not self._ends:
+            self.start(self._settle_in_turn())
+        self._ends.append((box, settlement))
+
+    async def _settle_in_turn(self) -> None:
+        while self._ends:
+            if self._promised < SETTLED_AT_ONCE:
+                box, settlement = self._ends.popleft()
+                self._ask(box, self._takes.settle(settlement), settlement)
+                await give_way()
+            else:
+                self._kept.clear()
+                await self._kept.wait()
 
     def _extend(self, box: Mailbox, effect: ExtendNow) -> None:
         """Ask for it together with all others of this turn of the loop."""
