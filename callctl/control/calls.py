@@ -101,8 +101,11 @@ class CallControl:
                 self._offer(event)
             elif isinstance(event, Released):
                 self.performer.start(self._late(event))
-        elif type(event) is DeadlineReached and elsewhere.may_go_on(box.session, event):
-            self.performer.start(elsewhere.unless_it_goes_on(box, event, self._sessions))
+        elif type(event) is DeadlineReached:
+            if elsewhere.may_go_on(box.session, event):
+                self.performer.start(elsewhere.unless_it_goes_on(box, event, self._sessions))
+            else:
+                box.put(event)
         elif type(event) is Released and box.session.state is State.SETTLING:
             self.performer.start(self._late(event))
         else:

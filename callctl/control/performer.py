@@ -25,7 +25,7 @@ from callctl.call.effects import (
     Unexpected,
     WarnCall,
 )
-from callctl.call.events import CallEvent, CallKey, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
+from callctl.call.events import CallEvent, CallKey, Extended, Forgotten, Recalled, Settled, StoreFailed, SwitchFailed
 from callctl.call.session import Session
 from callctl.call.takes import Extension, Settlement
 from callctl.clock import give_way
@@ -196,7 +196,7 @@ class Performer:
             answers = [error] * len(asked)
         for (box, _), answer in zip(asked, answers, strict=True):
             try:
-                box.put(_heard(box.session.call, answer))
+                box.put(answer if type(answer) is Extended else _heard(box.session.call, answer))
             except Exception as error:  # the others are to hear theirs
                 log.error("take_failed", call_id=str(box.session.call), exc_info=error)
 

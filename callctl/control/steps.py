@@ -43,7 +43,7 @@ class Steps:
             event = replace(event, session=elsewhere.in_our_time(event.session, now, self._policy.clock))
         elif kind is Answered and session.answered is None and session.state in (State.TAKING, *LIVE):
             session = replace(session, purchase=purchase(session, event, self._tariffs))
-        after, effects = machine.advance(session, event, now, self._policy)
-        if session.answered is None and after.answered is not None and session.state in LIVE:
-            self._observer.answered(after)
-        return after, effects
+        advance = machine.advance(session, event, now, self._policy)
+        if session.answered is None and advance[0].answered is not None and session.state in LIVE:
+            self._observer.answered(advance[0])
+        return advance
