@@ -318,8 +318,11 @@ class CallControl:
         return None if session.state is State.REFUSED else self._boxes.get(call) or self.adopt(session)
 
     async def _remembered(self, call: CallKey) -> Session:
-        """The journal knows better than the store."""
-        session = self._journal.pending.get(call.trace_id) or await self._sessions.find(call)
+        """The journal knows better than the store; but what was refused may have been allowed elsewhere since."""
+        ours = self._journal.pending.get(call.trace_id)
+        if ours is not None and ours.state is not State.REFUSED:
+            return ours
+        session = await self._sessions.find(call) or ours
         if session is None:
             raise UnknownCall(f"no call {call}")
         return session

@@ -180,6 +180,8 @@ class Reconciler:
     async def _replayed(self, ours: Session) -> bool:
         now = self._clock.now()
         stored = await self._sessions.find(ours.call)
+        if ours.state is State.REFUSED and stored is not None and stored.state in LIVE and stored.clock != ours.clock:
+            return True  # asked again elsewhere, it was allowed: that take is not ours to give back
         ours, stored = self._in_our_time(ours, now), stored and self._in_our_time(stored, now)
         if ours.state is State.BLIND and (stored is None or stored.state is State.REFUSED):
             take = replace(take_for(ours, now, self._policy), force=True)
@@ -220,4 +222,5 @@ def _closing(ours: Session, stored: Session | None) -> Settlement | None:
     if ours.released is None:  # admitted blind, and then we died: nobody knows more than its grant
         end = ours.answered or ours.setup
         ours = replace(ours, released=end.plus_ms(ours.granted_s * 1000 if ours.answered else 0), estimated=True)
-    return settlement.settle(carry_over(ours, replace(stored, granted_s=ours.granted_s)))
+    granted_s = max(ours.granted_s, stored.granted_s)  # extended elsewhere, or admitted blind here
+    return settlement.settle(carry_over(ours, replace(stored, granted_s=granted_s)))
