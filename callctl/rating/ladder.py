@@ -1,6 +1,6 @@
 """The decks that a chain sells by, and what they have said of numbers that begin alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from callctl.numbering import Number, NumberType
 from callctl.rating.exchange import Exchanges
@@ -19,7 +19,7 @@ class Ladder:
     prices of one number are nearly always those of every number of its type that has the same prefixes.
     """
 
-    def __init__(self, decks: Sequence[Deck], carrier: Deck | None) -> None:
+    def __init__(self, decks: Iterable[Deck], carrier: Deck | None) -> None:
         self._carrier = carrier
         self._decks = (*decks, carrier) if carrier is not None else tuple(decks)
         self._in_one_currency = len({deck.plan.currency for deck in self._decks}) == 1
@@ -63,3 +63,13 @@ class Ladder:
             self._longer.clear()
         alike = self._in_one_currency and all(deck.settles(beginning) for deck in self._decks)
         self._kept[beginning + type] = found if alike else ()
+
+
+Ladders = dict[tuple[Deck | None, ...], Ladder]
+"""Those in use, by their decks, the carrier's first."""
+
+
+def ladder_of(ladders: Ladders, levels: Sequence[tuple[str, Deck]], carrier: Deck | None) -> Ladder:
+    """Of some levels, as `price_levels` takes them: all chains with the same decks have one."""
+    decks = (carrier, *[deck for _, deck in levels])
+    return ladders.get(decks) or ladders.setdefault(decks, Ladder([deck for _, deck in levels], carrier))

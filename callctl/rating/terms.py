@@ -1,6 +1,6 @@
 """By what the calls of an account are priced: worked out once, and true until a definition changes."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -8,14 +8,11 @@ import msgspec
 from callctl.accounts import Account, Chain
 from callctl.limits.concurrency import Overflow
 from callctl.rating.bundles import Block
-from callctl.rating.ladder import Ladder
+from callctl.rating.ladder import Ladder, Ladders, ladder_of
 from callctl.rating.levels import NoRate
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.match import Deck
 from callctl.rating.rules import home_of
-
-Decks = tuple[Deck | None, ...]
-"""The carrier's, and those of the levels."""
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +62,7 @@ def terms_of(
     plans: Mapping[str, str],
     decks: Mapping[str, Deck],
     blocks: Mapping[str, Sequence[Block]],
-    ladders: MutableMapping[Decks, Ladder],
+    ladders: Ladders,
     at_ms: int,
 ) -> Terms:
     """`plans`: what every account is charged by. `decks`: of every plan, effective or not. `ladders`: those in use."""
@@ -75,13 +72,12 @@ def terms_of(
     missing = next((account.id for account in chain if account.id not in priced), None)
     buy_plan = levels[-1][1].plan_at(at_ms).buy_plan if levels and missing is None else None
     carrier = decks.get(buy_plan) if buy_plan is not None else None
-    sold = tuple(deck for _, deck in levels)
     more = (account.also or blocks.get(account.id) or (deck and deck.plan.bundles) for account, deck in owned)
     dated = any(deck is not None and deck.dated for _, deck in owned)
     return Terms(
         levels=levels,
         unpriced=NoRate(missing, plans[missing], "the plan has no rows") if missing is not None else None,
-        ladder=ladders.get((carrier, *sold)) or ladders.setdefault((carrier, *sold), Ladder(sold, carrier)),
+        ladder=ladder_of(ladders, levels, carrier),
         home=home_of(chain),
         zones=tuple(account.timezone for account in chain),
         bare=not (dated or any(more)),

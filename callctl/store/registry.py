@@ -15,10 +15,10 @@ from callctl.money import MICROS
 from callctl.rating.builder import DeckBuilder
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
-from callctl.rating.ladder import Ladder
+from callctl.rating.ladder import Ladders
 from callctl.rating.match import Deck
 from callctl.rating.tariff import Plan
-from callctl.rating.terms import Decks, Terms, terms_of
+from callctl.rating.terms import Terms, terms_of
 
 TERMS_KEPT = 16_384  # of accounts; to drop them all is a pause of some 3 ms
 
@@ -41,7 +41,7 @@ class Registry:
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._terms: dict[str | None, Terms] = {}  # by payer, none from before a change
-        self._ladders: dict[Decks, Ladder] = {}
+        self._ladders: Ladders = {}
 
     def plan(self, plan: str) -> Plan | None:
         return self.plans.get(plan)

@@ -1,4 +1,4 @@
-"""Past calls rated anew, as if some accounts had had another plan: the same `price_levels` and `charge` as live.
+"""Past calls rated anew, as if some accounts had had another plan: the same prices and `charge` as live.
 
 A level is priced anew where its plan is replaced, or where its rows are percentages of one that is; every other level
 keeps its charge, and its cost follows what the level above is charged. A call is as long as it was, and paid up to
@@ -16,7 +16,8 @@ from callctl.limits.classes import NumberLists
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
-from callctl.rating.levels import NO_ROW, LevelPrice, NoRate, price_levels
+from callctl.rating.ladder import Ladders, ladder_of
+from callctl.rating.levels import NO_ROW, LevelPrice, NoRate
 from callctl.rating.match import Deck
 from callctl.rating.parts import Dialling, FindDeck, parts_of
 from callctl.rating.rules import Dialled, broken_rules, home_of
@@ -102,6 +103,7 @@ class Trial:
         self._partial = partial
         self._exchanges = exchanges or {}
         self._correctable: dict[str, Money] = {}
+        self._ladders: Ladders = {}
 
     def rate(self, chain: Chain) -> Outcome:
         """One call. Its corrections come after it."""
@@ -181,7 +183,8 @@ class Trial:
         at_ms = record.setup_ms
         for run in lineup.runs:
             carrier = run.purchase.deck(at_ms)
-            found = price_levels(run.decks, carrier, number, at_ms, record.direction, self._exchanges)
+            ladder = ladder_of(self._ladders, run.decks, carrier)
+            found = ladder.prices(run.decks, number, at_ms, record.direction, self._exchanges)
             if not isinstance(found, NoRate):
                 prices[run.first : run.first + len(found)] = found
             elif found.reason == NO_ROW:  # who is called, or calls within the house, pays nothing where no row says so
