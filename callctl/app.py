@@ -47,7 +47,6 @@ log = structlog.get_logger(__name__)
 
 WAIT_FOR_STORE_MS = 2_000
 LEARNING_APART_MS = 20  # a decision gives way several times, and each time would wait for another country
-COLLECT_EVERY = 20_000  # objects made beyond those given up; Python's own 700 are two or three calls
 
 
 class App:
@@ -291,6 +290,7 @@ async def running(settings: Settings, read: Callable[[], Settings] | None = None
         else:
             url = await stack.enter_async_context(EmbeddedRedis(settings.redis.data_dir, SystemClock()))
         app = App(settings, url, read or (lambda: settings))
+        spare_the_garbage_collector()  # which would go through 50,000 accounts again and again while they are read
         await app.start()
         spare_the_garbage_collector()
         try:
@@ -341,7 +341,7 @@ def spare_the_garbage_collector() -> None:
     """What a start leaves stays, and calls leave no cycles: looking for some with every few calls costs a tenth."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, 20, 50)
+    gc.set_threshold(20_000, 20, 50)  # objects beyond those given up: Python's own 700 are two or three calls
 
 
 async def _learn_numbers(clock: Clock) -> None:
