@@ -18,7 +18,7 @@ from callctl.call.grant import holding
 from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.causes import NORMAL_CLEARING
-from callctl.clock import Instant
+from callctl.clock import Instant, give_way
 from callctl.control.calls import CallControl
 from callctl.control.elsewhere import in_our_time
 from callctl.control.journal import Journal
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 SWEEP_MS = 5_000
 LIST_EVERY_SWEEPS = 12
 BATCH = 100
+COMPARED_AT_ONCE = 100  # a switch that was restarted has lost thousands of calls
 STALE_MS = 10_000  # a request to the store that was given up for lost is not done later than this
 
 
@@ -105,7 +106,9 @@ class Reconciler:
         except PortError as error:
             log.warning("channel_list_failed", switch=name, error=str(error))
             return
-        for box in known:
+        for n, box in enumerate([box for box in known if box.session.state in LIVE], start=1):
+            if n % COMPARED_AT_ONCE == 0:
+                await give_way()
             session = box.session
             if session.state not in LIVE:
                 continue

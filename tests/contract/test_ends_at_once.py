@@ -1,17 +1,20 @@
 """Thousands of calls that are over at once: after an outage, or with the switch that carried them."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from callctl.call.effects import Advance, SetDeadline, SettleNow
-from callctl.call.events import CallEvent, Deadline, DeadlineReached, Settled
-from callctl.call.session import Session
+from callctl.call.events import CallEvent, Deadline, DeadlineReached, Released, SeenAlive, Settled
+from callctl.call.session import Session, State
 from callctl.call.takes import Settlement
 from callctl.clock import SystemClock
 from callctl.control.deadlines import AT_ONCE, Deadlines
 from callctl.control.mailbox import Mailbox
 from callctl.control.performer import SETTLED_AT_ONCE, Performer
+from callctl.control.reconciler import COMPARED_AT_ONCE, Reconciler
 from callctl.errors import StoreUnavailable
+from callctl.ports import Capabilities
 from callctl.promise import Promise
 from tests.contract.calls import session, settlement
 from tests.control_room import Notes
@@ -93,3 +96,37 @@ async def test_others_have_their_turn_between_deadlines_that_are_due_together() 
         reached.append(0)
     running.cancel()
     assert max(reached) == AT_ONCE
+
+
+class Restarted:
+    """A switch that has lost all of its calls."""
+
+    capabilities = Capabilities(lists=True)
+
+    async def live_calls(self) -> list[SeenAlive]:
+        return []
+
+
+async def test_others_have_their_turn_while_a_restarted_switch_is_compared() -> None:
+    ended: list[int] = [0]
+
+    def step(call: Session, event: CallEvent) -> Advance:
+        assert isinstance(event, Released)
+        ended[-1] += 1
+        return call, ()
+
+    no: Any = None
+    calls: Any = SimpleNamespace(
+        boxes=lambda _: [Mailbox(session(f"c{n}", state=State.ADMITTED), step, {}) for n in range(950)]
+    )
+    switches: Any = {"pbx": Restarted()}
+    clock = SystemClock()
+    reconciler = Reconciler(
+        clock=clock, calls=calls, switches=switches, takes=no, sessions=no, journal=no, observer=no, policy=no, roots=no
+    )
+    comparing = asyncio.create_task(reconciler.compare("pbx"))
+    while not comparing.done():
+        await asyncio.sleep(0)
+        ended.append(0)
+    assert sum(ended) == 950
+    assert max(ended) == COMPARED_AT_ONCE
