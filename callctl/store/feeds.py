@@ -132,7 +132,7 @@ class RedisFeeds:
         if since_ms is not None:
             after = max(after, await self._before(feed, since_ms))
         found: list[FeedRecord] = []
-        for _ in range(_SCANS_OF_PAGE):
+        for _ in range(_SCANS_OF_PAGE) if limit else ():
             scanned = await self._records(feed, after, _SCANNED)
             for record, _ in scanned:
                 after = record.sequence

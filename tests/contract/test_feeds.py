@@ -243,6 +243,7 @@ async def test_pages_go_by_account_and_time(bench: Bench) -> None:
         found = await bench.feeds.page("api", accounts, after, since_ms, limit)
         return [record.sequence for record in found.records], found.after
 
+    assert await page(None, 2, None, 0) == ([], 2)
     assert await page(None, 0, None, 4) == ([1, 2, 3, 4], 4)
     assert await page(None, 4, None, 100) == ([5, 6, 7, 8, 9, 10], 10)
     assert await page({"odd"}, 0, None, 2) == ([1, 3], 3)

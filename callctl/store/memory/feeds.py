@@ -93,14 +93,14 @@ class MemoryFeeds:
             before = of.records[: bisect_left(of.times_ms, since_ms)]
             after = max(after, before[-1].sequence if before else 0)
         found: list[FeedRecord] = []
-        for record in of.records:
+        for record in of.records if limit else ():
             if record.sequence > after:
                 after = record.sequence
                 if accounts is None or record.account in accounts:
                     found.append(record)
                     if len(found) >= limit:
                         return FeedPage(tuple(found), after, more=True)
-        return FeedPage(tuple(found), after, more=False)
+        return FeedPage(tuple(found), after, more=not limit)
 
     def _feed(self, name: str) -> _Feed:
         return self._feeds.setdefault(name, _Feed())
