@@ -166,8 +166,8 @@ class Takes(Protocol):
     """Money and channels. Each is one atomic script, one round trip, idempotent by the session's version.
 
     `Existing`: not the record that the caller saw, nothing was done. Extensions are answered each by itself, in order;
-    UnknownCall: the store has lost the call (a failover). A top-up raises CallConflict, or ValueError beyond 2^53.
-    """
+    UnknownCall: the store has lost the call (a failover). A top-up raises CallConflict, or ValueError beyond 2^53. An
+    answer that is a `promise.Promise` is not awaited for a call, but heard in the turn in which it comes."""
 
     def admit(self, take: Take) -> Awaitable[Taken | TakeRefused | Existing]: ...
     def extend(self, extensions: Sequence[Extension]) -> Awaitable[Sequence[ExtendAnswer]]: ...
