@@ -4,6 +4,7 @@ A line is a session; the last line of a call says what is to be done. A line of 
 (admitted, answered) or a bare name means: nothing any more. A torn last line (a crash in the middle) is dropped.
 """
 
+import errno
 import os
 from base64 import b64decode, b64encode
 from pathlib import Path
@@ -71,9 +72,13 @@ class Journal:
             self.pending.pop(name, None)
 
     def _write(self, line: bytes) -> None:
+        fd = self._file.fileno()
+        end = os.fstat(fd).st_size
         try:
-            self._file.write(line)
-            os.fsync(self._file.fileno())
+            if self._file.write(line) < len(line):
+                os.ftruncate(fd, end)  # half a line would spoil the next one
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
         except OSError as error:
             log.critical("journal_not_written", error=str(error))
 
