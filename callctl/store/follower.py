@@ -134,6 +134,9 @@ class Follower:
             _keep("plan", plan.id, self.tariffs.put_plan, plan)
         async for exchange in self._read("exchange", ids["exchange"], Exchange):
             self.tariffs.put_exchange(exchange)
+        changed = [plan for plan in ids["deck"] if plan in self.stored]
+        # The others before who is put on them: without rows its calls would have no price.
+        await self._read_decks([plan for plan in ids["deck"] if plan not in self.stored])
         async for group in self._read("group", ids["group"], Group):
             self.tariffs.put_group(group)
         await self._read_accounts(ids["account"])
@@ -145,8 +148,7 @@ class Follower:
             self.tariffs.put_licence(licence)
         async for limit in self._read("limit", ids["limit"], ProviderLimit):
             self.tariffs.put_limit(limit)
-        async for id, stored in self._values("deck", ids["deck"]):  # last: a large one takes seconds
-            await self._read_deck(id, stored)
+        await self._read_decks(changed)  # last: a large one takes seconds
         self.revision = revision
         self.tariffs.known = True
 
@@ -178,6 +180,10 @@ class Follower:
         except ValueError:
             return False
         return True
+
+    async def _read_decks(self, plans: Sequence[str]) -> None:
+        async for plan, stored in self._values("deck", plans):
+            await self._read_deck(plan, stored)
 
     async def _read_deck(self, plan: str, value: bytes) -> None:
         try:

@@ -602,19 +602,46 @@ async def test_many_definitions_are_read_in_steps(
     assert max(turns) <= 500
 
 
-async def test_a_suspended_account_does_not_wait_for_a_deck_to_be_compiled(
-    one: Process, other: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await other.follower.refresh()
-    await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
-    await one.definitions.put_account(account("acme", active=False))
-    seen: list[bool] = []
+@pytest.fixture
+def at_each_row(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What is to be done before a row is added to a deck."""
+    looks: list[Callable[[], None]] = []
     add = decks.DeckBuilder.add
 
     def looked(self: decks.DeckBuilder, row: Row) -> None:
-        seen.append("acme" in other.accounts)
+        for look in looks:
+            look()
         add(self, row)
 
     monkeypatch.setattr(decks.DeckBuilder, "add", looked)
+    return looks
+
+
+async def test_a_suspended_account_does_not_wait_for_a_deck_to_be_compiled(
+    one: Process, other: Process, at_each_row: list[Callable[[], None]]
+) -> None:
+    await one.definitions.put_rows("standard", [Row("31", per_minute=1)])
+    await one.definitions.put_account(account("acme"))
     await other.follower.refresh()
-    assert seen == [True]
+    await one.definitions.put_rows("standard", [Row("31", per_minute=2)])
+    await one.definitions.put_account(account("acme", active=False))
+    seen: list[bool] = []
+    at_each_row.append(lambda: seen.append(other.accounts["acme"].active))
+    await other.follower.refresh()
+    assert seen == [False]
+
+
+async def test_who_is_put_on_a_new_plan_has_the_old_one_until_the_rows_of_the_new_one_are_there(
+    one: Process, other: Process, at_each_row: list[Callable[[], None]]
+) -> None:
+    """Without them its calls would have no price."""
+    await one.definitions.put_account(account("acme"))
+    await other.follower.refresh()
+    await one.definitions.put_plan(Plan("gold"))
+    await one.definitions.put_rows("gold", [Row("31", per_minute=1)])
+    await one.definitions.put_account(Account("acme", Kind.PREPAID, "gold"))
+    seen: list[str | None] = []
+    at_each_row.append(lambda: seen.append(other.accounts["acme"].plan))
+    await other.follower.refresh()
+    assert seen == ["standard"]
+    assert other.accounts["acme"].plan == "gold"
