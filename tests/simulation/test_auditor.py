@@ -15,6 +15,7 @@ from callctl.control import facts
 from callctl.control.calls import CallControl
 from callctl.errors import StoreUnavailable, SwitchUnavailable
 from callctl.limits import exposure, ids
+from callctl.limits.exposure import Day
 from callctl.limits.ids import Rule
 from callctl.numbering import DialRules, normalise
 from callctl.prepaid import slicing
@@ -148,6 +149,16 @@ def test_a_threshold_that_counts_taxes_and_bundles(monkeypatch: pytest.MonkeyPat
 def test_a_blocked_account_whose_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CallControl, "tripped", lambda self, account: None)
     assert objects("went on after its account was blocked")
+
+
+def test_a_trip_that_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "seen_by", lambda looks, goes, tells: tuple(look.seen for look in looks))
+    assert objects("nobody is told")
+
+
+def test_more_that_is_released_than_was_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Day, "settled", property(lambda day: day.spent - day.held + 1_000_000))
+    assert objects("exposure, average and threshold are")
 
 
 def test_4_charging_twice(monkeypatch: pytest.MonkeyPatch) -> None:

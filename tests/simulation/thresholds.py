@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 from callctl.call.events import CallKey, Extended, ExtendRefused, Taken, TakeRefused
@@ -42,6 +43,23 @@ def used_of(slices: Slices, used: int) -> Slices:
     return [*parts[:-1], (last, amount + rest)]
 
 
+def _affords(request: Take | Extension, answer: Taken | TakeRefused | Extended | ExtendRefused) -> bool:
+    """Whether there are money, sources and channels for it: then nothing but thresholds can refuse it."""
+    if isinstance(request, Take) and isinstance(answer, TakeRefused):
+        levels = zip(request.levels, answer.overflow, strict=True)
+        holds = [level.hold_overflow if over else level.hold for level, over in levels]
+        draws = [tuple(draw.amount for draw in level.draws) for level in request.levels]
+        full = any(use.hard_limit is not None and use.in_use >= use.hard_limit for use in answer.uses)
+        if full or answer.rate_exceeded:
+            return False
+    else:
+        assert isinstance(request, Extension)
+        holds, draws = list(request.more), list(request.draws)
+    money = zip(holds, answer.available, strict=True)
+    sources = chain.from_iterable(map(zip, draws, answer.left))
+    return all(wanted <= 0 or left is None or wanted <= left for wanted, left in [*money, *sources])
+
+
 @dataclass
 class Account:
     """One account's days. `calls`: what running calls have; `guessed`: what calls have whose end nobody saw."""
@@ -66,6 +84,11 @@ class Account:
 
     def held(self, day: int) -> int:
         return sum(slices[-1][1] for slices in self.calls.values() if slices[-1][0] == day)
+
+    def forget_no_more_than_settled(self, parts: Slices) -> None:
+        """What a call gives back that was released is not there to be forgotten."""
+        for day, _ in parts:
+            self.released[day] = min(self.released[day], self.spent(day) - self.held(day))
 
     def average(self, day: int) -> int:
         return self.averages[day] if day == self.kept else self.anew(day)
@@ -145,9 +168,14 @@ class ThresholdsAudit:
                 self._object(f"{who} goes beyond its threshold: {seen}")
             if seen.refuses and not enforced:
                 self._object(f"{who}: nothing is enforced, and it is refused: {seen}")
+            trips = leaves and broken is Rule.THRESHOLD and seen.refuses and (goes or _affords(request, answer))
+            if trips and ask.day not in account.tripped and Alert.TRIPPED not in seen.alerts:
+                self._object(f"{who} is the first that its threshold refuses, and nobody is told: {seen}")
             if leaves and (goes or seen.news):
-                self._left(account, session.call, ask, seen, goes=goes)
-            if seen.refuses and ask.watch.thresholds.mode is Mode.HARD and broken is not Rule.NONE:
+                self._left(account, session.call, ask, goes=goes)
+            if trips:
+                account.tripped.add(ask.day)
+            if seen.refuses and ask.watch.thresholds.mode is Mode.HARD and (trips or broken is Rule.BLOCKED):
                 self._hung_up(account)
 
     def _expected(self, who: str, name: str, account: Account, ask: Ask, seen: Seen) -> Rule:
@@ -168,14 +196,12 @@ class ThresholdsAudit:
             self._object(f"{who}: rule, exposure, average and threshold are {theirs}, should be {ours}")
         return rule
 
-    def _left(self, account: Account, call: CallKey, ask: Ask, seen: Seen, *, goes: bool) -> None:
+    def _left(self, account: Account, call: CallKey, ask: Ask, *, goes: bool) -> None:
         """What an answer leaves behind."""
         account.keep(ask.day)
         agreed = ask.watch.thresholds
         cap = account.average(ask.day) + agreed.range
         account.caps[ask.day] = cap if agreed.ceiling is None else min(cap, agreed.ceiling)
-        if seen.refuses and Alert.TRIPPED in seen.alerts:
-            account.tripped.add(ask.day)
         if not goes:
             return
         slices = account.calls.setdefault(call, [])
@@ -215,6 +241,7 @@ class ThresholdsAudit:
         parts = slices if amount is None else used_of(slices, amount)
         for day, part in parts:
             account.over[day] += part
+        account.forget_no_more_than_settled(parts)
         if used is not None and used.estimated:
             account.guessed[call] = slices, parts
         return parts
@@ -228,7 +255,7 @@ class ThresholdsAudit:
         truth = used_of(slices, guessed + (used.amount or 0))
         for (day, part), (_, right) in zip(parts, truth, strict=True):
             account.over[day] += right - part
-            account.released[day] = min(account.released[day], account.spent(day) - account.held(day))
+        account.forget_no_more_than_settled(parts)
         account.guessed[call] = slices, truth
         return truth
 
