@@ -69,6 +69,7 @@ class Performer:
         self._settled = settled
         self._under_way: set[asyncio.Task[None]] = set()
         self._promised = 0  # answers of the store
+        self._settling = 0  # those of them that are to settlements
         self._kept = asyncio.Event()  # the last of them, or one for which an end waits
         self._ends: deque[tuple[Mailbox, Settlement]] = deque()
         self._extensions: list[tuple[Mailbox, Extension]] = []  # of this turn of the loop
@@ -131,6 +132,7 @@ class Performer:
         """Put the store's answer into the mailbox when it comes. None, to a settlement: it is carried out."""
         if isinstance(asked, Promise):
             self._promised += 1
+            self._settling += settlement is not None
             asked.hear(partial(self._answered, box, settlement))
         else:
             self.start(self._wait(box, asked, settlement))
@@ -149,6 +151,7 @@ class Performer:
         self, box: Mailbox, settlement: Settlement | None, answer: CallEvent | Existing | Exception | None
     ) -> None:
         self._promised -= 1
+        self._settling -= settlement is not None
         if not self._promised or self._ends:
             self._kept.set()
         call = box.session.call
@@ -164,7 +167,7 @@ class Performer:
         """Now, or behind others where thousands of calls end at once: more than the store's window takes would fail,
         and each be written to the disk instead."""
         settlement = effect.settlement
-        if self._promised < SETTLED_AT_ONCE and not self._ends:
+        if self._settling < SETTLED_AT_ONCE and not self._ends:
             self._ask(box, self._takes.settle(settlement), settlement)
             return
         if not self._ends:
@@ -173,7 +176,7 @@ class Performer:
 
     async def _settle_in_turn(self) -> None:
         while self._ends:
-            if self._promised < SETTLED_AT_ONCE:
+            if self._settling < SETTLED_AT_ONCE:
                 box, settlement = self._ends.popleft()
                 self._ask(box, self._takes.settle(settlement), settlement)
                 await give_way()

@@ -4,10 +4,10 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from callctl.call.effects import Advance, SetDeadline, SettleNow
+from callctl.call.effects import Advance, SetDeadline, SettleNow, TakeNow
 from callctl.call.events import CallEvent, Deadline, DeadlineReached, Released, SeenAlive, Settled
 from callctl.call.session import Session, State
-from callctl.call.takes import Settlement
+from callctl.call.takes import Settlement, Take
 from callctl.clock import SystemClock
 from callctl.control.deadlines import AT_ONCE, Deadlines
 from callctl.control.mailbox import Mailbox
@@ -16,7 +16,7 @@ from callctl.control.reconciler import COMPARED_AT_ONCE, Reconciler
 from callctl.errors import StoreUnavailable
 from callctl.ports import Capabilities
 from callctl.promise import Promise
-from tests.contract.calls import session, settlement
+from tests.contract.calls import session, settlement, take
 from tests.control_room import Notes
 from tests.waiting import until
 
@@ -29,15 +29,18 @@ class SlowStore:
     def __init__(self) -> None:
         self.asked: list[Promise[None]] = []
 
+    def admit(self, _: Take) -> Promise[None]:
+        return Promise()
+
     def settle(self, _: Settlement) -> Promise[None]:
         self.asked.append(Promise())
         return self.asked[-1]
 
 
 class Ends:
-    """Calls that all end now."""
+    """Calls of which so many begin, and then so many end now."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: int = CALLS, begun: int = 0) -> None:
         self.store = SlowStore()
         self.heard: list[CallEvent] = []
         no: Any = None
@@ -45,7 +48,10 @@ class Ends:
             self.store, {}, Deadlines(SystemClock(), {}, no), no, Notes(),  # type: ignore[arg-type]
             decided=no, forget=no, settled=lambda _: None,
         )  # fmt: skip
-        for n in range(CALLS):
+        for n in range(begun):
+            call = session(f"b{n}")
+            Mailbox(call, self._step, self.performer.ways).follow((call, (TakeNow(take(call)),)))
+        for n in range(calls):
             call = session(f"c{n}")
             box = Mailbox(call, self._step, self.performer.ways)
             box.follow((call, (SettleNow(settlement(call, 1)),)))
@@ -76,6 +82,10 @@ async def test_a_store_that_is_away_refuses_them_one_by_one() -> None:
             refused += 1
         await asyncio.sleep(0)
     assert refused == len(ends.heard) == CALLS
+
+
+async def test_an_end_does_not_wait_for_calls_that_begin() -> None:
+    assert len(Ends(calls=1, begun=SETTLED_AT_ONCE).store.asked) == 1
 
 
 async def test_others_have_their_turn_between_deadlines_that_are_due_together() -> None:
