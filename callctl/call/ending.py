@@ -37,9 +37,15 @@ def released(session: Session, event: Released) -> Session:
 
 
 def carry_over(ours: Session, stored: Session) -> Session:
-    """The stored session with the end that we saw, and the answer if only we saw it."""
+    """The stored session with the end that we saw, and the answer if only we saw it.
+
+    The store does not remember who has agreed thresholds since the call was admitted.
+    """
+    watches = {(level.role, level.account): level.watch for level in ours.levels}
+    levels = [replace(lv, watch=lv.watch or watches.get((lv.role, lv.account))) for lv in stored.levels]
     return replace(
         stored,
+        levels=tuple(levels),
         answered=stored.answered or ours.answered,
         purchase=stored.purchase or ours.purchase,
         released=ours.released,

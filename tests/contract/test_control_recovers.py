@@ -8,16 +8,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from callctl.accounts import Kind, Trunk
-from callctl.call.events import Answered, CallKey, Offered, Released, SeenAlive
+from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, Offered, Released, SeenAlive
 from callctl.call.session import Session, State
-from callctl.call.takes import Balance
+from callctl.call.takes import Balance, Extension
 from callctl.clock import Instant
 from callctl.control.journal import Journal
+from callctl.control.reconciler import STALE_MS
 from callctl.errors import StoreUnavailable
+from callctl.limits.ids import Thresholds
 from callctl.ports import Capabilities
-from callctl.rating.tariff import Plan, Row
+from callctl.rating.tariff import Plan, Row, TrafficClass
 from tests.control_room import EURO, ControlRoom, Notes
 from tests.patient import PatientClock
 from tests.waiting import until
@@ -210,6 +213,31 @@ async def test_a_blind_call_goes_on_after_a_restart(
     assert room.cdrs()[0]["duration_s"] == 5
 
 
+async def test_a_call_that_was_refused_without_the_store_and_allowed_since_goes_on_after_a_restart(
+    room: ControlRoom, switch: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise StoreUnavailable("away")
+
+    await room.furnish()
+    await room.start(switch)
+    await switch.asked.wait()
+    asked = Offered(CALL, room.clock.now(), "+31201234567", "0612345678", account="acme", attended=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(room.store, "admit", away)
+        broken.setattr(room.store, "settle", away)
+        assert (await room.calls.authorize(asked)).state is State.REFUSED
+        await until(lambda: not room.calls.knows(CALL))
+    assert (await room.calls.authorize(asked)).state is State.ADMITTED
+    await room.kill()
+    assert isinstance(room.clock, SetClock)
+    room.clock.back_ms = -STALE_MS
+    switch.listed = [SeenAlive(CALL, room.clock.now())]
+    await room.start(switch)
+    assert [session.state for session in room.calls.live()] == [State.ADMITTED]
+    assert (await room.balance()).slots == {"outbound": 1, "total": 1}
+
+
 async def test_a_clock_that_was_set_back_hides_no_call_that_is_gone(room: ControlRoom, switch: Obedient) -> None:
     await room.furnish()
     await room.start(switch)
@@ -246,6 +274,43 @@ async def test_a_settlement_that_breaks_is_kept_and_posted_later(
     (cdr,) = room.cdrs()
     assert (cdr["charge"], cdr["estimated"]) == ("0.0080", False)
     assert await room.balance() == Balance("acme", 10 * EURO - 8_000, 0, 10 * EURO - 8_000, {})
+
+
+@pytest.mark.parametrize("is_journalled", [False, True])
+async def test_thresholds_that_were_agreed_meanwhile_count_what_is_settled_as_the_store_remembers_it(
+    room: ControlRoom, switch: Obedient, is_journalled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of an extension is lost, so that the store knows more of the call, but not who watches it by now."""
+    extend = room.store.extend
+
+    async def unheard(extensions: Sequence[Extension]) -> None:
+        await extend(extensions)
+        raise StoreUnavailable("done, but nobody heard")
+
+    async def away(settlement: object) -> None:
+        raise StoreUnavailable("not done")
+
+    await room.furnish()
+    await room.start(switch)
+    begun = await answered(room, switch)
+    day = begun.wall_ms // 86_400_000
+    account = room.tariffs.directory.accounts["acme"]
+    agreed = Thresholds(10 * EURO, watch=(TrafficClass.MOB,))
+    await room.definitions.put_account(replace(account, thresholds=agreed))
+    with monkeypatch.context() as lost:
+        lost.setattr(room.store, "extend", unheard)
+        room.calls.receive(DeadlineReached(CALL, Deadline.EXTEND))
+        await room.calls.performer.drain()
+        assert (await room.store.statistics("acme", "acme", day)).today.spent == 30_000
+        if is_journalled:
+            lost.setattr(room.store, "settle", away)
+        room.calls.receive(Released(CALL, begun.plus_ms(8_000)))
+        await until(lambda: not room.calls.knows(CALL))
+    if is_journalled:
+        await room.kill()
+        await room.start(switch)
+    today = (await room.store.statistics("acme", "acme", day)).today
+    assert (room.cdrs()[0]["charge"], today.spent, today.held) == ("0.0080", 8_000, 0)
 
 
 async def test_an_extension_that_breaks_leaves_the_grant_as_it_was(
