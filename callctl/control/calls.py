@@ -333,6 +333,10 @@ class CallControl:
         return box
 
     def _decided(self, session: Session) -> None:
+        pending = self._journal.pending
+        refused = pending.get(session.call.trace_id) if pending else None
+        if refused is not None and refused.state is State.REFUSED and session.state in LIVE:
+            self._journal.done(refused)  # asked again, it is allowed: a replay would give back what it has now
         self._observer.decided(session, self._steps.now.since_ms(session.setup) / 1000)
         self.alarms.decided(session)
         if session.within is not None and self._outer(CallKey(session.call.switch, session.within)) is None:
