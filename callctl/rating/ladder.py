@@ -1,5 +1,6 @@
 """The decks that a chain sells by, and what they have said of numbers that begin alike."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from callctl.numbering import Number, NumberType
@@ -8,8 +9,24 @@ from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from callctl.rating.match import HEAD_DIGITS, Deck
 from callctl.rating.tariff import Direction
 
-BEGINNINGS_KEPT = 8_192  # of numbers that were called, each some 300 bytes
+BEGINNINGS_KEPT = 32_768  # of numbers that were called, by all ladders together: each some 600 bytes
+LADDERS_KEPT = 16_384
 _OUTBOUND = Direction.OUTBOUND
+
+
+class Kept:
+    """What ladders know of the beginnings of numbers, each behind the mark of its ladder.
+
+    `longer`: by the first `HEAD_DIGITS`, prefixes that have more. `prices`: empty where each number is to be looked up.
+    """
+
+    def __init__(self) -> None:
+        self.longer: dict[str, frozenset[str]] = {}
+        self.prices: dict[str, tuple[LevelPrice, ...]] = {}
+
+    def clear(self) -> None:
+        self.longer.clear()
+        self.prices.clear()
 
 
 class Ladder:
@@ -19,12 +36,13 @@ class Ladder:
     prices of one number are nearly always those of every number of its type that has the same prefixes.
     """
 
-    def __init__(self, decks: Iterable[Deck], carrier: Deck | None) -> None:
+    def __init__(self, decks: Iterable[Deck], carrier: Deck | None, kept: Kept, mark: str) -> None:
         self._carrier = carrier
         self._decks = (*decks, carrier) if carrier is not None else tuple(decks)
         self._in_one_currency = len({deck.plan.currency for deck in self._decks}) == 1
-        self._longer: dict[str, frozenset[str]] = {}  # by the first `HEAD_DIGITS`: prefixes that have more
-        self._kept: dict[str, tuple[LevelPrice, ...]] = {}  # empty: each number is to be looked up
+        self._kept = kept
+        self._longer, self._prices = kept.longer, kept.prices
+        self._mark = mark
 
     def prices(
         self,
@@ -37,15 +55,15 @@ class Ladder:
         """As `price_levels`, of accounts whose decks these are."""
         if direction is not _OUTBOUND:
             return price_levels(levels, self._carrier, number, at_ms, direction, exchanges)
-        digits = number.digits
-        beginning = digits[:HEAD_DIGITS]
+        digits, mark = number.digits, self._mark
+        beginning = mark + digits[:HEAD_DIGITS]
         longer = self._longer.get(beginning)
         if longer is None:
-            longer = self._look_under(beginning)
+            longer = self._longer[beginning] = self._look_under(digits[:HEAD_DIGITS])
         if longer:
             longest_first = digits[: HEAD_DIGITS + 2], digits[: HEAD_DIGITS + 1]
-            beginning = next(filter(longer.__contains__, longest_first), beginning)
-        kept = self._kept.get(beginning + number.type)
+            beginning = mark + next(filter(longer.__contains__, longest_first), digits[:HEAD_DIGITS])
+        kept = self._prices.get(beginning + number.type)
         if kept:
             return kept
         found = price_levels(levels, self._carrier, number, at_ms, direction, exchanges)
@@ -54,22 +72,36 @@ class Ladder:
         return found
 
     def _look_under(self, head: str) -> frozenset[str]:
-        longer = self._longer[head] = frozenset[str]().union(*(deck.longer(head) for deck in self._decks))
-        return longer
+        return frozenset[str]().union(*(deck.longer(head) for deck in self._decks))
 
     def _keep(self, beginning: str, type: NumberType, found: tuple[LevelPrice, ...]) -> None:
-        if len(self._kept) >= BEGINNINGS_KEPT:
+        if len(self._prices) >= BEGINNINGS_KEPT:
             self._kept.clear()
-            self._longer.clear()
-        alike = self._in_one_currency and all(deck.settles(beginning) for deck in self._decks)
-        self._kept[beginning + type] = found if alike else ()
+        digits = beginning.removeprefix(self._mark)
+        alike = self._in_one_currency and all(deck.settles(digits) for deck in self._decks)
+        self._prices[beginning + type] = found if alike else ()
 
 
-Ladders = dict[tuple[Deck | None, ...], Ladder]
-"""Those in use, by their decks, the carrier's first."""
+class Ladders:
+    """Those in use, by their decks: all chains with the same decks have one."""
 
+    def __init__(self) -> None:
+        self._by_decks: dict[tuple[Deck | None, ...], Ladder] = {}
+        self._kept = Kept()
+        self._marks = itertools.count()  # one is never given again: who still has a ladder may use it
 
-def ladder_of(ladders: Ladders, levels: Sequence[tuple[str, Deck]], carrier: Deck | None) -> Ladder:
-    """Of some levels, as `price_levels` takes them: all chains with the same decks have one."""
-    decks = (carrier, *[deck for _, deck in levels])
-    return ladders.get(decks) or ladders.setdefault(decks, Ladder([deck for _, deck in levels], carrier))
+    def of(self, levels: Sequence[tuple[str, Deck]], carrier: Deck | None) -> Ladder:
+        """Of some levels, as `price_levels` takes them."""
+        decks = [deck for _, deck in levels]
+        ladder = self._by_decks.get((carrier, *decks))
+        if ladder is None:
+            if len(self._by_decks) >= LADDERS_KEPT:
+                self._by_decks.clear()
+            ladder = Ladder(decks, carrier, self._kept, f"{next(self._marks)}:")
+            self._by_decks[carrier, *decks] = ladder
+        return ladder
+
+    def clear(self) -> None:
+        """Forget all: other decks have taken the place of these."""
+        self._by_decks.clear()
+        self._kept.clear()

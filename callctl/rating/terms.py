@@ -8,7 +8,7 @@ import msgspec
 from callctl.accounts import Account, Chain
 from callctl.limits.concurrency import Overflow
 from callctl.rating.bundles import Block
-from callctl.rating.ladder import Ladder, Ladders, ladder_of
+from callctl.rating.ladder import Ladder, Ladders
 from callctl.rating.levels import NoRate
 from callctl.rating.margin import MarginRule, MaxCost
 from callctl.rating.match import Deck
@@ -77,7 +77,7 @@ def terms_of(
     return Terms(
         levels=levels,
         unpriced=NoRate(missing, plans[missing], "the plan has no rows") if missing is not None else None,
-        ladder=ladder_of(ladders, levels, carrier),
+        ladder=ladders.of(levels, carrier),
         home=home_of(chain),
         zones=tuple(account.timezone for account in chain),
         bare=not (dated or any(more)),

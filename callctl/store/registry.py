@@ -41,7 +41,7 @@ class Registry:
         self._decks: dict[str, Deck] = {}
         self._claims: dict[str, str] = {}  # a number or address, and who has it
         self._terms: dict[str | None, Terms] = {}  # by payer, none from before a change
-        self._ladders: Ladders = {}
+        self._ladders = Ladders()
 
     def plan(self, plan: str) -> Plan | None:
         return self.plans.get(plan)

@@ -9,7 +9,7 @@ from callctl.numbering import Number, NumberType
 from callctl.rating import ladder as ladder_module
 from callctl.rating.builder import DeckBuilder, RowConflictError
 from callctl.rating.exchange import DatedRate, Exchange
-from callctl.rating.ladder import Ladder
+from callctl.rating.ladder import Ladder, Ladders
 from callctl.rating.levels import LevelPrice, NoRate, price_levels
 from callctl.rating.match import Deck
 from callctl.rating.tariff import PERCENT, Direction, Plan, Row
@@ -64,16 +64,20 @@ def number(digits: str, kind: NumberType = MOB) -> Number:
     return Number(f"+{digits}", digits, "NL", "31", kind)
 
 
+def levels_of(decks: list[Deck]) -> list[tuple[str, Deck]]:
+    return [(f"level-{depth}", each) for depth, each in enumerate(decks)]
+
+
 def ask(ladder: Ladder, decks: list[Deck], digits: str) -> tuple[LevelPrice, ...] | NoRate:
-    levels = [(f"level-{depth}", each) for depth, each in enumerate(decks)]
-    return ladder.prices(levels, number(digits), NOW_MS, Direction.OUTBOUND, {})
+    return ladder.prices(levels_of(decks), number(digits), NOW_MS, Direction.OUTBOUND, {})
 
 
 @given(st.lists(DECKS, min_size=1, max_size=2), st.none() | DECKS, st.lists(CALLS, min_size=2, max_size=20))
 def test_every_call_is_priced_as_if_it_were_the_first(
     decks: list[Deck], carrier: Deck | None, calls: list[tuple[tuple[str, NumberType], int, Direction]]
 ) -> None:
-    ladder, levels = Ladder(decks, carrier), [(f"level-{depth}", each) for depth, each in enumerate(decks)]
+    levels = levels_of(decks)
+    ladder = Ladders().of(levels, carrier)
     for (digits, kind), at_ms, direction in calls:
         call = number(digits, kind), at_ms, direction, EXCHANGES
         assert ladder.prices(levels, *call) == price_levels(levels, carrier, *call)
@@ -81,7 +85,7 @@ def test_every_call_is_priced_as_if_it_were_the_first(
 
 def test_numbers_that_begin_alike_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decks = [deck(row("31", 1), row("316123", 2), row("31612345", 3))]
-    ladder = Ladder(decks, deck(row("", 1)))
+    ladder = Ladders().of(levels_of(decks), deck(row("", 1)))
     first = ask(ladder, decks, "31612312345"), ask(ladder, decks, "31612345678")
     assert first[0] != first[1]
 
@@ -109,7 +113,7 @@ def test_numbers_that_begin_alike_are_looked_up_once(monkeypatch: pytest.MonkeyP
 def test_what_may_be_otherwise_is_looked_up_for_every_number(
     decks: list[Deck], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ladder, asked = Ladder(decks, None), list[str]()
+    ladder, asked = Ladders().of(levels_of(decks), None), list[str]()
 
     def counted(*of: object) -> NoRate:
         asked.append("again")
@@ -122,9 +126,25 @@ def test_what_may_be_otherwise_is_looked_up_for_every_number(
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all ladders together, and of them: many have a plan of their own, and all plans many destinations."""
     monkeypatch.setattr(ladder_module, "BEGINNINGS_KEPT", 2)
-    decks = [deck(*(row(f"31612{digit}", digit + 1) for digit in range(5)))]
-    ladder = Ladder(decks, None)
-    before = [ask(ladder, decks, f"31612{digit}99999") for digit in range(5)]
-    assert [ask(ladder, decks, f"31612{digit}99999") for digit in range(5)] == before
-    assert len(ladder._kept) <= 2
+    monkeypatch.setattr(ladder_module, "LADDERS_KEPT", 2)
+    ladders, digits = Ladders(), range(5)
+    of_plans = [[deck(*(row(f"31612{digit}", digit + dearer) for digit in digits))] for dearer in (1, 6, 11)]
+    of_ladders = [(ladders.of(levels_of(decks), None), decks) for decks in of_plans]
+    asked = [(*of_ladder, f"31612{digit}99999") for digit in digits for of_ladder in of_ladders]
+    before = [ask(*each) for each in asked]
+    assert len(set(before)) == len(before)
+    assert [ask(*each) for each in reversed(asked)] == before[::-1]
+    assert len(ladders._kept.prices) <= 2
+    assert len(ladders._kept.longer) <= 2
+    assert len(ladders._by_decks) <= 2
+
+
+def test_chains_with_the_same_decks_have_one_ladder() -> None:
+    ladders, own, carrier = Ladders(), deck(row("31", 1)), deck(row("", 1))
+    ladder = ladders.of([("a", own)], carrier)
+    assert ladders.of([("b", own)], carrier) is ladder
+    assert ladders.of([("a", own)], None) is not ladder
+    ladders.clear()
+    assert ladders.of([("a", own)], carrier) is not ladder

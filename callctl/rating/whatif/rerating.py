@@ -16,7 +16,7 @@ from callctl.limits.classes import NumberLists
 from callctl.numbering import Number
 from callctl.rating.charge import Price, anchored_for, bundled, charge, round_duration
 from callctl.rating.exchange import Exchanges
-from callctl.rating.ladder import Ladders, ladder_of
+from callctl.rating.ladder import Ladders
 from callctl.rating.levels import NO_ROW, LevelPrice, NoRate
 from callctl.rating.match import Deck
 from callctl.rating.parts import Dialling, FindDeck, parts_of
@@ -103,7 +103,7 @@ class Trial:
         self._partial = partial
         self._exchanges = exchanges or {}
         self._correctable: dict[str, Money] = {}
-        self._ladders: Ladders = {}
+        self._ladders = Ladders()
 
     def rate(self, chain: Chain) -> Outcome:
         """One call. Its corrections come after it."""
@@ -183,7 +183,7 @@ class Trial:
         at_ms = record.setup_ms
         for run in lineup.runs:
             carrier = run.purchase.deck(at_ms)
-            ladder = ladder_of(self._ladders, run.decks, carrier)
+            ladder = self._ladders.of(run.decks, carrier)
             found = ladder.prices(run.decks, number, at_ms, record.direction, self._exchanges)
             if not isinstance(found, NoRate):
                 prices[run.first : run.first + len(found)] = found
