@@ -5,7 +5,7 @@ Handlers of `machine.TABLE`.
 
 from msgspec.structs import replace
 
-from callctl.call import settlement
+from callctl.call import settlement, watched
 from callctl.call.admission import Policy
 from callctl.call.due import dues
 from callctl.call.effects import Advance, Forget, JournalNow, SettleNow, quiet
@@ -150,7 +150,7 @@ def knows_better(ours: Session, stored: Session) -> bool:
     Of one that was given up unanswered, and was indeed, only the thresholds have kept anything.
     """
     guessed = stored.state is State.ENDED and (stored.estimated or stored.voided) and not stored.corrections
-    kept = ours.answered is not None or any(level.watch is not None for level in stored.levels)
+    kept = ours.answered is not None or any(map(watched.counts, stored.levels))
     known = not ours.estimated or stored.voided
     return guessed and ours.released is not None and known and kept
 

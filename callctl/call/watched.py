@@ -84,6 +84,11 @@ def further_asks(before: Sequence[Level], after: Sequence[Level], now: Instant) 
     return tuple(asks) if any(asks) else ()
 
 
+def counts(level: Level) -> bool:
+    """Whether the call counts at this level, though nobody may watch it any more."""
+    return level.watch is not None or level.exposed > 0
+
+
 def settled(session: Session, owed: Sequence[Due]) -> tuple[Settled, ...]:
     """What a call that is over has used of each payer's days. Of one that nobody saw end, all that it held stays."""
     return tuple(
@@ -95,7 +100,7 @@ def settled(session: Session, owed: Sequence[Due]) -> tuple[Settled, ...]:
             root=level.root,
         )
         for level, due in zip(session.levels, owed, strict=True)
-        if level.watch is not None
+        if counts(level)
     )
 
 
@@ -103,7 +108,7 @@ def corrected(before: Session, guessed: Sequence[Due], after: Session, owed: Seq
     """By how much a guess was wrong, on the day on which the call was given up."""
     found = []
     for level, guess, true_level, due in zip(before.levels, guessed, after.levels, owed, strict=True):
-        if level.watch is None:
+        if not counts(level):
             continue
         counted = level.exposed if before.voided else _used(level, guess)
         more = _used(true_level, due) - counted
@@ -116,9 +121,9 @@ def _used(level: Level, due: Due) -> int:
     return exposure(level, due.duration_s - due.unbilled_s)
 
 
-def _last_day(session: Session, watch: Watch) -> int:
+def _last_day(session: Session, watch: Watch | None) -> int:
     """On which its last slice was granted."""
-    return local_moment(watch.timezone, session.sliced_ms // 60_000)[0]
+    return local_moment(watch.timezone if watch is not None else "UTC", session.sliced_ms // 60_000)[0]
 
 
 def findings(session: Session, seen: Iterable[Seen]) -> Iterator[Finding]:

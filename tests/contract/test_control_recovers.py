@@ -26,6 +26,7 @@ from tests.patient import PatientClock
 from tests.waiting import until
 
 CALL = CallKey("pbx1", "c1")
+AGREED = Thresholds(10 * EURO, watch=(TrafficClass.MOB,))
 
 
 class Obedient:
@@ -276,9 +277,26 @@ async def test_a_settlement_that_breaks_is_kept_and_posted_later(
     assert await room.balance() == Balance("acme", 10 * EURO - 8_000, 0, 10 * EURO - 8_000, {})
 
 
+async def agree(room: ControlRoom, agreed: Thresholds | None) -> None:
+    account = room.tariffs.directory.accounts["acme"]
+    await room.definitions.put_account(replace(account, thresholds=agreed))
+
+
+async def counted(room: ControlRoom, begun: Instant) -> tuple[int, int]:
+    """Of the day on which the call began: what was spent in all, and what of it is held."""
+    today = (await room.store.statistics("acme", "acme", begun.wall_ms // 86_400_000)).today
+    return today.spent, today.held
+
+
 @pytest.mark.parametrize("is_journalled", [False, True])
+@pytest.mark.parametrize(("is_agreed_before", "held"), [(True, 30_000), (False, 0)])
 async def test_thresholds_that_were_agreed_meanwhile_count_what_is_settled_as_the_store_remembers_it(
-    room: ControlRoom, switch: Obedient, is_journalled: bool, monkeypatch: pytest.MonkeyPatch
+    room: ControlRoom,
+    switch: Obedient,
+    is_agreed_before: bool,
+    held: int,
+    is_journalled: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer of an extension is lost, so that the store knows more of the call, but not who watches it by now."""
     extend = room.store.extend
@@ -293,15 +311,14 @@ async def test_thresholds_that_were_agreed_meanwhile_count_what_is_settled_as_th
     await room.furnish()
     await room.start(switch)
     begun = await answered(room, switch)
-    day = begun.wall_ms // 86_400_000
-    account = room.tariffs.directory.accounts["acme"]
-    agreed = Thresholds(10 * EURO, watch=(TrafficClass.MOB,))
-    await room.definitions.put_account(replace(account, thresholds=agreed))
+    if is_agreed_before:
+        await agree(room, AGREED)
     with monkeypatch.context() as lost:
         lost.setattr(room.store, "extend", unheard)
         room.calls.receive(DeadlineReached(CALL, Deadline.EXTEND))
         await room.calls.performer.drain()
-        assert (await room.store.statistics("acme", "acme", day)).today.spent == 30_000
+        assert await counted(room, begun) == (held, held)
+        await agree(room, AGREED)
         if is_journalled:
             lost.setattr(room.store, "settle", away)
         room.calls.receive(Released(CALL, begun.plus_ms(8_000)))
@@ -309,8 +326,26 @@ async def test_thresholds_that_were_agreed_meanwhile_count_what_is_settled_as_th
     if is_journalled:
         await room.kill()
         await room.start(switch)
-    today = (await room.store.statistics("acme", "acme", day)).today
-    assert (room.cdrs()[0]["charge"], today.spent, today.held) == ("0.0080", 8_000, 0)
+    assert room.cdrs()[0]["charge"] == "0.0080"
+    assert await counted(room, begun) == (8_000, 0)
+
+
+async def test_a_call_counts_on_after_a_restart_though_its_account_has_no_thresholds_any_more(
+    room: ControlRoom, switch: Obedient
+) -> None:
+    await room.furnish()
+    await room.start(switch)
+    begun = await answered(room, switch)
+    await agree(room, AGREED)
+    room.calls.receive(DeadlineReached(CALL, Deadline.EXTEND))
+    await room.calls.performer.drain()
+    assert await counted(room, begun) == (30_000, 30_000)
+    await agree(room, None)
+    await room.kill()
+    await room.start(switch)
+    room.calls.receive(Released(CALL, begun.plus_ms(8_000)))
+    await until(lambda: not room.calls.knows(CALL))
+    assert await counted(room, begun) == (8_000, 0)
 
 
 async def test_an_extension_that_breaks_leaves_the_grant_as_it_was(
