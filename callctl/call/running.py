@@ -185,8 +185,8 @@ def extended(session: Session, event: Extended, now: Instant, policy: Policy) ->
 def extend_refused(session: Session, event: ExtendRefused, now: Instant, policy: Policy) -> Advance:
     """Not enough for the whole slice: take what there is, to the second. What may not be spent is not cut."""
     session = grant.seen(replace(session, busy=False, tries=session.tries + 1), event.available, event.left)
-    if any(payer.refuses for payer in event.watched):
-        session = replace(session, affordable_s=session.granted_s)
+    if any(payer.refuses for payer in event.watched):  # of which a look at the money would tell nothing
+        session = replace(session, affordable_s=session.granted_s, warn_due=session.attended)
     paid_s = session.wanted_s if session.affordable_s is None else min(session.affordable_s, session.wanted_s)
     if paid_s > session.granted_s and session.tries < MOST_TRIES:
         return ask(session, paid_s, now, policy, tries=session.tries)

@@ -49,11 +49,13 @@ from callctl.call.events import (
 from callctl.call.session import State
 from callctl.causes import Refusal
 from callctl.limits.concurrency import Caps, Overflow, Package, Rate, Slot
+from callctl.limits.ids import Rule, Seen
 from callctl.limits.licence import Licence, LicenceChange
 from tests.core.calls import CALL, NUMBER, POLICY, START, Played, account, facts, offered, price
 
 RICH = 10_000_000
 CAPPED = Caps(outbound=4, since_ms=1_796_000_000_000)
+TOO_MUCH = Seen(0, Rule.THRESHOLD, True, 0, RICH, 0, RICH, RICH + 20_000, RICH, 0, 20_000)
 
 
 def due(played: Played, deadline: Deadline) -> int | None:
@@ -349,6 +351,24 @@ def test_a_warning_is_dropped_when_there_is_money_again() -> None:
     assert not played.wants(WarnCall)
 
 
+@pytest.mark.parametrize(("leads", "left_s"), [((30, 10), 5), ((3,), 3)])
+def test_the_end_that_a_threshold_sets_is_warned_of_once_and_not_asked_about_without_end(
+    leads: tuple[int, ...], left_s: int
+) -> None:
+    """Each fresh look at the money says that there is enough of it."""
+    played = answered(None, chain=(account(warnings=Warnings(leads)),))
+    asked, warned = 0, []
+    while waits := [(at, it) for it in (Deadline.WARN, Deadline.EXTEND) if (at := due(played, it)) is not None]:
+        at_ms, deadline = min(waits)
+        played.put(DeadlineReached(CALL, deadline), after_ms=max(0, at_ms - played.now.since_ms(START)))
+        asked += 1
+        assert asked < 6
+        look = played.wanted(ExtendNow).extension.force
+        played.put(Extended(CALL, (None,)) if look else ExtendRefused(CALL, (None,), watched=(TOO_MUCH,)))
+        warned += [effect.left_s for effect in played.effects if isinstance(effect, WarnCall)]
+    assert warned == [left_s]
+
+
 def test_an_answered_call_is_settled_by_the_switchs_own_clock() -> None:
     played = admitted()
     played.put(Answered(CALL, START.at_wall(1_900_000_000_250), stated=True), after_ms=3_000)
@@ -627,6 +647,16 @@ def test_unattended_calls_hold_their_whole_grant_and_are_left_alone() -> None:
     waited_for = {e.deadline for e in played.effects if isinstance(e, SetDeadline) and e.at is not None}
     assert waited_for == {Deadline.CUT}
     assert due(played, Deadline.CUT) == POLICY.longest_unattended_s * 1_000
+
+
+def test_an_unattended_call_is_not_warned_of_a_threshold() -> None:
+    played = Played(facts(chain=(account(warnings=Warnings((10,))),)), offered(attended=False, can_extend=True))
+    played.put(Taken(CALL, (RICH,), (False,)))
+    played.put(Answered(CALL, START))
+    played.put(Extended(CALL, (RICH,)))
+    played.put(ExtendAsked(CALL), after_ms=5_000)
+    played.put(ExtendRefused(CALL, (RICH,), watched=(TOO_MUCH,)))
+    assert not played.wants(WarnCall)
 
 
 def test_a_free_call_is_granted_no_longer_than_one_may_run_unattended() -> None:
