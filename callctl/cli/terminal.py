@@ -47,9 +47,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """For people on a terminal as it fits there; whatever else reads it gets the same without end."""
+    """For people on a terminal as it fits there; whatever else reads it gets the same without end.
+
+    Where the output has no lines to draw with, rich finds others.
+    """
     cells, out = [tuple(map(cell_text, row)) for row in rows], console()
-    if out.is_terminal and len(cells) <= _READ_AT_MOST:
+    if out.options.ascii_only or (out.is_terminal and len(cells) <= _READ_AT_MOST):
         out.print(table(columns, cells, right=right))
     else:
         sys.stdout.writelines(_lines(columns, cells, right))

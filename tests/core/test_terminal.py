@@ -32,6 +32,14 @@ def test_what_is_no_terminal_gets_what_rich_draws(rows: list[tuple[object, ...]]
         assert printed(monkeypatch, rows) == drawn.getvalue()
 
 
+def test_an_output_without_lines_to_draw_with_gets_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", latin)
+    print_table(("account",), [("café",)])
+    latin.seek(0)
+    assert latin.read().splitlines() == ["account", "-------", "café   "]
+
+
 def test_a_long_table_is_not_left_to_rich(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which calls 500 functions for a row."""
     few, many = (calls(lambda n=n: printed(monkeypatch, [("a", None, "1")] * n)) for n in (10, 110))
