@@ -22,7 +22,7 @@ _TABLES: dict[str, tuple[type[Section], ...]] = {
     "log": (Log,),
 }
 _REPEATED = ("token", "switch", "client", "sink")
-_LATER = {"stream", "webhook", "postgres"}
+_LATER = ("stream", "webhook", "postgres")
 _PROSE = ("Value error, ", "Input should be ", "Value should have ")
 
 Place = tuple[str | int, ...]

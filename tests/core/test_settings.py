@@ -122,6 +122,7 @@ def test_the_usual_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ('[switch]\nname = "a"', "switch", "[[switch]] tables"),
         ('[[sink]]\nname = "a"\nkind = "postgres"', "sink.0.kind: postgres", "not in this version"),
         ('[[switch]]\nname = "a"\nkind = "cisco"', "switch.0.kind: found 'cisco'", "asterisk"),
+        ('[[switch]]\nname = "a"\nkind = ["radius"]', "switch.0.kind: found ['radius']", "asterisk"),
         ('[[switch]]\nname = "a"\nsecret = "s"', "switch.0.kind: missing", "asterisk"),
         ('[[switch]]\nname = "a"\nkind = "asterisk"', "switch.0.secret: missing", "secret or secret_file"),
         (SWITCH + SWITCH, "switch.1.name: found 'pbx1'", "taken"),
