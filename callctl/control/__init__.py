@@ -1,6 +1,7 @@
 """The only asynchronous logic: it brings the pure rooms together with switches, the store and the clock.
 
-calls mailbox performer     one mailbox per call, in order; what the machine wants done is done
+calls mailbox               one mailbox per call, in order
+steps performer             what goes into the machine, and what it wants done
 facts payer parts stock     what is looked up before a decision, all of it in memory
 deadlines journal           what must happen later, and what the store could not be told
 reconciler elsewhere        what we believe beside what is: on switches, and in other processes
