@@ -23,6 +23,7 @@ from tests.simulation.story import Story, TrueCall
 from tests.simulation.thresholds import HUNG_UP, ThresholdsAudit
 
 LATE_MS = 1_000  # promise 5
+MOST_ASKED = 10  # extensions of a call in a second; seldom are there four
 UNHEARD = {"client silent", "report never accepted", "hung up by the operator", HUNG_UP}
 
 
@@ -76,6 +77,7 @@ class Auditor:
         self.thresholds = ThresholdsAudit(loop, store, calls, timezone, self.object)
         self._stepped = False
         self._written: set[str] = set()
+        self._asked: Counter[tuple[CallKey, int]] = Counter()  # by second
 
     def object(self, what: str) -> None:
         self._story.tell("AUDITOR OBJECTS:", what)
@@ -123,6 +125,8 @@ class Auditor:
         self.thresholds.wrote(request, answer)
         session = request.session
         call = self._calls[session.call]
+        if isinstance(request, Extension):
+            self._asks(session.call)
         if isinstance(request, Take) and isinstance(answer, Taken):
             if not (request.probe or request.dry):
                 self._admitted(call, request, answer)
@@ -134,6 +138,12 @@ class Auditor:
             return
         call.kept_answer |= session.answered is not None
         self._figures(session.root, request)
+
+    def _asks(self, call: CallKey) -> None:
+        second = self._loop.now_ms // 1000
+        self._asked[call, second] += 1
+        if self._asked[call, second] == MOST_ASKED + 1:
+            self.object(f"{call} asks the store without end")
 
     def _admitted(self, call: TrueCall, take: Take, answer: Taken) -> None:
         if call.key in self.open:

@@ -161,6 +161,11 @@ def test_more_that_is_released_than_was_spent(monkeypatch: pytest.MonkeyPatch) -
     assert objects("exposure, average and threshold are")
 
 
+def test_a_warning_that_is_never_said_and_always_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_warn", lambda session, now: (replace(session, warn_due=False), ()))
+    assert objects("asks the store without end")
+
+
 def test_4_charging_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     settle = memory.MemoryStore.settle
 
