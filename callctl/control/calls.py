@@ -320,7 +320,7 @@ class CallControl:
     async def _remembered(self, call: CallKey) -> Session:
         """The journal knows better than the store; but what was refused may have been allowed elsewhere since."""
         ours = self._journal.pending.get(call.trace_id)
-        if ours is not None and ours.state is not State.REFUSED:
+        if ours is not None and (ours.linked or ours.state is not State.REFUSED):
             return ours
         session = await self._sessions.find(call) or ours
         if session is None:

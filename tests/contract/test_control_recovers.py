@@ -239,6 +239,23 @@ async def test_a_call_that_was_refused_without_the_store_and_allowed_since_goes_
     assert (await room.balance()).slots == {"outbound": 1, "total": 1}
 
 
+async def test_the_end_of_a_call_of_ours_that_was_refused_does_not_wait_for_the_store(
+    room: ControlRoom, switch: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: object) -> None:
+        raise StoreUnavailable("away")
+
+    await room.furnish()
+    await room.start(switch)
+    for asked in ("admit", "settle", "find"):
+        monkeypatch.setattr(room.store, asked, away)
+    now = room.clock.now()
+    refused = Offered(CALL, now, "+31201234567", "0612345678", account="acme", attended=True)
+    await room.calls.authorize(refused)
+    await until(lambda: not room.calls.knows(CALL))
+    assert (await room.calls.report(Released(CALL, now))).state is State.REFUSED
+
+
 async def test_a_clock_that_was_set_back_hides_no_call_that_is_gone(room: ControlRoom, switch: Obedient) -> None:
     await room.furnish()
     await room.start(switch)
