@@ -80,6 +80,9 @@ def deadline(session: Session, event: DeadlineReached, now: Instant, policy: Pol
             return save(replace(session, warn_due=True), now, policy)
         case Deadline.CUT:
             return _cut(session, now, policy)
+        case Deadline.SETUP if session.emergency and session.answered is None:
+            # Its answer may be unheard: it is not cut off, and given up for lost where nothing comes.
+            return session, (deadline_at(session, Deadline.LOST, now.plus_ms(policy.lease_grace_s * 1000)),)
         case Deadline.SETUP if session.answered is None:
             return _end(session, RECOVERY_ON_TIMER, now, policy)
         case Deadline.LOST:

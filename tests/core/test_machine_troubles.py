@@ -131,6 +131,27 @@ def test_a_warning_whose_time_is_over_is_not_waited_for() -> None:
     assert due(played, Deadline.WARN) is None
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["taken", "blind"])
+def test_an_emergency_call_of_whose_answer_nothing_was_heard_is_given_up_and_not_hung_up(away: bool) -> None:
+    played = Played(facts(chain=(), emergency=True))
+    played.put(StoreFailed(CALL) if away else Taken(CALL, (), ()))
+    played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=120_000)
+    assert due(played, Deadline.LOST) == 120_000 + POLICY.lease_grace_s * 1000
+    assert not played.wants(HangUpCall)
+    played.put(DeadlineReached(CALL, Deadline.LOST), after_ms=POLICY.lease_grace_s * 1000)
+    assert played.session.released is not None
+    assert not played.wants(HangUpCall)
+
+
+def test_an_emergency_call_that_is_heard_of_at_last_goes_on() -> None:
+    played = Played(facts(chain=(), emergency=True))
+    played.put(Taken(CALL, (), ()))
+    played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=120_000)
+    played.put(SeenAlive(CALL, START.plus_ms(121_000), answered_at=START.plus_ms(60_000)), after_ms=1_000)
+    assert due(played, Deadline.LOST) == 60_000 + played.session.granted_s * 1000
+    assert played.session.state is State.ANSWERED
+
+
 def test_a_call_that_answered_after_we_gave_up_its_ringing_goes_on() -> None:
     played = admitted()
     played.put(DeadlineReached(CALL, Deadline.SETUP), after_ms=120_000)

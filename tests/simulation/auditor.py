@@ -259,8 +259,9 @@ class Auditor:
         """Promise 2, some minutes after everything works: a call that is up has its channels, and no other has."""
         up = {key for key, call in self._calls.items() if call.alive and "passed by the dialplan" not in call.harmed}
         for key in up - self.open.keys():
-            if self._calls[key].harmed & UNHEARD and key.switch == "http":
-                continue  # given up, and nobody can be told
+            call = self._calls[key]
+            if (call.harmed & UNHEARD and key.switch == "http") or (call.emergency and call.harmed):
+                continue  # given up, and nobody can be told, or is to be
             self.object(f"{key} is up and has no channel")
         for key in self.open.keys() - up:
             if key.switch != "http":  # what an SBC does not report is held until its grant is over

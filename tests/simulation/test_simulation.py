@@ -15,7 +15,7 @@ from tests.simulation.world import simulate
 
 SEEDS = int(os.environ.get("SEEDS", "300"))
 CHUNK = 10
-FOUND = (200_045, 200_127, 200_198, 200_520, 201_175, 201_461, 201_511, 300_248)
+FOUND = (200_045, 200_127, 200_198, 200_520, 201_175, 201_461, 201_511, 300_248, 400_120)
 """Seeds that the auditor objected to once, rightly or wrongly."""
 
 
