@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,11 @@ CARRIER_ROWS = "prefix,per_minute\n31,0.0100\n"
 ROWS = "prefix,destination,type,per_minute\n31,Netherlands,,0.6000\n"
 PATIENT = {"CALLCTL_POLICY__BUDGET_MS": "2400", "CALLCTL_POLICY__REDIS_DEADLINE_MS": "2000"}
 """A busy machine may keep a whole process waiting for longer than callctl waits for its store by default."""
+
+
+def ago(seconds: int) -> dict[str, str]:
+    """The body of a report of what happened then."""
+    return {"at": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()}
 
 
 class Provider(Daemon):

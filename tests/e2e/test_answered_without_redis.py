@@ -1,32 +1,13 @@
 """An answer that is told while Redis is away is charged for, whatever becomes of callctl before Redis is back."""
 
-import shutil
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from signal import SIGCONT
 
 import pytest
 
-from tests.e2e.provider import Provider, two_providers
-from tests.servers import RedisServer, hang, missing
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("Redis", "redis-server is not installed")
-    (tmp_path / "redis").mkdir()
-    server = RedisServer(tmp_path / "redis", binary)
-    server.start()
-    yield server
-    server.kill()
-
-
-def ago(seconds: int) -> dict[str, str]:
-    return {"at": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()}
+from tests.e2e.provider import Provider, ago, two_providers
+from tests.servers import RedisServer, hang
 
 
 async def test_a_call_that_was_answered_before_we_were_killed(server: RedisServer, tmp_path: Path) -> None:
@@ -41,6 +22,20 @@ async def test_a_call_that_was_answered_before_we_were_killed(server: RedisServe
         await daemon.start()
         ended = await daemon.good("POST", "/v1/calls/c1/end", ago(0))
         assert Decimal("0.05") <= Decimal(ended["cdrs"][0]["charge"]) <= Decimal("0.30")
+
+
+async def corrected(provider: Provider) -> None:
+    """The record without an answer is followed by one that charges some seconds, and so is the balance."""
+
+    async def told() -> bool:
+        return len(await provider.cdrs()) == 2
+
+    await provider.until(told)
+    records = await provider.cdrs()
+    assert [(cdr["corrects"], cdr["duration_s"] > 0) for cdr in records] == [(None, False), ("http/c1:acme", True)]
+    charge = Decimal(records[1]["charge"])
+    assert Decimal("0.05") <= charge <= Decimal("0.30")
+    assert Decimal((await provider.account())["balance"]) == 10 - charge
 
 
 @pytest.mark.parametrize("meanwhile", ["hung", "killed"])
@@ -68,15 +63,7 @@ async def test_a_call_that_another_process_ended_meanwhile(server: RedisServer, 
         else:
             await one.start()
 
-        async def corrected() -> bool:
-            return len(await two.cdrs()) == 2
-
-        await two.until(corrected)
-        records = await two.cdrs()
-        assert [(cdr["corrects"], cdr["duration_s"] > 0) for cdr in records] == [(None, False), ("http/c1:acme", True)]
-        charge = Decimal(records[1]["charge"])
-        assert Decimal("0.05") <= charge <= Decimal("0.30")
-        assert Decimal((await two.account())["balance"]) == 10 - charge
+        await corrected(two)
 
 
 async def test_a_call_whose_end_was_told_to_both(server: RedisServer, tmp_path: Path) -> None:
@@ -104,12 +91,4 @@ async def test_a_call_whose_end_was_told_to_both(server: RedisServer, tmp_path: 
         await two.until(recorded)
         await one.start()
 
-        async def corrected() -> bool:
-            return len(await two.cdrs()) == 2
-
-        await two.until(corrected)
-        records = await two.cdrs()
-        assert [(cdr["corrects"], cdr["duration_s"] > 0) for cdr in records] == [(None, False), ("http/c1:acme", True)]
-        charge = Decimal(records[1]["charge"])
-        assert Decimal("0.05") <= charge <= Decimal("0.30")
-        assert Decimal((await two.account())["balance"]) == 10 - charge
+        await corrected(two)
