@@ -30,7 +30,7 @@ class Promise(msgspec.Struct, Generic[Result], eq=False):
         if self._then is not None:
             try:
                 self._then(kept)
-            except Exception as error:
+            except Exception as error:  # who keeps it has others to tell
                 fault = {"message": "Exception in who heard a promise", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(fault)
         elif self._waiter is None or self._waiter.done():

@@ -45,7 +45,7 @@ class Ends:
         self.heard: list[CallEvent] = []
         no: Any = None
         self.performer = Performer(
-            self.store, {}, Deadlines(SystemClock(), {}, no), no, Notes(),  # type: ignore[arg-type]
+            self.store, {}, Deadlines(SystemClock(), {}, no), no, Notes(),  # type: ignore[arg-type]  # both have what an end needs, no more
             decided=no, forget=no, settled=lambda _: None,
         )  # fmt: skip
         for n in range(begun):
