@@ -1,27 +1,32 @@
 """Time: one value that carries both clocks, and the only place that reads them or sleeps.
 
 Subtract and compare on the monotonic half (a stepped wall clock must not change a bill); show and store the wall
-half. The monotonic half counts from the same epoch, as the wall clock stood when the process began: so a moment that
-one process has stored means the same to the next. All numbers are whole milliseconds.
+half. The monotonic half is the machine's time since it booted: all processes of one boot have it in common, so what one
+of them has stored means the same to the next, however the wall clock was set meanwhile. It goes on while the machine is
+suspended, as calls on a switch elsewhere do. All numbers are whole milliseconds.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from time import monotonic_ns, time_ns
+from hashlib import blake2b
+from pathlib import Path
+from secrets import token_hex
+from time import CLOCK_BOOTTIME, clock_gettime_ns, time_ns
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-_BEGAN_NS = time_ns() - monotonic_ns()
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_OFFSETS = Path("/proc/self/timens_offsets")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST, _LAST = datetime(1000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Instant(msgspec.Struct, frozen=True, order=False, array_like=True, gc=False):
-    """A moment on both clocks, in ms since the Unix epoch: `monotonic_ms` knows no steps of the wall clock."""
+    """A moment on both clocks, in ms: since the Unix epoch, and on the monotonic clock, which is never set."""
 
     wall_ms: int
     monotonic_ms: int
@@ -43,10 +48,31 @@ class SystemClock:
     """The machine's clocks. Tests own time through another implementation of `ports.Clock`."""
 
     def now(self) -> Instant:
-        return Instant(time_ns() // 1_000_000, (_BEGAN_NS + monotonic_ns()) // 1_000_000)
+        return Instant(time_ns() // 1_000_000, clock_gettime_ns(CLOCK_BOOTTIME) // 1_000_000)
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)
+
+
+def clock_name() -> str:
+    """A name for this process among those that share a store; before its dot, one for the monotonic clock that it goes
+    by. A machine that does not say when it was booted has its clock named by the process: as nobody else's."""
+    own = token_hex(4)
+    try:
+        return f"{_origin()}.{own}"
+    except OSError:
+        return own
+
+
+def _origin() -> str:
+    """What the monotonic clock counts from: this boot, as the time namespace of this process sees it."""
+    offsets = _OFFSETS.read_bytes() if _OFFSETS.exists() else b""  # where the kernel knows of such namespaces
+    return blake2b(_BOOT_ID.read_bytes() + offsets, digest_size=6).hexdigest()
+
+
+def is_one_clock(one: str, other: str) -> bool:
+    """Whether processes of these names go by the same monotonic clock."""
+    return one.partition(".")[0] == other.partition(".")[0]
 
 
 async def give_way() -> None:

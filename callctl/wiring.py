@@ -1,6 +1,5 @@
 """One thing each, made from its table of the configuration: a switch, a sink, tokens. `app.py` puts them together."""
 
-import secrets
 import ssl
 from collections.abc import Callable, Sequence
 from grp import getgrnam
@@ -29,7 +28,7 @@ from callctl.adapters.webhook.switch import WebhookSwitch
 from callctl.call.admission import Policy
 from callctl.call.events import CallEvent, Offered
 from callctl.call.session import Session
-from callctl.clock import SystemClock
+from callctl.clock import SystemClock, clock_name
 from callctl.control.journal import Journal
 from callctl.errors import ConfigError
 from callctl.http.auth import Holder, Scope, Tokens
@@ -69,7 +68,7 @@ def policy_of(settings: Settings) -> Policy:
             settings.limits.high_risk_prefixes, settings.limits.premium_prefixes, settings.limits.emergency_numbers
         ),
         thresholds=RECOMMENDED if settings.limits.protection == "recommended" else None,
-        clock=secrets.token_hex(4),
+        clock=clock_name(),
     )
 
 

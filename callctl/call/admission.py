@@ -39,7 +39,7 @@ class Policy(msgspec.Struct, frozen=True):
     """The house rules of admission; every default stands in the example configuration.
 
     `thresholds`: of who calls and states none. `blind_s`: how long a postpaid call may last that was admitted without
-    the store; 0 refuses it. `clock`: names the monotonic clock of this process among those of others.
+    the store; 0 refuses it. `clock`: this process and its monotonic clock, by `clock.clock_name`.
     """
 
     budget_ms: int = 1500

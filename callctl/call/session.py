@@ -152,8 +152,8 @@ class Session(msgspec.Struct, frozen=True, array_like=True, gc=False):
     within: str | None = None  # the id of the call that pays for it, and that it ends with
     limits: tuple[Slot, ...] = ()  # the provider's own counters that it takes
     sliced_ms: int = 0  # wall time at which the last slice that it was granted was asked for
-    clock: str = ""  # the process by whose monotonic clock its moments are told
-    ahead_ms: int = 0  # of that one the wall clock was, when the call was saved last
+    clock: str = ""  # by whose monotonic clock its moments are told (`clock.clock_name`)
+    ahead_ms: int = 0  # of that clock the wall clock was, when the call was saved last
     asked_ms: int = 0  # wall time at which the slice was asked for that the store is being asked for, or was last
     taken_up: tuple[str, Instant] | None = None  # by another process than admitted it: its `clock`, and `setup` by that
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Deadline, DeadlineReached, Recalled
 from callctl.call.session import Session
-from callctl.clock import Instant
+from callctl.clock import Instant, is_one_clock
 from callctl.control.mailbox import Mailbox
 from callctl.control.within import LIVE
 from callctl.errors import PortError
@@ -69,11 +69,13 @@ async def unless_it_goes_on(box: Mailbox, end: DeadlineReached, sessions: Sessio
 
 
 def in_our_time(session: Session, now: Instant, clock: str) -> Session:
-    """The call with its moments on the monotonic clock of this process, as our wall clock says how long ago they were.
+    """The call with its moments on the monotonic clock of this process (`clock`).
 
-    None lies ahead of now, where the wall clock was set back since; all keep their distances.
+    Those by another clock (of another machine, or before it was booted anew) are as long ago as our wall clock says;
+    none lies ahead of now, where that was set back since. All keep their distances.
     """
-    earlier_ms = now.wall_ms - now.monotonic_ms - session.ahead_ms if session.clock != clock else 0
+    known = is_one_clock(session.clock, clock)
+    earlier_ms = 0 if known else now.wall_ms - now.monotonic_ms - session.ahead_ms
     moments = (session.setup, session.alerting, session.answered)  # an estimated end may well lie ahead
     latest_ms = max(moment.monotonic_ms for moment in moments if moment is not None)
     earlier_ms = max(earlier_ms, latest_ms - now.monotonic_ms)

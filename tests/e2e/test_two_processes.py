@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from callctl.call.admission import Policy
 from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, ExtendAsked, Offered, Released
@@ -135,3 +136,18 @@ async def test_a_call_that_is_taken_up_again_and_again_has_lasted_as_long(door) 
         session = in_our_time(session, there, f"process {process}")
         assert session.answered is not None
         assert there.since_ms(session.answered) == 7000
+
+
+@pytest.mark.parametrize("clock", ["machine.2", "another.2"])
+async def test_one_boot_is_one_clock_for_all_its_processes(door, clock) -> None:
+    """The wall clock was set back by an hour, and then forward again, while none of them ran."""
+    await admitted(door)
+    await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
+    door.clock.pass_s(7)
+    session, now = replace(await door.calls.find(CALL), clock="machine.1"), door.clock.now()
+    for step_s in (-3600, 3600):
+        there = Instant(now.wall_ms + step_s * 1000, now.monotonic_ms)
+        again = in_our_time(session, there, clock)
+        assert again.answered is not None
+        lasted_ms = there.since_ms(again.answered)
+        assert lasted_ms == (7000 if clock == "machine.2" else max(0, 7000 + step_s * 1000))

@@ -1,0 +1,63 @@
+"""The machine's clocks as several processes see them."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from callctl import clock
+from callctl.clock import SystemClock, clock_name, is_one_clock
+
+TELL = "from callctl.clock import *; print(clock_name(), SystemClock().now().monotonic_ms)"
+
+
+async def told_by_another_process(*under: str) -> tuple[str, int]:
+    """Its name, and a moment on its monotonic clock; RuntimeError where it may not run `under` that."""
+    process = await asyncio.create_subprocess_exec(
+        *(*under, sys.executable, "-c", TELL), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(err.decode())
+    name, at_ms = out.decode().split()
+    return name, int(at_ms)
+
+
+async def test_processes_of_one_boot_go_by_one_clock() -> None:
+    before, ours = SystemClock().now(), clock_name()
+    theirs, at_ms = await told_by_another_process()
+    assert before.monotonic_ms <= at_ms <= SystemClock().now().monotonic_ms
+    assert is_one_clock(ours, theirs)
+    assert ours != theirs
+
+
+async def test_in_a_time_namespace_it_is_another_clock() -> None:
+    try:
+        theirs, at_ms = await told_by_another_process("unshare", "--time", "--boottime", "1000")
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"no time namespace can be made: {error}")
+    assert at_ms >= SystemClock().now().monotonic_ms + 900_000
+    assert not is_one_clock(clock_name(), theirs)
+
+
+def test_another_boot_has_another_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = clock_name()
+    booted_anew = tmp_path / "boot_id"
+    booted_anew.write_text("5c7e5d5b-3f0c-4d57-b5c5-2a8d3a6f4a11\n")
+    monkeypatch.setattr(clock, "_BOOT_ID", booted_anew)
+    assert not is_one_clock(before, clock_name())
+
+
+def test_without_a_name_for_its_boot_no_process_shares_the_clock_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "boot_id")
+    ours, theirs = clock_name(), clock_name()
+    assert is_one_clock(ours, ours)
+    assert not is_one_clock(ours, theirs)
+
+
+def test_a_kernel_without_time_namespaces_has_one_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_OFFSETS", tmp_path / "timens_offsets")
+    assert is_one_clock(clock_name(), clock_name())
