@@ -121,7 +121,8 @@ def _session(
         slice_s, granted_s = slicing.opening(levels, policy.slice_first_s, ceiling_s, policy.longest_unattended_s)
     if facts.emergency:
         granted_s = EMERGENCY_GRANT_S
-    return Session(  # by place as far as all are stated: so many names take a microsecond
+    # In two steps: more arguments than 30, a name counting twice, are handed over in a list and a dict made for it.
+    session = Session(
         offered.call,
         facts.trace_id,
         _TAKING,
@@ -141,15 +142,19 @@ def _session(
         ceiling_s,
         payer.warnings.seconds,
         payer.warnings.to,
-        granted_s=granted_s,
-        slice_s=slice_s,
-        wanted_s=granted_s,
+        None,  # it was not warned yet
+        granted_s,
+        slice_s,
+        granted_s,
         trace=trace,
         busy=True,
+        sliced_ms=now.wall_ms,
+    )
+    return replace(
+        session,
         affiliates=() if facts.emergency else payer.affiliates,
         within=offered.within,
         limits=facts.limits,
-        sliced_ms=now.wall_ms,
         clock=policy.clock,
         ahead_ms=now.wall_ms - now.monotonic_ms,
     )
@@ -173,7 +178,8 @@ def _levels(
 ) -> tuple[Level, ...]:
     """One for each price of a side; there are none where nobody sells the call."""
     number, trunk, levels = facts.b_number, facts.trunk, []
-    for standing, price, day in zip(side.standings, side.prices, side.days, strict=False):
+    for depth, price in enumerate(side.prices):  # to pair them with the standings takes longer
+        standing, day = side.standings[depth], side.days[depth]
         account, overflow, traffic_class = standing.account, standing.overflow, price.traffic_class
         if overflow is None and trunk is not None and trunk.caps is not None and not facts.above(account.id):
             overflow = trunk.caps.overflow  # where the payer has no price of its own for it

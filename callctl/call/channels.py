@@ -25,7 +25,7 @@ def account_slots(
     caps, licence = owner.caps, owner.licence
     if licence is not None and licence.from_switch is not None:
         licence = licence.as_told(facts.licences.get(licence.from_switch))
-    taken = slots(caps, licence, direction, day, within=within)
+    taken = slots(caps, licence, direction, day, within)
     if caps is None or not caps.groups:
         return taken
     number = facts.b_number

@@ -160,16 +160,16 @@ def _are_lines(found: list[Said]) -> TypeGuard[list[Check]]:
 
 
 def _with_findings(found: list[Said], ceiling_s: int) -> tuple[list[Check], Finding | None]:
-    refused = deciding([each for each in found if isinstance(each, Finding)])
+    refused = deciding(found)
     if refused is None and not ceiling_s:
         refused = TOO_DEAR_LATER
         found.append(refused)
-    return [each if isinstance(each, Check) else traced(each) for each in found], refused
+    return lines_of(found), refused
 
 
-def deciding(findings: Iterable[Finding]) -> Finding | None:
+def deciding(found: Iterable[Said]) -> Finding | None:
     """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
-    refusing = [finding for finding in findings if finding.refusal is not None and finding.enforced]
+    refusing = [each for each in found if isinstance(each, Finding) and each.refusal is not None and each.enforced]
     return min(refusing, key=_rank) if refusing else None
 
 
@@ -177,7 +177,12 @@ def _rank(finding: Finding) -> tuple[int, bool]:
     return PRECEDENCE[finding.refusal or Refusal.OVERLOADED], bool(finding.level)
 
 
-def traced(finding: Finding) -> Check:
+def lines_of(found: Iterable[Said]) -> list[Check]:
+    """What was found, as it stands in the trace."""
+    return [each if isinstance(each, Check) else _traced(each) for each in found]
+
+
+def _traced(finding: Finding) -> Check:
     verdict = PASS
     if finding.refusal is not None:
         verdict = Verdict.REFUSE if finding.enforced else Verdict.WOULD_REFUSE

@@ -16,6 +16,7 @@ from callctl.prepaid import slicing
 EXTEND_LEAD_MS = 5_000  # before the end of a slice the next one is asked for (`docs/rules.md`, Slice)
 LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is not looked at again
 
+_ADMITTED = State.ADMITTED
 _CUT, _EXTEND, _WARN, _LOST = Deadline.CUT, Deadline.EXTEND, Deadline.WARN, Deadline.LOST
 _overflow = attrgetter("overflow")
 
@@ -56,7 +57,7 @@ def admitted(session: Session, event: Taken) -> Session:
     affordable_s = affordable(session, levels, event.available)
     return replace(
         session,
-        state=State.ADMITTED,
+        state=_ADMITTED,
         busy=False,
         tries=0,
         version=session.version + 1,

@@ -5,16 +5,15 @@ A call that goes ahead keeps the store's figures; they become text when somebody
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from operator import attrgetter
 
 import msgspec
 from msgspec.structs import replace
 
-from callctl.call.checks import PROVIDER, Finding, deciding, traced
+from callctl.call.checks import PROVIDER, Finding, Said, deciding, lines_of
 from callctl.call.events import Left, LimitUse, SlotUse, Taken, TakeRefused
 from callctl.call.session import Level, Session
-from callctl.call.trace import encode_trace
+from callctl.call.trace import PASS, Check, encode_trace
 from callctl.call.watched import findings as watched
 from callctl.causes import Refusal
 from callctl.clock import format_time
@@ -25,7 +24,6 @@ from callctl.rating.tax import Tax
 
 _ONE = "1 more"
 _slots = attrgetter("slots")
-_soft = attrgetter("soft")
 
 _Counters = tuple[tuple[tuple[Slot, ...], ...], tuple[str, ...], bool]
 """Of every level, and behind them of the trunk: the counters, and the account where that is not the caller's own; and
@@ -33,14 +31,13 @@ whether nothing limits the call.
 """
 
 
-def judged(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
+def judged(session: Session, answer: Taken | TakeRefused) -> list[Said]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
-    found = _attempts(answer.rate_exceeded) if isinstance(answer, TakeRefused) else []
-    found += _channels(answer.uses, *_counters(session))
-    return found + _beside_channels(session, answer)
+    attempts = _attempts(answer.rate_exceeded) if isinstance(answer, TakeRefused) else []
+    return [*attempts, *_channels(answer.uses, *_counters(session)), *_beside_channels(session, answer)]
 
 
-def _beside_channels(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
+def _beside_channels(session: Session, answer: Taken | TakeRefused) -> list[Said]:
     found = _credit(session, answer)
     if answer.left:
         found += _bundles(session, answer.left)
@@ -60,9 +57,9 @@ def whole_trace(session: Session) -> bytes:
     return longer(session.trace + channels, _beside_channels(session, taken))
 
 
-def longer(trace: bytes, findings: Iterable[Finding]) -> bytes:
+def longer(trace: bytes, found: Iterable[Said]) -> bytes:
     """The lines of the trace with these behind them."""
-    return encode_trace(list(map(traced, findings)), trace)
+    return encode_trace(lines_of(found), trace)
 
 
 def shortfall(session: Session, answer: Taken) -> Finding | None:
@@ -77,10 +74,20 @@ def shortfall(session: Session, answer: Taken) -> Finding | None:
 
 def not_enforced(session: Session) -> list[Finding]:
     """What would have refused an admitted call, were it enforced."""
-    counted = chain(session.trunk_slots, session.limits, *map(_slots, session.levels))
-    if session.taken is None or not any(map(_soft, counted)):
+    if session.taken is None or not _any_soft(session):
         return []
-    return [finding for finding in judged(session, session.taken) if finding.refusal and not finding.enforced]
+    found = judged(session, session.taken)
+    return [each for each in found if isinstance(each, Finding) and each.refusal and not each.enforced]
+
+
+def _any_soft(session: Session) -> bool:
+    """Whether some limit on it is reported and not enforced: of most calls none is."""
+    for level in session.levels:
+        for slot in level.slots:
+            if slot.soft is not None:
+                return True
+    beside = session.trunk_slots + session.limits
+    return bool(beside) and any(slot.soft is not None for slot in beside)
 
 
 def _is_short(level: Level, left: int | None) -> bool:
@@ -184,21 +191,23 @@ def _bundles(session: Session, left: Left) -> Iterator[Finding]:
             yield Finding("bundle", f"{source.name}: {there} left", level=level.account if depth else "")
 
 
-def _credit(session: Session, answer: Taken | TakeRefused) -> list[Finding]:
-    found: list[Finding] = []
+def _credit(session: Session, answer: Taken | TakeRefused) -> list[Said]:
+    found: list[Said] = []
     granted_s = session.first_granted_s if isinstance(answer, Taken) else 0
-    for level, left in zip(session.levels, answer.available, strict=True):
-        above = level.account if found else ""
+    for depth, level in enumerate(session.levels):
+        left, above = answer.available[depth], level.account if depth else ""
         if left is None or level.exempt or session.emergency:
-            found.append(Finding("credit", "not limited", level=above))
+            found.append(Check("credit", PASS, "not limited", "", above))
             continue
         available = left + slicing.cost(level, granted_s) if granted_s else left
         least = slicing.first_cost(level) or 0
-        refusal = None
+        limit = _least(least, level.currency, level.taxes)
+        saw = f"{format_amount(available)} {level.currency} available"
         if least and least > available:
             refusal = Refusal.PROVIDER_LIMIT if above else Refusal.NO_CREDIT
-        saw = f"{format_amount(available)} {level.currency} available"
-        found.append(Finding("credit", saw, refusal, _least(least, level.currency, level.taxes), above))
+            found.append(Finding("credit", saw, refusal, limit, above))
+        else:
+            found.append(Check("credit", PASS, saw, limit, above))
     return found
 
 

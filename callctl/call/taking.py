@@ -36,6 +36,8 @@ from callctl.clock import Instant
 from callctl.prepaid import slicing
 from callctl.rating.tariff import Direction
 
+_SETUP = Deadline.SETUP
+
 
 def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advance:
     admitted = grant.admitted(session, event)
@@ -51,7 +53,7 @@ def taken(session: Session, event: Taken, now: Instant, policy: Policy) -> Advan
         since = Answered(session.call, session.answered, session.answer_stated)
         session, effects = running.answered(session, since, now, policy)
         return session, (go_ahead(session, policy), *effects)
-    setup = SetDeadline(session.call, Deadline.SETUP, now.plus_ms(policy.setup_timeout_s * 1000))
+    setup = SetDeadline(session.call, _SETUP, now.plus_ms(policy.setup_timeout_s * 1000))
     return session, (setup, go_ahead(session, policy))
 
 
@@ -114,7 +116,7 @@ def tell(session: Session) -> Advance:
     if session.cut:
         return session, ()
     return replace(session, cut=True), (
-        deadline_at(session, Deadline.SETUP, None),
+        deadline_at(session, _SETUP, None),
         RejectCall(session.call, _cause(session)),
     )
 
@@ -144,7 +146,7 @@ def take_failed(session: Session, _: StoreFailed, now: Instant, policy: Policy) 
 
 
 def budget_exceeded(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
-    if event.deadline is not Deadline.SETUP:
+    if event.deadline is not _SETUP:
         return session, ()
     return _without_store(session, Refusal.BUDGET_EXCEEDED, now, policy)
 
@@ -177,4 +179,4 @@ def refused_unrecorded(session: Session, _: StoreFailed, now: Instant, policy: P
 
 
 def refused_deadline(session: Session, event: DeadlineReached, now: Instant, policy: Policy) -> Advance:
-    return tell(session) if event.deadline is Deadline.SETUP else (session, ())
+    return tell(session) if event.deadline is _SETUP else (session, ())

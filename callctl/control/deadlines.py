@@ -36,7 +36,7 @@ class Deadlines:
             ticks.pop(deadline, None)
             return
         tick = -(-at.monotonic_ms // TICK_MS)
-        tick = max(tick, self._next)
+        tick = tick if tick > self._next else self._next
         if ticks.get(deadline) != tick:
             ticks[deadline] = tick
             self._slots[tick].append(DeadlineReached(wanted.call, deadline))

@@ -153,7 +153,7 @@ _NO_CAPS = Caps()
 
 @lru_cache(maxsize=8_192)
 def slots(
-    caps: Caps | None, licence: Licence | None, direction: Direction, day: str, *, within: bool = False
+    caps: Caps | None, licence: Licence | None, direction: Direction, day: str, within: bool = False
 ) -> tuple[Slot, ...]:
     """The counters that a call takes wherever it goes, on `day` (ISO, in the account's zone)."""
     if caps is None and licence is None:

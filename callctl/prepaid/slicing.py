@@ -31,12 +31,13 @@ def cost(level: Level, seconds: int) -> int:
     """
     if level.exempt:
         return 0
-    if _is_plain(level):
-        return charge(level.sell, seconds).micros
     if level.answer_by_s is not None:
         return max(cost(each, seconds) for each in possible_levels(level))
-    gross = bill(level, seconds).gross
-    return max(0, gross - credit_in(level.sources)) if level.sources else gross
+    if level.sources:
+        return max(0, bill(level, seconds).gross - credit_in(level.sources))
+    if level.taxes or level.parts or level.overflow:
+        return bill(level, seconds).gross
+    return charge(level.sell, seconds).micros
 
 
 def unused(level: Level, seconds: int) -> int:
@@ -57,8 +58,6 @@ def affordable(level: Level, credit: int, at_most_s: int) -> int:
     if level.exempt:
         return at_most_s
     credit = credit if credit > 0 else 0
-    if _is_plain(level):
-        return affordable_seconds(level.sell, credit, at_most_s)
     if level.answer_by_s is not None:
         return min(affordable(each, credit, at_most_s) for each in possible_levels(level))
     sell, gross = level.sell, credit
@@ -74,8 +73,8 @@ def affordable(level: Level, credit: int, at_most_s: int) -> int:
 def affordable_by_all(levels: Sequence[Level], available: Sequence[int | None]) -> int | None:
     """The longest call that every payer can pay from what it holds and has besides; None: nothing limits it."""
     seconds = HORIZON_S
-    alone = len(levels) == 1  # as most payers are, and to pair them would take as long as all the rest
-    for level, left in ((levels[0], available[0]),) if alone else zip(levels, available, strict=True):
+    for depth, level in enumerate(levels):  # to pair them takes as long as all the rest
+        left = available[depth]
         if left is not None:
             seconds = affordable(level, level.held + left, seconds)
     if len(levels) > 2:
@@ -104,10 +103,15 @@ def _longest(levels: Sequence[Level], credit: int, at_most_s: int) -> int:
 def first_cost(level: Level) -> int | None:
     """What the first charged second costs this payer (`docs/rules.md`, Least credit); None: nothing is charged."""
     if _is_plain(level):
-        first_s = first_charged_second(level.sell)
-        return None if first_s is None else charge(level.sell, first_s).micros
+        return _first_charge(level.sell)
     last_free_s = affordable(drawing.alone(level), 0, HORIZON_S)
     return None if last_free_s == HORIZON_S else cost(level, last_free_s + 1)
+
+
+@lru_cache(maxsize=8_192)
+def _first_charge(price: Price) -> int | None:
+    first_s = first_charged_second(price)
+    return None if first_s is None else charge(price, first_s).micros
 
 
 def _counting(level: Level) -> Level:
