@@ -60,10 +60,17 @@ class Ended:
 
 
 class Auditor:
-    """`objections` is what it found. `open`: calls that hold something."""
+    """`objections` is what it found. `open`: calls that hold something. `boots`: the machine, with every life."""
 
     def __init__(
-        self, loop: VirtualLoop, story: Story, market: Market, store: MemoryStore, calls: Mapping[CallKey, TrueCall]
+        self,
+        loop: VirtualLoop,
+        story: Story,
+        market: Market,
+        store: MemoryStore,
+        calls: Mapping[CallKey, TrueCall],
+        *,
+        boots: bool,
     ) -> None:
         self.objections: list[str] = []
         self.open: dict[CallKey, Open] = {}
@@ -75,6 +82,7 @@ class Auditor:
         self._calls = calls
         timezone = lambda name: market.accounts[name].timezone  # noqa: E731
         self.thresholds = ThresholdsAudit(loop, store, calls, timezone, self.object)
+        self._boots = boots
         self._stepped = False
         self._written: set[str] = set()
         self._asked: Counter[tuple[CallKey, int]] = Counter()  # by second
@@ -86,13 +94,14 @@ class Auditor:
     # ---- what callctl was told, and what harmed its knowledge
 
     def told(self, event: CallEvent, call: TrueCall, life: int) -> None:
+        clock = life if self._boots else 0
         if isinstance(event, Answered) and call.told_answer is None:
             call.told_answer = event.at.wall_ms
-            call.heard_answer = life, event.at.monotonic_ms
+            call.heard_answer = clock, event.at.monotonic_ms
         elif isinstance(event, Released) and not event.estimated:
             if call.told_end is None:
                 call.told_end = event.at.wall_ms
-                call.heard_end = life, event.at.monotonic_ms
+                call.heard_end = clock, event.at.monotonic_ms
             call.told_end_lives.add(life)
 
     def killed(self, life: int, journal: Mapping[str, Session]) -> None:
@@ -103,7 +112,10 @@ class Auditor:
                 call.kept_end |= kept.released is not None and not kept.estimated
             if call.ended_ms is None or call.key in self.open or not call.kept_end:
                 call.harmed.add("callctl killed")
+            if not call.kept_answer:
+                call.heard_answer = None
             if not call.kept_end:
+                call.heard_end = None
                 call.told_end_lives.discard(life)
 
     def started(self) -> None:
@@ -114,9 +126,9 @@ class Auditor:
         self._stepped = False
 
     def wall_stepped(self, ours: bool, switches: list[str]) -> None:
-        self._stepped |= ours
+        self._stepped |= ours and self._boots
         for call in self._calls.values():
-            if ours or call.key.switch in switches:
+            if (ours and self._boots) or call.key.switch in switches:
                 call.harmed.add("our wall clock stepped" if ours else "its wall clock stepped")
 
     # ---- every write

@@ -69,12 +69,12 @@ class WallClock:
 
 
 class SimClock:
-    """`ports.Clock` of one life of callctl: the machine's wall clock, and a monotonic one that began as it stood."""
+    """`ports.Clock` of one life of callctl: the machine's wall clock, and a monotonic one, `booted_ms` at the start."""
 
-    def __init__(self, loop: VirtualLoop, wall: WallClock) -> None:
+    def __init__(self, loop: VirtualLoop, wall: WallClock, booted_ms: int) -> None:
         self._loop = loop
         self._wall = wall
-        self._started_ms = wall.at(0)
+        self._booted_ms = booted_ms
 
     def now(self) -> Instant:
         return self.at(self._loop.now_ms)
@@ -82,10 +82,10 @@ class SimClock:
     def at(self, virtual_ms: int, wall_ms: int | None = None) -> Instant:
         """A moment of virtual time as this life sees it."""
         wall_ms = self._wall.at(virtual_ms) if wall_ms is None else wall_ms
-        return Instant(wall_ms, virtual_ms + self._started_ms)
+        return Instant(wall_ms, virtual_ms + self._booted_ms)
 
     def virtual_ms(self, monotonic_ms: int) -> int:
-        return monotonic_ms - self._started_ms
+        return monotonic_ms - self._booted_ms
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)

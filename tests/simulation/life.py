@@ -23,6 +23,7 @@ from tests.simulation.store import FaultyStore
 
 ARCHIVE = "api"
 RESTART_MS = 2_000
+BOOTS_APART_MS = 50_000_000
 _life: ContextVar["Life | None"] = ContextVar("life", default=None)
 
 
@@ -42,11 +43,12 @@ def track_tasks(loop: VirtualLoop) -> None:
 
 
 class Life:
-    """`number` counts the lives; each has a monotonic clock of its own."""
+    """`number` counts the lives. Those of one `boot` of the machine have its monotonic clock in common."""
 
     def __init__(
         self,
         number: int,
+        boot: int,
         *,
         loop: VirtualLoop,
         wall: WallClock,
@@ -65,10 +67,10 @@ class Life:
         self.ready = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self._wrong = wrong
-        self.clock = SimClock(loop, wall)
+        self.clock = SimClock(loop, wall, boot * BOOTS_APART_MS)
         self.journal = Journal(journal)
         self.outbox = Outbox(feeds=feeds, sinks=[sink], archives=(ARCHIVE,), roots=roots, clock=self.clock)
-        takes, policy = LimitedTakes(store, store.channels), replace(POLICY, clock=f"life {number}")
+        takes, policy = LimitedTakes(store, store.channels), replace(POLICY, clock=f"boot {boot}.life {number}")
         self.calls = CallControl(
             clock=self.clock,
             tariffs=tariffs,

@@ -25,7 +25,7 @@ class TrueCall:
     """A call as it is, in virtual ms. `harmed`: what went wrong for it, so that callctl cannot know everything.
 
     `granted_s`: what its switch has armed from the answer on; `longest_s`: the most that callctl ever held for.
-    `told_...`: the wall ms that callctl was told, `heard_...` with which of its lives and monotonic ms, `kept_...`:
+    `told_...`: the wall ms that callctl was told, `heard_...` by which of its monotonic clocks and when, `kept_...`:
     the store or the journal has it too. `told_end_lives`: lives that heard the end and did not die of it.
     """
 

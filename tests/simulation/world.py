@@ -67,6 +67,7 @@ class World:
         self.calls: dict[CallKey, TrueCall] = {}
         self.lives = 0
         self.life: Life | None = None
+        self.boots = Random(f"boots {seed}").random() < 0.5  # with every life, its machine
         self._playing: set[asyncio.Task[None]] = set()
         self._store = MemoryStore() if store is None else store
         self.loop: VirtualLoop
@@ -94,7 +95,7 @@ class World:
         self.story.tell("seed", self.seed, self.faults)
         watched = Random(f"thresholds {self.seed}")
         self.market = Market(loop, rng, self._store, self.story, watched if watched.random() < 0.6 else None)
-        self.auditor = Auditor(loop, self.story, self.market, self._store, self.calls)
+        self.auditor = Auditor(loop, self.story, self.market, self._store, self.calls, boots=self.boots)
         self.auditor.thresholds.all_heard = self.faults == Faults(reloads=self.faults.reloads)
         self.store = FaultyStore(self._store, loop, Random(rng.random()), self.faults, self.story, self.auditor)
         self.store.kills = lambda: self.kill_and_restart(rng.choice([300, 3_000, 20_000]))
@@ -190,6 +191,7 @@ class World:
         self.story.tell("callctl starts, life", self.lives)
         self.life = Life(
             self.lives,
+            self.lives if self.boots else 0,
             loop=self.loop,
             wall=self.wall,
             journal=self._journal,
