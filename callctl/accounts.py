@@ -227,6 +227,7 @@ class Directory:
         self.plans: dict[str, str] = {}
         self.with_thresholds: set[str] = set()
         self.with_low_balance: set[str] = set()
+        self.former_roots: dict[str, None] = {}
         self._chains: dict[str, Chain] = {}
         self._children: dict[str | None, dict[str, None]] = {}
         self._by_number: dict[str, str] = {}
@@ -268,8 +269,8 @@ class Directory:
             del self._children[before.parent][account.id]
         self._children.setdefault(account.parent, {})[account.id] = None
         self.accounts[account.id] = account
-        _note(self.with_thresholds, account.id, account.thresholds)
-        _note(self.with_low_balance, account.id, account.low_balance)
+        (self.with_thresholds.discard if account.thresholds is None else self.with_thresholds.add)(account.id)
+        (self.with_low_balance.discard if account.low_balance is None else self.with_low_balance.add)(account.id)
         self._chains.update(chains)
         self.plans.update(plans)
         self._by_number.update(dict.fromkeys(account.numbers, account.id))
@@ -319,6 +320,10 @@ class Directory:
         """Every account directly below the provider."""
         return list(self._children.get(None, ()))
 
+    def all_roots(self) -> list[str]:
+        """Those, and every account that was one once: where calls and records may be."""
+        return list(self._children.get(None, {}) | self.former_roots)
+
     def by_ip(self, source_ip: str) -> tuple[str, str | None] | None:
         """The account, and the trunk where it is a trunk's address."""
         return self._by_ip.get(source_ip)
@@ -335,11 +340,6 @@ class Directory:
             level = [child for each in level for child in self._children.get(each, ())]
             found.update(level)
         return found
-
-
-def _note(stating: set[str], account_id: str, stated: object) -> None:
-    """Whether an account is one of those that state something."""
-    (stating.discard if stated is None else stating.add)(account_id)
 
 
 def _release(owners: dict[str, Owner], given_up: Iterable[str], owner: Owner) -> None:

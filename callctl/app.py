@@ -181,8 +181,8 @@ class App:
         self.charges.hurry()
 
     def roots(self) -> Sequence[str]:
-        """Every root account, and that of attempts by nobody we know."""
-        return [NOBODY, *self.follower.tariffs.directory.roots()]
+        """Where calls and records may be: at every root account, and at that of attempts by nobody we know."""
+        return [NOBODY, *self.follower.tariffs.directory.all_roots()]
 
     def neighbours(self) -> Sequence[Neighbour]:
         switches = [

@@ -105,7 +105,7 @@ class Ops:
         now_ms = self._clock.now().wall_ms
         depths: dict[str, tuple[int, int | None]] = {}
         try:
-            roots = await self._feeds.filled([NOBODY, *self._tariffs.directory.roots()])
+            roots = await self._feeds.filled([NOBODY, *self._tariffs.directory.all_roots()])
             for feed in self._feed_names:
                 depth, oldest_ms = await self._feeds.depth(feed, roots)
                 depths[feed] = depth, None if oldest_ms is None else max(0, now_ms - oldest_ms)

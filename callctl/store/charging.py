@@ -46,11 +46,6 @@ class RedisCharging:
         for name, kept in charged.items():
             await self._link.call("HSETNX", keys.charged(root, account), name, kept)
 
-    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
-        """After a move. May be repeated: what has been charged at the new root since stays."""
-        await self.keep_charged(to_root, account, charged)
-        await self._link.call("DEL", keys.charged(from_root, account))
-
     async def buy(self, buying: Buying) -> Block | None:
         """The block as it was bought, now or before under its id; None where the account cannot afford it."""
         root, account, block = buying.root, buying.post.account, buying.block
@@ -73,18 +68,5 @@ class RedisCharging:
 
     async def stocks(self, root: str, account: str) -> Stocks:
         """What the account has beside money. An account that never had any has none."""
-        return books.decode_stocks(await self._kept(root, account))
-
-    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
-        """All of it as it is kept, to be moved."""
-        flat = await self._kept(root, account)
-        return {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
-
-    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
-        """After a move. May be repeated: what has been used at the new root since stays used."""
-        for field, value in kept.items():
-            await self._link.call("HSETNX", keys.stock(to_root, account), field, value)
-        await self._link.call("DEL", keys.stock(from_root, account))
-
-    async def _kept(self, root: str, account: str) -> Any:
-        return await self._link.call("HGETALL", keys.stock(root, account))
+        kept: Any = await self._link.call("HGETALL", keys.stock(root, account))
+        return books.decode_stocks(kept)

@@ -4,7 +4,6 @@ So what was checked still holds when it is written, whichever processes write at
 again by whoever still knows it.
 """
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,11 +20,13 @@ from callctl.ports import Clock
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
-from callctl.store import keys, moving
+from callctl.store import keys
 from callctl.store.decks import compile_deck, encode_rows, in_steps, let_go, rows_of
 from callctl.store.follower import Follower, StoredDeck
-from callctl.store.link import Link
-from callctl.store.scripts import DEFINE, run
+from callctl.store.history import RedisHistory
+from callctl.store.link import Argument, Link
+from callctl.store.moving import CLOSED, Move, move_of
+from callctl.store.scripts import DEFINE, LIMITS, PUT_ACCOUNT, run
 
 log = structlog.get_logger(__name__)
 
@@ -39,9 +40,9 @@ _OLD_DECK_TTL_S: Final = 600
 class RedisDefinitions:
     """`ports.Definitions`, by way of what `follower` knows. Every method may raise StoreUnavailable."""
 
-    def __init__(self, link: Link, money: moving.Money, follower: Follower, clock: Clock) -> None:
+    def __init__(self, link: Link, history: RedisHistory, follower: Follower, clock: Clock) -> None:
         self._link = link
-        self._money = money
+        self._history = history
         self._known = follower
         self._tariffs = follower.tariffs
         self._clock = clock
@@ -49,18 +50,17 @@ class RedisDefinitions:
     async def put_account(self, account: Account, *, dry_run: bool = False) -> None:
         """CallConflict: it would change its root with a call up or money held."""
         async with self._known.turn:
-            while True:  # until nobody else has written meanwhile
+            while True:
                 await self._known.catch_up()
                 self._tariffs.check_account(account)
                 if dry_run:
                     return
-                move = await moving.prepare(self._money, self._tariffs, account, self._clock.now().wall_ms)
-                if await self._define("account", account.id, account, move=move):
+                move = move_of(self._tariffs, account)
+                if await self._place(account, move):
                     self._tariffs.put_account(account)
-                    break
-                if move is not None:
-                    await moving.reopen(self._money, self._tariffs, account)
-        await self._finish_moves()
+                    if move.former_root is not None:
+                        self._tariffs.put_former_root(move.former_root.id)
+                    return
 
     async def put_group(self, group: Group) -> None:
         async with self._known.turn:
@@ -131,10 +131,10 @@ class RedisDefinitions:
             yield row
 
     async def recover(self) -> None:
-        """At the start: put right what the death of a writer between two steps has left."""
-        await self._known.refresh()
-        await self._finish_moves()
-        await self._set_limits()
+        """At the start: read all, and have the scripts find what it says of credit, whatever they found so far."""
+        async with self._known.turn:
+            await self._known.catch_up()
+            await self._set_limits()
 
     async def keep(self) -> None:
         """For ever: what Redis has lost is written to it again, as we know it."""
@@ -178,19 +178,50 @@ class RedisDefinitions:
 
     async def _set_limits(self) -> None:
         """How far below zero each account may go, where the scripts find it."""
-        accounts = list(self._tariffs.accounts.values())
-        for start in range(0, len(accounts), _AT_ONCE):
-            some = accounts[start : start + _AT_ONCE]
-            await asyncio.gather(
-                *(self._money.set_limit(self._tariffs.root(each), each.id, each.credit_limit) for each in some)
-            )
+        ids = list(self._tariffs.accounts)
+        for start in range(0, len(ids), _AT_ONCE):
+            while not await self._limits_set(ids[start : start + _AT_ONCE]):
+                await self._known.catch_up()
 
-    async def _finish_moves(self) -> None:
-        """Bring the money of accounts that have another root now."""
-        moves: Any = await self._link.call("HGETALL", keys.MOVES)
-        for account, move in zip(moves[::2], moves[1::2], strict=True):
-            await moving.finish(self._money, msgspec.json.decode(move, type=moving.Move))
-            await self._link.call("HDEL", keys.MOVES, account)
+    async def _limits_set(self, ids: Sequence[str]) -> bool:
+        """Whether they were: not when somebody has written since our revision, who may have moved one of them."""
+        accounts = [self._tariffs.accounts[id] for id in ids]
+        hashes = (keys.account(self._tariffs.root(each), each.id) for each in accounts)
+        floors = (keys.floor(each.credit_limit) for each in accounts)
+        touched = (keys.REVISION, keys.WRITTEN, *hashes)
+        written = await run(self._link, LIMITS, touched, self._known.revision, *floors, timeout_ms=_TIMEOUT_MS)
+        return written is not None
+
+    async def _place(self, account: Account, move: Move) -> bool:
+        """Whether it was written, with all that it means: not when it is to be tried again as things are now.
+
+        CallConflict: it would leave its root with a call up or money held.
+        """
+        hashes = [keys.account(root, id) for id in move.limits for root in (move.from_root, move.to_root)]
+        kinds = keys.definitions("account"), keys.definitions("former_root")
+        arguments: list[Argument] = [
+            self._known.revision,
+            account.id,
+            msgspec.json.encode(account),
+            msgspec.json.encode(move.former_root) if move.former_root is not None else "",
+            f"move-{secrets.token_hex(8)}",
+            self._clock.now().wall_ms,
+            move.from_root,
+            move.to_root,
+            CLOSED,
+        ]
+        arguments += map(keys.floor, move.limits.values())
+        touched = (keys.REVISION, keys.WRITTEN, *kinds, *hashes)
+        answer: Any = await run(self._link, PUT_ACCOUNT, touched, *arguments, timeout_ms=_TIMEOUT_MS)
+        if not isinstance(answer, list):
+            return self._is_written(answer, "account", account.id)
+        ids = list(move.limits)
+        why, whose = answer[0], [ids[number - 1] for number in answer[1:]]
+        if why == b"busy":
+            raise move.refused(whose)
+        for id in whose:  # while calls go on
+            await self._history.bring_history(move.from_root, move.to_root, id)
+        return False
 
     async def _upload(self, plan: str, rows: Sequence[Row]) -> StoredDeck:
         """The chunks of a new deck. They vanish by themselves if it never comes to be."""
@@ -207,8 +238,6 @@ class RedisDefinitions:
         kind: str,
         id: str,
         value: Account | Group | Trunk | Plan | Exchange | Blocks | SwitchLicence | ProviderLimit | StoredDeck,
-        *,
-        move: moving.Move | None = None,
     ) -> bool:
         """Whether it was written: not when somebody else has written since our revision."""
         new = value.chunks if isinstance(value, StoredDeck) else ()
@@ -216,15 +245,18 @@ class RedisDefinitions:
         revision: Any = await run(
             self._link,
             DEFINE,
-            (keys.REVISION, keys.WRITTEN, keys.definitions(kind), keys.MOVES, *map(keys.rows, (*new, *old))),
+            (keys.REVISION, keys.WRITTEN, keys.definitions(kind), *map(keys.rows, (*new, *old))),
             self._known.revision,
             kind,
             id,
             msgspec.json.encode(value),
-            msgspec.json.encode(move) if move is not None else "",
             len(new),
             _OLD_DECK_TTL_S,
         )
+        return self._is_written(revision, kind, id)
+
+    def _is_written(self, revision: int | None, kind: str, id: str) -> bool:
+        """What a script has answered."""
         if revision is None:
             return False
         self._known.revision = revision

@@ -24,6 +24,7 @@ from callctl.rating.tariff import Plan, Row
 from callctl.store import keys
 from callctl.store.decks import compile_deck, decode_rows, in_steps, let_go
 from callctl.store.link import Argument, Link
+from callctl.store.moving import FormerRoot
 from callctl.store.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,9 @@ _AT_ONCE: Final = 500
 _BELL_MS: Final = 1_000  # how long a change stays unseen when its bell was lost
 _RETRY_MS: Final = 200
 
-Definition = TypeVar("Definition", Account, Group, Trunk, Plan, Exchange, Blocks, SwitchLicence, ProviderLimit)
+Definition = TypeVar(
+    "Definition", Account, Group, Trunk, Plan, Exchange, Blocks, SwitchLicence, ProviderLimit, FormerRoot
+)
 
 
 class StoredDeck(msgspec.Struct, frozen=True):
@@ -106,6 +109,7 @@ class Follower:
             "deck": self.stored,
             "group": known.groups,
             "account": known.accounts,
+            "former_root": {id: FormerRoot(id) for id in known.directory.former_roots},
             "trunk": known.trunks,
             "blocks": known.blocks,
             "licence": known.licences,
@@ -140,6 +144,8 @@ class Follower:
         async for group in self._read("group", ids["group"], Group):
             self.tariffs.put_group(group)
         await self._read_accounts(ids["account"])
+        async for root in self._read("former_root", ids["former_root"], FormerRoot):
+            self.tariffs.put_former_root(root.id)
         async for trunk in self._read("trunk", ids["trunk"], Trunk):
             self.tariffs.put_trunk(trunk)
         async for bought in self._read("blocks", ids["blocks"], Blocks):

@@ -1,13 +1,12 @@
 """What has happened to an account, over Redis: its ledger, and what was noted of its spend thresholds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from callctl.call.takes import LedgerEntry
-from callctl.store import books, keys
+from callctl.store import books, keys, scripts
 from callctl.store.link import Link
-from callctl.store.rejected import Rejected
 
 COPIED_AT_ONCE: Final = 200
 
@@ -24,19 +23,20 @@ class RedisHistory:
         return [books.decode_entry(cursor, flat) for cursor, flat in entries]
 
     async def bring_history(self, from_root: str, to_root: str, account: str) -> None:
-        """Before a move's first entry at the new root. May be repeated. What stood at the old root stays there.
+        """Before an account moves. May be repeated, by several at once. What stood at the old root stays there.
 
         A payment that was made there is not made again here: its id is remembered for as long as there.
         """
-        ledger, notes = keys.ledger(to_root, account), keys.notes(to_root, account)
-        async for entries in self._behind(keys.ledger(from_root, account), ledger):
+        source, target = keys.ledger(from_root, account), keys.ledger(to_root, account)
+        async for entries in self._behind(source, target):
             await asyncio.gather(*(self._remember(to_root, account, books.decode_entry(*entry)) for entry in entries))
-            await asyncio.gather(*(self._add(ledger, *entry) for entry in entries))
-        async for entries in self._behind(keys.notes(from_root, account), notes):
-            await asyncio.gather(*(self._add(notes, *entry) for entry in entries))
+            await scripts.run(self._link, scripts.COPY, (source, target), entries[-1][0])
+        source, target = keys.notes(from_root, account), keys.notes(to_root, account)
+        async for entries in self._behind(source, target):
+            await scripts.run(self._link, scripts.COPY, (source, target), entries[-1][0])
 
     async def _behind(self, source: str, target: str) -> AsyncIterator[list[tuple[bytes, list[bytes]]]]:
-        """Entries behind the target's last one, as they are: their ids are the cursors that readers have."""
+        """Entries behind the target's last one, some at a time."""
         last: Any = await self._link.call("XREVRANGE", target, "+", "-", "COUNT", 1)
         after = last[0][0].decode() if last else "0-0"
         while True:
@@ -51,10 +51,3 @@ class RedisHistory:
         if not entry.call:
             key, until_ms = keys.top_up(root, account, entry.id), entry.at_ms + keys.TOP_UP_TTL_S * 1000
             await self._link.call("SET", key, books.encode_top_up(entry), "NX", "PXAT", until_ms)
-
-    async def _add(self, stream: str, id: bytes, flat: Sequence[bytes]) -> None:
-        try:
-            await self._link.call("XADD", stream, id, *flat)
-        except Rejected as refused:
-            if "equal or smaller" not in str(refused):  # else another process brings it, too
-                raise

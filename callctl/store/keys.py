@@ -14,6 +14,7 @@ What belongs to a root account begins with its name in braces, `{root}`, but for
     {root}:s:<id>:run      string  the same while it runs: what has changed since
     {root}:live            zset    trace ids of calls that hold something, by the end of their lease (wall ms)
     {root}:c:<account>     hash    by subscription: how far it is charged (`call/subscription.py`)
+    {root}:g:<account>     string  where its hash is that has left for another root (`lua/settle.lua`)
     {root}:guests          set     keys of the records of other roots' calls that hold something of an account here
     {root}:outbox          stream  CDRs on their way to the feeds: account, payload
     {root}:op:<digest>     string  the first answer to a top-up
@@ -30,8 +31,7 @@ What belongs to a feed begins with its name, and what is defined with one word.
     {definitions}:revision           string  counts every write of a definition
     {definitions}:written            zset    <kind>:<id> by the revision it was last written at
     {definitions}:<kind>             hash    JSON by id: account, group, trunk, plan, exchange, blocks,
-                                             licence, limit; deck: chunks
-    {definitions}:moves              hash    by account: its money is on the way to another root
+                                             licence, limit, former_root; deck: chunks
     {definitions}:rows:<chunk>       string  1,000 rows of a deck in msgpack
 
 The channels of the provider's own limits have one, too.
@@ -85,6 +85,11 @@ def name(word: str) -> str:
 def tag(root: str) -> str:
     """The hash tag. An attempt of nobody we know has no root; "%" is the word of no name."""
     return "{" + (word(root) or "%") + "}"
+
+
+def floor(credit_limit: int | None) -> int | str:
+    """How far below zero an account may go, as its hash says it."""
+    return UNLIMITED if credit_limit is None else credit_limit
 
 
 @lru_cache(maxsize=_NAMES)
@@ -177,7 +182,6 @@ def feed_place(feed: str) -> str:
 
 REVISION: Final = "{definitions}:revision"
 WRITTEN: Final = "{definitions}:written"
-MOVES: Final = "{definitions}:moves"
 
 
 def definitions(kind: str) -> str:

@@ -160,7 +160,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
         ]
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             where = post.root or root
-            touched += (keys.account(where, post.account), keys.ledger(where, post.account))
+            touched.append(keys.account(where, post.account))
             arguments += (id, records.kind(post), -post.amount)
         arguments.append(len(settlement.records))
         for record in settlement.records:
@@ -173,7 +173,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         """Move money once per id. CallConflict: the id stands for another movement. ValueError: beyond counting.
 
-        StoreUnavailable also where the account is on its way to another root, or gone there unheard of.
+        StoreUnavailable also where the account has gone to another root, which is unheard of here.
         """
         root, account = top_up.root, top_up.account
         answer = await self._run(
@@ -182,7 +182,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
             (top_up.amount, top_up.id, top_up.cause, top_up.at_ms, top_up.note, keys.TOP_UP_TTL_S, CLOSED),
         )
         if answer is None:
-            raise StoreUnavailable(f"account {account} is moving")
+            raise StoreUnavailable(f"account {account} has left root {root}")
         if not answer:
             raise ValueError(f"the balance of {account} would be more than can be counted")
         entry = books.decode_top_up(top_up, answer)
@@ -201,11 +201,6 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
 
     def _post_change(self, what: str, id: str) -> None:
         self._link.post("XADD", keys.CHANGES, "MAXLEN", "~", keys.CHANGES_KEPT, "*", "what", what, "id", id)
-
-    async def set_limit(self, root: str, account: str, floor: int | None) -> None:
-        """How far below zero the account may go, in micro-units; None: any amount."""
-        limit = keys.UNLIMITED if floor is None else floor
-        await self._link.call("HSET", keys.account(root, account), "floor", limit)
 
     async def recount(self, root: str, accounts: Iterable[str], trunks: Iterable[str] = ()) -> list[Difference]:
         """Put right what is held and in use, from the records of the live calls. Nothing found is the rule.

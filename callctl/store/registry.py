@@ -154,6 +154,10 @@ class Registry:
                 whose = f"account {account.id} is in {account.currency}"
                 raise Contradiction("plan", f"group {group.id}: plan {plan.id} is in {plan.currency}, {whose}")
 
+    def put_former_root(self, account_id: str) -> None:
+        """An account that is, or was before it is put again, directly below the provider."""
+        self.directory.former_roots[account_id] = None
+
     def put_group(self, group: Group) -> None:
         self.directory.put_group(group)
         self._terms.clear()

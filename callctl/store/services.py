@@ -92,8 +92,8 @@ class RedisServices:
 
     async def _define(self, kind: str, id: str, value: Catalogue | Subscriptions) -> bool:
         """Whether it was written: not when somebody else has written since our revision."""
-        touched = (keys.SERVICES_REVISION, keys.SERVICES_WRITTEN, keys.services(kind), keys.services("moves"))
-        written = (self._revision, kind, id, msgspec.json.encode(value), "", 0, 0)
+        touched = (keys.SERVICES_REVISION, keys.SERVICES_WRITTEN, keys.services(kind))
+        written = (self._revision, kind, id, msgspec.json.encode(value), 0, 0)
         revision: Any = await run(self._link, DEFINE, touched, *written, timeout_ms=_TIMEOUT_MS)
         if revision is None:
             return False

@@ -1,7 +1,7 @@
 """Spend thresholds over Redis, beside the calls: what operators see, what they say, and what moves with an account."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -50,21 +50,6 @@ class RedisWatching:
         hash = keys.account(word.root, word.account)
         if not await scripts.run(self._link, scripts.WORD, (hash, *by_id), *arguments):
             raise CallConflict(f"{word.id} was another word about {word.account}")
-
-    async def watched_kept(self, root: str, account: str) -> dict[str, bytes]:
-        """All that is known of the account's days, to be moved."""
-        kept: Any = await self._link.call("HGET", keys.account(root, account), "ids")
-        flat: Any = await self._link.call("HGETALL", keys.watched(root, account))
-        days = {field.decode(): value for field, value in _pairs(flat)}
-        return days if kept is None else {**days, "ids": kept}
-
-    async def bring_watched(self, from_root: str, to_root: str, account: str, kept: Mapping[str, bytes]) -> None:
-        """After a move. May be repeated: what was counted at the new root since stays."""
-        for field, value in kept.items():
-            to = keys.account(to_root, account) if field == "ids" else keys.watched(to_root, account)
-            await self._link.call("HSETNX", to, field, value)
-        await self._link.call("HDEL", keys.account(from_root, account), "ids")
-        await self._link.call("DEL", keys.watched(from_root, account))
 
 
 def statistics(

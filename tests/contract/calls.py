@@ -5,16 +5,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from callctl.accounts import Account, Kind
 from callctl.call.events import CallKey, Taken
 from callctl.call.session import Level, Session, State
 from callctl.call.takes import Extension, Post, Record, Settlement, Take, TakeLevel, TopUp
 from callctl.causes import Refusal
-from callctl.clock import Instant
+from callctl.clock import Instant, SystemClock
 from callctl.limits.concurrency import Rate, Slot
-from callctl.ports import Takes
+from callctl.ports import Definitions, Takes
 from callctl.rating.charge import Price, Tier
-from callctl.rating.tariff import Direction
+from callctl.rating.tariff import Direction, Plan
 from callctl.store import keys
+from callctl.store.definitions import RedisDefinitions
+from callctl.store.follower import Follower
+from callctl.store.memory.definitions import MemoryDefinitions
+from callctl.store.memory.store import MemoryStore
 
 NOW = Instant(1_795_255_200_000, 5_000)  # 2026-11-21T10:00:00Z
 LEASE_MS = NOW.wall_ms + 150_000
@@ -117,6 +122,26 @@ async def figures(store: Any, account: str = ROOT, root: str = ROOT) -> tuple[in
     """Balance, held, and channels in use."""
     (balance,) = await store.balances(root, [account])
     return balance.balance, balance.held, balance.slots
+
+
+async def set_limit(store: Any, root: str, account: str, floor: int | None) -> None:
+    """As the account's definition does."""
+    if isinstance(store, MemoryStore):
+        await store.set_limit(root, account, floor)
+    else:
+        await store._link.call("HSET", keys.account(root, account), "floor", keys.floor(floor))
+
+
+async def moved(store: Any, account: str = ROOT, *, to: str) -> None:
+    """A root goes below another."""
+    definitions: Definitions = (
+        MemoryDefinitions(store, SystemClock())
+        if isinstance(store, MemoryStore)
+        else RedisDefinitions(store._link, store, Follower(store._link, SystemClock()), SystemClock())
+    )
+    await definitions.put_plan(Plan("standard"))
+    for id, parent in ((account, None), (to, None), (account, to)):
+        await definitions.put_account(Account(id, Kind.PREPAID, "standard", parent))
 
 
 async def outbox(store: Any, root: str = ROOT) -> list[tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from callctl.call.purchase import Buying, Stock, buy
 from callctl.call.takes import Draw
 from callctl.rating.bundles import Block, Source
 from callctl.store.moving import CLOSED
-from tests.contract.calls import NOW, ROOT, figures, outbox, session, take, top_up
+from tests.contract.calls import NOW, ROOT, figures, moved, outbox, session, set_limit, take, top_up
 
 ACME = Account(ROOT, Kind.PREPAID, "plan")
 BLOCK = Block(id="buy-1", name="100 minutes", seconds=6_000, price=5_000_000, bought_ms=NOW.wall_ms, prefixes=("31",))
@@ -66,28 +66,28 @@ async def test_money_that_is_held_buys_nothing(store):
 
 
 async def test_a_credit_limit_buys(store):
-    await store.set_limit(ROOT, ROOT, 5_000_000)
+    await set_limit(store, ROOT, ROOT, 5_000_000)
     assert await store.buy(buying()) == BLOCK
     assert await figures(store) == (-5_000_000, 0, {})
 
 
 async def test_an_account_without_limit_buys(store):
-    await store.set_limit(ROOT, ROOT, None)
+    await set_limit(store, ROOT, ROOT, None)
     assert await store.buy(buying()) == BLOCK
 
 
 async def test_a_gift_needs_no_money_but_an_account(store):
-    await store.set_limit(ROOT, ROOT, 0)
+    await set_limit(store, ROOT, ROOT, 0)
     assert await store.buy(buying(price=0)) is not None
 
 
-async def test_an_account_on_its_way_to_another_root_buys_nothing(store):
-    await store.set_limit(ROOT, ROOT, CLOSED)
+async def test_an_account_that_has_another_root_now_buys_nothing(store):
+    await set_limit(store, ROOT, ROOT, CLOSED)
     assert await store.buy(buying(price=0)) is None
 
 
 async def test_an_exempt_account_gets_it_for_nothing(store):
-    await store.set_limit(ROOT, ROOT, 0)
+    await set_limit(store, ROOT, ROOT, 0)
     assert await store.buy(buying(replace(ACME, exempt=True))) == BLOCK
     assert (await figures(store))[0] == 0
     ((_, payload),) = await outbox(store)
@@ -97,16 +97,14 @@ async def test_an_exempt_account_gets_it_for_nothing(store):
 async def test_blocks_and_bundles_move_with_the_account(store):
     await store.top_up(top_up(5_000_000))
     await store.buy(buying())
-    kept = await store.stock_kept(ROOT, ROOT)
-    for _ in range(2):  # it may be repeated
-        await store.bring_stock(ROOT, "other", ROOT, kept)
-    moved = await store.stocks("other", ROOT)
-    assert (moved.by_source, moved.blocks) == ({"block/buy-1": Stock(6_000, 0)}, (BLOCK,))
+    await moved(store, to="other")
+    come = await store.stocks("other", ROOT)
+    assert (come.by_source, come.blocks) == ({"block/buy-1": Stock(6_000, 0)}, (BLOCK,))
     assert (await store.stocks(ROOT, ROOT)).by_source == {}
 
 
 async def test_a_bought_block_is_drawn_upon(store):
-    await store.set_limit(ROOT, ROOT, 5_000_000)
+    await set_limit(store, ROOT, ROOT, 5_000_000)
     await store.buy(buying())
     source = Source("block/buy-1", "100 minutes", False, 0, 6_000)
     call = session()

@@ -25,6 +25,7 @@ from callctl.store.memory.store import MemoryStore
 from callctl.store.moving import CLOSED
 from callctl.store.redis import RedisStore
 from callctl.store.services import RedisServices
+from tests.contract.calls import set_limit
 from tests.core.catalogue import CATALOGUE
 from tests.waiting import until
 
@@ -212,7 +213,7 @@ async def test_an_emptied_redis_is_told_again_what_was_charged_and_for_what(redi
     assert len(await house.ledger()) == 2
     before, book = await redis_store.charged("acme", "acme"), await house.services.book()
     await redis_store._link.call("FLUSHALL")
-    await redis_store.set_limit("acme", "acme", None)  # as the definitions do that are written again
+    await set_limit(redis_store, "acme", "acme", None)  # as the definitions do that are written again
     await asyncio.gather(charges.sweep(), other.sweep())
     assert await redis_store.charged("acme", "acme") == before
     new = RedisServices(redis_store._link)
@@ -243,7 +244,7 @@ class Emptied:
         if not self.emptied:
             self.emptied = True
             await self._store._link.call("FLUSHALL")
-            await self._store.set_limit("acme", "acme", None)
+            await set_limit(self._store, "acme", "acme", None)
         return await self._store.charge(booking)
 
 
@@ -424,13 +425,13 @@ async def test_what_is_charged_moves_with_the_account(house: House) -> None:
     assert len(await house.records("one")) == len(await house.records("two")) == 1
 
 
-async def test_an_account_whose_money_is_on_its_way_waits(house: House) -> None:
+async def test_an_account_that_has_another_root_now_waits(house: House) -> None:
     await house.furnish()
     await house.subscribe("net", "flat", "2026-01-01")
-    await house.store.set_limit("acme", "acme", CLOSED)
+    await set_limit(house.store, "acme", "acme", CLOSED)
     await house.charges().sweep()
     assert await house.ledger() == []
-    await house.store.set_limit("acme", "acme", None)
+    await set_limit(house.store, "acme", "acme", None)
     await house.charges().sweep()
     assert len(await house.ledger()) == 2
 

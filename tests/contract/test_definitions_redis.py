@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from callctl.accounts import Account, Group, Kind, Trunk
-from callctl.call.takes import LedgerEntry, TopUp
+from callctl.call.events import Taken
 from callctl.clock import SystemClock
 from callctl.errors import CallConflict, Contradiction, StoreUnavailable
 from callctl.limits.licence import LicenceStatus, SwitchLicence
@@ -29,7 +30,7 @@ from callctl.store.link import Link
 from callctl.store.redis import RedisStore
 from callctl.store.registry import Registry
 from tests.contract import calls
-from tests.contract.links import PATIENT
+from tests.contract.links import PATIENT, QUICK
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -443,114 +444,258 @@ async def test_nothing_is_compiled_again_that_is_known(one: Process, monkeypatch
     assert one.follower.missing == set()
 
 
-class DyingStore(RedisStore):
-    """Of its movements and limits, one is the last."""
-
-    def __init__(self, link: Link, steps: int) -> None:
-        super().__init__(link)
-        self.steps = steps
-
-    async def top_up(self, top_up: TopUp) -> LedgerEntry:
-        return await self._step(lambda: super(DyingStore, self).top_up(top_up))
-
-    async def set_limit(self, root: str, account: str, floor: int | None) -> None:
-        await self._step(lambda: super(DyingStore, self).set_limit(root, account, floor))
-
-    async def _step(self, do: Callable[[], Awaitable[Any]]) -> Any:
-        if self.steps == 0:
-            raise StoreUnavailable("killed")
-        self.steps -= 1
-        return await do()
+# ---- What happens while an account moves to another root
 
 
-@pytest.mark.parametrize("steps", range(14))
-async def test_a_move_that_dies_anywhere_is_finished_by_the_next(link: Link, one: Process, steps: int) -> None:
-    for each in (account("acme"), account("shop", "acme", credit_limit=5), account("till", "shop"), account("globex")):
+class InterruptedLink(Link):
+    """Before a command of it, the first being number 1, something else happens."""
+
+    def __init__(self, link: Link, at: int, meanwhile: Callable[[], Awaitable[Any]]) -> None:
+        super().__init__(link.address, times=PATIENT)
+        self._at = at
+        self._meanwhile = meanwhile
+        self.sent = 0
+
+    def call(self, *command: Any, timeout_ms: int | None = None) -> "asyncio.Future[Any]":
+        self.sent += 1
+        if self.sent != self._at:
+            return super().call(*command, timeout_ms=timeout_ms)
+        return asyncio.ensure_future(self._interrupted(command, timeout_ms))
+
+    async def _interrupted(self, command: Any, timeout_ms: int | None) -> Any:
+        await self._meanwhile()
+        return await super().call(*command, timeout_ms=timeout_ms)
+
+
+COMMANDS_OF_A_MOVE = 24
+MOVED = account("shop", "globex", credit_limit=5)
+
+
+@pytest.fixture
+async def family(one: Process) -> Process:
+    """Two roots; an account with one below it and a ledger, which is to go from the one to the other."""
+    accounts = account("acme"), account("shop", "acme", credit_limit=5), account("till", "shop"), account("globex")
+    for each in accounts:
         await one.definitions.put_account(each)
-    await one.store.top_up(calls.top_up(10, "shop"))
-    await one.store.top_up(calls.top_up(20, "till"))
-    dying = Process(link, DyingStore(link, steps))
-    with suppress(StoreUnavailable):
-        await dying.definitions.put_account(account("shop", "globex", credit_limit=5))
-    await one.definitions.put_account(account("shop", "globex", credit_limit=5))
-    for id, balance, available in (("shop", 10, 15), ("till", 20, 20)):
-        (left,) = await one.store.balances("acme", [id])
-        (come,) = await one.store.balances("globex", [id])
-        assert (left.balance, come.balance, come.available) == (0, balance, available)
-    assert await link.call("HLEN", keys.MOVES) == 0
+    for n, id in enumerate(("shop", "till", "shop"), start=1):
+        await one.store.top_up(calls.top_up(10 * n, id, id=f"paid {n}"))
+    return one
 
 
-@pytest.mark.parametrize("steps", range(9))
-async def test_a_move_that_dies_anywhere_is_put_right_at_the_next_start(link: Link, one: Process, steps: int) -> None:
-    for each in (account("acme"), account("shop", "acme", credit_limit=5), account("globex")):
-        await one.definitions.put_account(each)
-    await one.store.top_up(calls.top_up(10, "shop"))
-    with suppress(StoreUnavailable):
-        await Process(link, DyingStore(link, steps)).definitions.put_account(account("shop", "globex", credit_limit=5))
-    fresh = Process(link)
-    await fresh.definitions.recover()
-    root = fresh.follower.tariffs.directory.root("shop")
-    assert root is not None
-    (balance,) = await fresh.store.balances(root, ["shop"])
-    assert (balance.balance, balance.available) == (10, 15)
+async def moving(link: Link, at: int, meanwhile: Callable[[], Awaitable[Any]]) -> int:
+    """`meanwhile` happens before command `at` of a process that moves the account. How many there were."""
+    interrupted = InterruptedLink(link, at, meanwhile)
+    await interrupted.open()
+    try:
+        with suppress(Killed, CallConflict):
+            await Process(interrupted).definitions.put_account(MOVED)
+    finally:
+        await interrupted.close()
+    return interrupted.sent
 
 
-class HastyStore(RedisStore):
-    """Somebody pays while an account moves: by a process that knows of it, and by one that does not yet."""
-
-    refused = 0
-
-    async def top_up(self, top_up: TopUp) -> LedgerEntry:
+async def audit(process: Process, **expected: int) -> None:
+    """All their money is where they are, and can be spent to the limit that is defined; every ledger adds up to it."""
+    await process.follower.refresh()
+    for id, balance in expected.items():
+        home = process.follower.tariffs.root(process.accounts[id])
         for root in ("acme", "globex"):
-            with pytest.raises(StoreUnavailable, match="moving"):
-                await super().top_up(calls.top_up(7, "shop", root=root, id="meanwhile"))
-            self.refused += 1
-        return await super().top_up(top_up)
+            (there,) = await process.store.balances(root, [id])
+            entries = await process.store.ledger(root, id, "", 100_000)
+            running = 0
+            for entry in entries:
+                running += entry.amount
+                assert entry.balance == running
+            if root == home:
+                assert there.balance == running == balance
+                assert there.available == balance + (process.accounts[id].credit_limit or 0)
+                assert len({entry.id for entry in entries}) == len(entries)
+            else:
+                assert (there.balance, there.held) == (0, 0)
 
 
-async def test_who_pays_while_an_account_moves_is_to_try_again(link: Link, one: Process) -> None:
-    """It would be left behind at the old root, or stand amid the history that is still coming to the new one."""
-    for each in (account("acme"), account("shop", "acme"), account("globex")):
-        await one.definitions.put_account(each)
-    for paid in ("first", "second"):
-        await one.store.top_up(calls.top_up(1, "shop", id=paid))
-    moving = HastyStore(link)
-    await Process(link, moving).definitions.put_account(account("shop", "globex"))
-    assert moving.refused == 4
-    with pytest.raises(StoreUnavailable, match="moving"):
-        await one.store.top_up(calls.top_up(7, "shop", root="acme", id="later"))
-    await one.store.top_up(calls.top_up(7, "shop", root="globex", id="later"))
-    entries = await one.store.ledger("globex", "shop", "", 100)
-    assert [(entry.amount, entry.balance) for entry in entries] == [(1, 1), (1, 2), (-2, 0), (2, 2), (7, 9)]
+class Killed(StoreUnavailable):
+    """A process was, between two commands."""
 
 
-async def test_who_does_not_move_after_all_is_paid_as_before(link: Link, one: Process) -> None:
-    for each in (account("acme"), account("shop", "acme"), account("globex")):
-        await one.definitions.put_account(each)
-    await one.store.top_up(calls.top_up(10_000_000, "shop", id="first"))
-    call = calls.session(accounts=("shop", "acme"))
-    await one.store.top_up(calls.top_up(10_000_000, "acme"))
-    await calls.admitted(one.store, calls.take(call, 1_000_000))
-    with pytest.raises(CallConflict):
-        await one.definitions.put_account(account("shop", "globex"))
-    assert (await one.store.top_up(calls.top_up(1, "shop", id="second"))).balance == 10_000_001
+@pytest.mark.parametrize("at", range(1, COMMANDS_OF_A_MOVE + 1))
+async def test_a_move_that_is_cut_off_anywhere_leaves_nothing_closed(link: Link, family: Process, at: int) -> None:
+    """Nobody has to do anything about it: neither the one who asked, nor another process, nor a start."""
+
+    async def killed() -> None:
+        raise Killed("killed")
+
+    await moving(link, at, killed)
+    await audit(family, shop=40, till=20)
+    paid = calls.top_up(7, "shop", root=family.follower.tariffs.directory.root("shop") or "", id="later")
+    await family.store.top_up(paid)
+    await family.definitions.put_account(MOVED)
+    await audit(family, shop=47, till=20)
+    assert family.follower.tariffs.directory.root("shop") == "globex"
 
 
-async def test_several_may_finish_one_move_at_once(link: Link, one: Process) -> None:
-    for each in (account("acme"), account("shop", "acme", credit_limit=5), account("globex")):
-        await one.definitions.put_account(each)
+async def test_a_server_that_is_killed_while_accounts_move_leaves_them_here_or_there(server: RedisServer) -> None:
+    link, other = (Link(parse_address(server.url), times=QUICK) for _ in range(2))
+    await link.open()
+    await other.open()
+    process = Process(link)
+    try:
+        await process.definitions.put_plan(STANDARD)
+        for each in (account("acme"), account("globex"), account("shop", "acme")):
+            await process.definitions.put_account(each)
+        await process.store.top_up(calls.top_up(40, "shop", id="paid"))
+        for n in range(5):
+
+            async def to_and_fro() -> None:
+                mover = Process(other)
+                while True:
+                    for root in ("globex", "acme"):
+                        await mover.definitions.put_account(account("shop", root))
+
+            moves = asyncio.create_task(to_and_fro())
+            sent = other.counts.connections
+            await asyncio.sleep(0.01 * n)
+            server.kill()
+            with pytest.raises(StoreUnavailable):
+                await moves
+            server.start()
+            await link.ready(30_000)
+            await other.ready(30_000)
+            assert other.counts.connections > sent
+            await audit(process, shop=40)
+    finally:
+        await link.close()
+        await other.close()
+
+
+@pytest.mark.parametrize("at", range(1, COMMANDS_OF_A_MOVE + 1))
+async def test_a_process_that_starts_while_an_account_moves_opens_nothing(link: Link, family: Process, at: int) -> None:
+    paid = 0
+
+    async def starts() -> None:
+        nonlocal paid
+        starting = Process(link)
+        await starting.definitions.recover()
+        root = starting.follower.tariffs.directory.root("shop") or ""
+        await starting.store.top_up(calls.top_up(7, "shop", root=root, id="meanwhile"))
+        paid = 7
+
+    await moving(link, at, starts)
+    await audit(family, shop=40 + paid, till=20)
+    assert family.follower.tariffs.directory.root("shop") == "globex"
+
+
+@pytest.mark.parametrize("at", range(1, COMMANDS_OF_A_MOVE + 1))
+async def test_who_is_put_while_it_moves_has_the_limit_that_was_put_last(
+    link: Link, family: Process, other: Process, at: int
+) -> None:
+    async def put() -> None:
+        await other.definitions.put_account(account("till", "shop", credit_limit=9))
+        await other.definitions.put_account(account("shop", "acme", credit_limit=6))
+
+    await moving(link, at, put)
+    await audit(family, shop=40, till=20)
+    assert family.accounts["till"].credit_limit == (9 if other.accounts else 0)
+
+
+@pytest.mark.parametrize("at", range(1, COMMANDS_OF_A_MOVE + 1))
+async def test_a_call_that_begins_while_its_account_moves_keeps_it_or_is_refused(
+    link: Link, family: Process, at: int
+) -> None:
+    call = calls.session(accounts=("till",), root="acme")
+    answers: list[Any] = []
+
+    async def begins() -> None:
+        answers.append(await family.store.admit(calls.take(call, 15)))
+
+    await moving(link, at, begins)
+    await family.follower.refresh()
+    home = family.follower.tariffs.directory.root("till")
+    taken = any(isinstance(answer, Taken) for answer in answers)
+    assert home == ("acme" if taken else "globex")
+    if taken:
+        await family.store.settle(calls.settlement(replace(call, version=1), 15))
+    await audit(family, shop=40, till=5 if taken else 20)
+
+
+@pytest.mark.parametrize("at", range(1, COMMANDS_OF_A_MOVE + 1))
+async def test_a_correction_while_an_account_moves_is_where_the_account_is(
+    link: Link, family: Process, at: int
+) -> None:
+    call = await calls.admitted(family.store, calls.take(calls.session(accounts=("till",), root="acme"), 15))
+    await family.store.settle(calls.settlement(call, 15))
+    sent = 0
+
+    async def corrects() -> None:
+        nonlocal sent
+        sent += 1
+        ended = replace(call, version=call.version + 1, corrections=1)
+        await family.store.settle(calls.settlement(ended, -4, kind="correction"))
+
+    await moving(link, at, corrects)
+    if not sent:
+        await corrects()
+    await audit(family, shop=40, till=9)
+
+
+async def test_what_was_paid_before_is_known_behind_a_move_and_not_taken_where_it_was(family: Process) -> None:
+    await family.definitions.put_account(MOVED)
+    with pytest.raises(StoreUnavailable, match="left root acme"):
+        await family.store.top_up(calls.top_up(7, "shop", root="acme", id="later"))
+    await family.store.top_up(calls.top_up(7, "shop", root="globex", id="later"))
+    entries = await family.store.ledger("globex", "shop", "", 100)
+    assert [(entry.amount, entry.balance) for entry in entries] == [(10, 10), (30, 40), (-40, 0), (40, 40), (7, 47)]
+
+
+async def test_a_long_history_is_brought_first_also_what_comes_meanwhile(link: Link, family: Process) -> None:
     for paid in range(COPIED_AT_ONCE + 50):
-        await one.store.top_up(calls.top_up(1, "shop", id=f"paid {paid}"))
-    before = await one.store.ledger("acme", "shop", "", 1000)
-    with suppress(StoreUnavailable):
-        await Process(link, DyingStore(link, 2)).definitions.put_account(account("shop", "globex", credit_limit=5))
-    assert await link.call("HLEN", keys.MOVES) == 1
-    others = (Process(link).definitions.recover() for _ in range(5))
-    await asyncio.gather(*others)
-    after = await one.store.ledger("globex", "shop", "", 1000)
-    assert [entry.cursor for entry in after[:-2]] == [entry.cursor for entry in before]
-    assert [(entry.amount, entry.balance) for entry in after[-2:]] == [(-len(before), 0), (len(before), len(before))]
-    assert await link.call("HLEN", keys.MOVES) == 0
+        await family.store.top_up(calls.top_up(1, "shop", id=f"more {paid}"))
+    before = await family.store.ledger("acme", "shop", "", 1000)
+
+    async def pays() -> None:
+        await family.store.top_up(calls.top_up(1, "shop", id="meanwhile"))
+
+    await moving(link, 150, pays)
+    after = await family.store.ledger("globex", "shop", "", 1000)
+    assert [entry.cursor for entry in after[: len(before)]] == [entry.cursor for entry in before]
+    assert [entry.id for entry in after[len(before) : -2]] == ["meanwhile"]
+    assert [entry.balance for entry in after[-2:]] == [0, 40 + COPIED_AT_ONCE + 51]
+    assert await family.store.top_up(calls.top_up(1, "shop", root="globex", id="meanwhile")) == after[-3]
+
+
+async def test_every_process_knows_who_was_a_root_once(family: Process, other: Process) -> None:
+    """What waits in its outbox is still delivered, by those who come later, too, and after a loss."""
+    await family.definitions.put_account(account("acme", "globex"))
+    await other.follower.refresh()
+    assert other.follower.tariffs.directory.roots() == ["globex"]
+    assert other.follower.tariffs.directory.all_roots() == ["globex", "acme"]
+    assert family.follower.tariffs.directory.all_roots() == ["globex", "acme"]
+    await family.definitions.put_account(account("acme"))
+    assert sorted(family.follower.tariffs.directory.all_roots()) == ["acme", "globex"]
+
+
+async def test_limits_are_written_by_the_hundred(link: Link, family: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To tens of thousands of accounts, and anew where somebody writes meanwhile."""
+    for n in range(600):
+        family.follower.tariffs.put_account(account(f"a{n}", credit_limit=n))
+    wrote = False
+
+    async def writes() -> None:
+        nonlocal wrote
+        wrote = True
+        await family.definitions.put_account(account("a599", credit_limit=1_000))
+
+    interrupted = InterruptedLink(link, 3, writes)
+    await interrupted.open()
+    starting = Process(interrupted)
+    starting.follower.tariffs = family.follower.tariffs
+    starting.definitions = RedisDefinitions(interrupted, starting.store, starting.follower, SystemClock())
+    await starting.definitions.recover()
+    await interrupted.close()
+    assert wrote
+    assert interrupted.sent < 20
+    assert await link.call("HGET", keys.account("a598", "a598"), "floor") == b"598"
+    assert await link.call("HGET", keys.account("a599", "a599"), "floor") == b"1000"
 
 
 # ---- What must not take long

@@ -21,6 +21,7 @@ from tests.contract.calls import (
     rate,
     refusal,
     session,
+    set_limit,
     settlement,
     take,
     top_up,
@@ -61,7 +62,7 @@ async def test_a_call_that_costs_nothing_needs_no_credit(store):
 
 
 async def test_a_credit_limit_can_be_used_to_the_last_unit(store):
-    await store.set_limit(ROOT, ROOT, 500)
+    await set_limit(store, ROOT, ROOT, 500)
     refused = await store.admit(take(session("c1"), 501))
     assert isinstance(refused, TakeRefused)
     assert refused.available == (500,)
@@ -71,7 +72,7 @@ async def test_a_credit_limit_can_be_used_to_the_last_unit(store):
 
 
 async def test_postpaid_without_a_limit(store):
-    await store.set_limit(ROOT, ROOT, None)
+    await set_limit(store, ROOT, ROOT, None)
     answer = await store.admit(take(session(), 10**15))
     assert isinstance(answer, Taken)
     assert answer.available == (None,)

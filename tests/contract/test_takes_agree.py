@@ -23,7 +23,19 @@ from callctl.store.address import parse_address
 from callctl.store.link import Link
 from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
-from tests.contract.calls import LEASE_MS, NOW, extension, outbox, rate, refusal, session, settlement, take, top_up
+from tests.contract.calls import (
+    LEASE_MS,
+    NOW,
+    extension,
+    outbox,
+    rate,
+    refusal,
+    session,
+    set_limit,
+    settlement,
+    take,
+    top_up,
+)
 from tests.contract.links import PATIENT
 from tests.contract.watched import DAY, day_ms
 
@@ -109,7 +121,8 @@ class TakesAgree(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), floor=st.none() | amounts)
     def set_limit(self, who: int, floor: int | None) -> None:
-        self.both("set_limit", self.root, self.accounts[who], floor)
+        for store in (self.memory, self.redis):
+            self.runner.run(set_limit(store, self.root, self.accounts[who], floor))
 
     @rule(
         number=numbers,

@@ -26,6 +26,7 @@ from tests.contract.calls import (
     rate,
     refusal,
     session,
+    set_limit,
     settlement,
     take,
     top_up,
@@ -311,7 +312,7 @@ async def refuses_everything(store: RedisStore, words: str | None = None) -> Non
         lambda: store.settle(settlement(call, 10)),
         lambda: store.settle(refusal(session("c3"))),
         lambda: store.top_up(top_up(10, id="pay-2")),
-        lambda: store.set_limit(ROOT, ROOT, 5),
+        lambda: set_limit(store, ROOT, ROOT, 5),
     ):
         with pytest.raises(StoreUnavailable, match=words):
             await attempt()

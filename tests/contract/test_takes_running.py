@@ -22,6 +22,7 @@ from tests.contract.calls import (
     outbox,
     refusal,
     session,
+    set_limit,
     settlement,
     take,
     top_up,
@@ -90,7 +91,7 @@ async def test_force_extends_without_credit(store):
 
 
 async def test_extending_an_unlimited_account(store):
-    await store.set_limit(ROOT, ROOT, None)
+    await set_limit(store, ROOT, ROOT, None)
     call = await admitted(store, take(session(), 10))
     assert await extend(store, extension(call, 20)) == Extended(call.call, (None,))
     assert (await figures(store))[1] == 30
@@ -304,7 +305,7 @@ async def test_entries_of_one_account_have_names_of_their_own(store):
 
 async def test_a_settlement_may_post_what_was_never_held(store):
     """Postpaid is billed in full, whatever was held."""
-    await store.set_limit(ROOT, ROOT, None)
+    await set_limit(store, ROOT, ROOT, None)
     call = await admitted(store, take(session(), 5))
     await store.settle(settlement(call, 10**15))
     assert await figures(store) == (-(10**15), 0, {})
@@ -349,9 +350,9 @@ async def test_a_balance_beyond_counting_is_refused(store, sign):
 
 
 async def test_a_lower_limit_never_touches_what_is_held(store):
-    await store.set_limit(ROOT, ROOT, 100)
+    await set_limit(store, ROOT, ROOT, 100)
     call = await admitted(store, take(session(), 80, slots=COUNTED, lease_until_ms=LEASE_MS))
-    await store.set_limit(ROOT, ROOT, 0)
+    await set_limit(store, ROOT, ROOT, 0)
     assert await extend(store, extension(call, 1)) == ExtendRefused(call.call, (-80,))
     await store.settle(settlement(call, 80))
     assert await figures(store) == (-80, 0, {})

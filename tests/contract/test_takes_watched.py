@@ -10,7 +10,7 @@ from callctl.call.events import Extended, ExtendRefused, Taken, TakeRefused
 from callctl.errors import CallConflict
 from callctl.limits.ids import Alert, Mode, Rule, Thresholds
 from callctl.limits.watching import Allow, Release, Tell, Told
-from tests.contract.calls import NOW, ROOT, admitted, extend, refusal, session, top_up
+from tests.contract.calls import NOW, ROOT, admitted, extend, moved, refusal, session, top_up
 from tests.contract.watched import (
     AGREED,
     DAY,
@@ -564,13 +564,11 @@ async def test_an_attempt_that_asks_again_for_less_is_one(store):
 # ---- moving
 
 
-async def test_the_days_move_with_their_account_once(store):
+async def test_the_days_move_with_their_account(store):
     await spent_before(store, SIXTY)
     await spent(store, 3 * EUR)
     before = await statistics(store)
-    kept = await store.watched_kept(ROOT, ROOT)
-    for _ in range(2):
-        await store.bring_watched(ROOT, "other", ROOT, kept)
+    await moved(store, to="other")
     after = await statistics(store, root="other")
     assert (after.today, after.past) == (before.today, before.past)
     assert (await statistics(store)).past == ()

@@ -2,10 +2,10 @@
 --
 -- KEYS  how far the account's subscriptions are charged (hash), the account's hash, its ledger, outbox
 -- ARGV  subscription, how far the caller saw it charged ("" for not at all), how far it is then, force (1) or not,
---       floor of a closed account, account, time of the posts (ms), what leaves the account in all,
+--       floor of an account that has left, account, time of the posts (ms), what leaves the account in all,
 --       number of posts, per post: id, kind, amount as it moves the balance; then per record: payload
--- Answer  done; no_credit when the account cannot afford it, or is closed to be moved; moved_on when the subscription
---         is not charged as far as the caller saw
+-- Answer  done; no_credit when the account cannot afford it, or has left for another root; moved_on when the
+--         subscription is not charged as far as the caller saw
 
 local name, seen, charged, force, closed, account, at_ms, amount = unpack(ARGV, 1, 8)
 if (redis.call('HGET', KEYS[1], name) or '') ~= seen then return 'moved_on' end

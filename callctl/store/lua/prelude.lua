@@ -94,9 +94,9 @@ local function parted(argument)
   return string.sub(argument, 1, bar - 1), string.sub(argument, bar + 1)
 end
 
--- Where an account's sources are counted: per source the fields "bal <source>" and "held <source>".
-local function stock(hash)
-  return (string.gsub(hash, '}:a:', '}:b:', 1))
+-- What else there is of an account, by the letter of its key (`keys.py`): "b" is where its sources are counted.
+local function beside(hash, letter)
+  return (string.gsub(hash, '}:a:', '}:' .. letter .. ':', 1))
 end
 
 local NONE = {}
@@ -106,7 +106,7 @@ local function look(hash, sources)
   if sources == '' then return NONE end
   local found = {}
   for name, allowance, held in string.gmatch(sources, '(%S+) (%S+) (%S+)') do
-    local bal, all = unpack(redis.call('HMGET', stock(hash), 'bal ' .. name, 'held ' .. name), 1, 2)
+    local bal, all = unpack(redis.call('HMGET', beside(hash, 'b'), 'bal ' .. name, 'held ' .. name), 1, 2)
     found[#found + 1] = {
       name = name, allowance = allowance, held = tonumber(held), left = available(bal, all, allowance),
     }
@@ -116,5 +116,5 @@ end
 
 -- Hold `more` of a source, or give it back.
 local function draw_more(hash, source, more)
-  if more ~= 0 then redis.call('HINCRBY', stock(hash), 'held ' .. source.name, digits(more)) end
+  if more ~= 0 then redis.call('HINCRBY', beside(hash, 'b'), 'held ' .. source.name, digits(more)) end
 end

@@ -7,7 +7,7 @@
 
 local right = {}
 for _, hash in ipairs(KEYS) do
-  right[hash], right[stock(hash)] = {}, {}
+  right[hash], right[beside(hash, 'b')] = {}, {}
 end
 
 local function count(record)
@@ -16,7 +16,7 @@ local function count(record)
     if sums then
       if held ~= '-' then sums.held = (sums.held or 0) + tonumber(held) end
       for counter in string.gmatch(counters, '%S+') do sums[counter] = (sums[counter] or 0) + 1 end
-      local of_source = right[stock(hash)]
+      local of_source = right[beside(hash, 'b')]
       for source, _, drawn in string.gmatch(sources, '(%S+) (%S+) (%S+)') do
         of_source['held ' .. source] = (of_source['held ' .. source] or 0) + tonumber(drawn)
       end
@@ -62,8 +62,8 @@ end
 
 for hash = 3, #KEYS do
   put_right(hash - 2, KEYS[hash], function(field) return field ~= 'bal' and field ~= 'floor' and field ~= 'ids' end)
-  if stock(KEYS[hash]) ~= KEYS[hash] then
-    put_right(hash - 2, stock(KEYS[hash]), function(field) return string.sub(field, 1, 5) == 'held ' end)
+  if beside(KEYS[hash], 'b') ~= KEYS[hash] then
+    put_right(hash - 2, beside(KEYS[hash], 'b'), function(field) return string.sub(field, 1, 5) == 'held ' end)
   end
 end
 return differences

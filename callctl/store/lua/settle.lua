@@ -1,6 +1,6 @@
 -- The end of a call: post what it costs, write its CDRs, give back all that its record says it has.
 --
--- KEYS  record, live, outbox, where the call is found by its name, per post: the account's hash and its ledger
+-- KEYS  record, live, outbox, where the call is found by its name, per post: the account's hash
 -- ARGV  nonce, version that the caller saw, state (ended | refused), seconds to remember it, trace id, session,
 --       call, time of the posts (ms), root, seconds to find it by its name, number of posts,
 --       per post: id, kind (behind "|" each source that was used, and how much of it), amount as it moves the balance,
@@ -43,16 +43,23 @@ if known then
   end
 end
 
-for hash, told in pairs(used) do W.came_to_light(hash, told) end
+-- Where an account is now that was at `hash` when it was admitted: what comes to light of a call follows who has moved.
+local function home(hash)
+  local moved = redis.call('GET', beside(hash, 'g'))
+  return moved and home(moved) or hash
+end
+
+for hash, told in pairs(used) do W.came_to_light(home(hash), told) end
 
 at = 12
 for post = 1, tonumber(ARGV[11]) do
+  local hash = home(KEYS[4 + post])
   local kind, used = parted(ARGV[at + 1])
   for source, amount in string.gmatch(used, '(%S+) (%S+)') do
-    redis.call('HINCRBY', stock(KEYS[3 + 2 * post]), 'bal ' .. source, digits(-tonumber(amount)))
+    redis.call('HINCRBY', beside(hash, 'b'), 'bal ' .. source, digits(-tonumber(amount)))
   end
-  local balance = redis.call('HINCRBY', KEYS[3 + 2 * post], 'bal', ARGV[at + 2])
-  redis.call('XADD', KEYS[4 + 2 * post], '*', 'id', ARGV[at], 'kind', kind, 'amount', ARGV[at + 2],
+  local balance = redis.call('HINCRBY', hash, 'bal', ARGV[at + 2])
+  redis.call('XADD', beside(hash, 'l'), '*', 'id', ARGV[at], 'kind', kind, 'amount', ARGV[at + 2],
     'balance', digits(balance), 'at', at_ms, 'call', call)
   at = at + 3
 end

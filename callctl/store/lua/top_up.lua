@@ -1,16 +1,15 @@
 -- Move money into or out of an account, once per id.
 --
 -- KEYS  the first answer to this id, the account's hash, its ledger
--- ARGV  amount, id, cause, time (ms), note, seconds to remember the answer, floor of a closed account
+-- ARGV  amount, id, cause, time (ms), note, seconds to remember the answer, floor of an account that has left
 -- Answer  words, the first answer when the id was seen: cursor, amount, balance after it, time (ms), cause, note;
---         "" when the balance could no longer be counted exactly; nil when the account is closed: its balance is on its
---         way, or gone, to another root, and only the move's own corrections go by
+--         "" when the balance could no longer be counted exactly; nil when the account has left for another root
 
 local amount, id, cause, at_ms, note, ttl_s, closed = unpack(ARGV)
 local known = redis.call('GET', KEYS[1])
 if known then return known end
 local bal, floor = unpack(redis.call('HMGET', KEYS[2], 'bal', 'floor'))
-if floor == closed and cause ~= 'correction' then return nil end
+if floor == closed then return nil end
 local balance = (tonumber(bal) or 0) + tonumber(amount)
 if math.abs(balance) >= 2 ^ 53 then return '' end
 balance = digits(balance)

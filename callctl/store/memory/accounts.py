@@ -37,6 +37,10 @@ class MemoryAccount(msgspec.Struct):
     def available(self) -> int | None:
         return None if self.floor is None else self.balance - self.held + self.floor
 
+    @property
+    def busy(self) -> bool:
+        return bool(self.held or any(self.in_use.values()) or any(stock.held for stock in self.stocks.values()))
+
     def affords(self, amount: int) -> bool:
         """Nothing is always affordable: a free call needs no credit, and a record is saved without any."""
         return self.available is None or amount <= 0 or amount <= self.available

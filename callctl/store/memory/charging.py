@@ -2,17 +2,13 @@
 
 from collections import defaultdict
 
-import msgspec
-
 from callctl.call.purchase import Buying, Stock, Stocks
 from callctl.call.subscription import Booked, Booking
 from callctl.errors import CallConflict
 from callctl.limits.watching import Said, Statistics, Word
 from callctl.rating.bundles import Block
-from callctl.store import books
 from callctl.store.memory.accounts import MemoryAccount, move
 from callctl.store.memory.feeds import Outbox
-from callctl.store.memory.watch import WatchedDays
 from callctl.store.moving import CLOSED
 from callctl.store.watching import statistics
 
@@ -46,10 +42,6 @@ class MemoryCharging:
     async def keep_charged(self, root: str, account: str, charged: dict[str, bytes]) -> None:
         self._charged[root, account] = charged | self._charged[root, account]
 
-    async def bring_charged(self, from_root: str, to_root: str, account: str, charged: dict[str, bytes]) -> None:
-        await self.keep_charged(to_root, account, charged)
-        self._charged.pop((from_root, account), None)
-
     async def buy(self, buying: Buying) -> Block | None:
         """The block as it was bought, now or before under its id; None where the account cannot afford it."""
         account, block, price = self._accounts[buying.root, buying.post.account], buying.block, buying.post.amount
@@ -69,22 +61,6 @@ class MemoryCharging:
         stocks = {source: Stock(stock.balance, stock.held) for source, stock in has.stocks.items()}
         return Stocks(stocks, tuple(has.blocks.values()))
 
-    async def stock_kept(self, root: str, account: str) -> dict[str, bytes]:
-        has = self._accounts[root, account]
-        kept = {f"bal {source}": str(stock.balance).encode() for source, stock in has.stocks.items()}
-        return kept | {f"block {source}": books.encode_block(block) for source, block in has.blocks.items()}
-
-    async def bring_stock(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
-        there = self._accounts[to_root, account]
-        for field, value in kept.items():
-            what, _, source = field.partition(" ")
-            if what == "block":
-                there.blocks.setdefault(source, books.decode_block(value))
-            elif source not in there.stocks:
-                there.stocks[source].balance = int(value)
-        self._accounts[from_root, account].stocks.clear()
-        self._accounts[from_root, account].blocks.clear()
-
     # ---- thresholds
 
     async def statistics(self, root: str, account: str, day: int) -> Statistics:
@@ -99,12 +75,3 @@ class MemoryCharging:
             return
         self._said[key] = word.said
         self._accounts[word.root, word.account].watched.say(word)
-
-    async def watched_kept(self, root: str, account: str) -> dict[str, bytes]:
-        return {"ids": msgspec.msgpack.encode(self._accounts[root, account].watched)}
-
-    async def bring_watched(self, from_root: str, to_root: str, account: str, kept: dict[str, bytes]) -> None:
-        there = self._accounts[to_root, account]
-        if there.watched.day is None:
-            there.watched = msgspec.msgpack.decode(kept["ids"], type=WatchedDays)
-        self._accounts[from_root, account].watched = WatchedDays()

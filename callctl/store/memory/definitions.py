@@ -9,17 +9,18 @@ from callctl.ports import Clock
 from callctl.rating.bundles import Block, Blocks
 from callctl.rating.exchange import Exchange
 from callctl.rating.tariff import Plan, Row
-from callctl.store import moving
 from callctl.store.decks import compile_deck, in_steps, let_go, rows_of
+from callctl.store.memory.store import MemoryStore
+from callctl.store.moving import move_of
 from callctl.store.registry import Registry
 
 
 class MemoryDefinitions:
     """`ports.Definitions`; `tariffs` is `ports.Tariffs`."""
 
-    def __init__(self, money: moving.Money, clock: Clock) -> None:
+    def __init__(self, store: MemoryStore, clock: Clock) -> None:
         self.tariffs = Registry()
-        self._money = money
+        self._store = store
         self._clock = clock
 
     async def put_account(self, account: Account, *, dry_run: bool = False) -> None:
@@ -27,10 +28,11 @@ class MemoryDefinitions:
         self.tariffs.check_account(account)
         if dry_run:
             return
-        move = await moving.prepare(self._money, self.tariffs, account, self._clock.now().wall_ms)
+        move = move_of(self.tariffs, account)
+        await self._store.place(move, self._clock.now().wall_ms)
         self.tariffs.put_account(account)
-        if move is not None:
-            await moving.finish(self._money, move)
+        if move.former_root is not None:
+            self.tariffs.put_former_root(move.former_root.id)
 
     async def put_group(self, group: Group) -> None:
         self.tariffs.check_group(group)

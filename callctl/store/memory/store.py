@@ -25,7 +25,7 @@ from callctl.store.memory.accounts import MemoryAccount, all_afford, covers, mov
 from callctl.store.memory.charging import MemoryCharging
 from callctl.store.memory.watch import allowed, looks
 from callctl.store.memory.watch import seen as seen_by
-from callctl.store.moving import CLOSED
+from callctl.store.moving import CLOSED, Move
 
 
 class _Call(msgspec.Struct):
@@ -49,6 +49,7 @@ class MemoryStore(MemoryCharging):
         self._attempts: Counter[tuple[str, str, int]] = Counter()
         self._calls: dict[str, _Call] = {}
         self._top_ups: dict[tuple[str, str, str], LedgerEntry] = {}
+        self._gone: dict[tuple[str, str], tuple[str, str]] = {}
 
     # ---- Takes
 
@@ -204,7 +205,7 @@ class MemoryStore(MemoryCharging):
 
         for id, post in zip(records.entry_ids(settlement), settlement.posts, strict=True):
             at_ms, call = records.posted_ms(session), str(session.call)
-            account = self._accounts[post.root or root, post.account]
+            account = self._accounts[self._home(post.root or root, post.account)]
             move(account, id, post.kind, -post.amount, at_ms, call=call)
             for name, used in post.used:
                 account.stocks[name].balance -= used
@@ -224,14 +225,14 @@ class MemoryStore(MemoryCharging):
             used = 0 if of_payer is None else of_payer.amount
             self._accounts[payer].watched.over(exposure, used, is_estimate=bool(of_payer and of_payer.estimated))
         for payer, settled in told.items():
-            self._accounts[payer].watched.corrected(settled)
+            self._accounts[self._home(*payer)].watched.corrected(settled)
 
     async def top_up(self, top_up: TopUp) -> LedgerEntry:
         first = self._top_ups.get((top_up.root, top_up.account, top_up.id))
         if first is None:
             account = self._accounts[top_up.root, top_up.account]
-            if account.floor == CLOSED and top_up.cause != "correction":
-                raise StoreUnavailable(f"account {top_up.account} is moving")
+            if account.floor == CLOSED:
+                raise StoreUnavailable(f"account {top_up.account} has left root {top_up.root}")
             if abs(account.balance + top_up.amount) > MAX_MICROS:
                 raise ValueError(f"the balance of {top_up.account} would be more than can be counted")
             first = move(account, top_up.id, top_up.cause, top_up.amount, top_up.at_ms, note=top_up.note)
@@ -242,6 +243,37 @@ class MemoryStore(MemoryCharging):
 
     async def set_limit(self, root: str, account: str, floor: int | None) -> None:
         self._accounts[root, account].floor = floor
+
+    async def place(self, it: Move, at_ms: int) -> None:
+        """Limits as they are to be; with another root, all that the accounts have. CallConflict: they cannot go."""
+        if it.leaves:
+            if busy := [id for id in it.limits if self._accounts[it.from_root, id].busy]:
+                raise it.refused(busy)
+            for id in it.limits:
+                self._go(it, id, at_ms)
+        for id, limit in it.limits.items():
+            self._accounts[it.to_root, id].floor = limit
+
+    def _go(self, it: Move, id: str, at_ms: int) -> None:
+        here, there = (it.from_root, id), (it.to_root, id)
+        account, balance = self._accounts[here], self._accounts[here].balance
+        if balance:
+            move(account, "move-out", "correction", -balance, at_ms, note=it.to_root)
+        self._accounts[here] = MemoryAccount(floor=CLOSED, ledger=list(account.ledger))
+        if balance:
+            move(account, "move-in", "correction", balance, at_ms, note=it.from_root)
+        self._accounts[there] = account
+        self._charged[there] = self._charged.pop(here, {})
+        self._top_ups |= {(*there, entry.id): entry for entry in account.ledger if not entry.call}
+        self._gone[here] = there
+        self._gone.pop(there, None)
+
+    def _home(self, root: str, account: str) -> tuple[str, str]:
+        """Where an account is now that was there when its call was admitted."""
+        here = root, account
+        while here in self._gone:
+            here = self._gone[here]
+        return here
 
     # ---- Sessions
 
@@ -275,13 +307,6 @@ class MemoryStore(MemoryCharging):
     async def balances(self, root: str, accounts: Sequence[str]) -> list[Balance]:
         found = [(name, self._accounts[root, name]) for name in accounts]
         return [Balance(name, a.balance, a.held, a.available, dict(+a.in_use)) for name, a in found]
-
-    async def bring_history(self, from_root: str, to_root: str, account: str) -> None:
-        entries = self._accounts[to_root, account].ledger
-        last = entries[-1].cursor if entries else ""
-        come = await self.ledger(from_root, account, last, len(self._accounts[from_root, account].ledger))
-        self._top_ups |= {(to_root, account, entry.id): entry for entry in come if not entry.call}
-        entries += come
 
     async def ledger(self, root: str, account: str, after: str, limit: int) -> list[LedgerEntry]:
         start = books.parse_cursor(after)
