@@ -101,10 +101,10 @@ def format_exchange_rate(rate: int) -> str:
 
 def format_amount(micros: int) -> str:
     """The decimal string of the front door: at least four decimals, no more than needed ("0.1450")."""
-    digits = str(micros).zfill(7)
-    if micros < 0 or digits[-2:] != "00":
+    if micros < 0 or micros % 100:
         return _format(micros, 6)
-    return f"{digits[:-6]}.{digits[-6:-2]}"  # as most amounts are
+    digits = str(micros // 100).zfill(5)  # as most amounts are
+    return f"{digits[:-4]}.{digits[-4:]}"
 
 
 repeated_amount = lru_cache(maxsize=8_192)(format_amount)

@@ -231,7 +231,7 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     seconds = 0 if session.emergency else session.granted_s
     return Take(
         session,
-        tuple([_take_of(level, seconds, granted_ms, again) for level in session.levels]),
+        _taken_of(session.levels, seconds, granted_ms, again=again),
         session.trunk_slots,
         rates,
         now.wall_ms + (policy.setup_timeout_s + policy.lease_grace_s) * 1000,
@@ -240,18 +240,21 @@ def take_for(session: Session, now: Instant, policy: Policy, rates: tuple[Rate, 
     )
 
 
-def _take_of(level: Level, seconds: int, granted_ms: int, again: bool) -> TakeLevel:
-    draws: tuple[Draw, ...] = ()
-    ask = None
-    if level.sources:
-        level = drawing.kept(drawing.proposed(level, seconds))
-        draws = tuple([Draw(source.id, source.allowance, source.held) for source in level.sources])
-    hold = hold_overflow = slicing.cost(level, seconds)
-    if level.surcharge_call or level.surcharge_minute:
-        hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
-    if level.watch is not None:
-        ask = first_ask(level, level.watch, seconds, granted_ms, again=again)
-    return TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask)
+def _taken_of(levels: tuple[Level, ...], seconds: int, granted_ms: int, *, again: bool) -> tuple[TakeLevel, ...]:
+    taken = []
+    for payer in levels:
+        level, ask = payer, None
+        draws: tuple[Draw, ...] = ()
+        if payer.sources:
+            level = drawing.kept(drawing.proposed(payer, seconds))
+            draws = tuple([Draw(source.id, source.allowance, source.held) for source in level.sources])
+        hold = hold_overflow = slicing.cost(level, seconds)
+        if level.surcharge_call or level.surcharge_minute:
+            hold_overflow = slicing.cost(replace(level, overflow=True), seconds)
+        if level.watch is not None:
+            ask = first_ask(level, level.watch, seconds, granted_ms, again=again)
+        taken.append(TakeLevel(level.account, level.slots, hold, hold_overflow, draws, level.root, ask))
+    return tuple(taken)
 
 
 def refuse(session: Session, finding: Finding) -> Session:

@@ -1,7 +1,6 @@
 """What a live call is granted: what every level holds for it and can still afford, and when it is looked at again."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -18,7 +17,6 @@ LAST_LOOK_MS = 2_000  # so near to its end, a call whose credit is used up is no
 
 _ADMITTED = State.ADMITTED
 _CUT, _EXTEND, _WARN, _LOST = Deadline.CUT, Deadline.EXTEND, Deadline.WARN, Deadline.LOST
-_overflow = attrgetter("overflow")
 
 
 def holding(session: Session, granted_s: int, overflow: Sequence[bool] = (), left: Left = ()) -> Session:
@@ -29,17 +27,15 @@ def holding(session: Session, granted_s: int, overflow: Sequence[bool] = (), lef
 def held(session: Session, granted_s: int, overflow: Sequence[bool] = ()) -> tuple[Level, ...]:
     """The levels, each holding what `granted_s` cost it. `overflow`: whose channel is beyond its cap."""
     paid_s = 0 if session.emergency else granted_s
-    levels = session.levels
-    plain = money_alone(levels)
-    if not plain:
-        draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
-        levels = tuple([draw(level, paid_s) for level in levels])
-    if overflow and overflow != tuple(map(_overflow, levels)):
-        flagged = zip(levels, overflow, strict=True)
-        levels = tuple([lv if lv.overflow is over else replace(lv, overflow=over) for lv, over in flagged])
-    if plain:
-        return tuple([replace(level, held=slicing.cost(level, paid_s)) for level in levels])
-    return tuple([exposed(replace(level, held=slicing.cost(drawing.kept(level), paid_s)), paid_s) for level in levels])
+    draw = drawing.proposed if overflow else drawing.drawing  # as the take has asked for
+    levels = []
+    for depth, payer in enumerate(session.levels):
+        level = draw(payer, paid_s) if payer.sources else payer
+        if overflow and overflow[depth] is not level.overflow:
+            level = replace(level, overflow=overflow[depth])
+        level = replace(level, held=slicing.cost(drawing.kept(level), paid_s))
+        levels.append(level if level.watch is None else exposed(level, paid_s))
+    return tuple(levels)
 
 
 def money_alone(levels: Sequence[Level]) -> bool:

@@ -3,7 +3,7 @@
 A call that goes ahead keeps the store's figures; they become text when somebody reads its trace.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from operator import attrgetter
 
@@ -34,7 +34,7 @@ whether nothing limits the call.
 def judged(session: Session, answer: Taken | TakeRefused) -> list[Said]:
     """A limit of a level above the caller's account is a `provider_limit` to the caller (`docs/rules.md`, Seeing)."""
     attempts = _attempts(answer.rate_exceeded) if isinstance(answer, TakeRefused) else []
-    return [*attempts, *_channels(answer.uses, *_counters(session)), *_beside_channels(session, answer)]
+    return [*attempts, *_channels(answer.uses, _counters(session)), *_beside_channels(session, answer)]
 
 
 def _beside_channels(session: Session, answer: Taken | TakeRefused) -> list[Said]:
@@ -53,7 +53,7 @@ def whole_trace(session: Session) -> bytes:
     taken = session.taken
     if taken is None:
         return session.trace
-    channels = _channel_lines(taken.uses, *_counters(session))
+    channels = _channel_lines(taken.uses, _counters(session))
     return longer(session.trace + channels, _beside_channels(session, taken))
 
 
@@ -114,9 +114,8 @@ def _counters(session: Session) -> _Counters:
     return (*map(_slots, levels), session.trunk_slots), ("", *above, ""), session.emergency
 
 
-def _channels(
-    uses: Iterable[SlotUse], slots: Sequence[tuple[Slot, ...]], above: Sequence[str], is_free: bool
-) -> list[Finding]:
+def _channels(uses: Iterable[SlotUse], counters: _Counters) -> list[Finding]:
+    slots, above, is_free = counters
     found = []
     for use in uses:
         found += _limits("channels", _named(use.slot, slots[use.level]), use.in_use, above[use.level], is_free)
@@ -124,11 +123,9 @@ def _channels(
 
 
 @lru_cache(maxsize=8_192)
-def _channel_lines(
-    uses: tuple[SlotUse, ...], slots: tuple[tuple[Slot, ...], ...], above: tuple[str, ...], is_free: bool
-) -> bytes:
+def _channel_lines(uses: tuple[SlotUse, ...], counters: _Counters) -> bytes:
     """The same in the trace. Many accounts have the same caps, and most of them few calls at a time."""
-    return longer(b"", _channels(uses, slots, above, is_free))
+    return longer(b"", _channels(uses, counters))
 
 
 def _named(name: str, slots: Iterable[Slot]) -> Slot:

@@ -4,7 +4,7 @@ Where a threshold blocks an account its watched calls are hung up.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, is_
+from operator import is_
 
 import structlog
 from msgspec.structs import replace
@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 ANSWERS = frozenset({Taken, TakeRefused, Extended, ExtendRefused})
 
 _OUTBOUND = Direction.OUTBOUND
-_account = attrgetter("account")
 
 
 class Alarms:
@@ -105,11 +104,10 @@ class Alarms:
 
     def _look_at_balances(self, session: Session, available: Sequence[int | None]) -> None:
         """What they would be if this call ended now; what other calls hold is taken for spent."""
-        directory, levels = self._tariffs.directory, session.levels
-        if directory.with_low_balance.isdisjoint(map(_account, levels)):
-            return
-        for level, free in zip(levels, available, strict=True):
-            if level.account in directory.with_low_balance and free is not None:
+        directory = self._tariffs.directory
+        low = directory.with_low_balance
+        for depth, level in enumerate(session.levels):
+            if level.account in low and (free := available[depth]) is not None:
                 begun = session.answered
                 used_s = 0 if begun is None else -(-self._clock.now().since_ms(begun) // 1000)
                 self._look_at(directory.accounts[level.account], free + slicing.unused(level, used_s), session)

@@ -189,12 +189,13 @@ def _seen(depth: int, words: Iterator[bytes], amount: int) -> Seen:
 
 def _taken_plainly(call: CallKey, slots: tuple[Slot, ...], answer: bytes) -> Taken:
     """By one account, of its money alone: as most are."""
-    _, _, available, overflow, *in_use = answer.split(None, 4)
-    return Taken(call, (_micros(available),), (overflow == b"1",), _seen_of(slots, *in_use))
+    words = answer.split(None, 4)
+    seen = _seen_of(slots, words[4]) if slots else ()
+    return Taken(call, (_micros(words[2]),), (words[3] == b"1",), seen)
 
 
 @lru_cache(maxsize=8_192)
-def _seen_of(slots: tuple[Slot, ...], in_use: bytes = b"") -> tuple[SlotUse, ...]:
+def _seen_of(slots: tuple[Slot, ...], in_use: bytes) -> tuple[SlotUse, ...]:
     """What was seen of one payer's counters: many have the same caps, and most of them few calls at a time."""
     return tuple(_uses(0, slots, iter(in_use.split())))
 
