@@ -240,10 +240,14 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recalled(msgspec.Struct, frozen=True, gc=False):
-    """The store knows the call otherwise than we do (another process wrote, or the id was seen before)."""
+    """The store knows the call otherwise than we do (another process wrote, or the id was seen before).
+
+    `ours`: this process has written last what it knows.
+    """
 
     call: CallKey
     session: "Session"
+    ours: bool = False
 
 
 class Forgotten(msgspec.Struct, frozen=True, gc=False):

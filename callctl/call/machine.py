@@ -77,10 +77,10 @@ def begin(proposal: Proposal, now: Instant, policy: Policy) -> Advance:
 def _recalled(session: Session, event: Recalled, now: Instant, policy: Policy) -> Advance:
     """Adopt what the store remembers, keep what only we have seen, and go on from there."""
     stored = replace(event.session, busy=False)
-    if session.state is State.REFUSED and stored.state not in (State.ENDED, State.REFUSED):
+    if session.state is State.REFUSED and event.ours and stored.state not in (State.ENDED, State.REFUSED):
         session = replace(session, version=stored.version)  # taken after all, too late: give it back
         return session, (SettleNow(refuse(session)),)
-    if session.state is State.REFUSED:
+    if session.state is State.REFUSED:  # elsewhere it is up: that take is not ours to give back
         session, told = taking.tell(session)
         return session, (*told, *forget(session))
     if stored.state in (State.ENDED, State.REFUSED):

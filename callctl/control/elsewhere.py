@@ -19,7 +19,7 @@ _ENDS = frozenset({Deadline.SETUP, Deadline.CUT, Deadline.LOST})
 
 def may_go_on(session: Session, event: DeadlineReached) -> bool:
     """Whether this deadline would end a call of which another process may know more."""
-    return event.deadline in _ENDS and not session.linked
+    return event.deadline in _ENDS and session.state in LIVE and not session.linked
 
 
 async def catch_up(box: Mailbox, sessions: Sessions) -> bool:

@@ -40,7 +40,8 @@ class Steps:
         if kind in BY_PRESENT_RULES and session.state in LIVE:
             session = self._alarms.by_present_rules(session)
         elif kind is Recalled:
-            event = replace(event, session=elsewhere.in_our_time(event.session, now, self._policy.clock))
+            stored, clock = event.session, self._policy.clock
+            event = replace(event, session=elsewhere.in_our_time(stored, now, clock), ours=stored.clock == clock)
         elif kind is Answered and session.answered is None and session.state in (State.TAKING, *LIVE):
             session = replace(session, purchase=purchase(session, event, self._tariffs))
         advance = machine.advance(session, event, now, self._policy)

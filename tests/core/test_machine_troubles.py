@@ -12,6 +12,7 @@ from callctl.call.effects import (
     Forget,
     HangUpCall,
     JournalNow,
+    RejectCall,
     SetDeadline,
     SettleNow,
     Unexpected,
@@ -32,6 +33,7 @@ from callctl.call.events import (
     Taken,
 )
 from callctl.call.session import State
+from callctl.causes import Refusal
 from callctl.limits.concurrency import Caps, Overflow
 from tests.core.calls import CALL, POLICY, START, Played, account, facts, offered, price
 from tests.core.test_machine import admitted, answered, due
@@ -217,6 +219,15 @@ def test_who_asks_about_a_call_that_was_decided_elsewhere_is_told() -> None:
     played.put(Recalled(CALL, decided))
     assert played.wanted(AdmitCall).granted_s == 10
     assert due(played, Deadline.SETUP) == POLICY.setup_timeout_s * 1000
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_what_was_taken_too_late_is_given_back_unless_another_process_has_it(is_ours: bool) -> None:
+    played = Played(facts())
+    played.put(DeadlineReached(CALL, Deadline.SETUP))
+    assert (played.session.refusal, played.wants(RejectCall)) == (Refusal.BUDGET_EXCEEDED, True)
+    played.put(Recalled(CALL, admitted().session, ours=is_ours))
+    assert (played.wants(SettleNow), played.wants(Forget)) == (is_ours, not is_ours)
 
 
 def test_what_is_told_of_a_call_that_is_over_leaves_no_mailbox_behind() -> None:

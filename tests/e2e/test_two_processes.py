@@ -1,5 +1,6 @@
 """A call that no switch of ours carries is reported to any of several processes on one store."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,15 @@ from msgspec.structs import replace
 from callctl.call.admission import Policy
 from callctl.call.events import Answered, CallKey, Deadline, DeadlineReached, ExtendAsked, Offered, Released
 from callctl.call.session import State
+from callctl.call.takes import Take
+from callctl.causes import Refusal
 from callctl.clock import Instant
 from callctl.control.calls import CallControl
 from callctl.control.elsewhere import in_our_time
 from callctl.control.journal import Journal
 from callctl.errors import StoreUnavailable
 from tests.e2e.front_door import NL_MOB, FrontDoor, SetClock
+from tests.waiting import PATIENCE_S, until
 
 CALL = CallKey("http", "c1")
 
@@ -151,3 +155,44 @@ async def test_one_boot_is_one_clock_for_all_its_processes(door, clock) -> None:
         assert again.answered is not None
         lasted_ms = there.since_ms(again.answered)
         assert lasted_ms == (7000 if clock == "machine.2" else max(0, 7000 + step_s * 1000))
+
+
+async def test_a_call_that_no_switch_carries_is_decided_within_its_budget(door, monkeypatch) -> None:
+    async def hangs(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(door.store, "admit", hangs)
+    offered = Offered(CALL, door.clock.now(), "+31201234567", NL_MOB, account="acme", fingerprint="f")
+    asked = asyncio.ensure_future(door.calls.authorize(offered))
+    await until(lambda: door.calls.knows(CALL))
+    door.clock.pass_s(2)
+    door.calls.deadlines.turn()
+    async with asyncio.timeout(PATIENCE_S):
+        session = await asked
+    assert (session.state, session.refusal) == (State.REFUSED, Refusal.BUDGET_EXCEEDED)
+
+
+async def test_a_call_that_is_up_elsewhere_goes_on_though_one_process_had_no_time_to_hear_of_it(
+    door, tmp_path, monkeypatch
+) -> None:
+    journal, answers = Journal(tmp_path / "there"), asyncio.Event()
+    there, admit = door.process(journal, policy=Policy(clock="there")), door.store.admit
+
+    async def slow(take: Take) -> object:
+        await answers.wait()
+        return await admit(take)
+
+    await admitted(door)
+    await door.calls.report(Answered(CALL, door.clock.now(), stated=False))
+    monkeypatch.setattr(door.store, "admit", slow)
+    offered = Offered(CALL, door.clock.now(), "+31201234567", NL_MOB, account="acme")
+    asked = asyncio.ensure_future(there.authorize(offered))
+    await until(lambda: there.knows(CALL))
+    there.receive(DeadlineReached(CALL, Deadline.SETUP))
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await asked).refusal is Refusal.BUDGET_EXCEEDED
+    answers.set()
+    await there.performer.drain()
+    assert not there.knows(CALL)
+    assert [it.state for it in await door.store.live(["acme"])] == [State.ANSWERED]
+    journal.close()
