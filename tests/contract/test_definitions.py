@@ -7,15 +7,18 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.accounts import MAX_CHAIN, Account, Group, Kind, Trunk
-from callctl.call.takes import TopUp
+from callctl.call.purchase import Stock
+from callctl.call.takes import Draw, TopUp
 from callctl.clock import SystemClock
 from callctl.errors import CallConflict, Contradiction
 from callctl.limits.concurrency import Caps
+from callctl.limits.ids import Settled
 from callctl.limits.licence import LicenceStatus, SwitchLicence
 from callctl.limits.provider import ProviderLimit
 from callctl.numbering import Number, NumberType
 from callctl.ports import Definitions
 from callctl.rating.builder import RowConflictError
+from callctl.rating.bundles import Source
 from callctl.rating.exchange import DatedRate, Exchange
 from callctl.rating.tariff import Direction, Plan, Row
 from callctl.store.definitions import RedisDefinitions
@@ -24,6 +27,7 @@ from callctl.store.memory.definitions import MemoryDefinitions
 from callctl.store.memory.store import MemoryStore
 from callctl.store.registry import Registry
 from tests.contract import calls
+from tests.contract.watched import DAY
 
 NOW = calls.NOW.wall_ms
 MOBILE = Number("+31612345678", "31612345678", "NL", "31", NumberType.MOB)
@@ -271,6 +275,49 @@ async def test_with_a_call_up_below_it_no_account_leaves_its_root(house: House) 
     await house.store.settle(calls.settlement(running, 0, 0))
     await house.put(account("shop", "globex"))
     assert await available(house, "till", "globex") == 10_000_000
+
+
+async def test_a_bundle_that_a_call_draws_upon_keeps_its_account(house: House) -> None:
+    """It holds no money and no channel."""
+    await house.put(account("acme"), account("shop", "acme"), account("globex"))
+    call = calls.session(accounts=("shop", "acme"))
+    sources = (Source("month", "month", False, 100, 100),)
+    call = replace(call, levels=(replace(call.levels[0], sources=sources), *call.levels[1:]))
+    asked = calls.take(call, slots=())
+    drawing = replace(asked.levels[0], draws=(Draw("month", 100, 60),))
+    running = await calls.admitted(house.store, replace(asked, levels=(drawing, *asked.levels[1:])))
+    with pytest.raises(CallConflict, match="shop has calls or holds"):
+        await house.put(account("shop", "globex"))
+    await house.store.settle(calls.settlement(running, 0, 0))
+    await house.put(account("shop", "globex"))
+
+
+@pytest.mark.parametrize(
+    "roots", [["globex"], ["globex", "initech"], ["globex", "acme"], ["globex", "acme", "initech"]]
+)
+async def test_a_correction_goes_where_the_account_is_by_then(house: House, roots: list[str]) -> None:
+    """With what it gives back of a bundle, and of a watched day."""
+    await house.put(account("acme"), account("shop", "acme"), account("globex"), account("initech"))
+    await house.store.top_up(calls.top_up(100, "shop"))
+    call = await calls.admitted(house.store, calls.take(calls.session(accounts=("shop", "acme")), 0))
+    guessed = calls.settlement(call, 30, 0, kind="estimate")
+    await house.store.settle(replace(guessed, watched=(Settled("shop", 30, DAY),)))
+    for root in roots:
+        await house.put(account("shop", root))
+    ended = replace(call, version=call.version + 1, corrections=1)
+    corrected = calls.settlement(ended, -10, 0, kind="correction")
+    given_back = replace(corrected.posts[0], used=(("month", -5),))
+    day = Settled("shop", -10, DAY, more=True)
+    await house.store.settle(replace(corrected, posts=(given_back, *corrected.posts[1:]), watched=(day,)))
+    for root in ("acme", "globex", "initech"):
+        is_there = root == roots[-1]
+        ledger = await house.store.ledger(root, "shop", "", 100)
+        assert await calls.figures(house.store, "shop", root) == (80 if is_there else 0, 0, {})
+        assert [entry.amount for entry in ledger if entry.id.startswith("http/c1:correction")] == [10] * is_there
+        stocks = await house.store.stocks(root, "shop")
+        assert stocks.by_source == ({"month": Stock(5, 0)} if is_there else {})
+        days = await house.store.statistics(root, "shop", DAY)
+        assert days.today.spent == (20 if is_there else 0)
 
 
 # ---- Plans and decks

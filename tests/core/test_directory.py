@@ -138,6 +138,12 @@ def test_what_has_a_subtree_does_not_go_deeper_than_a_chain_may_be() -> None:
     assert len(directory.chain("b")) == MAX_CHAIN
 
 
+def test_who_was_a_root_once_is_among_all_roots_and_once() -> None:
+    directory = Directory([account("a"), account("b"), account("c", "b")])
+    directory.former_roots.update(dict.fromkeys(("c", "a")))
+    assert (directory.roots(), directory.all_roots()) == (["a", "b"], ["a", "b", "c"])
+
+
 def test_a_change_is_as_much_work_among_many_accounts_as_among_few() -> None:
     def work(others: int) -> int:
         many = [account(f"other {n}", numbers=(f"+9{n}",), source_ips=(f"ip {n}",)) for n in range(others)]
