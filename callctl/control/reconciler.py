@@ -5,6 +5,7 @@ A switch's silence is not absence: a query that fails changes nothing. Its chann
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import structlog
 from msgspec.structs import replace
@@ -62,11 +63,17 @@ class Reconciler:
         self._roots = roots
 
     async def recover(self) -> None:
-        """After a start: take up every live call of ours that the journal or the store remembers."""
+        """After a start: take up every live call of ours that the journal or the store remembers, some at a time.
+
+        Calls may be reported meanwhile. Each is taken up in the turn in which it was read, as it is by then.
+        """
         await self._replay()
-        for session in await self._sessions.live(self._roots()):
-            if self._is_ours(session) and not self._calls.knows(session.call):
-                self._calls.adopt(session)
+        waiting = iter(await self._sessions.listed(self._roots()))
+        while some := tuple(islice(waiting, BATCH)):
+            for session in await self._sessions.read(some):
+                if session.state in LIVE and self._is_ours(session) and not self._calls.knows(session.call):
+                    self._calls.adopt(session)
+            await give_way()
         self._calls.end_left_within()
 
     async def run(self) -> None:

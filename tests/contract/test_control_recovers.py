@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from callctl.call.session import Session, State
 from callctl.call.takes import Balance, Extension
 from callctl.clock import Instant
 from callctl.control.journal import Journal
-from callctl.control.reconciler import STALE_MS
+from callctl.control.reconciler import BATCH, STALE_MS
 from callctl.errors import StoreUnavailable
 from callctl.limits.ids import Thresholds
 from callctl.ports import Capabilities
@@ -92,6 +93,27 @@ async def answered(room: ControlRoom, switch: Obedient) -> Instant:
     room.calls.receive(Answered(CALL, begun))
     await until(lambda: [(s.state, s.busy) for s in room.calls.live()] == [(State.ANSWERED, False)])
     return begun
+
+
+async def test_calls_are_taken_up_some_at_a_time_and_what_happens_meanwhile_counts(room: ControlRoom) -> None:
+    await room.furnish(kind=Kind.POSTPAID, credit_limit=None)
+    await room.start()
+    names = [CallKey("http", f"c{n}") for n in range(5 * BATCH // 2)]
+    for name in names:
+        call = Offered(name, room.clock.now(), "+31201234567", "0612345678", account="acme")
+        assert (await room.calls.authorize(call)).state is State.ADMITTED
+    await room.kill()
+    starting, known = asyncio.ensure_future(room.start()), [0]
+    while not starting.done():
+        await asyncio.sleep(0)
+        known.append(sum(map(room.calls.knows, names)))
+        if known[-2:] == [0, BATCH]:  # one that is taken up by now ends, and one that is not
+            for name in (names[0], names[-1]):
+                await room.calls.end(Released(name, room.clock.now()))
+                assert not room.calls.knows(name)
+    assert max(after - before for before, after in pairwise(known)) == BATCH
+    assert {call.call for call in room.calls.live()} == set(names[1:-1])
+    assert (await room.balance()).slots == {"outbound": len(names) - 2, "total": len(names) - 2}
 
 
 class Heard(Notes):
