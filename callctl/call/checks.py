@@ -211,7 +211,7 @@ def _account(facts: Facts, now: Instant) -> Iterable[Said]:
 def _number(facts: Facts) -> Iterable[Said]:
     number = facts.b_number
     if number is not None:
-        return (Check("number", PASS, f"{number.e164} {number.country} {number.type}"),)
+        return (Check("number", PASS, " ".join((number.e164, number.country, number.type))),)
     if facts.free:
         return (Check("number", PASS, f"extension {facts.dialled}"),)
     if facts.chain:

@@ -225,7 +225,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
     # ---- how a script is run
 
     def _nonce(self) -> str:
-        return f"{self._process}{next(self._requests):x}"
+        return f"{self._process}{next(self._requests)}"
 
     async def _run(self, script: Script, touched: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """The script's answer."""
