@@ -125,7 +125,8 @@ class Follower:
             return
         everything = lost or anew
         since = 0 if everything else self.revision
-        written = [name.decode() for name in await self._call("ZRANGEBYSCORE", keys.WRITTEN, since + 1, revision)]
+        # What is written again meanwhile, too: it stands behind `revision` then, and what is below it needs it.
+        written = [name.decode() for name in await self._call("ZRANGEBYSCORE", keys.WRITTEN, since + 1, "+inf")]
         if everything:
             await self._compare(written, revision, lost=lost)
         self.missing.difference_update(written)

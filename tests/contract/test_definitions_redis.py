@@ -674,6 +674,29 @@ async def test_every_process_knows_who_was_a_root_once(family: Process, other: P
     assert sorted(family.follower.tariffs.directory.all_roots()) == ["acme", "globex"]
 
 
+@pytest.mark.parametrize("at", range(1, 20))
+async def test_who_reads_while_somebody_writes_misses_nothing(
+    link: Link, family: Process, at: int, complaints: list[Any]
+) -> None:
+    """Neither at a start nor when all is read anew; nor does the store seem to have lost what is just being written."""
+
+    async def writes() -> None:
+        await family.definitions.put_account(account("shop", "acme", credit_limit=at))
+
+    interrupted = InterruptedLink(link, at, writes)
+    await interrupted.open()
+    try:
+        reading = Process(interrupted)
+        for _ in range(3):
+            await reading.follower.refresh(anew=True)
+            assert reading.accounts.keys() == family.accounts.keys()
+            assert reading.follower.missing == set()
+        assert reading.accounts == family.accounts
+    finally:
+        await interrupted.close()
+    assert [complaint for complaint in complaints if complaint["log_level"] == "error"] == []
+
+
 async def test_limits_are_written_by_the_hundred(link: Link, family: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """To tens of thousands of accounts, and anew where somebody writes meanwhile."""
     for n in range(600):
