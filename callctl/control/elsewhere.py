@@ -2,19 +2,25 @@
 its own part, the store the whole of it."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from callctl.call.events import CallKey, Deadline, DeadlineReached, Recalled
 from callctl.call.session import Session
-from callctl.clock import Instant, is_one_clock
+from callctl.clock import Instant, give_way, is_one_clock
 from callctl.control.mailbox import Mailbox
 from callctl.control.within import LIVE
 from callctl.errors import PortError
 from callctl.ports import Sessions
 
+_SET_UP = attrgetter("setup.wall_ms")
+_Each = TypeVar("_Each")
 _ENDS = frozenset({Deadline.SETUP, Deadline.CUT, Deadline.LOST})
+LOOKED_AT_ONCE = 1_000  # some milliseconds
 
 
 def may_go_on(session: Session, event: DeadlineReached) -> bool:
@@ -47,19 +53,36 @@ async def everywhere(boxes: Mapping[CallKey, Mailbox], sessions: Sessions, roots
 
     Where the store is away nobody knows of other processes.
     """
-    asked = frozenset(roots)
-    ours = {box.session.trace_id: box.session for box in boxes.values() if box.session.root in asked}
+    asked, ours, wanted = frozenset(roots), set[str](), list[tuple[str, str]]()
+    async for some in _by_steps(boxes.values()):
+        here = [box.session for box in some if box.session.root in asked]
+        ours.update(session.trace_id for session in here)
+        wanted += ((it.root, it.trace_id) for it in here if it.state in LIVE and not it.linked)
     found: Sequence[Session] = ()
     with contextlib.suppress(PortError):
-        theirs = [(root, id) for root, id in await sessions.listed(roots) if id not in ours]
-        shared = [(it.root, id) for id, it in ours.items() if it.state in LIVE and not it.linked]
-        found = await sessions.read([*theirs, *shared])
-    for stored in found:
-        if stored.call in boxes:
-            _hear(boxes[stored.call], stored)
-    here = [box.session for box in boxes.values() if box.session.root in asked]
-    live = [session for session in (*here, *(it for it in found if it.call not in boxes)) if session.state in LIVE]
-    return sorted(live, key=lambda session: session.setup.wall_ms)
+        async for listed in _by_steps(await sessions.listed(roots)):
+            wanted += (call for call in listed if call[1] not in ours)
+        found = await sessions.read(wanted)
+    live: dict[str, Session] = {}
+    async for stored in _by_steps(found):
+        for session in stored:
+            box = boxes.get(session.call)
+            if box is not None:
+                _hear(box, session)
+            elif session.state in LIVE:
+                live[session.trace_id] = session
+    async for some in _by_steps(boxes.values()):
+        here = [box.session for box in some if box.session.root in asked and box.session.state in LIVE]
+        live.update((session.trace_id, session) for session in here)
+    return sorted(live.values(), key=_SET_UP)
+
+
+async def _by_steps(all_: Collection[_Each]) -> AsyncIterator[Sequence[_Each]]:
+    """Some at a time, between which others have their turn. What comes or goes meanwhile is not noticed."""
+    waiting = iter(tuple(all_))
+    while some := tuple(islice(waiting, LOOKED_AT_ONCE)):
+        yield some
+        await give_way()
 
 
 async def unless_it_goes_on(box: Mailbox, end: DeadlineReached, sessions: Sessions) -> None:

@@ -10,11 +10,14 @@ from callctl.call.judgement import whole_trace
 from callctl.call.session import State
 from callctl.call.trace import decode_trace
 from callctl.clock import Instant
+from callctl.control import elsewhere
 from callctl.control.elsewhere import everywhere
+from callctl.control.mailbox import Mailbox
 from callctl.limits.concurrency import Slot
 from callctl.ports import Existing
 from callctl.store import sessions
 from callctl.store.address import parse_address
+from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
 from callctl.store.sessions import RECORDS_AT_ONCE
 from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extend, extension, session, settlement, take, top_up
@@ -204,3 +207,20 @@ async def test_many_calls_of_many_roots_are_listed_in_steps_between_which_others
         await asyncio.sleep(0)
     assert {call.root for call in await listing} == set(roots)
     assert turns > 50 / 5
+
+
+async def test_the_calls_of_one_process_are_gone_through_in_steps_too(monkeypatch):
+    monkeypatch.setattr(elsewhere, "LOOKED_AT_ONCE", 5)
+    store, calls = MemoryStore(), [replace(session(f"c{n}"), state=State.ADMITTED) for n in range(50)]
+    boxes = {call.call: Mailbox(call, step=lambda it, _: (it, ()), ways={}) for call in calls}
+    listing = asyncio.ensure_future(everywhere(boxes, store, [ROOT]))
+    await asyncio.sleep(0)
+    ended, begun = boxes.pop(calls[-1].call), replace(session("later"), state=State.ADMITTED)
+    ended.session = replace(ended.session, state=State.ENDED)
+    boxes[begun.call] = Mailbox(begun, ended.step, ended.ways)
+    turns = 0
+    while not listing.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert sorted(call.trace_id for call in await listing) == sorted(it.trace_id for it in (*calls[:-1], begun))
+    assert turns >= 2 * 50 / 5
