@@ -441,6 +441,22 @@ def test_what_is_told_late_is_placed_when_it_happened() -> None:
     assert time.place("110.000000", Instant(5_009_000, 49_000)) == (Instant(110_000, 49_000), True)  # not in the future
 
 
+def test_what_we_read_late_because_we_stood_still_is_placed_when_it_happened() -> None:
+    switch, heard = Switch(), []
+    messages = recorded("87")
+    switch.tell(messages[0])
+    switch.translator.compare(messages[0].get("Timestamp"), switch.now)
+    woken = switch.now.plus_ms(60_000)
+    for message in messages[1:]:
+        heard += switch.translator.translate(message, woken)
+    (answered,) = [event for event in heard if isinstance(event, Answered)]
+    (released,) = [event for event in heard if isinstance(event, Released)]
+    assert answered.stated
+    assert released.stated
+    assert released.at.since_ms(answered.at) == 2_210
+    assert woken.since_ms(released.at) > 55_000
+
+
 @pytest.mark.parametrize("set_by_ms", [3_600_000, -3_600_000, 20_000, -20_000, 10_000, -10_000, 3_000, -3_000])
 @pytest.mark.parametrize("compared", [True, False])
 def test_a_clock_that_is_set_during_a_call_does_not_change_its_length(set_by_ms: int, compared: bool) -> None:

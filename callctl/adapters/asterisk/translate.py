@@ -10,9 +10,9 @@ never a carrier leg: Asterisk takes them out of a running call. The `Cdr` event 
 there may be several of one call.
 
 Times. The wall half of an event's instant is Asterisk's own `Timestamp` (`timestampevents` of manager.conf), so that
-durations are differences of one clock. `SwitchTime` places it on our monotonic clock. An event that contradicts it by
-seconds, or comes before the one that was told before it, means that Asterisk's clock was set meanwhile: then it is not
-stated, and durations are measured by ours.
+durations are differences of one clock. `SwitchTime` places it on our monotonic clock. An event that has happened before
+what was told before it means that Asterisk's clock was set meanwhile: then it is not stated, and durations are measured
+by ours. One that is merely old was told while this process stood still.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -24,7 +24,7 @@ from callctl.adapters.asterisk import gate
 from callctl.adapters.asterisk.bridges import Bridges
 from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.wire import Message
-from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime, agree
+from callctl.adapters.switch_time import SwitchTime, agree
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
@@ -80,7 +80,7 @@ class Translator:
         if not self._complete:
             self._meet(message)
         at, stated = self._time.place(message.get("Timestamp"), now)
-        if now.since_ms(at) > MOST_LATE_MS or at.monotonic_ms < self._last_ms - MOST_DISORDER_MS:
+        if at.monotonic_ms < self._last_ms - MOST_DISORDER_MS:
             return handler(message, now, False)
         self._last_ms = at.monotonic_ms
         return handler(message, at, stated)
