@@ -169,7 +169,8 @@ def _with_findings(found: list[Said], ceiling_s: int) -> tuple[list[Check], Find
 
 def deciding(found: Iterable[Said]) -> Finding | None:
     """The finding that decides: the first in the order of `Refusal`, the caller's own before those of levels above."""
-    refusing = [each for each in found if isinstance(each, Finding) and each.refusal is not None and each.enforced]
+    # isinstance takes five times as long where it is another of msgspec's classes
+    refusing = [each for each in found if type(each) is Finding and each.refusal is not None and each.enforced]
     return min(refusing, key=_rank) if refusing else None
 
 
