@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from callctl.errors import CallConflict
+from callctl.errors import CallConflict, StoreUnavailable
 from callctl.limits.exposure import DAYS, Day, begun
 from callctl.limits.watching import Allow, Note, Release, Statistics, Tell, Word
 from callctl.store import keys, scripts
@@ -35,7 +35,7 @@ class RedisWatching:
     async def say(self, word: Word) -> None:
         """Do what an operator says. What is told of days is taken over as it is.
 
-        CallConflict: the id stands for another word.
+        CallConflict: the id stands for another word. StoreUnavailable also where the account has left for another root.
         """
         arguments: list[Argument] = [word.day, word.at_ms, word.by, word.why]
         match word.said:
@@ -48,7 +48,10 @@ class RedisWatching:
                 arguments = ["tell", *arguments, len(days), *("-" if it is None else int(it) for it in told)]
         by_id = (keys.said(word.root, word.account, word.id),) if word.id else ()
         hash = keys.account(word.root, word.account)
-        if not await scripts.run(self._link, scripts.WORD, (hash, *by_id), *arguments):
+        answer = await scripts.run(self._link, scripts.WORD, (hash, *by_id), *arguments)
+        if answer is None:
+            raise StoreUnavailable(f"account {word.account} has left root {word.root}")
+        if not answer:
             raise CallConflict(f"{word.id} was another word about {word.account}")
 
 

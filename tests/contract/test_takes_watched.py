@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.call.events import Extended, ExtendRefused, Taken, TakeRefused
-from callctl.errors import CallConflict
+from callctl.errors import CallConflict, StoreUnavailable
 from callctl.limits.ids import Alert, Mode, Rule, Thresholds
 from callctl.limits.watching import Allow, Release, Tell, Told
 from tests.contract.calls import NOW, ROOT, admitted, extend, moved, refusal, session, top_up
@@ -572,3 +572,10 @@ async def test_the_days_move_with_their_account(store):
     after = await statistics(store, root="other")
     assert (after.today, after.past) == (before.today, before.past)
     assert (await statistics(store)).past == ()
+
+
+async def test_of_an_account_that_has_another_root_now_nothing_is_said(store):
+    await moved(store, to="other")
+    with pytest.raises(StoreUnavailable, match="left root acme"):
+        await store.say(word(Allow(EUR)))
+    assert (await statistics(store)).today.extra == 0

@@ -4,10 +4,12 @@
 -- ARGV  what (release | allow | tell), the account's local day, now (ms), by, why, then of a release: until (ms);
 --       of an allowance: how much; of both: seconds to remember the id; of days told: their number, per day: number,
 --       spent, cap, peak, incident ("-": as it was)
--- Answer  1; 0 where something else was said by the id. What was said by it before is not said again
+-- Answer  1; 0 where something else was said by the id. What was said by it before is not said again.
+--         nil when the account has left for another root
 
 local W = watching_all()
 local hash, what, number, now, by, why = KEYS[1], unpack(ARGV, 1, 5)
+if redis.call('EXISTS', beside(hash, 'g')) == 1 then return nil end
 if KEYS[2] then
   local said = what .. ' ' .. ARGV[6]
   local before = redis.call('GET', KEYS[2])

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from callctl.call.purchase import Buying, Stock, Stocks
 from callctl.call.subscription import Booked, Booking
-from callctl.errors import CallConflict
+from callctl.errors import CallConflict, StoreUnavailable
 from callctl.limits.watching import Said, Statistics, Word
 from callctl.rating.bundles import Block
 from callctl.store.memory.accounts import MemoryAccount, move
@@ -68,6 +68,8 @@ class MemoryCharging:
         return statistics(kept.day, kept.past, kept.since, day, kept.notes[::-1])
 
     async def say(self, word: Word) -> None:
+        if self._accounts[word.root, word.account].floor == CLOSED:
+            raise StoreUnavailable(f"account {word.account} has left root {word.root}")
         key = (word.root, word.account, word.id)
         if word.id and (before := self._said.get(key)) is not None:
             if before != word.said:
