@@ -61,8 +61,10 @@ class Ladder:
         if longer is None:
             longer = self._longer[beginning] = self._look_under(digits[:HEAD_DIGITS])
         if longer:
-            longest_first = digits[: HEAD_DIGITS + 2], digits[: HEAD_DIGITS + 1]
-            beginning = mark + next(filter(longer.__contains__, longest_first), digits[:HEAD_DIGITS])
+            if digits[: HEAD_DIGITS + 2] in longer:
+                beginning = mark + digits[: HEAD_DIGITS + 2]
+            elif digits[: HEAD_DIGITS + 1] in longer:
+                beginning = mark + digits[: HEAD_DIGITS + 1]
         kept = self._prices.get(beginning + number.type)
         if kept:
             return kept
