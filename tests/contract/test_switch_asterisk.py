@@ -227,11 +227,11 @@ async def test_an_admitted_call_has_a_limit_to_ring_and_its_grant_from_the_answe
     call = await desk.answered(granted_s=30)
     assert call.callee is not None
     limits = [(limit.channel, limit.seconds) for limit in call.limits]
-    assert limits == [(call.caller.name, 120), (call.callee.name, 30), (call.caller.name, 30)]
+    assert limits == [(call.caller.name, 120), (call.callee.name, 29.95), (call.caller.name, 29.95)]
     assert call.caller.exten == NUMBER
     outcome = await call.outcome()
     assert outcome.ended_by is EndedBy.LIMIT
-    assert outcome.talked_ms >= 30_000
+    assert outcome.talked_ms >= 29_950
     await until(lambda: desk.told(Released))
 
 

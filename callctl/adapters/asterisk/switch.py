@@ -130,7 +130,8 @@ class AsteriskSwitch:
             self._report(SeenAlive(call, self._clock.now(), legs.answered))
         if legs.emergency or legs.passed:
             return
-        variables = {"CC_NUMBER": b_number, "CC_LIMIT": str(setup_s), "CC_GRANT": str(granted_s)}
+        grant = f"{granted_s - CUT_TAKES_MS / 1000:.3f}"
+        variables = {"CC_NUMBER": b_number, "CC_LIMIT": str(setup_s), "CC_GRANT": grant}
         if legs.inbound:
             variables["CC_DIAL"] = account
         await self._perform(_redirect(legs, variables, self._contexts.dial, b_number))
