@@ -214,8 +214,9 @@ class Directory:
     A change takes as long as what is below the account, whatever else there is: 100,000 others are neither compiled
     again nor copied. It is made in place, so who loops over the directory does not wait in between.
 
-    `plans`: what every account is charged by. `with_thresholds`, `with_low_balance`: the few that state any. Raises
-    ValueError for a parent that is missing, a chain that is a loop, and an account without a plan.
+    `plans`: what every account is charged by. `with_thresholds`, `with_low_balance`: the few that state any.
+    `former_roots`: who was directly below the provider once. Raises ValueError for a parent that is missing, a chain
+    that is a loop, and an account without a plan.
     """
 
     def __init__(

@@ -131,7 +131,7 @@ class RedisDefinitions:
             yield row
 
     async def recover(self) -> None:
-        """At the start: read all, and have the scripts find what it says of credit, whatever they found so far."""
+        """At the start: read all, and write how far each may go below zero, whatever the scripts found so far."""
         async with self._known.turn:
             await self._known.catch_up()
             await self._set_limits()

@@ -24,6 +24,7 @@ from callctl.rating.tariff import Plan, Row
 from callctl.store import decks, keys
 from callctl.store.address import parse_address
 from callctl.store.definitions import RedisDefinitions
+from callctl.store.feeds import RedisFeeds
 from callctl.store.follower import Follower
 from callctl.store.history import COPIED_AT_ONCE
 from callctl.store.link import Link
@@ -663,8 +664,24 @@ async def test_a_long_history_is_brought_first_also_what_comes_meanwhile(link: L
     assert await family.store.top_up(calls.top_up(1, "shop", root="globex", id="meanwhile")) == after[-3]
 
 
+async def test_what_waits_at_a_root_that_is_none_any_more_is_delivered(
+    link: Link, family: Process, other: Process
+) -> None:
+    """Also a correction that is recorded there later, and by who comes later."""
+    call = await calls.admitted(family.store, calls.take(calls.session(accounts=("till", "shop", "acme")), 0))
+    await family.store.settle(calls.settlement(call, 0, 0, 0, kind="estimate"))
+    await family.definitions.put_account(account("acme", "globex"))
+    ended = replace(call, version=call.version + 1, corrections=1)
+    await family.store.settle(calls.settlement(ended, 0, 0, 0, kind="correction"))
+    await other.follower.refresh()
+    feeds, roots = RedisFeeds(link), other.follower.tariffs.directory.all_roots()
+    assert await feeds.filled(roots) == ["acme"]
+    assert await feeds.move("billing", roots, 100) == 6
+    await feeds.trim(roots, ["billing"])
+    assert await feeds.filled(roots) == []
+
+
 async def test_every_process_knows_who_was_a_root_once(family: Process, other: Process) -> None:
-    """What waits in its outbox is still delivered, by those who come later, too, and after a loss."""
     await family.definitions.put_account(account("acme", "globex"))
     await other.follower.refresh()
     assert other.follower.tariffs.directory.roots() == ["globex"]
