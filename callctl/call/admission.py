@@ -109,13 +109,7 @@ def _session(
 ) -> Session:
     chain = facts.chain or _UNKNOWN
     payer = chain[0]
-    within = offered.within is not None
-    levels = _levels(facts, facts, offered.direction, answer_by_s, within=within)
-    watched = facts.ruled or policy.thresholds is not None
-    if watched and offered.direction is _OUTBOUND and not facts.emergency:
-        levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
-    if facts.called is not None:
-        levels += _called_levels(facts, facts.called, answer_by_s)
+    levels = _levels_of_both(offered, facts, answer_by_s, policy)
     slice_s = granted_s = ceiling_s
     if offered.can_extend:
         slice_s, granted_s = slicing.opening(levels, policy.slice_first_s, ceiling_s, policy.longest_unattended_s)
@@ -158,6 +152,17 @@ def _session(
         clock=policy.clock,
         ahead_ms=now.wall_ms - now.monotonic_ms,
     )
+
+
+def _levels_of_both(offered: Offered, facts: Facts, answer_by_s: int, policy: Policy) -> tuple[Level, ...]:
+    """The caller's side with what watches it, then the called one where that pays, too."""
+    levels = _levels(facts, facts, offered.direction, answer_by_s, within=offered.within is not None)
+    watched = facts.ruled or policy.thresholds is not None
+    if watched and offered.direction is _OUTBOUND and not facts.emergency:
+        levels = watching(levels, facts.chain, policy.thresholds, facts.b_number)
+    if facts.called is not None:
+        levels += _called_levels(facts, facts.called, answer_by_s)
+    return levels
 
 
 def _called_levels(facts: Facts, called: Called, answer_by_s: int) -> tuple[Level, ...]:
