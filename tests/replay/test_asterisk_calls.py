@@ -283,6 +283,24 @@ def test_a_channel_that_was_listed_before_it_asks_is_offered_once() -> None:
     assert switch.tell(asks) == ()
 
 
+@pytest.mark.parametrize("first_list", [True, False])
+def test_what_has_ended_while_a_list_was_on_its_way_is_not_alive(first_list: bool) -> None:
+    """A call that a process asked about while it came up, and refused, must not be asked about again."""
+    switch = Switch()
+    if first_list:
+        switch.translator.relinked()
+    before = switch.translator.known()
+    told = "Variable: GOSUB_RETVAL=Caller: 1,Called: 2,Account: acme"
+    channel = ["Event: Status", "Context: callctl-gate", "Uniqueid: 1.1", "Variable: CC_CALL=1.1", told]
+    asks = INGRESS | {"Event": "UserEvent", "UserEvent": "CCAuthorize", "Caller": "1", "Called": "2"}
+    assert [type(event) for event in switch.tell(said(asks))] == [Offered]
+    assert [type(event) for event in switch.tell(said(INGRESS | ENDS))] == [Released]
+    channels = [Message("\r\n".join(channel).encode())]
+    assert switch.translator.missed(channels, switch.now) == ()
+    assert switch.translator.listed(channels, before, switch.now) == []
+    assert switch.translator.known() == frozenset()
+
+
 def test_a_leg_without_an_ingress_channel_is_a_call_still() -> None:
     """After a transfer the carrier leg lives on."""
     channels = [message for message in listing() if message["Uniqueid"] == "1795293515.834"]

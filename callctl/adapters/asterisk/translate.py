@@ -53,6 +53,7 @@ class Translator:
         self._calls: dict[str, Legs] = {}
         self._by_carrier: dict[str, str] = {}
         self._bridges = Bridges()
+        self._gone: set[str] = set()  # since the last list; one that is on its way may show them still
         self._complete = False
         self.unheard: list[str] = []
         """The calls of which the last list has shown an answer that no event had told, though the link was up."""
@@ -123,15 +124,17 @@ class Translator:
         return tuple(self._offered(channel, told, now) for channel, told in waiting if self._is_new(channel))
 
     def _is_new(self, channel: Message) -> bool:
-        return _call_of(channel) == channel.get("Uniqueid") not in self._calls
+        call_id = channel.get("Uniqueid")
+        return _call_of(channel) == call_id not in self._calls and call_id not in self._gone
 
     def listed(self, channels: Iterable[Message], before: Collection[str], now: Instant) -> list[SeenAlive]:
         """The calls in a `Status` list; the book is made to agree.
 
         `before`: the calls known when the list was asked for. Of these, what is not in it is gone; a call that began
-        since is not judged.
+        since is not judged, and one that has ended since is not alive.
         """
-        alive = {channel.get("Uniqueid"): channel for channel in channels}
+        alive = {uniqueid: channel for channel in channels if (uniqueid := channel.get("Uniqueid")) not in self._gone}
+        self._gone.clear()
         self.unheard = []
         carriers: dict[str, Message] = {}
         for uniqueid, channel in alive.items():
@@ -270,6 +273,7 @@ class Translator:
         uniqueid = message.get("Uniqueid")
         replaced = self._complete and uniqueid not in self._bridges and message.get("Cause") == "0"  # nobody hung it up
         self._bridges.leave(uniqueid)
+        self._gone.add(uniqueid)
         told: list[Released] = []
         carried = self._calls.get(self._by_carrier.get(uniqueid, ""))
         if carried is not None:
