@@ -7,6 +7,8 @@ A line is a session; the last line of a call says what is to be done. A line of 
 import errno
 import os
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -27,6 +29,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.pending: dict[str, Session] = {}
+        self._gathers = False  # what is appended waits to be written through
+        self._is_due = False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._load()
         self._file = path.open("ab", buffering=0)
@@ -54,6 +58,17 @@ class Journal:
         self._keep(name, session)
         self._write(name.encode() + b" " + b64encode(packing.encode(session)) + b"\n")
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended within is on the disk when this is over: written through once, and not before."""
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+            if self._is_due:
+                self._write_through()
+
     def done(self, session: Session) -> None:
         """The store knows it now. When nothing is left the file starts anew."""
         name = session.call.trace_id
@@ -78,7 +93,17 @@ class Journal:
             if self._file.write(line) < len(line):
                 os.ftruncate(fd, end)  # half a line would spoil the next one
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(fd)
+        except OSError as error:
+            log.critical("journal_not_written", error=str(error))
+            return
+        self._is_due = True
+        if not self._gathers:
+            self._write_through()
+
+    def _write_through(self) -> None:
+        self._is_due = False
+        try:
+            os.fsync(self._file.fileno())
         except OSError as error:
             log.critical("journal_not_written", error=str(error))
 

@@ -5,7 +5,7 @@ The outcome of what takes time comes back as an event, through the mailbox. A ve
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,7 @@ class Performer:
     ) -> None:
         self._takes = takes
         self._switches = switches
+        self._journal = journal
         self._observer = observer
         self._decided = decided
         self._forget = forget
@@ -72,6 +73,7 @@ class Performer:
         self._settling = 0  # those of them that are to settlements
         self._kept = asyncio.Event()  # the last of them, or one for which an end waits
         self._ends: deque[tuple[Mailbox, Settlement]] = deque()
+        self._failures: list[tuple[Mailbox, Exception]] = []  # of this turn of the loop
         self._extensions: list[tuple[Mailbox, Extension]] = []  # of this turn of the loop
 
         self.ways: Ways = {
@@ -154,6 +156,11 @@ class Performer:
         self._settling -= settlement is not None
         if not self._promised or self._ends:
             self._kept.set()
+        if isinstance(answer, Exception):
+            if not self._failures:
+                self.start(self._fail_all())
+            self._failures.append((box, answer))
+            return
         call = box.session.call
         if answer is None:
             box.settled = settlement
@@ -191,17 +198,27 @@ class Performer:
         self._extensions.append((box, effect.extension))
 
     async def _extend_all(self) -> None:
-        asked, self._extensions = self._extensions, []
+        boxes, extensions = zip(*self._extensions, strict=True)
+        self._extensions = []
         answers: Sequence[ExtendAnswer]
         try:
-            answers = await self._takes.extend([extension for _, extension in asked])
+            answers = await self._takes.extend(extensions)
         except Exception as error:  # whatever it was, no call is to wait for ever
-            answers = [error] * len(asked)
-        for (box, _), answer in zip(asked, answers, strict=True):
-            try:
-                box.put(answer if type(answer) is Extended else _heard(box.session.call, answer))
-            except Exception as error:  # the others are to hear theirs
-                log.error("take_failed", call_id=str(box.session.call), exc_info=error)
+            answers = [error] * len(boxes)
+        self._hear_all(zip(boxes, answers, strict=True))
+
+    async def _fail_all(self) -> None:
+        failures, self._failures = self._failures, []
+        self._hear_all(failures)
+
+    def _hear_all(self, answers: Iterable[tuple[Mailbox, Any]]) -> None:
+        """Of one turn. Without the store thousands may fail: the disk is waited for once, before anybody is told."""
+        with self._journal.together():
+            for box, answer in answers:
+                try:
+                    box.put(answer if type(answer) is Extended else _heard(box.session.call, answer))
+                except Exception as error:  # the others are to hear theirs
+                    log.error("take_failed", call_id=str(box.session.call), exc_info=error)
 
     async def _command(self, box: Mailbox, effect: Command, command: Awaitable[None]) -> None:
         try:

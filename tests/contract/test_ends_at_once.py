@@ -1,6 +1,7 @@
 """Thousands of calls that are over at once: after an outage, or with the switch that carried them."""
 
 import asyncio
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,8 +45,9 @@ class Ends:
         self.store = SlowStore()
         self.heard: list[CallEvent] = []
         no: Any = None
+        unused: Any = SimpleNamespace(together=nullcontext)
         self.performer = Performer(
-            self.store, {}, Deadlines(SystemClock(), {}, no), no, Notes(),  # type: ignore[arg-type]  # both have what an end needs, no more
+            self.store, {}, Deadlines(SystemClock(), {}, no), unused, Notes(),  # type: ignore[arg-type]  # both have what an end needs, no more
             decided=no, forget=no, settled=lambda _: None,
         )  # fmt: skip
         for n in range(begun):
