@@ -38,12 +38,8 @@ class RedisSessions:
         record, running = await self._texts([(root.decode(), trace_id)])
         return None if record is None else records.decode_record(record, running)
 
-    async def live(self, roots: Sequence[str]) -> list[Session]:
-        """Every call that holds something, by the end of its lease, root by root."""
-        return await self.read(await self.listed(roots))
-
     async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
-        """(root, trace id) of the same."""
+        """(root, trace id) of every call that holds something, by the end of its lease, root by root."""
         return await self._leases(roots, "+inf", LISTED_AT_ONCE, of_one=-1)
 
     async def lapsed(self, roots: Sequence[str], now_ms: int, limit: int) -> list[Session]:

@@ -12,7 +12,7 @@ from callctl.call.takes import Extension, Post, Record, Settlement, Take, TakeLe
 from callctl.causes import Refusal
 from callctl.clock import Instant, SystemClock
 from callctl.limits.concurrency import Rate, Slot
-from callctl.ports import Definitions, Takes
+from callctl.ports import Definitions, Sessions, Takes
 from callctl.rating.charge import Price, Tier
 from callctl.rating.tariff import Direction, Plan
 from callctl.store import keys
@@ -99,6 +99,11 @@ def refusal(call: Session) -> Settlement:
 
 def top_up(amount: int, account: str = ROOT, *, root: str = ROOT, id: str = "pay-1", **fields: Any) -> TopUp:
     return TopUp(account, root, id, amount, NOW.wall_ms, **fields)
+
+
+async def all_live(store: Sessions, roots: Sequence[str]) -> list[Session]:
+    """Every call that holds something, by the end of its lease, root by root."""
+    return await store.read(await store.listed(roots))
 
 
 async def admitted(store: Any, proposed: Take) -> Session:

@@ -20,7 +20,19 @@ from callctl.store.address import parse_address
 from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
 from callctl.store.sessions import RECORDS_AT_ONCE
-from tests.contract.calls import LEASE_MS, NOW, ROOT, admitted, extend, extension, session, settlement, take, top_up
+from tests.contract.calls import (
+    LEASE_MS,
+    NOW,
+    ROOT,
+    admitted,
+    all_live,
+    extend,
+    extension,
+    session,
+    settlement,
+    take,
+    top_up,
+)
 from tests.contract.links import PATIENT, CountingLink
 
 
@@ -68,7 +80,7 @@ async def test_a_running_call_comes_back_with_what_has_changed(store):
     levels = (replace(first.levels[0], held=7), replace(first.levels[1], held=14))
     expected = replace(now, version=3, levels=levels)
     assert await store.find(first.call) == expected
-    assert await store.live([ROOT]) == [expected]
+    assert await all_live(store, [ROOT]) == [expected]
     assert await store.lapsed([ROOT], LEASE_MS, 1) == [expected]
     assert await store.admit(proposed) == Existing(expected)
     assert await extend(store, extension(now, 0, 0)) == Existing(expected)
@@ -109,22 +121,22 @@ async def test_another_call_under_the_same_trace_id_is_not_taken_for_it(store):
 async def test_live_calls_of_the_roots_asked_for(store):
     for number, root in enumerate(("r1", "r2", "r3")):
         await admitted(store, take(session(f"c{number}", (root,)), lease_until_ms=LEASE_MS - number))
-    assert [call.root for call in await store.live(["r2", "r1"])] == ["r2", "r1"]
-    assert await store.live([]) == []
+    assert [call.root for call in await all_live(store, ["r2", "r1"])] == ["r2", "r1"]
+    assert await all_live(store, []) == []
 
 
 async def test_only_calls_that_hold_something_are_live(store):
     call = await admitted(store, take(session()))
-    assert [live.call for live in await store.live([ROOT])] == [call.call]
+    assert [live.call for live in await all_live(store, [ROOT])] == [call.call]
     await store.settle(settlement(call))
-    assert await store.live([ROOT]) == []
+    assert await all_live(store, [ROOT]) == []
     assert (await store.find(call.call)).state is State.ENDED
 
 
 async def test_more_live_calls_than_are_read_at_once(store):
     for number in range(RECORDS_AT_ONCE + 1):
         await store.admit(take(session(f"c{number}")))
-    live = await store.live([ROOT])
+    live = await all_live(store, [ROOT])
     assert len({call.call for call in live}) == RECORDS_AT_ONCE + 1
 
 
@@ -148,7 +160,7 @@ async def test_live_and_lapsed_calls_among_many_roots(store):
         for number in range(2):
             await admitted(store, take(session(f"{root}-{number}", (root,)), lease_until_ms=lease_ms + number))
     found = [f"{root}-{number}" for root in ("r3", "r499", "r500", "r1199") for number in range(2)]
-    assert [call.call.call_id for call in await store.live(roots)] == found
+    assert [call.call.call_id for call in await all_live(store, roots)] == found
     assert [root for root, _ in await store.listed(roots)] == [name.partition("-")[0] for name in found]
 
     async def lapsed(now_ms: int, limit: int) -> list[str]:
@@ -168,7 +180,7 @@ async def test_many_roots_are_asked_with_few_commands(redis_server, link):
     await admitted(RedisStore(link), take(session("c1", ("r4999",))))
     await store.lapsed(["r0"], LEASE_MS, 1)  # the server knows the script then
     counting.sent = 0
-    assert len(await store.live(roots)) == 1
+    assert len(await all_live(store, roots)) == 1
     assert counting.sent == 10 + 1
     assert len(await store.lapsed(roots, LEASE_MS, 10)) == 1
     assert counting.sent == 2 * (10 + 1)
@@ -183,7 +195,7 @@ async def test_a_list_of_very_many_calls_comes_in_parts(redis_store, monkeypatch
         for n in range(number % 4):
             await admitted(redis_store, take(session(f"{root}-{n}", (root,)), lease_until_ms=1_000 + n))
     expected = [f"{root}-{n}" for number, root in enumerate(roots) for n in range(number % 4)]
-    assert [call.call.call_id for call in await redis_store.live(roots)] == expected
+    assert [call.call.call_id for call in await all_live(redis_store, roots)] == expected
 
 
 async def test_an_extension_renews_the_lease(store):

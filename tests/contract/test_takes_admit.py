@@ -14,6 +14,7 @@ from tests.contract.calls import (
     COUNTED,
     ROOT,
     admitted,
+    all_live,
     extend,
     extension,
     figures,
@@ -98,7 +99,7 @@ async def test_a_chain_takes_at_every_level_or_at_none(store, poor):
         balance, held, slots = await figures(store, account)
         assert (held, slots) == (0, {})
         assert balance in (99, 100)
-    assert await store.live([ROOT]) == []
+    assert await all_live(store, [ROOT]) == []
     assert await store.find(call.call) is None
 
     await store.top_up(top_up(1, CHAIN[poor], id="pay-2"))
@@ -275,9 +276,9 @@ async def test_an_emergency_call_of_nobody(store):
     """It has no payer, and is live all the same."""
     call = session(levels=(), root="", account="")
     assert await store.admit(take(call, force=True)) == Taken(call.call, ())
-    assert [live.call for live in await store.live([""])] == [call.call]
+    assert [live.call for live in await all_live(store, [""])] == [call.call]
     assert await store.settle(settlement(replace(call, version=1))) is None
-    assert await store.live([""]) == []
+    assert await all_live(store, [""]) == []
 
 
 async def test_names_may_hold_anything(store):
@@ -311,7 +312,7 @@ async def test_a_call_has_one_payer_whoever_asks_again(store):
         assert isinstance(answer, Existing), state
         assert answer.session.root == ROOT
         assert (await store.balances("shop", ["shop"]))[0].held == 0
-        assert await store.live(["shop"]) == []
+        assert await all_live(store, ["shop"]) == []
         found = await store.find(CallKey("http", "c1"))
         assert found is not None
         assert found.root == ROOT
@@ -325,7 +326,7 @@ async def test_a_call_of_any_root_is_found_by_its_name(store, root):
     first = await admitted(store, take(session("c1", levels=(), root=root)))
     for _ in range(2):
         assert await store.admit(take(session("c1"))) == Existing(await store.find(first.call))
-        assert await store.live([ROOT]) == []
+        assert await all_live(store, [ROOT]) == []
     await extend(store, extension(first))
     assert await store.admit(take(session("c1"))) == Existing(await store.find(first.call))
     assert await store.settle(settlement(replace(first, version=2))) is None

@@ -19,6 +19,7 @@ from callctl.store.rejected import Rejected
 from tests.contract.calls import (
     ROOT,
     admitted,
+    all_live,
     extend,
     extension,
     figures,
@@ -194,7 +195,7 @@ async def test_a_record_that_cannot_be_read_keeps_no_other_from_being_read(link,
     await admitted(redis_store, take(session("c1"), 0))
     await admitted(redis_store, take(session("c2"), 0))
     await link.call("SET", keys.session(ROOT, session("c1").trace_id), b"9 nonsense\n\n\xff")
-    assert [call.call.call_id for call in await redis_store.live([ROOT])] == ["c2"]
+    assert [call.call.call_id for call in await all_live(redis_store, [ROOT])] == ["c2"]
 
 
 async def test_attempt_counters_do_not_stay(link, redis_store):
@@ -285,7 +286,7 @@ async def test_a_recount_frees_what_a_lost_record_had(link, redis_store):
     await redis_store.top_up(top_up(1_000))
     call = await admitted(redis_store, take(session(), 50))
     await link.call("DEL", keys.session(ROOT, call.trace_id))
-    assert await redis_store.live([ROOT]) == []
+    assert await all_live(redis_store, [ROOT]) == []
     assert len(await redis_store.recount(ROOT, [ROOT])) == 3
     assert await figures(redis_store) == (1_000, 0, {})
     assert await link.call("EXISTS", keys.live(ROOT)) == 0
@@ -320,7 +321,7 @@ async def refuses_everything(store: RedisStore, words: str | None = None) -> Non
 
 async def all_as_before(store: RedisStore) -> None:
     assert await figures(store) == (100, 30, {"outbound": 1, "total": 1})
-    assert [(call.call.call_id, call.version) for call in await store.live([ROOT])] == [("c1", 1)]
+    assert [(call.call.call_id, call.version) for call in await all_live(store, [ROOT])] == [("c1", 1)]
     assert len(await store.ledger(ROOT, ROOT, "", 10)) == 1
     assert await outbox(store) == []
 
@@ -345,7 +346,7 @@ async def test_a_hung_server_and_what_it_does_when_it_wakes_up(failing):
     with pytest.raises(StoreUnavailable):
         await store.admit(take(session("c2"), 10))
     with pytest.raises(StoreUnavailable):
-        await store.live([ROOT])
+        await all_live(store, [ROOT])
     server.resume()
     await link.ready(30_000)
     answer = await store.admit(take(session("c2"), 10))

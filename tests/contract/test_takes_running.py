@@ -16,6 +16,7 @@ from tests.contract.calls import (
     NOW,
     ROOT,
     admitted,
+    all_live,
     extend,
     extension,
     figures,
@@ -134,13 +135,13 @@ async def test_an_ended_call_is_not_extended(store):
         answer = await extend(store, extension(replace(call, version=version), 0))
         assert isinstance(answer, Existing)
         assert answer.session.state is State.ENDED
-    assert await store.live([ROOT]) == []
+    assert await all_live(store, [ROOT]) == []
 
 
 async def test_a_refused_call_is_not_extended(store):
     await store.settle(refusal(session()))
     assert isinstance(await extend(store, extension(session(version=1), 0)), Existing)
-    assert await store.live([ROOT]) == []
+    assert await all_live(store, [ROOT]) == []
 
 
 async def test_extending_a_call_that_the_store_lost(store):
@@ -217,7 +218,7 @@ async def test_a_refused_attempt_is_recorded_and_found(store):
     assert (remembered.state, remembered.version) == (State.REFUSED, 1)
     assert await store.by_trace(call.trace_id) == remembered
     assert len(await outbox(store)) == 1
-    assert await store.live([ROOT]) == []
+    assert await all_live(store, [ROOT]) == []
 
 
 async def test_every_refused_attempt_has_a_record_of_its_own(store):
@@ -241,7 +242,7 @@ async def test_a_refusal_gives_back_what_was_taken_after_all(store):
     assert isinstance(in_the_way, Existing)
     assert await store.settle(refusal(in_the_way.session)) is None
     assert await figures(store) == (100, 0, {})
-    assert await store.live([ROOT]) == []
+    assert await all_live(store, [ROOT]) == []
     assert isinstance(await store.admit(take(session(), 60)), Taken)
 
 

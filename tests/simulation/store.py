@@ -100,9 +100,6 @@ class FaultyStore:
     async def by_trace(self, trace_id: str) -> Session | None:
         return await self._asked(lambda: at_once(self.inner.by_trace(trace_id)))
 
-    async def live(self, roots: Sequence[str]) -> list[Session]:
-        return await self._asked(lambda: at_once(self.inner.live(roots)))
-
     async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
         return await self._asked(lambda: at_once(self.inner.listed(roots)))
 

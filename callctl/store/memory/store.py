@@ -285,9 +285,6 @@ class MemoryStore(MemoryCharging):
         known = self._calls.get(trace_id)
         return None if known is None else known.session
 
-    async def live(self, roots: Sequence[str]) -> list[Session]:
-        return [call.session for root in roots for call in self._live(root)]
-
     async def listed(self, roots: Sequence[str]) -> list[tuple[str, str]]:
         return [(root, call.session.trace_id) for root in roots for call in self._live(root)]
 
