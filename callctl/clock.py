@@ -19,6 +19,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+_PHASE_NS = (time_ns() - clock_gettime_ns(CLOCK_BOOTTIME)) % 1_000_000
+"""Added to the time since the boot: both halves of an `Instant` begin a millisecond at once, so that what is stated by
+the wall clock lies where it was measured, and no call is a millisecond, and so a second, too long."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OFFSETS = Path("/proc/self/timens_offsets")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -48,7 +51,7 @@ class SystemClock:
     """The machine's clocks. Tests own time through another implementation of `ports.Clock`."""
 
     def now(self) -> Instant:
-        return Instant(time_ns() // 1_000_000, clock_gettime_ns(CLOCK_BOOTTIME) // 1_000_000)
+        return Instant(time_ns() // 1_000_000, (clock_gettime_ns(CLOCK_BOOTTIME) + _PHASE_NS) // 1_000_000)
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)

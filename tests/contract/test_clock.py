@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,10 @@ def test_without_a_name_for_its_boot_no_process_shares_the_clock_of_another(
 def test_a_kernel_without_time_namespaces_has_one_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_OFFSETS", tmp_path / "timens_offsets")
     assert is_one_clock(clock_name(), clock_name())
+
+
+def test_both_clocks_begin_a_millisecond_at_once() -> None:
+    """Else a call of which both ends are stated to the second would be a millisecond longer, and so a second."""
+    read = [SystemClock().now() for _ in range(20_000)]
+    apart = Counter(now.wall_ms - now.monotonic_ms for now in read)
+    assert max(apart.values()) > 0.99 * len(read)  # one of the clocks is read first
