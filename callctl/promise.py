@@ -4,12 +4,13 @@ A Future tells a turn later, and in a context of its own: of a request to the st
 """
 
 import asyncio
-from collections.abc import Callable, Generator
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 
 class Promise(msgspec.Struct, Generic[Result], eq=False):
@@ -18,6 +19,7 @@ class Promise(msgspec.Struct, Generic[Result], eq=False):
     _kept: Result | Exception | msgspec.UnsetType = msgspec.UNSET
     _then: Callable[[Result | Exception], None] | None = None
     _waiter: "asyncio.Future[Result] | None" = None
+    _makes: tuple[Callable[[Any], Any], ...] = ()
 
     @property
     def given_up(self) -> bool:
@@ -26,6 +28,12 @@ class Promise(msgspec.Struct, Generic[Result], eq=False):
 
     def keep(self, kept: Result | Exception) -> None:
         """Never raises: a fault of who hears it is none of who keeps it, and is told the event loop."""
+        if self._makes and not isinstance(kept, Exception):
+            try:
+                for make in self._makes:
+                    kept = make(kept)
+            except Exception as error:  # who hears it is to hear of it
+                kept = error
         self._kept = kept
         if self._then is not None:
             try:
@@ -47,6 +55,16 @@ class Promise(msgspec.Struct, Generic[Result], eq=False):
         else:
             asyncio.get_running_loop().call_soon(then, self._kept)
 
+    def then(self, make: Callable[[Result], Made]) -> "Promise[Made]":
+        """This one, as a promise of what `make` makes of the result. If it raises, that is what went wrong."""
+        made: Promise[Made] = self  # type: ignore[assignment]  # from here on it is one of that
+        if self._kept is msgspec.UNSET:
+            self._makes = (*self._makes, make)
+        else:
+            self._makes = (make,)
+            self.keep(self._kept)
+        return made
+
     def __await__(self) -> Generator[object, None, Result]:
         kept = self._kept
         if kept is msgspec.UNSET:
@@ -55,3 +73,12 @@ class Promise(msgspec.Struct, Generic[Result], eq=False):
         if isinstance(kept, Exception):
             raise kept
         return kept
+
+
+def then(awaited: Awaitable[Result], make: Callable[[Result], Made]) -> Awaitable[Made]:
+    """What is made of the result: a Promise of it, where that is one."""
+    return awaited.then(make) if isinstance(awaited, Promise) else _made(awaited, make)
+
+
+async def _made(awaited: Awaitable[Result], make: Callable[[Result], Made]) -> Made:
+    return make(await awaited)

@@ -21,7 +21,7 @@ CORE = {
     "limits",
     "prepaid",
 }
-PORTS = {"ports", "promise"}
+PORTS = {"ports", "promise", "turn"}
 OUTER = {"cli", "http", "adapters", "sinks", "store"}
 FOREIGN_TO_CORE = {"asyncio", "redis", "hiredis", "aiohttp", "structlog", "socket", "threading", "random", "logging"}
 MONEY = {"money.py", "call", "rating", "limits", "prepaid", "memory", "records.py", "moving.py"}

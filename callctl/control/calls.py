@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 
-import structlog
 from msgspec.structs import replace
 
 from callctl.call import machine
@@ -26,12 +26,11 @@ from callctl.call.events import (
     Offered,
     Released,
 )
-from callctl.call.running import RETRY_AFTER_MS
 from callctl.call.session import Session, State
 from callctl.call.takes import Record
 from callctl.causes import Refusal
 from callctl.clock import Instant
-from callctl.control import elsewhere
+from callctl.control import elsewhere, late
 from callctl.control.alarms import Alarms, watched_calls
 from callctl.control.deadlines import Deadlines
 from callctl.control.facts import gather
@@ -42,13 +41,12 @@ from callctl.control.steps import Steps
 from callctl.control.within import LIVE, Ties, is_up
 from callctl.errors import CallConflict, PortError, UnknownCall
 from callctl.ports import Clock, Existing, Observer, Sessions, Switch, Takes, Tariffs
+from callctl.promise import Promise
+from callctl.turn import Turn
 
-log = structlog.get_logger(__name__)
-
-_DECIDED = attrgetter("decided")
+_DECIDED, _CLOSED = attrgetter("decided"), attrgetter("closed")
 DECIDING = frozenset({AdmitCall, RejectCall})
 EXPLAINED = "~explained"  # the switch of calls that are only asked about
-LATE_TRIES = 8  # each after twice the time: four minutes in all
 MOST_CALLS = 200_000  # more at once than one process is built for: refused, counted
 
 
@@ -76,6 +74,7 @@ class CallControl:
         self._observer = observer
         self.policy = policy
         self._boxes: dict[CallKey, Mailbox] = {}
+        self._tells = Turn(Mailbox.tell)
         self.deadlines = Deadlines(clock, self._boxes, self.receive)
         self.performer = Performer(
             takes,
@@ -100,43 +99,48 @@ class CallControl:
             if isinstance(event, Offered):
                 self._offer(event)
             elif isinstance(event, Released):
-                self.performer.start(self._late(event))
+                self.performer.start(late.end(event, self._open, self._clock))
         elif type(event) is DeadlineReached:
             if elsewhere.may_go_on(box.session, event):
                 self.performer.start(elsewhere.unless_it_goes_on(box, event, self._sessions))
             else:
                 box.put(event)
         elif type(event) is Released and box.session.state is State.SETTLING:
-            self.performer.start(self._late(event))
+            self.performer.start(late.end(event, self._open, self._clock))
         else:
             box.put(event)
 
     # ---- ports.Calls
 
-    async def authorize(self, offered: Offered) -> Session:
+    def authorize(self, offered: Offered) -> Awaitable[Session]:
         box = self._boxes.get(offered.call)
+        if offered.within is not None or (box is not None and box.session.state is State.REFUSED):
+            return self._authorize_behind(offered, box)
+        return self._authorize(offered, box)
+
+    async def _authorize_behind(self, offered: Offered, box: Mailbox | None) -> Session:
+        """A refused call has its record first, then it may be decided anew. An outer call must be known here."""
         if box is not None and box.session.state is State.REFUSED:
-            await box.until(lambda it: it.closed)  # its record first, then it may be decided anew
-            box = None
+            await box.until(_CLOSED)
+            box = self._boxes.get(offered.call)
         if box is None and offered.within is not None:
             await self._take_up_outer(CallKey(offered.call.switch, offered.within))
             box = self._boxes.get(offered.call)
-        begun = box or self._begun(offered)
-        if isinstance(begun, Mailbox):
-            while not begun.decided and not begun.closed:
-                await begun.next()
-            begun = begun.session
-        if begun.fingerprint != offered.fingerprint:
-            raise CallConflict(f"call {offered.call} was asked for before, with another body")
-        return begun
+        return await self._authorize(offered, box)
 
-    def _begun(self, offered: Offered) -> Mailbox | Session:
+    def _authorize(self, offered: Offered, box: Mailbox | None) -> Promise[Session]:
+        box = box or self._begun(offered)
+        return box.until(_DECIDED).then(partial(_of_the_same_body, offered))
+
+    def _begun(self, offered: Offered) -> Mailbox:
         """A new call, where the journal knows of none: what it keeps is not to be overwritten."""
         pending = self._journal.pending  # mostly none: a call's name need not be hashed to be looked up there
         ours = pending.get(offered.call.trace_id) if pending else None
         if ours is None or ours.state is State.REFUSED:
             return self._offer(offered)
-        return self.adopt(ours) if ours.state is State.BLIND and ours.released is None else ours
+        if ours.state is State.BLIND and ours.released is None:
+            return self.adopt(ours)
+        return Mailbox(ours, self._steps.step, {}, self._tells, closed=True)  # nothing more is done for it here
 
     async def explain(self, offered: Offered) -> Session:
         now = self._clock.now()
@@ -174,12 +178,11 @@ class CallControl:
         if box is None or box.session.state is State.SETTLING:
             box = await self._open(event.call)
         if box is not None:
-            if not box.decided:
-                await box.until(_DECIDED)
+            await box.until(_DECIDED)
             if isinstance(event, ExtendAsked):
                 await elsewhere.catch_up(box, self._sessions)
             box.put(event)
-            await box.until(lambda it: not it.session.busy)
+            await box.idle()
         return box
 
     async def find(self, call: CallKey) -> Session:
@@ -289,20 +292,6 @@ class CallControl:
         for call in calls:
             self.receive(HangUpAsked(call))
 
-    async def _late(self, event: Released) -> None:
-        """A call that is over for us has an end after all: what was estimated meanwhile is corrected."""
-        for tried in range(LATE_TRIES):
-            try:
-                box = await self._open(event.call)
-                if box is not None:
-                    box.put(event)
-                return
-            except UnknownCall:
-                return  # it is none of ours
-            except PortError as error:
-                log.warning("late_end_not_noted", call_id=str(event.call), error=str(error))
-                await self._clock.sleep_ms(RETRY_AFTER_MS << tried)
-
     async def _open(self, call: CallKey) -> Mailbox | None:
         """The call's mailbox, now or once it is closed by what is under way; from the store where we have none.
 
@@ -310,7 +299,7 @@ class CallControl:
         """
         box = self._boxes.get(call)
         if box is not None and box.session.state is State.SETTLING:
-            await box.until(lambda it: it.closed)
+            await box.until(_CLOSED)
             box = self._boxes.get(call)
         if box is not None:
             return box
@@ -328,7 +317,7 @@ class CallControl:
         return session
 
     def _register(self, session: Session) -> Mailbox:
-        box = self._boxes[session.call] = Mailbox(session, self._steps.step, self.performer.ways)
+        box = self._boxes[session.call] = Mailbox(session, self._steps.step, self.performer.ways, self._tells)
         self._ties.add(session)
         return box
 
@@ -347,3 +336,9 @@ class CallControl:
         if self._boxes.get(call) is box:
             del self._boxes[call]
             self._end(self._ties.remove(box.session))
+
+
+def _of_the_same_body(offered: Offered, session: Session) -> Session:
+    if session.fingerprint != offered.fingerprint:
+        raise CallConflict(f"call {offered.call} was asked for before, with another body")
+    return session

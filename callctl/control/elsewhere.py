@@ -30,7 +30,7 @@ def may_go_on(session: Session, event: DeadlineReached) -> bool:
 
 async def catch_up(box: Mailbox, sessions: Sessions) -> bool:
     """Have the call know what was reported elsewhere; whether anything was. Nothing, where the store does not say."""
-    await box.until(lambda it: not it.session.busy)
+    await box.idle()
     if box.session.linked:
         return False
     try:

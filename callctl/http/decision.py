@@ -4,7 +4,8 @@ The same call id with the same body is answered as before; another body is a 409
 pays for what: a retry may state another `at` or `ring_at`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -50,6 +51,7 @@ from callctl.http.routes import (
 )
 from callctl.numbering import DialRules, emergency_number
 from callctl.ports import Calls, Clock, HttpSwitch, Switch, Tariffs
+from callctl.promise import then
 from callctl.rating.tariff import Direction
 
 OLDEST_REPORT_MS = 24 * 3600 * 1000
@@ -95,9 +97,14 @@ class Decisions:
             Route("GET", "/v1/calls", self.list_live, read, "live calls", None, LiveCalls, _FILTERS, (400,)),
         )
 
-    async def authorize(self, request: Asked, holder: Holder) -> bytes:
+    def authorize(self, request: Asked, holder: Holder) -> Awaitable[bytes]:
         asked = body.decode(_authorize, request.body)
         self._refuse_hearsay(asked.switch)
+        if asked.within is not None or asked.ring_at is not None:
+            return self._authorize_further(asked, holder)
+        return then(self._calls.authorize(self._offered(asked, holder)), partial(_decided, holder))
+
+    async def _authorize_further(self, asked: Authorize, holder: Holder) -> bytes:
         if asked.within is not None:
             await self._refuse_hidden_outer(asked, asked.within, holder)
         offered = self._offered(asked, holder)
@@ -105,13 +112,13 @@ class Decisions:
         session = await self._calls.authorize(offered)
         if rang_at is not None and session.state is State.ADMITTED:
             session = await self._calls.report(Alerting(session.call, rang_at))
-        return _decided(session, holder)
+        return _decided(holder, session)
 
     async def explain(self, request: Asked, holder: Holder) -> bytes:
         asked = body.decode(_authorize, request.body)
         if asked.within is not None:
             await self._refuse_hidden_outer(asked, asked.within, holder)
-        return _decided(await self._calls.explain(self._offered(asked, holder)), holder)
+        return _decided(holder, await self._calls.explain(self._offered(asked, holder)))
 
     async def answer(self, request: Asked, holder: Holder) -> bytes:
         said = _report(_answer, request)
@@ -124,12 +131,12 @@ class Decisions:
         session = await self._calls.report(event)
         if session.answered is None and session.state in (State.SETTLING, State.ENDED):
             raise conflict("the call was over before it was answered: hang it up", "call_id")
-        return _decided(session, holder)
+        return _decided(holder, session)
 
     async def extend(self, request: Asked, holder: Holder) -> bytes:
         said = _report(_extend, request)
         call = await self._call(request, holder, said.switch)
-        return _decided(await self._calls.report(ExtendAsked(call)), holder)
+        return _decided(holder, await self._calls.report(ExtendAsked(call)))
 
     async def end(self, request: Asked, holder: Holder) -> bytes:
         said = _report(_end, request)
@@ -312,7 +319,7 @@ def _looked_for(request: web.Request) -> Asked:
     return Asked(b"", request.match_info["call_id"], request.query.get("switch"))
 
 
-def _decided(session: Session, holder: Holder) -> bytes:
+def _decided(holder: Holder, session: Session) -> bytes:
     return _encode(decision(session, holder.account))
 
 

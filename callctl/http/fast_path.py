@@ -6,7 +6,7 @@ same bytes both ways.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -110,14 +110,15 @@ class FastPath:
             raise NotPlain
         return decide, scope, _unquoted(call) if call else "", switch.decode() if switch else None
 
-    async def answer(self, request: Request, peer: str) -> bytes:
-        """The whole response. Raises nothing."""
-        try:
-            holder = self._tokens.holder(request.authorization, peer, request.scope)
-            body = await request.decide(request.asked, holder)
-        except Exception as exc:  # whatever it was, the client is answered; ours is logged there
-            return self._failed(errors.answer(exc))
-        return b"".join((_OK, b"%d" % len(body), self._dated(), body))
+    def decide(self, request: Request, peer: str) -> Awaitable[bytes]:
+        """The body of the answer, to come. HttpError and what `decide` raises."""
+        return request.decide(request.asked, self._tokens.holder(request.authorization, peer, request.scope))
+
+    def response(self, decided: bytes | Exception) -> bytes:
+        """The whole of it. Raises nothing: whatever went wrong, the client is answered; ours is logged there."""
+        if isinstance(decided, Exception):
+            return self._failed(errors.answer(decided))
+        return b"".join((_OK, b"%d" % len(decided), self._dated(), decided))
 
     def _failed(self, said: errors.Answer) -> bytes:
         fields = "".join([f"{name}: {value}\r\n" for name, value in said.headers.items()])

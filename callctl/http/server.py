@@ -109,19 +109,18 @@ class HttpServer:
 
     async def _end(self) -> None:
         await give_way()  # to requests that have just come
-        working = {connection.task for connection in self._connections}
-        for connection in self._connections:
+        ending = tuple(self._connections)
+        for connection in ending:
             connection.end()
-        if working:
-            _, late = await asyncio.wait(working, timeout=self._limits.shutdown_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        if ending:
+            await asyncio.wait([connection.over for connection in ending], timeout=self._limits.shutdown_s)
+        for connection in tuple(self._connections):
+            connection.abort()
 
     def _look(self) -> None:
-        for connection in self._connections:
-            connection.look(self._limits.silence_s)
         self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
+        for connection in tuple(self._connections):
+            connection.look(self._limits.silence_s)
 
 
 class _Refused(asyncio.Protocol):

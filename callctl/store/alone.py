@@ -14,6 +14,7 @@ from callctl.store import scripts
 from callctl.store.link import Argument, Link, LinkLost, Reply
 from callctl.store.rejected import ScriptMissing
 from callctl.store.scripts import Script
+from callctl.turn import Turn
 
 _TO_REPEAT: Final = (LinkLost, ScriptMissing)
 
@@ -39,17 +40,22 @@ class Alone(Generic[Request, Result]):
         self._share = share
         self._understand = understand
         self._repeats: set[asyncio.Task[None]] = set()
+        self._sent = Turn(self._send)
 
     def ask(self, request: Request) -> Promise[Result]:
-        """The result of one request. Never raises by itself."""
+        """The result of one request."""
         asked: Promise[Result] = Promise()
+        self._sent.add((asked, request))
+        return asked
+
+    def _send(self, of: tuple[Promise[Result], Request]) -> None:
+        asked, request = of
         try:
             touched, arguments = self._share(request)
             then = partial(self._heard, asked, request, touched, arguments)
             self._link.ask(("EVALSHA", self._script.sha, len(touched), *touched, *arguments), then)
         except Exception as error:  # whatever it was, it is this request's result
             asked.keep(error)
-        return asked
 
     def _heard(
         self,

@@ -20,7 +20,7 @@ class Wheel:
     def __init__(self) -> None:
         self.now_ms = BEGUN_MS
         unused: Any = None
-        self.box = Mailbox(unused, unused, {})
+        self.box = Mailbox(unused, unused, {}, unused)
         self.boxes = {CALL: self.box}
         self.reached: list[tuple[int, Deadline]] = []
         self.deadlines = Deadlines(self, self.boxes, self._note)

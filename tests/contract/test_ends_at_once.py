@@ -17,6 +17,7 @@ from callctl.control.reconciler import COMPARED_AT_ONCE, Reconciler
 from callctl.errors import StoreUnavailable
 from callctl.ports import Capabilities
 from callctl.promise import Promise
+from callctl.turn import Turn
 from tests.contract.calls import session, settlement, take
 from tests.control_room import Notes
 from tests.waiting import until
@@ -52,10 +53,10 @@ class Ends:
         )  # fmt: skip
         for n in range(begun):
             call = session(f"b{n}")
-            Mailbox(call, self._step, self.performer.ways).follow((call, (TakeNow(take(call)),)))
+            Mailbox(call, self._step, self.performer.ways, Turn(Mailbox.tell)).follow((call, (TakeNow(take(call)),)))
         for n in range(calls):
             call = session(f"c{n}")
-            box = Mailbox(call, self._step, self.performer.ways)
+            box = Mailbox(call, self._step, self.performer.ways, Turn(Mailbox.tell))
             box.follow((call, (SettleNow(settlement(call, 1)),)))
 
     def _step(self, call: Session, event: CallEvent) -> Advance:
@@ -98,7 +99,7 @@ async def test_others_have_their_turn_between_deadlines_that_are_due_together() 
 
     clock = SystemClock()
     unused: Any = None
-    boxes = {each.call: Mailbox(each, unused, {}, ticks={}) for each in (session(f"c{n}") for n in range(950))}
+    boxes = {each.call: Mailbox(each, unused, {}, unused, ticks={}) for each in (session(f"c{n}") for n in range(950))}
     deadlines = Deadlines(clock, boxes, reach)
     for call, box in boxes.items():
         deadlines.set(box, SetDeadline(call, Deadline.LOST, clock.now()))
@@ -129,7 +130,9 @@ async def test_others_have_their_turn_while_a_restarted_switch_is_compared() -> 
 
     no: Any = None
     calls: Any = SimpleNamespace(
-        boxes=lambda _: [Mailbox(session(f"c{n}", state=State.ADMITTED), step, {}) for n in range(950)]
+        boxes=lambda _: [
+            Mailbox(session(f"c{n}", state=State.ADMITTED), step, {}, Turn(Mailbox.tell)) for n in range(950)
+        ]
     )
     switches: Any = {"pbx": Restarted()}
     clock = SystemClock()

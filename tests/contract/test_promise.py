@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callctl.errors import StoreUnavailable
-from callctl.promise import Promise
+from callctl.promise import Promise, then
 from tests.waiting import until
 
 FAILED = StoreUnavailable("away")
@@ -75,3 +75,45 @@ async def test_it_is_given_up_by_who_is_cancelled(promise) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await waiting
     assert waiting.cancelled()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_what_is_made_of_the_result_is_what_is_promised(promise, first, awaited) -> None:
+    heard: list[Any] = []
+    if first:
+        promise.keep(2)
+    made = then(then(promise, lambda it: it + 1), lambda it: it * 10)
+    assert isinstance(made, Promise)
+    if not first:
+        asyncio.get_running_loop().call_soon(promise.keep, 2)
+    if awaited:
+        heard.append(await made)
+    else:
+        made.hear(heard.append)
+    await until(lambda: heard)
+    assert heard == [30]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kept", [1, FAILED])
+async def test_what_goes_wrong_with_making_it_is_raised(promise, kept, first) -> None:
+    """Or what went wrong before: of that nothing is made."""
+
+    def fail(_: int) -> int:
+        raise FAILED
+
+    if first:
+        promise.keep(kept)
+    made = promise.then(fail).then(lambda it: it + 1)
+    if not first:
+        asyncio.get_running_loop().call_soon(promise.keep, kept)
+    with pytest.raises(StoreUnavailable, match="away"):
+        await made
+
+
+async def test_something_is_made_of_what_is_no_promise() -> None:
+    async def two() -> int:
+        return 2
+
+    assert await then(two(), lambda it: it + 1) == 3

@@ -20,6 +20,7 @@ from callctl.store.address import parse_address
 from callctl.store.memory.store import MemoryStore
 from callctl.store.redis import RedisStore
 from callctl.store.sessions import RECORDS_AT_ONCE
+from callctl.turn import Turn
 from tests.contract.calls import (
     LEASE_MS,
     NOW,
@@ -224,12 +225,13 @@ async def test_many_calls_of_many_roots_are_listed_in_steps_between_which_others
 async def test_the_calls_of_one_process_are_gone_through_in_steps_too(monkeypatch):
     monkeypatch.setattr(elsewhere, "LOOKED_AT_ONCE", 5)
     store, calls = MemoryStore(), [replace(session(f"c{n}"), state=State.ADMITTED) for n in range(50)]
-    boxes = {call.call: Mailbox(call, step=lambda it, _: (it, ()), ways={}) for call in calls}
+    tells = Turn(Mailbox.tell)
+    boxes = {call.call: Mailbox(call, lambda it, _: (it, ()), {}, tells) for call in calls}
     listing = asyncio.ensure_future(everywhere(boxes, store, [ROOT]))
     await asyncio.sleep(0)
     ended, begun = boxes.pop(calls[-1].call), replace(session("later"), state=State.ADMITTED)
     ended.session = replace(ended.session, state=State.ENDED)
-    boxes[begun.call] = Mailbox(begun, ended.step, ended.ways)
+    boxes[begun.call] = Mailbox(begun, ended.step, ended.ways, tells)
     turns = 0
     while not listing.done():
         turns += 1

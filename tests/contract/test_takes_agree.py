@@ -93,6 +93,9 @@ class TakesAgree(RuleBasedStateMachine):
         assert of_memory == of_redis
         return of_memory
 
+    def live(self) -> Any:
+        return self.both("read", self.both("listed", [self.root]))
+
     def call(self, number: int) -> Session:
         """The call as its caller saw it last."""
         return self.seen.get(f"{self.root}/{number}", self._new(number))
@@ -207,7 +210,7 @@ class TakesAgree(RuleBasedStateMachine):
                 replace(post, used=tuple((source.id, post.amount % 5) for source in level.sources))
                 for post, level in zip(closing.posts, call.levels, strict=True)
             ]
-            if any(up.call == call.call for up in self.both("live", [self.root])):
+            if any(up.call == call.call for up in self.live()):
                 how = "end"  # nobody corrects what is up
             told = [(lv.account, it) for lv, it in zip(call.levels, charges, strict=True) if lv.watch is not None]
             used = tuple(_used(account, it, how) for account, it in told)
@@ -225,7 +228,7 @@ class TakesAgree(RuleBasedStateMachine):
         for balance in self.both("balances", self.root, self.accounts):
             entries = self.both("ledger", self.root, balance.account, "", 1_000)
             assert sum(entry.amount for entry in entries) == balance.balance
-            live = self.both("live", [self.root])
+            live = self.live()
             held = [lv.held for call in live for lv in call.levels if lv.account == balance.account]
             assert sum(held) == balance.held
             assert balance.slots.get("total", 0) == len(held)
