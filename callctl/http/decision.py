@@ -162,7 +162,7 @@ class Decisions:
         limit = whole_number(request, "limit", LISTED_AT_MOST, LISTED_AT_MOST)
         directory = self._tariffs.directory
         of = account if account is not None else holder.account
-        roots = [NOBODY, *directory.roots()] if of is None else [directory.root(of) or NOBODY]
+        roots = [NOBODY, *directory.all_roots()] if of is None else [directory.root(of) or NOBODY]
         live = [
             session
             for session in await self._calls.everywhere(roots)
