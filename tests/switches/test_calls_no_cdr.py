@@ -18,8 +18,9 @@ def no_cdr(asterisk: AsteriskRig) -> Iterator[None]:
     config.write_text("[general]\nenable = no\n")
     asterisk.cli("module reload cdr")
     yield
-    config.unlink()
+    config.write_text("[general]\nenable = yes\n")  # without the file it would stay as it is
     asterisk.cli("module reload cdr")
+    config.unlink()
 
 
 async def test_an_answer_while_nobody_listened_counts_from_when_it_is_seen(
