@@ -89,6 +89,7 @@ class CallControl:
         self._ties = Ties()
         self.alarms = Alarms(observer, tariffs, clock, policy.thresholds, self._trip)
         self._steps = Steps(clock, tariffs, observer, policy, self.alarms)
+        self._step = self._steps.step  # one for all calls: each would keep its own
 
     # ---- from the adapters and the clock: never blocks, never raises
 
@@ -140,7 +141,7 @@ class CallControl:
             return self._offer(offered)
         if ours.state is State.BLIND and ours.released is None:
             return self.adopt(ours)
-        return Mailbox(ours, self._steps.step, {}, self._tells, closed=True)  # nothing more is done for it here
+        return Mailbox(ours, self._step, {}, self._tells, closed=True)  # nothing more is done for it here
 
     async def explain(self, offered: Offered) -> Session:
         now = self._clock.now()
@@ -317,7 +318,7 @@ class CallControl:
         return session
 
     def _register(self, session: Session) -> Mailbox:
-        box = self._boxes[session.call] = Mailbox(session, self._steps.step, self.performer.ways, self._tells)
+        box = self._boxes[session.call] = Mailbox(session, self._step, self.performer.ways, self._tells)
         self._ties.add(session)
         return box
 
