@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-_PHASE_NS = (time_ns() - clock_gettime_ns(CLOCK_BOOTTIME)) % 1_000_000
-"""Added to the time since the boot: both halves of an `Instant` begin a millisecond at once, so that what is stated by
-the wall clock lies where it was measured, and no call is a millisecond, and so a second, too long."""
+_MIDST_NS = 500_000 - (time_ns() - clock_gettime_ns(CLOCK_BOOTTIME)) % 1_000_000
+"""Added to how far the wall clock is ahead: it is then in the midst of a millisecond, and the time that passes between
+the reading of the one clock and of the other makes none of it."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OFFSETS = Path("/proc/self/timens_offsets")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -50,8 +50,19 @@ class Instant(msgspec.Struct, frozen=True, order=False, array_like=True, gc=Fals
 class SystemClock:
     """The machine's clocks. Tests own time through another implementation of `ports.Clock`."""
 
+    def __init__(self) -> None:
+        self._ahead_ms: int | None = None
+
     def now(self) -> Instant:
-        return Instant(time_ns() // 1_000_000, (clock_gettime_ns(CLOCK_BOOTTIME) + _PHASE_NS) // 1_000_000)
+        """Both halves begin a millisecond at once, so that what is stated by the wall clock lies where it was measured:
+        no call of stated ends is a millisecond, and so a second, too long."""
+        while True:
+            wall_ns = time_ns()
+            ahead_ms = (wall_ns - clock_gettime_ns(CLOCK_BOOTTIME) + _MIDST_NS) // 1_000_000
+            if ahead_ms == self._ahead_ms:
+                wall_ms = wall_ns // 1_000_000
+                return Instant(wall_ms, wall_ms - ahead_ms)
+            self._ahead_ms = ahead_ms  # the wall clock was set, or much came between: it is read again
 
     async def sleep_ms(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)

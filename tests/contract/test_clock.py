@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections import Counter
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,27 @@ def test_a_kernel_without_time_namespaces_has_one_clock(tmp_path: Path, monkeypa
 
 def test_both_clocks_begin_a_millisecond_at_once() -> None:
     """Else a call of which both ends are stated to the second would be a millisecond longer, and so a second."""
-    read = [SystemClock().now() for _ in range(20_000)]
-    apart = Counter(now.wall_ms - now.monotonic_ms for now in read)
-    assert max(apart.values()) > 0.99 * len(read)  # one of the clocks is read first
+    system = SystemClock()
+    read = [system.now() for _ in range(200_000)]
+    assert len({now.wall_ms - now.monotonic_ms for now in read}) == 1
+    assert all(one.monotonic_ms <= next_.monotonic_ms for one, next_ in pairwise(read))
+
+
+def test_it_is_read_again_where_much_comes_between_both_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = SystemClock()
+    ahead_ms = system.now().wall_ms - system.now().monotonic_ms
+    late = iter([3_000_000, 0, 0])
+    read = clock.clock_gettime_ns
+    monkeypatch.setattr(clock, "clock_gettime_ns", lambda which: read(which) + next(late, 0))
+    now = system.now()
+    assert now.wall_ms - now.monotonic_ms == ahead_ms
+
+
+def test_a_step_of_the_wall_clock_is_none_of_the_monotonic_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = SystemClock()
+    before = system.now()
+    monkeypatch.setattr(clock, "time_ns", lambda: time.time_ns() - 3600 * 10**9)
+    stepped = system.now()
+    monkeypatch.undo()
+    assert stepped.wall_ms < before.wall_ms - 3_500_000
+    assert before.monotonic_ms <= stepped.monotonic_ms <= system.now().monotonic_ms
