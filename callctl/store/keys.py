@@ -7,6 +7,7 @@ What belongs to a root account begins with its name in braces, `{root}`, but for
     {root}:i:<account>     hash    days of watched calls before that one, and what else is known of them
     {root}:w:<account>     list    when watched calls were attempted in the last minute
     {root}:n:<account>     stream  alerts of spend thresholds, and what operators did
+    {root}:o:<account>     hash    what operators said of spend thresholds, by an id
     {root}:b:<account>     hash    per source "bal <source>" and "held <source>"; "block <source>" where it was bought
     {root}:t:<trunk>       hash    one field per channel counter
     {root}:l:<account>     stream  the ledger
@@ -18,7 +19,6 @@ What belongs to a root account begins with its name in braces, `{root}`, but for
     {root}:guests          set     keys of the records of other roots' calls that hold something of an account here
     {root}:outbox          stream  CDRs on their way to the feeds: account, payload
     {root}:op:<digest>     string  the first answer to a top-up
-    {root}:said:<digest>   string  what an operator said of spend thresholds, by an id
     {root}:cps:<name>:<s>  string  call attempts in that second
     call:<trace id>        string  the root of a call
     changes                stream  what every process must hear of: what, id
@@ -155,8 +155,8 @@ def top_up(root: str, account: str, id: str) -> str:
     return f"{tag(root)}:op:{_digest(account, id)}"
 
 
-def said(root: str, account: str, id: str) -> str:
-    return f"{tag(root)}:said:{_digest(account, id)}"
+def said(root: str, account: str) -> str:
+    return f"{tag(root)}:o:{word(account)}"
 
 
 def _digest(account: str, id: str) -> str:

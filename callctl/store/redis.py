@@ -86,6 +86,7 @@ class RedisStore(RedisSessions, RedisCharging, RedisWatching, RedisHistory):
             keys.CALL_TTL_S,
             hashes,
             limits,
+            CLOSED,
         )
         return touched, (records.encode_asked(asked), records.encode_session(session))
 

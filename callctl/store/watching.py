@@ -37,18 +37,17 @@ class RedisWatching:
 
         CallConflict: the id stands for another word. StoreUnavailable also where the account has left for another root.
         """
-        arguments: list[Argument] = [word.day, word.at_ms, word.by, word.why]
+        arguments: list[Argument] = [word.day, word.at_ms, word.by, word.why, word.id, keys.SAID_TTL_S]
         match word.said:
             case Release(until_ms):
-                arguments = ["release", *arguments, until_ms, keys.SAID_TTL_S]
+                arguments = ["release", *arguments, until_ms]
             case Allow(extra):
-                arguments = ["allow", *arguments, extra, keys.SAID_TTL_S]
+                arguments = ["allow", *arguments, extra]
             case Tell(days):
                 told = itertools.chain.from_iterable(map(msgspec.structs.astuple, days))
                 arguments = ["tell", *arguments, len(days), *("-" if it is None else int(it) for it in told)]
-        by_id = (keys.said(word.root, word.account, word.id),) if word.id else ()
-        hash = keys.account(word.root, word.account)
-        answer = await scripts.run(self._link, scripts.WORD, (hash, *by_id), *arguments)
+        touched = keys.account(word.root, word.account), keys.said(word.root, word.account)
+        answer = await scripts.run(self._link, scripts.WORD, touched, *arguments)
         if answer is None:
             raise StoreUnavailable(f"account {word.account} has left root {word.root}")
         if not answer:

@@ -7,14 +7,17 @@ import pytest
 from msgspec.structs import replace
 
 from callctl.accounts import MAX_CHAIN, Account, Group, Kind, Trunk
+from callctl.call.events import TakeRefused
 from callctl.call.purchase import Stock
-from callctl.call.takes import Draw, TopUp
+from callctl.call.session import Session
+from callctl.call.takes import Draw, Take, TopUp
 from callctl.clock import SystemClock
 from callctl.errors import CallConflict, Contradiction
 from callctl.limits.concurrency import Caps
 from callctl.limits.ids import Settled
 from callctl.limits.licence import LicenceStatus, SwitchLicence
 from callctl.limits.provider import ProviderLimit
+from callctl.limits.watching import Allow, Word
 from callctl.numbering import Number, NumberType
 from callctl.ports import Definitions
 from callctl.rating.builder import RowConflictError
@@ -318,6 +321,56 @@ async def test_a_correction_goes_where_the_account_is_by_then(house: House, root
         assert stocks.by_source == ({"month": Stock(5, 0)} if is_there else {})
         days = await house.store.statistics(root, "shop", DAY)
         assert days.today.spent == (20 if is_there else 0)
+
+
+@pytest.fixture
+async def gone(house: House) -> House:
+    """The account shop was below acme, and is below globex."""
+    await house.put(account("acme"), account("shop", "acme"), account("globex"))
+    await house.store.top_up(calls.top_up(100, "shop"))
+    await house.put(account("shop", "globex"))
+    return house
+
+
+def drawing(call: Session) -> Take:
+    """A call that the bundle pays for, by a process to which shop is below acme still."""
+    sources = (Source("month", "month", False, 100, 100),)
+    asked = calls.take(replace(call, levels=(replace(call.levels[0], sources=sources), *call.levels[1:])))
+    return replace(asked, levels=(replace(asked.levels[0], draws=(Draw("month", 100, 60),)), *asked.levels[1:]))
+
+
+async def test_who_has_left_calls_for_nothing_neither_where_it_was(gone: House) -> None:
+    """Nor from its bundle, of which nothing is known there."""
+    for n, asked in enumerate((calls.take, drawing)):
+        call = calls.session(f"c{n}", accounts=("shop", "acme"))
+        assert isinstance(await gone.store.admit(asked(call)), TakeRefused)
+        running = await calls.admitted(gone.store, replace(asked(call), force=True))
+        await gone.store.settle(calls.settlement(running, 0, 0))
+
+
+async def test_a_call_that_was_let_go_on_where_the_account_was_keeps_it_from_coming_back(gone: House) -> None:
+    """It was admitted while the store was away."""
+    call = calls.session(accounts=("shop", "acme"))
+    running = await calls.admitted(gone.store, replace(drawing(call), force=True))
+    with pytest.raises(CallConflict, match="shop has calls or holds"):
+        await gone.put(account("shop", "acme"))
+    await gone.store.settle(calls.settlement(running, 30, 0))
+    await gone.put(account("shop", "acme"))
+    assert await calls.figures(gone.store, "shop") == (70, 0, {})
+    assert all(stock.held == 0 for stock in (await gone.store.stocks("acme", "shop")).by_source.values())
+
+
+async def test_what_an_operator_said_before_a_move_is_not_said_again_behind_it(house: House) -> None:
+    word = Word("shop", "acme", DAY, calls.NOW.wall_ms, "ops", "", Allow(5), "w1")
+    await house.put(account("acme"), account("shop", "acme"), account("globex"))
+    await house.store.say(word)
+    for root in ("globex", "acme", "globex"):
+        await house.put(account("shop", root))
+        again = replace(word, root=root)
+        await house.store.say(again)
+        assert (await house.store.statistics(root, "shop", DAY)).today.extra == 5
+        with pytest.raises(CallConflict):
+            await house.store.say(replace(again, said=Allow(6)))
 
 
 # ---- Plans and decks

@@ -5,8 +5,8 @@
 -- ARGV  in JSON an array: nonce, version of the record to write, mode (take | probe | dry), force (no limits), lease (ms),
 --       trace id, root, seconds to find it by its name, per hash an array of what the names from HOLD on say (false
 --       where there is none): hold (a trunk has none), hold with overflow, a line's sources, what `watch.lua` is asked,
---       a line's counters, their number, per counter: name, limit, hard limit; per rate: attempts per second;
---       then the session
+--       a line's counters, their number, per counter: name, limit, hard limit; per rate: attempts per second; floor of
+--       an account that has left, which has not even what costs nothing; then the session
 -- Answer  what is remembered of a call that is known already, else words:
 --         T (taken) or R (refused), the first rate that is used up (0: none),
 --         per hash: what is available (T: after, R: before; "-": unlimited), overflow (0 | 1),
@@ -25,7 +25,8 @@ local function record_of(root, trace_id)
   return '{' .. (word == '' and '%' or word) .. '}:s:' .. trace_id
 end
 
-local nonce, version, mode, forced, lease, trace_id, root, name_ttl_s, hashes, rates = unpack(cjson.decode(ARGV[1]))
+local nonce, version, mode, forced, lease, trace_id, root, name_ttl_s, hashes, rates, closed =
+  unpack(cjson.decode(ARGV[1]))
 local known = parse(redis.call('GET', KEYS[1]))
 if known and known.state ~= 'refused' then
   return known.nonce == nonce and known.answer or remembered(KEYS[1])
@@ -80,7 +81,7 @@ for hash, asked in ipairs(hashes) do
   if hold then
     if over then hold = asked[HOLD_OVERFLOW] end
     local left, held = available(seen[1], seen[2], seen[3]), holds[key] or 0
-    if left and hold > 0 and left - held < hold then poor = true end
+    if left and left - held < hold and (hold > 0 or tonumber(seen[3]) == closed) then poor = true end
     holds[key] = held + hold
     if left then levels[#levels + 1] = {word = word - 1, left = left, hash = key} end
     words[word] = overflow

@@ -3,7 +3,7 @@
 -- KEYS  the account's hash, its ledger, outbox
 -- ARGV  the block's source, the block, how much is in it, its price, floor of an account that has left, id of the entry,
 --       time of it (ms), what it is, account, payload of the record
--- Answer  the block as it was bought, now or before; nil where the account cannot afford it, or it has left for another root
+-- Answer  the block as it was bought, now or before; nil where the account cannot afford it, or has left
 
 local source, block, size, price, closed, id, at_ms, note, account, payload = unpack(ARGV)
 local known = redis.call('HGET', beside(KEYS[1], 'b'), 'block ' .. source)

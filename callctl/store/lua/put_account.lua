@@ -12,13 +12,19 @@
 local revision, account, definition, former, entry, at_ms, from_root, to_root, closed = unpack(ARGV, 1, 9)
 if not is_latest(revision) then return nil end
 
--- Whether something is held or in use, by what its hash and its sources say.
-local function is_busy(hash, sources)
-  for field, value in pairs(hash) do
+local function fields_of(key)
+  local found, flat = {}, redis.call('HGETALL', key)
+  for n = 1, #flat, 2 do found[flat[n]] = flat[n + 1] end
+  return found
+end
+
+-- Whether something is held or in use, by what its hash (`fields`) and its sources say.
+local function is_busy(hash, fields)
+  for field, value in pairs(fields) do
     if field ~= 'bal' and field ~= 'floor' and field ~= 'ids' and tonumber(value) ~= 0 then return true end
   end
-  for n = 1, #sources, 2 do
-    if string.find(sources[n], 'held ', 1, true) == 1 and tonumber(sources[n + 1]) ~= 0 then return true end
+  for field, value in pairs(fields_of(beside(hash, 'b'))) do
+    if string.find(field, 'held ', 1, true) == 1 and tonumber(value) ~= 0 then return true end
   end
   return false
 end
@@ -35,12 +41,6 @@ local function is_behind(from, to, letter)
   if ms == 0 then return false end
   local to_ms, to_number = last(beside(to, letter))
   return to_ms < ms or (to_ms == ms and to_number < number)
-end
-
-local function fields_of(key)
-  local found, flat = {}, redis.call('HGETALL', key)
-  for n = 1, #flat, 2 do found[flat[n]] = flat[n + 1] end
-  return found
 end
 
 -- The balance goes. What left stands in both ledgers under one id, as all before it does. Answers the balance there.
@@ -71,8 +71,8 @@ local function go(from, to, was, floor)
   redis.call(unpack(left))
   redis.call(unpack(come))
   redis.call('SET', beside(from, 'g'), to)
-  redis.call('DEL', beside(to, 'g'), beside(to, 'b'), beside(to, 'c'), beside(to, 'i'), beside(to, 'w'))
-  for _, letter in ipairs({'b', 'c', 'i', 'w'}) do
+  redis.call('DEL', beside(to, 'g'), beside(to, 'b'), beside(to, 'c'), beside(to, 'i'), beside(to, 'o'), beside(to, 'w'))
+  for _, letter in ipairs({'b', 'c', 'i', 'o', 'w'}) do
     local kept = beside(from, letter)
     if redis.call('EXISTS', kept) == 1 then redis.call('RENAME', kept, beside(to, letter)) end
   end
@@ -85,7 +85,8 @@ else
   for n = 1, #ARGV - 9 do
     local from, to = KEYS[2 * n + 3], KEYS[2 * n + 4]
     found[n] = fields_of(from)
-    if is_busy(found[n], redis.call('HGETALL', beside(from, 'b'))) then busy[#busy + 1] = n end
+    -- A call that was let go on without the store may be up where the account once was, and comes back to.
+    if is_busy(from, found[n]) or is_busy(to, fields_of(to)) then busy[#busy + 1] = n end
     if is_behind(from, to, 'l') or is_behind(from, to, 'n') then behind[#behind + 1] = n end
   end
   if #busy > 1 then return busy end

@@ -74,7 +74,7 @@ class MemoryStore(MemoryCharging):
 
         seen = tuple(over), tuple(use for at_level in [*uses, trunk_uses] for use in at_level)
         full = any(use.full for use in seen[1])
-        poor = not all_afford(accounts, holds)
+        poor = not all_afford(accounts, holds) or any(account.floor == CLOSED for account in accounts)
         draws = [[draw.amount for draw in level.draws] for level in take.levels]
         left = [account.left(level.draws) for account, level in zip(accounts, take.levels, strict=True)]
         covered = all(map(covers, left, draws))
@@ -247,7 +247,8 @@ class MemoryStore(MemoryCharging):
     async def place(self, it: Move, at_ms: int) -> None:
         """Limits as they are to be; with another root, all that the accounts have. CallConflict: they cannot go."""
         if it.leaves:
-            if busy := [id for id in it.limits if self._accounts[it.from_root, id].busy]:
+            roots = it.from_root, it.to_root
+            if busy := [id for id in it.limits if any(self._accounts[root, id].busy for root in roots)]:
                 raise it.refused(busy)
             for id in it.limits:
                 self._go(it, id, at_ms)
@@ -265,6 +266,7 @@ class MemoryStore(MemoryCharging):
         self._accounts[there] = account
         self._charged[there] = self._charged.pop(here, {})
         self._top_ups |= {(*there, entry.id): entry for entry in account.ledger if not entry.call}
+        self._said |= {(*there, word): said for (*of, word), said in self._said.items() if of == [*here]}
         self._gone[here] = there
         self._gone.pop(there, None)
 
