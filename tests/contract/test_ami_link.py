@@ -1,7 +1,6 @@
 """The link to Asterisk: against the simulated switch, and against a socket that answers as it likes."""
 
 import asyncio
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +28,6 @@ QUICK = LinkTimes(
     tick_ms=10,
 )
 PATIENT = LinkTimes(retry_first_ms=10, retry_longest_ms=40, ping_every_ms=60_000)
-EXTENSIONS = Path(__file__).parents[2] / "docker/asterisk/extensions.conf"
 USERS = {"callctl": User("s3cret")}
 
 
@@ -225,32 +223,12 @@ class StoppedClock(SystemClock):
     """Sleeps for ever, and keeps how long it was asked to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked_ms: list[int] = []
 
     async def sleep_ms(self, ms: int) -> None:
         self.asked_ms.append(ms)
         await asyncio.Event().wait()
-
-
-class HurriedClock(SystemClock):
-    """Sleeps for no time at all, and keeps how long it was asked to."""
-
-    def __init__(self) -> None:
-        self.asked_ms: list[int] = []
-
-    async def sleep_ms(self, ms: int) -> None:
-        self.asked_ms.append(ms)
-        await asyncio.sleep(0)
-
-
-async def test_after_a_long_outage_the_link_is_back_before_a_call_at_the_gate_gives_up(heard: Heard) -> None:
-    async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None: ...
-
-    clock = HurriedClock()
-    async with scripted(hang_up) as port, linked(link_to(port, heard, LinkTimes(), clock=clock), is_up=False):
-        await until(lambda: len(clock.asked_ms) >= 20)
-    (gate_s,) = re.findall(r"^CC_GATE_SECONDS = (\d+)$", EXTENSIONS.read_text(), re.MULTILINE)
-    assert max(clock.asked_ms) < int(gate_s) * 1_000 / 2
 
 
 async def test_a_wrong_password_is_told_once_and_tried_seldom(switch: AmiSimulator, heard: Heard) -> None:

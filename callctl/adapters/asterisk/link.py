@@ -28,10 +28,9 @@ Headers = Iterable[tuple[str, str | int]]
 
 
 class LinkTimes(Times, frozen=True, kw_only=True):
-    """`tick_ms`: how exactly time-outs are kept. `retry_longest_ms`: no call waits at the gate for more than 3 s."""
+    """`tick_ms`: how exactly time-outs are kept."""
 
     action_ms: int = 3_000
-    retry_longest_ms: int = 1_000
     ping_every_ms: int = 5_000
     ping_answer_ms: int = 3_000
     tick_ms: int = 50

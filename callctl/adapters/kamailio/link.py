@@ -32,7 +32,6 @@ class LinkTimes(Times, frozen=True, kw_only=True):
 
     command_ms: int = 2_000
     ping_every_ms: int = 2_000
-    retry_longest_ms: int = 5_000
     refused_ms: int = 30_000
 
 
