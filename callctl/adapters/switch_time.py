@@ -4,8 +4,8 @@ from typing import Final
 
 from callctl.clock import Instant
 
-MOST_LATE_MS: Final = 15_000
-"""No event takes so long to reach us: the watch on the link would have given it up before."""
+MOST_DISORDER_MS: Final = 500
+"""A switch tells things in the order in which they happen, give or take the work of its threads or processes."""
 
 MOST_APART_MS: Final = 2_000
 """How much two clocks may disagree on the length of a call, by drift and by how exactly they were compared."""
@@ -20,16 +20,30 @@ class SwitchTime:
 
     def __init__(self) -> None:
         self._ahead_ms: int | None = None
+        self._last_ms = 0  # when the last event happened, on our monotonic clock
 
     def compare(self, timestamp: str, now: Instant) -> None:
         """The switch has just said that it is `timestamp`."""
         wall_ms = to_ms(timestamp)
         if wall_ms is not None:
             self._ahead_ms = now.monotonic_ms - wall_ms
+            self._last_ms = now.monotonic_ms
 
     def at(self, now: Instant) -> Instant:
         """Now, with the wall time that the switch would tell."""
         return now if self._ahead_ms is None else Instant(now.monotonic_ms - self._ahead_ms, now.monotonic_ms)
+
+    def place_next(self, timestamp: str, now: Instant) -> tuple[Instant, bool]:
+        """`place` for what the switch tells in order, as it happens.
+
+        What has happened before that which was told before it means that the switch's clock was set meanwhile: then it
+        has happened now, and is not stated. What is merely old was told while this process stood still.
+        """
+        at, stated = self.place(timestamp, now)
+        if at.monotonic_ms < self._last_ms - MOST_DISORDER_MS:
+            return now, False
+        self._last_ms = at.monotonic_ms
+        return at, stated
 
     def place(self, timestamp: str, now: Instant) -> tuple[Instant, bool]:
         """When it happened, at the latest `now`; and whether the switch itself said so."""

@@ -15,9 +15,9 @@ from callctl.adapters.asterisk import rights
 from callctl.adapters.asterisk.link import LinkTimes
 from callctl.adapters.asterisk.rights import CHECK, NO_CALLS, NO_COMMANDS, NO_FILTER, NO_OFFERS, SHARED
 from callctl.adapters.asterisk.switch import LATE_MS, AsteriskSwitch
-from callctl.adapters.asterisk.translate import MOST_DISORDER_MS, Translator
+from callctl.adapters.asterisk.translate import Translator
 from callctl.adapters.asterisk.wire import Message
-from callctl.adapters.switch_time import SwitchTime
+from callctl.adapters.switch_time import MOST_DISORDER_MS, SwitchTime
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy
 from callctl.causes import REFUSALS, Cause, Refusal, cause_of
 from callctl.errors import SwitchUnavailable

@@ -93,6 +93,20 @@ def test_the_recorded_call_is_understood() -> None:
     assert not calls.book.ids()
 
 
+def test_what_we_read_late_because_we_stood_still_is_placed_when_it_happened() -> None:
+    first, *others = (event for event in whole_call() if event["Event-Name"] in SUBSCRIBED.split())
+    calls, told_ms = translator(), int(first["Event-Date-Timestamp"]) // 1_000
+    began = Instant(told_ms, 5_000)
+    calls.translate(first, began)
+    woken = began.plus_ms(90_000)
+    *_, answered, released = [it for event in others for it in calls.translate(event, woken)]
+    assert isinstance(answered, Answered)
+    assert isinstance(released, Released)
+    assert released.stated
+    assert released.at.since_ms(answered.at) == 1539
+    assert answered.at == began.at_wall(answered.at.wall_ms)
+
+
 @pytest.mark.parametrize("lost", ["CHANNEL_ANSWER", "CHANNEL_BRIDGE", "CHANNEL_PROGRESS"])
 def test_the_recorded_call_is_understood_with_less(lost: str) -> None:
     calls = translator()

@@ -58,7 +58,12 @@ def now(message: Message) -> Instant:
 def heard(messages: list[Message] | tuple[Message, ...]) -> list[CallEvent]:
     translator = Translator("sbc1", SwitchTime())
     translator.listed([], (), EARLY)
-    return [event for message in messages for event in translator.translate(message, now(message))]
+    events: list[CallEvent] = []
+    read = EARLY
+    for message in messages:
+        read = max(read, now(message), key=lambda instant: instant.monotonic_ms)
+        events += translator.translate(message, read)
+    return events
 
 
 def told(event: CallEvent) -> str:
@@ -193,15 +198,35 @@ def test_a_talk_during_which_the_clock_was_set_lasts_by_ours(set_by_s: int) -> N
     assert released.at.since_ms(answered.at) == (to_ms(end.at) or 0) - answered.at.wall_ms
 
 
-def test_an_event_that_comes_too_late_is_not_stated() -> None:
-    offer, answered = (message for message in recorded("caller-hangs-up") if message.event in ("offer", "answered"))
+def test_what_we_read_late_because_we_stood_still_is_placed_when_it_happened() -> None:
+    first, *others = (message for message in recorded("caller-hangs-up") if message.event)
     translator = Translator("sbc1", time := SwitchTime())
-    time.compare(offer.at, now(offer))
-    translator.translate(offer, now(offer))
-    much_later = now(answered).plus_ms(60_000)
-    (event,) = translator.translate(answered, much_later)
-    assert isinstance(event, Answered)
-    assert (event.stated, event.at) == (False, much_later)
+    time.compare(first.at, now(first))
+    woken = now(others[-1]).plus_ms(60_000)
+    events = [event for message in (first, *others) for event in translator.translate(message, woken)]
+    assert [told(event) for event in events] == TOLD["caller-hangs-up"]
+    answered, released = events[-2:]
+    assert isinstance(answered, Answered)
+    assert isinstance(released, Released)
+    assert answered.stated
+    assert released.stated
+    assert released.at.since_ms(answered.at) == released.at.wall_ms - answered.at.wall_ms
+    assert woken.since_ms(released.at) == 60_000
+
+
+@pytest.mark.parametrize("set_by_s", [-3, -10, -20, -3_600])
+def test_a_clock_that_was_set_back_is_not_believed_before_it_is_compared(set_by_s: int) -> None:
+    """No ping has told so yet: what has happened before what was told before it is not stated."""
+    *before, end = (message for message in recorded("caller-hangs-up") if message.event)
+    translator = Translator("sbc1", time := SwitchTime())
+    time.compare(before[0].at, now(before[0]))
+    *_, answered = [event for it in before for event in translator.translate(it, now(it))]
+    seconds, _, fraction = end.at.partition(".")
+    (released,) = translator.translate(replace(end, at=f"{int(seconds) + set_by_s}.{fraction}"), now(end))
+    assert isinstance(released, Released)
+    assert not released.stated
+    assert released.at == now(end)
+    assert released.at.since_ms(answered.at) == (to_ms(end.at) or 0) - answered.at.wall_ms
 
 
 @given(st.binary(max_size=300))

@@ -10,9 +10,8 @@ never a carrier leg: Asterisk takes them out of a running call. The `Cdr` event 
 there may be several of one call.
 
 Times. The wall half of an event's instant is Asterisk's own `Timestamp` (`timestampevents` of manager.conf), so that
-durations are differences of one clock. `SwitchTime` places it on our monotonic clock. An event that has happened before
-what was told before it means that Asterisk's clock was set meanwhile: then it is not stated, and durations are measured
-by ours. One that is merely old was told while this process stood still.
+durations are differences of one clock. `SwitchTime` places it on our monotonic clock, or says that Asterisk's clock was
+set meanwhile: then it is not stated, and durations are measured by ours.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -24,16 +23,13 @@ from callctl.adapters.asterisk import gate
 from callctl.adapters.asterisk.bridges import Bridges
 from callctl.adapters.asterisk.legs import Legs
 from callctl.adapters.asterisk.wire import Message
-from callctl.adapters.switch_time import SwitchTime, agree
+from callctl.adapters.switch_time import MOST_DISORDER_MS, SwitchTime, agree
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
 
 STATUS_VARIABLES: Final = f"CC_CALL,CC_EMERGENCY,CDR(answer,u),{gate.DESCRIPTION}"
 """What `Translator.listed` reads of each channel, beyond the headers of every `Status` event."""
-
-MOST_DISORDER_MS: Final = 500
-"""Asterisk tells things in the order in which they happen, give or take the work of its threads."""
 
 UP: Final = "6"  # ChannelState
 ALERTING: Final = frozenset({"RINGING", "PROGRESS"})
@@ -57,7 +53,6 @@ class Translator:
         self._complete = False
         self.unheard: list[str] = []
         """The calls of which the last list has shown an answer that no event had told, though the link was up."""
-        self._last_ms = 0  # when the last event happened, on our monotonic clock
         self._handlers: dict[str, Callable[[Message, Instant, bool], Events]] = {
             "UserEvent": self._user_event,
             "DialBegin": self._dial_begin,
@@ -80,16 +75,12 @@ class Translator:
             return ()
         if not self._complete:
             self._meet(message)
-        at, stated = self._time.place(message.get("Timestamp"), now)
-        if at.monotonic_ms < self._last_ms - MOST_DISORDER_MS:
-            return handler(message, now, False)
-        self._last_ms = at.monotonic_ms
+        at, stated = self._time.place_next(message.get("Timestamp"), now)
         return handler(message, at, stated)
 
     def compare(self, timestamp: str, now: Instant) -> None:
         """Asterisk has just said that it is `timestamp`."""
         self._time.compare(timestamp, now)
-        self._last_ms = now.monotonic_ms
 
     def legs(self, call_id: str) -> Legs | None:
         return self._calls.get(call_id)

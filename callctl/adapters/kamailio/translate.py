@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callctl.adapters.kamailio.wire import Dialog, Message
-from callctl.adapters.switch_time import MOST_LATE_MS, SwitchTime, agree
+from callctl.adapters.switch_time import SwitchTime, agree
 from callctl.call.events import Alerting, Answered, CallEvent, CallKey, Offered, Released, ReleasedBy, SeenAlive
 from callctl.clock import Instant
 from callctl.rating.tariff import Direction
@@ -72,9 +72,7 @@ class Translator:
         """What an event means. Never raises."""
         if message.h_entry < 0 or message.h_id < 0 or not message.call:
             return ()
-        at, stated = self._time.place(message.at, now)
-        if now.since_ms(at) > MOST_LATE_MS:
-            at, stated = now, False
+        at, stated = self._time.place_next(message.at, now)
         key = self._key(message)
         match message.event:
             case "offer":
@@ -118,7 +116,7 @@ class Translator:
         if leg is None or leg.answered is None:
             return ()  # of one that rang the end is always told
         del self._legs[call_id]
-        ended, stated = self._time.place(at, now)
+        ended, stated = self._time.place_next(at, now)
         stated = stated and agree(leg.answered, ended)
         by, call = ReleasedBy.CALLCTL, CallKey(self._switch, call_id)
         return (Released(call, ended, stated, q850=leg.hung_up, released_by=by, answered_at=leg.answered),)

@@ -6,6 +6,7 @@ import pytest
 
 from callctl.adapters.kamailio.link import LinkTimes
 from callctl.call.events import Answered, Released, ReleasedBy
+from callctl.clock import Instant, SystemClock
 from tests.control_room import EURO, PER_SECOND, ControlRoom
 from tests.switches.exactness import APART_MS
 from tests.switches.kamailio.desk import NUMBER, Desk, furnish, linked, recorded, talking
@@ -179,3 +180,29 @@ async def test_every_ping_tells_the_time_there(desk: Desk) -> None:
     """A clock that is set during a talk is found out by them."""
     desk.switch._time._ahead_ms = None
     await until(lambda: desk.switch._time._ahead_ms is not None)
+
+
+class StalledClock(SystemClock):
+    """Of a process that was stopped for `stood_still_ms`."""
+
+    stood_still_ms = 0
+
+    def now(self) -> Instant:
+        return super().now().plus_ms(self.stood_still_ms)
+
+
+async def test_a_talk_while_we_stood_still_lasts_as_kamailio_says(desk: Desk, acme: Phone, carrier: Phone) -> None:
+    clock = StalledClock()
+    desk.switch._clock = desk.switch._link._clock = clock
+    await until(lambda: desk.switch._time._ahead_ms is not None)
+    call, _, key = await desk.talking(acme, carrier)
+    await until(lambda: desk.told(Answered, key))
+    desk.relay.hang()
+    await call.hang_up()
+    await until(lambda: [told for told in desk.relay.told if told.get("event") == "ended"])
+    clock.stood_still_ms = 18_000
+    desk.relay.resume()
+    await until(lambda: desk.told(Released, key))
+    (answered,), (released,) = desk.told(Answered, key), desk.told(Released, key)
+    assert released.stated
+    assert abs(released.at.since_ms(answered.at) - call.talked_s * 1_000) <= APART_MS
