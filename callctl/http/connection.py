@@ -17,7 +17,7 @@ PATIENCE_S = 1.0
 
 
 class Connection(asyncio.Protocol):
-    """One client. It stands in `ours` as long as it is served here; `over` is done when it is no more."""
+    """One client. `over` is done when it is served no more; in `ours` it stands until it is closed, or is aiohttp's."""
 
     def __init__(self, fast: FastPath, slow: Callable[[], asyncio.Protocol], ours: set["Connection"]) -> None:
         self._fast = fast
@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
         self._answering = False
         self._task: asyncio.Task[None] | None = None  # that waits for the answer, where nobody promised it
         self._ending = False
+        self._lost = False  # the connection is closed
         self._all_said = False  # the client has closed its half
         self._full = False  # the client does not take what was written
         self._held_back = False  # it has said more than one request can be
@@ -65,7 +66,11 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.end()
+        self._lost = True
+        if self.over.done():
+            self._ours.discard(self)
+        else:
+            self.end()
 
     def end(self) -> None:
         """Answer what is under way, and close."""
@@ -77,13 +82,13 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._transport.abort()
-        self._leave()
+        self._finish()
 
     def look(self, silence_s: float) -> None:
         """To be called about once a second: close it when it has said nothing, or taken nothing, for so long."""
         if self._answering:
             return
-        if self._unread and not self._full:
+        if self._unread and not self._full and not self.over.done():
             self._go_on()  # patience may be at its end
         elif self._loop.time() - self._since_s >= silence_s:
             self._transport.abort()
@@ -111,17 +116,20 @@ class Connection(asyncio.Protocol):
                 self._task = self._loop.create_task(self._wait(decided))
         elif self._ending or self._all_said:
             self._transport.close()
-            self._leave()
+            self._finish()
         elif self._unread and self._loop.time() - self._since_s > PATIENCE_S:
             self._hand_over()
 
     async def _wait(self, decided: Awaitable[bytes]) -> None:
-        kept: bytes | Exception
         try:
-            kept = await decided
+            body = await decided
         except Exception as error:  # the client is to hear of it
-            kept = error
-        self._answer(kept)
+            self._answer(error)
+        except BaseException:  # it was broken off: there is nothing to hear
+            self.abort()
+            raise
+        else:
+            self._answer(body)
 
     def _answer(self, decided: bytes | Exception) -> None:
         self._answering = False
@@ -144,9 +152,11 @@ class Connection(asyncio.Protocol):
         slow.connection_made(self._transport)
         self._transport.resume_reading()
         slow.data_received(self._unread)
-        self._leave()
+        self._lost = True  # for us
+        self._finish()
 
-    def _leave(self) -> None:
-        self._ours.discard(self)
+    def _finish(self) -> None:
         if not self.over.done():
             self.over.set_result(None)
+        if self._lost:
+            self._ours.discard(self)

@@ -115,7 +115,8 @@ class HttpServer:
         if ending:
             await asyncio.wait([connection.over for connection in ending], timeout=self._limits.shutdown_s)
         for connection in tuple(self._connections):
-            connection.abort()
+            if not connection.over.done():
+                connection.abort()
 
     def _look(self) -> None:
         self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)

@@ -229,6 +229,42 @@ async def test_who_takes_no_answers_gets_no_more_decisions_and_is_closed(door, m
         writer.transport.abort()
 
 
+async def test_who_closes_its_half_and_takes_no_answers_counts_until_it_is_closed(door) -> None:
+    async with Served(door, silence_s=0.1, connections=1) as served:
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.connect(("127.0.0.1", served.port))
+        _, writer = await asyncio.open_connection(sock=small)
+        writer.transport.pause_reading()
+        await until(lambda: served.server._connections)
+        (theirs,) = (each._transport for each in served.server._connections)
+        theirs.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        while not theirs.get_write_buffer_size():  # more answers than the sockets take, fewer than make us wait
+            writer.write(plain("c1"))
+            await asyncio.sleep(0)
+        writer.write_eof()
+        await until(lambda: theirs.is_closing())
+        assert served.server._connections
+        async with asyncio.timeout(PATIENCE_S):
+            while not await listened_to(served):
+                pass
+        assert not served.server._connections
+        writer.transport.abort()
+
+
+async def test_a_decision_that_is_broken_off_closes_its_connection(door, monkeypatch) -> None:
+    async def broken_off(_):
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(door.calls, "authorize", broken_off)
+    async with Served(door) as served:
+        reader, writer = await served.connect()
+        writer.write(plain("c1"))
+        async with asyncio.timeout(PATIENCE_S):
+            assert await reader.read() == b""
+        writer.close()
+
+
 async def listened_to(served: Served) -> bool:
     reader, writer = await served.connect()
     try:
