@@ -4,6 +4,7 @@ So what was checked still holds when it is written, whichever processes write at
 again by whoever still knows it.
 """
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -31,6 +32,7 @@ from callctl.store.scripts import DEFINE, LIMITS, PUT_ACCOUNT, run
 log = structlog.get_logger(__name__)
 
 _AT_ONCE: Final = 500
+_BROUGHT_AT_ONCE: Final = 50
 _RETRY_MS: Final = 200
 _TIMEOUT_MS: Final = 5_000
 _UPLOAD_TTL_S: Final = 3_600
@@ -219,8 +221,9 @@ class RedisDefinitions:
         why, whose = answer[0], [ids[number - 1] for number in answer[1:]]
         if why == b"busy":
             raise move.refused(whose)
-        for id in whose:  # while calls go on
-            await self._history.bring_history(move.from_root, move.to_root, id)
+        for start in range(0, len(whose), _BROUGHT_AT_ONCE):  # while calls go on
+            some = whose[start : start + _BROUGHT_AT_ONCE]
+            await asyncio.gather(*(self._history.bring_history(move.from_root, move.to_root, id) for id in some))
         return False
 
     async def _upload(self, plan: str, rows: Sequence[Row]) -> StoredDeck:
