@@ -243,7 +243,7 @@ async def test_who_closes_its_half_and_takes_no_answers_counts_until_it_is_close
             writer.write(plain("c1"))
             await asyncio.sleep(0)
         writer.write_eof()
-        await until(lambda: theirs.is_closing())
+        await until(theirs.is_closing)
         assert served.server._connections
         async with asyncio.timeout(PATIENCE_S):
             while not await listened_to(served):
