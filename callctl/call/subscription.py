@@ -27,7 +27,7 @@ class Booked(StrEnum):
     """What became of a booking."""
 
     DONE = "done"
-    NO_CREDIT = "no_credit"  # of a prepaid account; or its money is on the way to another root
+    NO_CREDIT = "no_credit"  # of a prepaid account; or of one that has left for another root
     MOVED_ON = "moved_on"  # the subscription is not charged as far as was seen: somebody was faster
 
 
