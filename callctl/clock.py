@@ -54,8 +54,8 @@ class SystemClock:
         self._ahead_ms: int | None = None
 
     def now(self) -> Instant:
-        """Both halves begin a millisecond at once: two moments that are stated by the wall clock are as far apart on the
-        other one, whenever they were stated. A call of whole seconds is none of a second more."""
+        """Both halves begin a millisecond at once: two moments that are stated by the wall clock are as far apart on
+        the other one, whenever they were stated. A call of whole seconds is none of a second more."""
         while True:
             wall_ns = time_ns()
             ahead_ms = (wall_ns - clock_gettime_ns(CLOCK_BOOTTIME) + _MIDST_NS) // 1_000_000
