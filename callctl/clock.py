@@ -55,7 +55,8 @@ class SystemClock:
 
     def now(self) -> Instant:
         """Both halves begin a millisecond at once: two moments that are stated by the wall clock are as far apart on
-        the other one, whenever they were stated. A call of whole seconds is none of a second more."""
+        the other one, whenever they were stated. A call of whole seconds is none of a second more. So the monotonic
+        half moves by less than a millisecond where the wall clock is set to a part of one."""
         while True:
             wall_ns = time_ns()
             ahead_ms = (wall_ns - clock_gettime_ns(CLOCK_BOOTTIME) + _MIDST_NS) // 1_000_000

@@ -76,7 +76,7 @@ class EmbeddedRedis:
             self._socket = Path(tempfile.mkdtemp(prefix="callctl-")) / "redis.sock"
         try:
             await self._launch()
-        except BaseException:
+        except BaseException:  # a start that is broken off leaves no server behind, either
             await self.stop()
             raise
         self._watch = asyncio.create_task(self._keep_alive())
