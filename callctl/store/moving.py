@@ -16,7 +16,8 @@ from callctl.money import MAX_MICROS
 from callctl.store.registry import Registry
 
 CLOSED: Final = -MAX_MICROS
-"""The limit where an account was, which no credit reaches: no subscription is charged there and nothing paid in."""
+"""The limit where an account was, which no credit reaches: no call begins there (not even one that costs nothing), no
+subscription is charged and nothing paid in."""
 
 
 class FormerRoot(msgspec.Struct, frozen=True):
