@@ -33,6 +33,7 @@ from callctl.store.redis import RedisStore
 IN_FLIGHT = 128
 ADMISSIONS = 20_000  # of a round; redis-benchmark cannot tell the time of fewer
 ROUNDS = 4
+TYPED = "0000__rand_int__"  # a trace id: the round, as redis-benchmark may draw the same digits in two, and the digits
 LIVE = 20_000
 RECHECKED = 4_000
 RECHECKS_PER_S = 100_000 / 60
@@ -69,8 +70,9 @@ async def throughput(defined: MemoryDefinitions, server: Redis) -> list[Figure]:
     store = RedisStore(server.link)
     command = await _as_typed(defined, server)
     ours, theirs, cpu_s = [], [], []
-    for _ in range(ROUNDS):
-        theirs.append(await redis_benchmark(server.port, ADMISSIONS, 4, 32, command))
+    for number in range(ROUNDS):
+        others = [argument.replace(TYPED, f"{number:04}{TYPED[4:]}") for argument in command]
+        theirs.append(await redis_benchmark(server.port, ADMISSIONS, 4, 32, others))
         waiting = list(takes(defined, ADMISSIONS))
         before = time.process_time()
         ours.append(await _admissions(store, waiting))
@@ -105,7 +107,7 @@ async def _as_typed(defined: MemoryDefinitions, server: Redis) -> list[str]:
     )
     nonce, *_ = msgspec.json.decode(asked)
     command += [asked.replace(nonce, "bench__rand_int__"), "x" * len(session)]
-    return [argument.replace(take.session.trace_id, "0000__rand_int__") for argument in command]
+    return [argument.replace(take.session.trace_id, TYPED) for argument in command]
 
 
 async def alone(defined: MemoryDefinitions, server: Redis) -> Figure:
