@@ -212,15 +212,13 @@ class Mosquitto(PortServer):
 
 
 AnyServer = TypeVar("AnyServer", bound=Server)
+AnyRedis = TypeVar("AnyRedis", bound=RedisServer)
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """The system's redis-server, one for the whole run: a test that needs an empty one flushes it."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("Redis", "redis-server is not installed")
-    yield from _running(RedisServer(tmp_path_factory.mktemp("redis"), binary))
+    yield from system_redis(RedisServer, tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture(scope="session")
@@ -235,6 +233,15 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     if _mosquitto() is None:
         missing("Mosquitto", "mosquitto is not installed")
     yield from _running(Mosquitto(tmp_path_factory.mktemp("mosquitto")))
+
+
+def system_redis(kind: type[AnyRedis], directory: Path) -> Iterator[AnyRedis]:
+    """The system's redis-server, which keeps its data there, until the test is over."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        missing("Redis", "redis-server is not installed")
+    directory.mkdir(exist_ok=True)
+    yield from _running(kind(directory, binary))
 
 
 def _running(server: AnyServer) -> Iterator[AnyServer]:

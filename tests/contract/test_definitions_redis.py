@@ -555,7 +555,7 @@ async def test_a_server_that_is_killed_while_accounts_move_leaves_them_here_or_t
 
             moves = asyncio.create_task(to_and_fro())
             sent = other.counts.connections
-            await asyncio.sleep(0.01 * n)
+            await asyncio.sleep(0.01 * n)  # nothing is waited for: it may be killed at any moment
             server.kill()
             with pytest.raises(StoreUnavailable):
                 await moves

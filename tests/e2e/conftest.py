@@ -1,6 +1,5 @@
 """Fixtures of the end-to-end tests."""
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from callctl.control.journal import Journal
 from tests.e2e.daemon import daemon
 from tests.e2e.front_door import FrontDoor
-from tests.servers import RedisServer, missing
+from tests.servers import RedisServer, system_redis
 
 __all__ = ["daemon", "door"]
 
@@ -28,11 +27,4 @@ async def door(tmp_path) -> AsyncIterator[FrontDoor]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of the test's own, to be killed and started again."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("Redis", "redis-server is not installed")
-    (tmp_path / "redis").mkdir()
-    server = RedisServer(tmp_path / "redis", binary)
-    server.start()
-    yield server
-    server.kill()
+    yield from system_redis(RedisServer, tmp_path / "redis")

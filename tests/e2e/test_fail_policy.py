@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from tests.e2e.provider import Provider
-from tests.servers import RedisServer, missing
+from tests.servers import RedisServer, system_redis
 from tests.waiting import PATIENCE_S
 
 POLICY = """[policy]
@@ -69,14 +69,7 @@ class Breakable(RedisServer):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Breakable]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("Redis", "redis-server is not installed")
-    (tmp_path / "redis").mkdir()
-    server = Breakable(tmp_path / "redis", binary)
-    server.start()
-    yield server
-    server.kill()
+    yield from system_redis(Breakable, tmp_path / "redis")
 
 
 @pytest.fixture
