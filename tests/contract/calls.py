@@ -132,7 +132,7 @@ async def figures(store: Any, account: str = ROOT, root: str = ROOT) -> tuple[in
 async def set_limit(store: Any, root: str, account: str, floor: int | None) -> None:
     """As the account's definition does."""
     if isinstance(store, MemoryStore):
-        await store.set_limit(root, account, floor)
+        store._accounts[root, account].floor = floor
     else:
         await store._link.call("HSET", keys.account(root, account), "floor", keys.floor(floor))
 

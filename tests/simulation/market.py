@@ -14,6 +14,7 @@ from callctl.rating.bundles import Block, Blocks, month_before, month_of
 from callctl.rating.tariff import Bundle, Plan, TrafficClass
 from callctl.rating.tax import Tax
 from callctl.store.memory.store import MemoryStore
+from callctl.store.moving import move_of
 from callctl.store.registry import Registry
 from tests.simulation.clock import EPOCH_MS, VirtualLoop
 from tests.simulation.prices import Table, any_table, any_taxes, deck
@@ -93,8 +94,7 @@ class Market:
         self.registry.put_plan(Plan(account.plan, taxes=any_taxes(rng), bundles=self._bundles()))
         self.set_price(account.plan, any_table(rng))
         self.registry.put_account(account)
-        root = self.registry.root(account)
-        at_once(self._store.set_limit(root, id, account.credit_limit))
+        at_once(self._store.place(move_of(self.registry, account), EPOCH_MS))
         most = 2_000_000 if not small else rng.choice([0, 5_000, 60_000, 400_000, 2_000_000])
         self.pay(id, rng.randint(0, most // 100) * 100)
         self._sell_blocks(id)

@@ -23,6 +23,7 @@ from callctl.rating.levels import price_levels
 from callctl.rating.tariff import Direction
 from callctl.store.memory import store as memory
 from callctl.store.memory.watch import WatchedDays
+from callctl.store.moving import Move
 from tests.simulation.clock import EPOCH_MS
 from tests.simulation.faults import Faults
 from tests.simulation.store import Archive
@@ -43,12 +44,12 @@ def objects(words: str, faults: Faults | None = None, prepare: Prepare = lambda 
 
 
 def test_1_credit_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_limit = memory.MemoryStore.set_limit
+    place = memory.MemoryStore.place
 
-    async def none(self: memory.MemoryStore, root: str, account: str, floor: int | None) -> None:
-        await set_limit(self, root, account, None)
+    async def boundless(self: memory.MemoryStore, it: Move, at_ms: int) -> None:
+        await place(self, replace(it, limits=dict.fromkeys(it.limits)), at_ms)
 
-    monkeypatch.setattr(memory.MemoryStore, "set_limit", none)
+    monkeypatch.setattr(memory.MemoryStore, "place", boundless)
     assert objects("and has but")
 
 

@@ -241,9 +241,6 @@ class MemoryStore(MemoryCharging):
             raise CallConflict(f"{top_up.id} was another movement of {top_up.account}")
         return first
 
-    async def set_limit(self, root: str, account: str, floor: int | None) -> None:
-        self._accounts[root, account].floor = floor
-
     async def place(self, it: Move, at_ms: int) -> None:
         """Limits as they are to be; with another root, all that the accounts have. CallConflict: they cannot go."""
         if it.leaves:
